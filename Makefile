@@ -1,0 +1,54 @@
+# The one door to every task. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Explain every target
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: $(READY) ## Make .venv with everything in it (nothing else is touched)
+
+$(READY): requirements-dev.lock pyproject.toml deploy/setup.sh
+	@PYTHON="$(PYTHON)" bash deploy/setup.sh
+
+.PHONY: demo
+demo: $(READY) ## Export two windows of demo events through a real Airflow, print what went where, and end
+	@$(BIN)/python include/demo/demo.py run
+
+.PHONY: up
+up: $(READY) ## The same, staying up: Airflow UI on http://localhost:8080, schedule on, new events arriving
+	@$(BIN)/python include/demo/demo.py up
+
+.PHONY: test
+test: $(READY) ## All tests, real servers included
+	@$(BIN)/python -m pytest
+
+.PHONY: unit
+unit: $(READY) ## The quick part of the tests: no Airflow is started
+	@$(BIN)/python -m pytest -m "not e2e"
+
+.PHONY: lint
+lint: $(READY) ## Format and lint checks, types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@PYTHONPATH=plugins $(BIN)/lint-imports --no-cache
+
+.PHONY: format
+format: $(READY) ## Format the code and mend what the linter can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: lock
+lock: $(READY) ## Renew the lock files from requirements*.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --upgrade --no-annotate --no-header requirements.txt -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --upgrade --no-annotate --no-header requirements-dev.txt -c requirements.lock -o requirements-dev.lock
+
+.PHONY: clean
+clean: ## Remove .venv and the demo's state
+	rm -rf .venv .logstream build dist

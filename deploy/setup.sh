@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Makes .venv with everything in it: the locked packages, Logstream itself, and Azurite if Node.js is there.
+# Run by `make setup`; safe to run again. A cold cache takes a minute or two on two cores.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PYTHON=${PYTHON:-python3}
+say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
+
+"$PYTHON" - <<'PY' || { echo "error: Logstream needs Python 3.11 to 3.14; name one with make setup PYTHON=python3.12" >&2; exit 2; }
+import sys
+raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+PY
+
+if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c '' 2>/dev/null; then
+  say "1/4 creating .venv with $("$PYTHON" --version)"
+  rm -rf .venv
+  "$PYTHON" -m venv .venv
+fi
+
+say "2/4 installing $(grep -c == requirements-dev.lock) locked packages"
+if .venv/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.8,<1" &&
+   .venv/bin/uv pip install --python .venv/bin/python --requirement requirements-dev.lock; then
+  installer=uv
+else
+  say "uv is not to be had here; using pip, which is slower"
+  .venv/bin/python -m pip install --disable-pip-version-check --requirement requirements-dev.lock
+  installer=pip
+fi
+
+say "3/4 installing Logstream itself (editable, with $installer)"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check "setuptools>=77" wheel
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+
+if command -v npm >/dev/null 2>&1; then
+  say "4/4 installing Azurite, the Azure Blob server, from npm"
+  mkdir -p .venv/azurite
+  cp deploy/azurite/package.json deploy/azurite/package-lock.json .venv/azurite/
+  if ! npm ci --prefix .venv/azurite --omit=dev --no-audit --no-fund --loglevel=error --ignore-scripts; then
+    say "Azurite could not be installed: the demo and the tests will do without Azure Blob"
+    rm -rf .venv/azurite/node_modules
+  fi
+else
+  say "4/4 no Node.js here: the demo will do without Azure Blob"
+fi
+
+touch .venv/.ready
+say "done: .venv/bin/logstream --help"

@@ -1,0 +1,471 @@
+"""The `logstream` command.
+
+Exit codes: 0 done; 1 something was not delivered or verified; 2 bad usage, settings or input, with one line `error: ...`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+from logstream import __version__
+from logstream.errors import DeliveryError, InputError, LogstreamError
+
+EPILOG = """
+Without --dsn and LOGSTREAM_DSN an embedded PostgreSQL below ./.logstream is used (LOGSTREAM_HOME changes where).
+Times are ISO 8601 with an offset, like 2026-11-24T00:00:00Z. Credentials come from Airflow connections; without a
+running Airflow, from AIRFLOW_CONN_<ID>. Exit codes: 0 done; 1 something was not delivered or verified; 2 bad usage,
+settings or input.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and end with 2."""
+        print(f"error: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    _quiet_airflow()
+    options = _parser().parse_args(arguments)
+    try:
+        with _clean_stdout() as out:
+            return int(options.run(options, out) or 0)
+    except InputError as error:
+        return _fail(error, 2)
+    except LogstreamError as error:
+        return _fail(error, 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; what was delivered is in the ledger, the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+def _fail(error: LogstreamError, code: int) -> int:
+    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    return code
+
+
+def _quiet_airflow() -> None:
+    # Airflow's own logs are no part of what a command says
+    os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
+    if "AIRFLOW_HOME" not in os.environ and not (Path.home() / "airflow" / "airflow.cfg").exists():
+        from logstream.embedded import home
+
+        os.environ["AIRFLOW_HOME"] = str(home() / "airflow")
+
+
+@contextmanager
+def _clean_stdout() -> Iterator[TextIO]:
+    """Give the command the real standard output; whatever else writes to it goes to standard error."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(sys.stdout.fileno())
+    except (OSError, ValueError):  # no real file, as in tests
+        yield sys.stdout
+        return
+    with os.fdopen(kept, "w", encoding="utf-8", errors="backslashreplace") as out:
+        original = os.dup(1)
+        os.dup2(2, 1)
+        try:
+            yield out
+            out.flush()
+        finally:
+            sys.stdout.flush()
+            os.dup2(original, 1)
+            os.close(original)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="logstream",
+        description="Streams the audit logs of many workspaces to the destinations their owners choose.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"logstream {__version__}")
+    groups = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    store = _group(groups, "store", "make the log store's tables, and load events into it")
+    command = _command(store, "init", store_init, "make the log store's tables, and ours; what is there stays")
+    _dsn(command, control=True)
+    command = _command(
+        store, "load", store_load, "load workspaces and events from an NDJSON file, whole or not at all",
+        'Each line is {"workspace": {"id", "external_id", "name", "role"}} or {"event": {"id", "workspace_id", "kind", '
+        '"occurred_at", "recorded_at", "payload"}}; recorded_at may be left out.',
+    )  # fmt: skip
+    _dsn(command)
+    command.add_argument("file", metavar="FILE.ndjson", type=Path)
+    command.add_argument("--progress", action="store_true", help="show a progress bar")
+
+    settings = _group(groups, "settings", "replace or show the streaming settings")
+    command = _command(settings, "apply", settings_apply, "replace the settings: validated whole, or nothing changes")
+    _dsn(command, control=True)
+    command.add_argument("file", metavar="settings.yaml", type=Path)
+    command = _command(settings, "show", settings_show, "print the stored settings as YAML")
+    _dsn(command, control=True)
+
+    command = _command(groups, "routes", routes, "print each workspace with its route and the reason")
+    _dsn(command, control=True)
+    _json(command)
+
+    command = _command(
+        groups, "export", export, "export a window now, with the engine that the DAG uses",
+        "Exporting a window again replaces the same objects; an unfinished export goes on where it stopped.",
+    )  # fmt: skip
+    _dsn(command, control=True)
+    _window(command)
+    command.add_argument("--destination", metavar="NAME", help="only what goes to this destination")
+    command.add_argument(
+        "--wait", metavar="SECONDS", type=float, default=600.0,
+        help="how long to wait for transactions that may still add to the window (default 600)",
+    )  # fmt: skip
+    _json(command)
+
+    command = _command(groups, "verify", verify, "compare the log store with the ledger for every window in a range")
+    _dsn(command, control=True)
+    _window(command)
+    _json(command)
+
+    command = _command(groups, "preview", preview, "render one event by a message template")
+    command.add_argument("--template", metavar="FILE", type=Path, required=True, help="the message template")
+    command.add_argument(
+        "--event",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="an event's payload, or a line as `store load` takes it",
+    )
+
+    destinations = _group(groups, "destinations", "list the kinds of destinations, or try one out")
+    _command(destinations, "list", destinations_list, "list the kinds of destinations that are installed")
+    command = _command(destinations, "check", destinations_check, "try a destination out, step by step")
+    _dsn(command, control=True)
+    command.add_argument("name", metavar="NAME", help="a destination of the settings")
+    return parser
+
+
+def _group(groups: Any, name: str, help_: str) -> Any:
+    parser = groups.add_parser(name, help=help_, description=help_.capitalize() + ".")
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _command(
+    group: Any, name: str, run: Callable[[argparse.Namespace, TextIO], int | None], help_: str, more: str = ""
+) -> Any:
+    parser = group.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}. {more}".strip())
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _dsn(parser: Any, *, control: bool = False) -> None:
+    parser.add_argument(
+        "--dsn", metavar="DSN", help="the log store (default: LOGSTREAM_DSN, else the embedded PostgreSQL)"
+    )
+    if control:
+        parser.add_argument(
+            "--control-dsn", metavar="DSN",
+            help="where settings and ledger live (default: LOGSTREAM_CONTROL_DSN, else the log store's database)",
+        )  # fmt: skip
+
+
+def _window(parser: Any) -> None:
+    parser.add_argument("--from", dest="start", metavar="T", required=True, help="begin of the window, included")
+    parser.add_argument("--to", dest="end", metavar="T", required=True, help="end of the window, not included")
+
+
+def _json(parser: Any) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON document; logs go to standard error")
+
+
+def _dsns(options: argparse.Namespace) -> tuple[str, str]:
+    from logstream.database import control_dsn, store_dsn
+
+    store = store_dsn(options.dsn)
+    return store, control_dsn(options.control_dsn, store)
+
+
+def _repository(options: argparse.Namespace) -> Any:
+    from logstream.settings.control import open_control
+    from logstream.settings.repository import SettingsRepository
+
+    return SettingsRepository(open_control(_dsns(options)[1]))
+
+
+def _exporter(options: argparse.Namespace) -> Any:
+    from logstream.delivery.export import Exporter
+    from logstream.hooks.connections import AirflowConnections, use_metadata_database
+
+    use_metadata_database()
+    return Exporter(*_dsns(options), AirflowConnections())
+
+
+def _window_of(options: argparse.Namespace) -> Any:
+    from logstream.window import Window, parse_time
+
+    return Window(parse_time(options.start, "--from"), parse_time(options.end, "--to"))
+
+
+def store_init(options: argparse.Namespace, out: TextIO) -> None:
+    """`logstream store init`."""
+    from logstream.database import connect
+    from logstream.settings.control import open_control
+    from logstream.store.schema import create_tables
+
+    store, control = _dsns(options)
+    with connect(store) as connection:
+        create_tables(connection)
+    open_control(control)
+    print("the log store is ready", file=out)
+
+
+def store_load(options: argparse.Namespace, out: TextIO) -> None:
+    """`logstream store load`."""
+    from logstream.database import connect, store_dsn
+    from logstream.store.load import load_file
+
+    with connect(store_dsn(options.dsn)) as connection, _progress(options) as advance:
+        loaded = load_file(connection, options.file, advance)
+    print(f"loaded {loaded.workspaces:,} workspaces and {loaded.events:,} events from {options.file}", file=out)
+
+
+@contextmanager
+def _progress(options: argparse.Namespace) -> Iterator[Callable[[int], None] | None]:
+    if not options.progress or not options.file.is_file():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(f"loading {options.file.name}", total=options.file.stat().st_size)
+        yield lambda read: bar.update(task, completed=read)
+
+
+def settings_apply(options: argparse.Namespace, out: TextIO) -> None:
+    """`logstream settings apply`."""
+    from logstream.destinations import check_options
+    from logstream.rendering import compile_template
+    from logstream.settings.document import read_document
+    from logstream.settings.models import parse_settings
+
+    settings = parse_settings(
+        read_document(options.file),
+        check_destination=check_options,
+        check_message=compile_template,
+        source=str(options.file),
+    )
+    snapshot = _repository(options).apply(settings, author=os.environ.get("USER"))
+    streaming = sum(workspace.streaming.enabled for workspace in settings.workspaces)
+    admin = settings.admin is not None and settings.admin.enabled
+    print(
+        f"applied {options.file} as snapshot {snapshot.id}: "
+        + (
+            f"the admin setting is on and overrides {streaming} own settings"
+            if admin
+            else f"{streaming} workspaces stream"
+        )
+        + f"; {len(settings.destinations)} destinations",
+        file=out,
+    )
+
+
+def settings_show(options: argparse.Namespace, out: TextIO) -> None:
+    """`logstream settings show`."""
+    from logstream.settings.document import write_yaml
+
+    out.write(write_yaml(_repository(options).current().settings.as_document()))
+
+
+def routes(options: argparse.Namespace, out: TextIO) -> None:
+    """`logstream routes`."""
+    with _exporter(options) as exporter:
+        found = exporter.routes()
+    if options.json:
+        document = [
+            {
+                "workspace_id": route.workspace.id,
+                "external_id": route.workspace.external_id,
+                "name": route.workspace.name,
+                "role": route.workspace.role,
+                "route": route.reason.name.lower(),
+                "destination": route.destination,
+                "events": [str(event) for event in route.streaming.events] if route.streaming else [],
+                "reason": str(route.reason),
+            }
+            for route in found
+        ]
+        print(json.dumps(document), file=out)
+        return
+    rows = [
+        (
+            str(route.workspace.id),
+            route.workspace.external_id or "-",
+            route.workspace.name or "-",
+            route.workspace.role,
+            route.destination or "-",
+            str(route.reason),
+        )
+        for route in found
+    ]
+    _table(("workspace", "external id", "name", "role", "destination", "reason"), rows, out)
+
+
+def export(options: argparse.Namespace, out: TextIO) -> int:
+    """`logstream export`."""
+    from logstream.delivery.export import empty_reports
+
+    window = _window_of(options)
+    with _exporter(options) as exporter:
+        exporter.wait_until_closed(window, timeout=options.wait, remind=_remind)
+        planned = exporter.plan(window, only=options.destination)
+        with _lane_progress(planned) as advance:
+            keys = [key for share in planned.shares for key in share.lanes]
+            results = exporter.deliver(keys, advance)
+        reports = exporter.seal(planned.deliveries)
+    for remark in sorted({f"{result.lane.destination}: {result.remarks}" for result in results if result.remarks}):
+        print(f"warning: {remark}", file=sys.stderr)
+    reports += [report for report in empty_reports(planned) if options.destination in (None, report.destination)]
+    reports.sort(key=lambda report: report.destination)
+    totals = {
+        name: sum(getattr(report, name) for report in reports) for name in ("events", "bytes", "requests", "rejected")
+    }
+    if options.json:
+        document = {
+            "window": window.as_json(),
+            "snapshot": planned.snapshot.id,
+            "deliveries": [report.as_json() for report in reports],
+            "totals": {"deliveries": len(reports), **totals},
+        }
+        print(json.dumps(document), file=out)
+    else:
+        rows = [
+            (report.destination, str(report.state), *(f"{n:,}" for n in (report.events, report.bytes, report.requests)),
+             f"{report.rejected:,}", report.error or "")
+            for report in reports
+        ]  # fmt: skip
+        _table(("destination", "state", "events", "bytes", "requests", "rejected", "error"), rows, out)
+        print(f"window {window}: {totals['events']:,} events to {len(reports)} destinations", file=out)
+    failed = [report for report in reports if report.error]
+    for report in failed:
+        print(f"error: {report.destination}: {report.error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _remind(writers: Sequence[Any]) -> None:
+    names = "; ".join(str(writer) for writer in writers[:3])
+    print(f"waiting for transactions that may still add to the window: {names}", file=sys.stderr)
+
+
+@contextmanager
+def _lane_progress(planned: Any) -> Iterator[Callable[[Any], None] | None]:
+    lanes = sum(len(share.lanes) for share in planned.shares)
+    if not sys.stderr.isatty() or not lanes:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"{planned.plan.events:,} events in {lanes} lanes", total=lanes)
+        yield lambda _: bar.advance(task)
+
+
+def verify(options: argparse.Namespace, out: TextIO) -> int:
+    """`logstream verify`."""
+    raise DeliveryError("verify is not part of this version yet")
+
+
+def preview(options: argparse.Namespace, out: TextIO) -> None:
+    """`logstream preview`."""
+    from logstream.rendering.preview import preview as render
+
+    message = render(_read(options.template), _read(options.event), str(options.template), str(options.event))
+    print(message, file=out)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from None
+
+
+def destinations_list(options: argparse.Namespace, out: TextIO) -> None:
+    """`logstream destinations list`."""
+    from logstream.destinations import destination_types
+
+    rows = []
+    for name, kind in destination_types().items():
+        fields = kind.options_model.model_fields
+        rows.append((name, kind.title, kind.connection_type or "-", ", ".join(fields)))
+    _table(("type", "what", "connection", "options"), rows, out)
+
+
+def destinations_check(options: argparse.Namespace, out: TextIO) -> int:
+    """`logstream destinations check`."""
+    import asyncio
+
+    from logstream.destinations.registry import make_destination
+    from logstream.hooks.connections import AirflowConnections, use_metadata_database
+
+    settings = _repository(options).current().settings
+    if options.name not in settings.destinations:
+        known = ", ".join(settings.destinations) or "none"
+        raise InputError(f'no destination named "{options.name}"; the settings have {known}')
+    use_metadata_database()
+    destination = make_destination(options.name, settings.destinations[options.name], AirflowConnections())
+
+    async def run() -> bool:
+        await destination.open()
+        try:
+            fine = True
+            async for step in destination.check():
+                print(f"{'ok  ' if step.ok else 'FAIL'} {step}", file=out)
+                fine = fine and step.ok
+            return fine
+        finally:
+            await destination.close()
+
+    return 0 if asyncio.run(run()) else 1
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], out: TextIO) -> None:
+    """Print a table that neither breaks on hostile names nor hides what a pipe wants to read."""
+    clean = [[_printable(cell) for cell in row] for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(head, *clean, strict=True)]
+    for row in (list(head), *clean):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print(line.rstrip(), file=out)
+
+
+def _printable(text: str) -> str:
+    shown = "".join(character if character.isprintable() else "?" for character in text)
+    return textwrap.shorten(shown, 120, placeholder="...") if len(shown) > 120 else shown
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    raise SystemExit(main())

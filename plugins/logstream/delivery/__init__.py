@@ -1,0 +1,1 @@
+"""Delivery: planning a window, sending its lanes, keeping the ledger."""

@@ -1,0 +1,321 @@
+"""Exporting a window: the engine that the DAG, backfills and the command line share.
+
+plan -> deliver -> seal, each on its own, so that an operator can do each in a task of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from logstream.delivery.ledger import Lane, LaneLocks, Ledger, State
+from logstream.delivery.pipeline import LanePipeline
+from logstream.delivery.planning import MAX_TASKS, Share, WindowPlan, divide, plan_window
+from logstream.delivery.sending import LaneFailed, RetryPolicy
+from logstream.destinations import Destination, open_destination
+from logstream.destinations.credentials import Connections
+from logstream.destinations.registry import make_destination
+from logstream.errors import DeliveryError, InputError, LaneBusy, LogstreamError, WindowNotClosed
+from logstream.settings.control import open_control
+from logstream.settings.models import Settings, Streaming
+from logstream.settings.repository import SettingsRepository, Snapshot
+from logstream.settings.resolution import Route, resolve, route_of
+from logstream.store.closing import Writer
+from logstream.store.postgres import PostgresStore
+from logstream.window import Window
+
+log = logging.getLogger("logstream")
+
+LANES_AT_ONCE = 16
+LANE_WAIT_SECONDS = 600.0
+"""How long to wait for another run that is delivering the same lane."""
+
+LOOK_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan that is in the ledger."""
+
+    window: Window
+    snapshot: Snapshot
+    plan: WindowPlan
+    deliveries: dict[str, int]
+    shares: list[Share]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneResult:
+    """What became of one lane in this run."""
+
+    lane: Lane
+    seconds: float
+    error: str | None = None
+    permanent: bool = False
+    remarks: str | None = None
+
+
+@dataclass(slots=True)
+class DeliveryReport:
+    """What became of one window at one destination. `bytes` were sent, after compression."""
+
+    destination: str
+    state: State
+    events: int = 0
+    bytes: int = 0
+    requests: int = 0
+    rejected: int = 0
+    error: str | None = None
+    sizes: dict[int, int] = field(default_factory=dict)
+    delivered: dict[int, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        """The contract of `export --json`."""
+        names = ("destination", "state", "events", "bytes", "requests", "rejected", "error")
+        return {name: getattr(self, name) for name in names}
+
+
+class Exporter:
+    """Exports windows of one log store with the settings and ledger of one control database."""
+
+    def __init__(
+        self, store_dsn: str, control_dsn: str, connections: Connections, *, policy: RetryPolicy | None = None
+    ) -> None:
+        self._store_dsn, self._control_dsn = store_dsn, control_dsn
+        self._connections = connections
+        self._policy = policy or RetryPolicy()
+        self._engine = open_control(control_dsn, pooled=True)
+        self.settings = SettingsRepository(self._engine)
+        self.ledger = Ledger(self._engine)
+        self._stores: dict[int, PostgresStore] = {}
+
+    def __enter__(self) -> Exporter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back all connections."""
+        for store in self._stores.values():
+            store.close()
+        self._engine.dispose()
+
+    def store(self, snapshot: Snapshot) -> PostgresStore:
+        """The log store as a snapshot's settings describe it."""
+        if snapshot.id not in self._stores:
+            self._stores[snapshot.id] = PostgresStore(self._store_dsn, snapshot.settings.log_store)
+        return self._stores[snapshot.id]
+
+    def wait_until_closed(
+        self, window: Window, *, timeout: float, remind: Callable[[Sequence[Writer]], None] | None = None
+    ) -> None:
+        """Wait until no writer can add to the window.
+
+        `remind` is called with the writers that are waited for, about once a minute. Raises `InputError` for a window that
+        ends in the future, by the database's clock, and `WindowNotClosed` after `timeout` seconds.
+        """
+        closing, connection = self.store(self.settings.current()).closed_window(window)
+        started = reminded = time.monotonic()
+        with connection:
+            while not closing.look():
+                if not closing.past:
+                    raise InputError(f"the window {window} ends in the future")
+                now = time.monotonic()
+                if now - started > timeout:
+                    raise WindowNotClosed(f"still writing to the window {window}: {_names(closing.waiting)}")
+                if remind and now - reminded > 60:
+                    reminded = now
+                    remind(closing.waiting)
+                time.sleep(LOOK_SECONDS)
+
+    def routes(self, snapshot: Snapshot | None = None) -> list[Route]:
+        """The route of every workspace of the log store."""
+        snapshot = snapshot or self.settings.current()
+        return resolve(snapshot.settings, self.store(snapshot).workspaces())
+
+    def plan(
+        self, window: Window, *, snapshot: Snapshot | None = None, only: str | None = None, max_tasks: int = MAX_TASKS
+    ) -> Planned:
+        """Plan a window and write the plan to the ledger. `only` plans one destination and leaves the others alone."""
+        snapshot = snapshot or self.settings.current()
+        settings = snapshot.settings
+        if only is not None and only not in settings.destinations:
+            raise InputError(
+                f'no destination named "{only}"; the settings have {", ".join(settings.destinations) or "none"}'
+            )
+        store = self.store(snapshot)
+        by_log_type = any(
+            streaming.selection.filters_logs for _, streaming in settings.streamings() if streaming.enabled
+        )
+        plan = plan_window(
+            settings,
+            store.workspaces(),
+            store.count(window, by_log_type=by_log_type),
+            {name: self._lane_count(name, settings) for name in settings.destinations},
+        )
+        lanes = {name: found for name, found in plan.lanes.items() if only in (None, name)}
+        deliveries = self.ledger.plan(window, snapshot.id, lanes)
+        names = {delivery: name for name, delivery in deliveries.items()}
+        pending = [
+            (lane.key, names[lane.delivery_id], lane.planned_bytes)
+            for lane in self.ledger.lanes_of(deliveries.values())
+            if lane.state is not State.DELIVERED
+        ]
+        return Planned(window, snapshot, plan, deliveries, divide(pending, max_tasks))
+
+    def _lane_count(self, name: str, settings: Settings) -> int:
+        return int(make_destination(name, settings.destinations[name], self._connections).options.lanes)
+
+    def deliver(
+        self, keys: Iterable[tuple[int, int]], progress: Callable[[LaneResult], None] | None = None
+    ) -> list[LaneResult]:
+        """Deliver lanes, several at once. A lane that fails is in the result, with why; it delays no other."""
+        return asyncio.run(self._deliver(list(keys), progress))
+
+    async def _deliver(
+        self, keys: list[tuple[int, int]], progress: Callable[[LaneResult], None] | None
+    ) -> list[LaneResult]:
+        lanes = await asyncio.to_thread(self.ledger.lanes, keys)
+        if len(lanes) < len(keys):
+            raise DeliveryError("the plan has changed since: another run has planned this window anew; plan again")
+        snapshots = {lane.snapshot_id for lane in lanes}
+        loaded = {snapshot_id: self.settings.get(snapshot_id) for snapshot_id in snapshots}
+        locks = await asyncio.to_thread(LaneLocks, self._control_dsn)
+        limit = asyncio.Semaphore(LANES_AT_ONCE)
+        results: list[LaneResult] = []
+        try:
+            async with AsyncExitStack() as stack:
+                destinations = _Destinations(self._connections, stack)
+
+                async def one(lane: Lane) -> None:
+                    async with limit:
+                        result = await self._lane(lane, loaded[lane.snapshot_id], destinations, locks)
+                    results.append(result)
+                    if progress:
+                        progress(result)
+
+                await asyncio.gather(*(one(lane) for lane in lanes))
+        finally:
+            locks.close()
+        return results
+
+    async def _lane(self, lane: Lane, snapshot: Snapshot, destinations: _Destinations, locks: LaneLocks) -> LaneResult:
+        started = time.monotonic()
+        try:
+            await self._acquire(lane, locks)
+        except LogstreamError as error:
+            return LaneResult(lane, time.monotonic() - started, str(error))
+        try:
+            lane = await asyncio.to_thread(self.ledger.begin, lane, time.time_ns())
+            if lane.state is State.DELIVERED:
+                return LaneResult(lane, time.monotonic() - started)
+            try:
+                destination = await destinations.get(lane.destination, snapshot.settings)
+            except InputError as error:
+                await asyncio.to_thread(self.ledger.fail, lane, [], str(error), permanent=True)
+                return LaneResult(lane, time.monotonic() - started, str(error), permanent=True)
+            pipeline = LanePipeline(
+                lane,
+                destination.options.lanes,
+                self.store(snapshot),
+                self.ledger,
+                destination,
+                _streamings(snapshot.settings, lane.workspace_ids),
+                self._policy,
+            )
+            await pipeline.run()
+            return LaneResult(lane, time.monotonic() - started, remarks=pipeline.remarks)
+        except LaneFailed as error:
+            return LaneResult(lane, time.monotonic() - started, str(error), permanent=error.permanent)
+        except LogstreamError as error:
+            return LaneResult(lane, time.monotonic() - started, str(error))
+        finally:
+            await asyncio.to_thread(locks.release, lane)
+
+    async def _acquire(self, lane: Lane, locks: LaneLocks) -> None:
+        deadline = time.monotonic() + LANE_WAIT_SECONDS
+        said = False
+        while not await asyncio.to_thread(locks.acquire, lane):
+            if time.monotonic() > deadline:
+                raise LaneBusy(f"another run has been delivering lane {lane.lane} of {lane.destination} for too long")
+            if not said:
+                log.info(
+                    "Lane %s of %s is being delivered by another run; waiting for it.", lane.lane, lane.destination
+                )
+                said = True
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def seal(self, deliveries: dict[str, int]) -> list[DeliveryReport]:
+        """Compare what was planned with what was delivered, lane by lane, and write the outcome to the ledger."""
+        reports = []
+        lanes = self.ledger.lanes_of(deliveries.values())
+        for name, delivery_id in sorted(deliveries.items()):
+            report = _report(name, [lane for lane in lanes if lane.delivery_id == delivery_id])
+            self.ledger.seal(delivery_id, report.state)
+            reports.append(report)
+        return reports
+
+
+class _Destinations:
+    """Opens each destination once, when it is first needed; one that cannot be opened says so each time."""
+
+    def __init__(self, connections: Connections, stack: AsyncExitStack) -> None:
+        self._connections, self._stack = connections, stack
+        self._opening: dict[str, asyncio.Task[Destination[Any]]] = {}
+
+    async def get(self, name: str, settings: Settings) -> Destination[Any]:
+        if name not in self._opening:
+            self._opening[name] = asyncio.create_task(self._open(name, settings))
+        return await self._opening[name]
+
+    async def _open(self, name: str, settings: Settings) -> Destination[Any]:
+        destination = await open_destination(name, settings.destinations[name], self._connections)
+        self._stack.push_async_callback(destination.close)
+        return destination
+
+
+def _streamings(settings: Settings, workspaces: Sequence[int]) -> dict[int, Streaming]:
+    own = settings.own
+    found = {workspace: route_of(settings.admin, own.get(workspace))[0] for workspace in workspaces}
+    return {workspace: streaming for workspace, streaming in found.items() if streaming is not None}
+
+
+def _report(name: str, lanes: Sequence[Lane]) -> DeliveryReport:
+    report = DeliveryReport(name, State.DELIVERED)
+    for lane in lanes:
+        report.events += lane.delivered.total()
+        report.rejected += lane.rejected.total()
+        report.bytes += lane.bytes
+        report.requests += lane.requests
+        for workspace, size in lane.sizes.items():
+            report.sizes[workspace] = report.sizes.get(workspace, 0) + size
+        for (workspace, _), events in lane.delivered.items():
+            report.delivered[workspace] = report.delivered.get(workspace, 0) + events
+        if lane.state is not State.DELIVERED:
+            report.state = State.FAILED
+            report.error = report.error or lane.last_error or f"lane {lane.lane} was not delivered"
+        elif missing := lane.missing():
+            report.state = State.FAILED
+            (workspace, kind), events = next(iter(missing.items()))
+            what = "are missing" if events > 0 else "are too many"
+            report.error = report.error or (
+                f"{abs(events)} events of kind {kind} of workspace {workspace} {what}: the log store no longer holds what "
+                "it held when the window was planned"
+            )
+    return report
+
+
+def empty_reports(planned: Planned) -> list[DeliveryReport]:
+    """Reports for destinations that routes lead to and that have no events in the window."""
+    names = {plan.route.destination for plan in planned.plan.workspaces if plan.route.destination}
+    return [DeliveryReport(name, State.DELIVERED) for name in sorted(names - planned.deliveries.keys())]
+
+
+def _names(writers: Sequence[Writer]) -> str:
+    return "; ".join(map(str, writers[:3])) + (f" and {len(writers) - 3} more" if len(writers) > 3 else "")

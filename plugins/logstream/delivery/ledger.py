@@ -1,0 +1,340 @@
+"""The ledger: what was planned, how far each lane has come, what was delivered or rejected. In the control database.
+
+A lane's checkpoint and its counts are one row, written in one statement, so they cannot disagree. All writing of a lane
+happens under its lock (`LaneLocks`), an advisory lock of the database that ends with the connection that holds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC
+from enum import StrEnum
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, Engine, Row, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from logstream.database import connect, database_errors
+from logstream.destinations.parcel import EventRef, Tally
+from logstream.errors import DatabaseError
+from logstream.settings.tables import deliveries, lanes, rejections
+from logstream.store.base import Cursor
+from logstream.window import Window
+
+
+class State(StrEnum):
+    """Of a lane or a delivery."""
+
+    PLANNED = "planned"
+    DELIVERING = "delivering"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedLane:
+    """A lane as it is planned: what it will deliver, and a fingerprint of all that decides its bytes."""
+
+    lane: int
+    fingerprint: str
+    tally: Tally
+    bytes: int
+
+
+@dataclass(slots=True)
+class Lane:
+    """A lane as the ledger has it. Counts are events by (workspace id, kind)."""
+
+    delivery_id: int
+    lane: int
+    destination: str
+    window: Window
+    snapshot_id: int
+    state: State
+    planned: Tally
+    planned_bytes: int
+    delivered: Tally = field(default_factory=Tally)
+    rejected: Tally = field(default_factory=Tally)
+    position: Cursor | None = None
+    part: int = 0
+    sizes: Counter[int] = field(default_factory=Counter)
+    bytes: int = 0
+    requests: int = 0
+    now_ns: int | None = None
+    attempts: int = 0
+    last_error: str | None = None
+    permanent: bool = False
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Its name in the ledger."""
+        return self.delivery_id, self.lane
+
+    @property
+    def workspace_ids(self) -> list[int]:
+        """The workspaces that have events in it."""
+        return sorted({workspace for workspace, _ in self.planned})
+
+    def missing(self) -> dict[tuple[int, str], int]:
+        """Events planned and neither delivered nor rejected (negative: more than planned)."""
+        done = self.delivered + self.rejected
+        keys = self.planned.keys() | done.keys()
+        return {key: self.planned[key] - done[key] for key in sorted(keys) if self.planned[key] != done[key]}
+
+
+class Ledger:
+    """Reads and writes the ledger."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def plan(self, window: Window, snapshot_id: int, planned: Mapping[str, Sequence[PlannedLane]]) -> dict[str, int]:
+        """Write down what a run will deliver: destination to its lanes. Returns destination to delivery id.
+
+        A delivery that is complete is begun afresh: it is exported again on purpose. In one that is not, what is delivered
+        stays so, and an unfinished lane keeps its checkpoint if nothing that decides its bytes has changed.
+        """
+        ids: dict[str, int] = {}
+        with database_errors("planning deliveries"), self._engine.begin() as connection:
+            for destination in sorted(planned):
+                ids[destination] = self._plan_one(connection, window, snapshot_id, destination, planned[destination])
+        return ids
+
+    def _plan_one(
+        self, connection: Connection, window: Window, snapshot_id: int, destination: str, planned: Sequence[PlannedLane]
+    ) -> int:
+        identity = {"window_start": window.start, "window_end": window.end, "destination": destination}
+        connection.execute(
+            insert(deliveries).values(**identity, snapshot_id=snapshot_id, state=State.PLANNED).on_conflict_do_nothing()
+        )
+        row = connection.execute(select(deliveries).filter_by(**identity).with_for_update()).one()
+        afresh = row.state == State.DELIVERED
+        connection.execute(
+            update(deliveries)
+            .where(deliveries.c.id == row.id)
+            .values(
+                snapshot_id=snapshot_id,
+                state=State.PLANNED,
+                planned_at=func.clock_timestamp(),
+                sealed_at=None,
+                generation=row.generation + int(afresh),
+            )
+        )
+        known = {} if afresh else {
+            lane.lane: lane
+            for lane in connection.execute(select(lanes).where(lanes.c.delivery_id == row.id))
+        }  # fmt: skip
+        keep = [
+            lane.lane
+            for lane in planned
+            if lane.lane in known
+            and known[lane.lane].fingerprint == lane.fingerprint
+            and _tally(known[lane.lane].planned) == lane.tally
+        ]
+        stale = (lanes.c.delivery_id == row.id) & lanes.c.lane.not_in(keep)
+        connection.execute(delete(lanes).where(stale))
+        connection.execute(delete(rejections).where(rejections.c.delivery_id == row.id, rejections.c.lane.not_in(keep)))
+        fresh = [
+            {
+                "delivery_id": row.id,
+                "lane": lane.lane,
+                "fingerprint": lane.fingerprint,
+                "state": State.PLANNED,
+                "planned": _document(lane.tally),
+                "planned_bytes": lane.bytes,
+            }
+            for lane in planned
+            if lane.lane not in keep
+        ]
+        if fresh:
+            connection.execute(insert(lanes), fresh)
+        return int(row.id)
+
+    def lanes(self, keys: Iterable[tuple[int, int]]) -> list[Lane]:
+        """The lanes with these names, in their order."""
+        wanted = list(keys)
+        found = {lane.key: lane for lane in self._lanes(lanes.c.delivery_id.in_({key[0] for key in wanted}))}
+        return [found[key] for key in wanted if key in found]
+
+    def lanes_of(self, delivery_ids: Iterable[int]) -> list[Lane]:
+        """All lanes of some deliveries."""
+        return self._lanes(lanes.c.delivery_id.in_(list(delivery_ids)))
+
+    def _lanes(self, condition: Any) -> list[Lane]:
+        query = (
+            select(lanes, deliveries.c.destination, deliveries.c.window_start, deliveries.c.window_end)
+            .add_columns(deliveries.c.snapshot_id)
+            .join(deliveries, deliveries.c.id == lanes.c.delivery_id)
+            .where(condition)
+            .order_by(lanes.c.delivery_id, lanes.c.lane)
+        )
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return [_lane(row) for row in connection.execute(query)]
+
+    def begin(self, lane: Lane, now_ns: int) -> Lane:
+        """Mark a lane as under way and return it as it now stands; its instant is kept if it has one already."""
+        with database_errors("writing the ledger"), self._engine.begin() as connection:
+            connection.execute(
+                update(lanes)
+                .where(_is(lane))
+                .values(
+                    state=State.DELIVERING,
+                    now_ns=func.coalesce(lanes.c.now_ns, now_ns),
+                    attempts=lanes.c.attempts + 1,
+                    started_at=func.coalesce(lanes.c.started_at, func.clock_timestamp()),
+                    permanent=0,
+                )
+                .where(lanes.c.state != State.DELIVERED)
+            )
+        found = self.lanes([lane.key])
+        if not found:
+            raise DatabaseError(
+                f"lane {lane.lane} of destination {lane.destination} was planned anew meanwhile by another run"
+            )
+        return found[0]
+
+    def checkpoint(self, lane: Lane, rejected: Sequence[tuple[EventRef, str]]) -> None:
+        """Write how far a lane has come, with the events rejected since the last time."""
+        self._write(lane, rejected, state=State.DELIVERING)
+
+    def finish(self, lane: Lane, rejected: Sequence[tuple[EventRef, str]]) -> None:
+        """Write that a lane is delivered."""
+        lane.state = State.DELIVERED
+        self._write(lane, rejected, state=State.DELIVERED, finished_at=func.clock_timestamp(), last_error=None)
+
+    def fail(self, lane: Lane, rejected: Sequence[tuple[EventRef, str]], error: str, *, permanent: bool) -> None:
+        """Write that a lane stopped, where, and why."""
+        lane.state, lane.last_error, lane.permanent = State.FAILED, error, permanent
+        self._write(
+            lane,
+            rejected,
+            state=State.FAILED,
+            last_error=error,
+            first_error=func.coalesce(lanes.c.first_error, error),
+            permanent=int(permanent),
+        )
+
+    def _write(self, lane: Lane, rejected: Sequence[tuple[EventRef, str]], **values: Any) -> None:
+        with database_errors("writing the ledger"), self._engine.begin() as connection:
+            if rejected:
+                connection.execute(
+                    insert(rejections).on_conflict_do_nothing(),
+                    [
+                        {"delivery_id": lane.delivery_id, "lane": lane.lane, "event_id": event.id,
+                         "workspace_id": event.workspace_id, "kind": event.kind, "reason": reason}
+                        for event, reason in rejected
+                    ],
+                )  # fmt: skip
+            done = connection.execute(
+                update(lanes)
+                .where(_is(lane))
+                .values(
+                    position_us=lane.position.recorded_us if lane.position else None,
+                    position_id=lane.position.id if lane.position else None,
+                    part=lane.part,
+                    delivered=_document(lane.delivered),
+                    rejected=_document(lane.rejected),
+                    sizes={str(workspace): size for workspace, size in sorted(lane.sizes.items())},
+                    bytes=lane.bytes,
+                    requests=lane.requests,
+                    **values,
+                )
+            ).rowcount
+        if done != 1:
+            raise DatabaseError(
+                f"lane {lane.lane} of destination {lane.destination} was planned anew meanwhile by another run"
+            )
+
+    def seal(self, delivery_id: int, state: State) -> None:
+        """Write the outcome of a delivery."""
+        sealed = func.clock_timestamp() if state is State.DELIVERED else None
+        with database_errors("sealing a delivery"), self._engine.begin() as connection:
+            connection.execute(
+                update(deliveries).where(deliveries.c.id == delivery_id).values(state=state, sealed_at=sealed)
+            )
+
+    def rejected(self, delivery_ids: Iterable[int]) -> list[Row[Any]]:
+        """The rejected events of some deliveries, by event id."""
+        query = select(rejections).where(rejections.c.delivery_id.in_(list(delivery_ids)))
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return list(connection.execute(query.order_by(rejections.c.event_id)))
+
+
+class LaneLocks:
+    """Locks on lanes, held by one database session: they end with it, however it ends."""
+
+    def __init__(self, dsn: str) -> None:
+        self._connection: psycopg.Connection = connect(dsn, application="logstream lane locks")
+
+    def acquire(self, lane: Lane) -> bool:
+        """Try to take a lane's lock."""
+        with database_errors("locking a lane"):
+            row = self._connection.execute("select pg_try_advisory_lock(%s, %s)", _lock(lane)).fetchone()
+        return bool(row and row[0])
+
+    def release(self, lane: Lane) -> None:
+        """Give a lane's lock back."""
+        with database_errors("unlocking a lane"):
+            self._connection.execute("select pg_advisory_unlock(%s, %s)", _lock(lane))
+
+    def close(self) -> None:
+        """Give all of them back."""
+        self._connection.close()
+
+
+def _lock(lane: Lane) -> tuple[int, int]:
+    # two int4: a name for "Logstream's lane of this delivery", and the lane
+    mark = zlib.crc32(f"logstream lane {lane.delivery_id}".encode())
+    return mark - 2**31, lane.lane
+
+
+def _is(lane: Lane) -> Any:
+    return (lanes.c.delivery_id == lane.delivery_id) & (lanes.c.lane == lane.lane)
+
+
+def _document(tally: Tally) -> dict[str, dict[str, int]]:
+    document: dict[str, dict[str, int]] = {}
+    for (workspace, kind), events in sorted(tally.items()):
+        document.setdefault(str(workspace), {})[kind] = events
+    return document
+
+
+def _tally(document: Mapping[str, Mapping[str, int]]) -> Tally:
+    return Tally(
+        {(int(workspace), kind): events for workspace, kinds in document.items() for kind, events in kinds.items()}
+    )
+
+
+def _lane(row: Row[Any]) -> Lane:
+    return Lane(
+        delivery_id=row.delivery_id,
+        lane=row.lane,
+        destination=row.destination,
+        window=Window(row.window_start.astimezone(UTC), row.window_end.astimezone(UTC)),
+        snapshot_id=row.snapshot_id,
+        state=State(row.state),
+        planned=_tally(row.planned),
+        planned_bytes=row.planned_bytes,
+        delivered=_tally(row.delivered),
+        rejected=_tally(row.rejected),
+        position=Cursor(row.position_us, row.position_id) if row.position_us is not None else None,
+        part=row.part,
+        sizes=Counter({int(workspace): size for workspace, size in row.sizes.items()}),
+        bytes=row.bytes,
+        requests=row.requests,
+        now_ns=row.now_ns,
+        attempts=row.attempts,
+        last_error=row.last_error,
+        permanent=bool(row.permanent),
+    )
+
+
+def fingerprint_of(*parts: object) -> str:
+    """A short digest of plain data."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]

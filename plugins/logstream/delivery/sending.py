@@ -1,0 +1,101 @@
+"""Sending one parcel until its fate is known: the one place that answers what destinations say."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+
+from logstream.destinations.base import Destination, Options
+from logstream.destinations.outcome import Delivered, GiveUp, Reject, Retry, Split
+from logstream.destinations.parcel import EventRef, Parcel, Tally, tally_of
+from logstream.errors import DeliveryError
+
+
+class LaneFailed(DeliveryError):
+    """A lane cannot go on. `permanent`: somebody must act first; trying again cannot help."""
+
+    def __init__(self, reason: str, *, permanent: bool) -> None:
+        super().__init__(reason)
+        self.permanent = permanent
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how fast a parcel is tried again: exponential backoff with full jitter.
+
+    A receiver's `Retry-After` is waited for up to `longest_wait` seconds; asked for longer, the lane fails and Airflow's
+    own retry comes back to it.
+    """
+
+    attempts: int = 10
+    base: float = 0.1
+    cap: float = 5.0
+    longest_wait: float = 120.0
+
+    def delay(self, attempt: int) -> float:
+        """Seconds to wait after the `attempt`-th failure (from 1)."""
+        return random.uniform(0, min(self.cap, self.base * 2**attempt))  # noqa: S311 - jitter is no secret
+
+
+@dataclass(slots=True)
+class Sent:
+    """What became of a parcel. Every event of it is delivered unless it is in `rejected`."""
+
+    bytes: int = 0
+    requests: int = 0
+    rejected: list[tuple[EventRef, str]] = field(default_factory=list)
+
+    @property
+    def rejected_tally(self) -> Tally:
+        """The rejected events by workspace and kind."""
+        return tally_of([event for event, _ in self.rejected])
+
+
+async def send(destination: Destination[Options], parcel: Parcel, policy: RetryPolicy) -> Sent:
+    """Send a parcel. Raises `LaneFailed` if it can be neither delivered nor rejected."""
+    sent = Sent()
+    pending = [parcel]
+    while pending:
+        current = pending.pop()
+        outcome = await _until_answered(destination, current, policy, sent)
+        match outcome:
+            case Delivered():
+                sent.bytes += len(current.body)
+            case Split(reason):
+                smaller = destination.split(current)
+                if smaller:
+                    pending += reversed(smaller)
+                elif len(current.events) == 1:
+                    sent.rejected.append((current.events[0], reason))
+                else:
+                    raise LaneFailed(f"{reason}, and {current.name} cannot be made smaller", permanent=True)
+            case Reject(events, resend):
+                if not current.events:
+                    raise LaneFailed(f"{current.name} is refused: {next(iter(events.values()), '')}", permanent=True)
+                sent.bytes += len(current.body)
+                sent.rejected += [(current.events[index], reason) for index, reason in events.items()]
+                if resend:
+                    pending.append(destination.subset(current, resend))
+    return sent
+
+
+async def _until_answered(
+    destination: Destination[Options], parcel: Parcel, policy: RetryPolicy, sent: Sent
+) -> Delivered | Split | Reject:
+    attempt = 0
+    while True:
+        attempt += 1
+        sent.requests += 1
+        outcome = await destination.send(parcel)
+        match outcome:
+            case GiveUp(reason):
+                raise LaneFailed(reason, permanent=True)
+            case Retry(reason, after):
+                if after is not None and after > policy.longest_wait:
+                    raise LaneFailed(f"{reason}; it asks to wait {after:.0f} s", permanent=False)
+                if attempt >= policy.attempts:
+                    raise LaneFailed(f"{reason} (tried {attempt} times)", permanent=False)
+                await asyncio.sleep(max(after or 0.0, policy.delay(attempt)))
+            case _:
+                return outcome

@@ -1,0 +1,99 @@
+"""Where a destination may be. A customer's URL is hostile input: it must not reach what only this machine can reach.
+
+Loopback, link-local (cloud metadata), private, shared, multicast and reserved addresses are refused, after DNS
+resolution, unless the operator sets `LOGSTREAM_ALLOW_PRIVATE_ADDRESSES=1`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from urllib.parse import urlsplit
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+from logstream.errors import InputError
+
+VARIABLE = "LOGSTREAM_ALLOW_PRIVATE_ADDRESSES"
+
+
+def private_addresses_allowed() -> bool:
+    """Whether the operator lets destinations be on loopback and private networks."""
+    return os.environ.get(VARIABLE, "").strip().lower() in ("1", "true", "yes")
+
+
+def refuse_address(address: str, host: str) -> None:
+    """Raise `ForbiddenAddress` for an IP address that is not public. IPv4 inside IPv6 is looked at as what it is."""
+    ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if inner is None and ip in ipaddress.ip_network("64:ff9b::/96"):
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+        ip = inner or ip
+    if not ip.is_global or ip.is_multicast:
+        raise ForbiddenAddress(
+            f"{host} is at {address}, which is not a public address; an operator can allow private ones with {VARIABLE}=1"
+        )
+
+
+class ForbiddenAddress(InputError, OSError):
+    """The destination is at an address that customers' destinations may not have."""
+
+
+def check_url(url: str) -> str:
+    """Return the URL if it is http(s) with a host that may be tried; a literal IP address is checked here.
+
+    Raises `InputError` otherwise. The URL may be a secret: only its host is ever in a message.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise InputError(f"the address is no URL: {error}") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise InputError("the address must begin with http:// or https:// and name a host")
+    if not private_addresses_allowed():
+        try:
+            refuse_address(host, host)
+        except ForbiddenAddress:
+            raise
+        except ValueError:
+            pass  # a name: whoever connects checks what it resolves to
+    return url
+
+
+def resolve_and_check(url: str) -> None:
+    """Resolve a URL's host and refuse it if any of its addresses is not public. Blocks while it resolves."""
+    check_url(url)
+    if private_addresses_allowed():
+        return
+    host = urlsplit(url).hostname or ""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return  # not found: connecting says so better
+    for *_, address in found:
+        refuse_address(str(address[0]), host)
+
+
+class PublicResolver(AbstractResolver):
+    """Resolves names for aiohttp and refuses those of forbidden addresses: what is checked is what is connected to."""
+
+    def __init__(self) -> None:
+        self._resolver = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The addresses of a host, every one of them allowed."""
+        found = await self._resolver.resolve(host, port, family)
+        if not private_addresses_allowed():
+            for item in found:
+                refuse_address(item["host"], host)
+        return found
+
+    async def close(self) -> None:
+        """Close the resolver."""
+        await self._resolver.close()

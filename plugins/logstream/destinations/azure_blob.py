@@ -1,0 +1,82 @@
+"""`azure_blob`: Azure Blob Storage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from obstore.store import AzureStore
+from pydantic import Field
+
+from logstream.destinations.addresses import resolve_and_check
+from logstream.destinations.object_store import (
+    CLIENT_OPTIONS,
+    RETRY_CONFIG,
+    ObjectStoreDestination,
+    StoreOptions,
+    is_denied,
+    status_of,
+)
+
+
+class AzureBlobOptions(StoreOptions):
+    """Options of `azure_blob`."""
+
+    container: str = Field(
+        min_length=3,
+        max_length=63,
+        pattern=r"^(\$root|\$web|[a-z0-9-]+)$",
+        description="The container.",
+        examples=["audit"],
+    )
+
+
+class AzureBlobDestination(ObjectStoreDestination[AzureBlobOptions]):
+    """Block blobs in a container."""
+
+    type = "azure_blob"
+    title = "Azure Blob Storage"
+    connection_type = "wasb"
+    options_model = AzureBlobOptions
+
+    @property
+    def place(self) -> str:
+        """The container."""
+        return f"container `{self.options.container}`"
+
+    def make_store(self) -> Any:
+        """A client with the connection's key, SAS or tokens."""
+        credentials = self.connections.azure_blob(self.options.connection)
+        resolve_and_check(credentials.account_url)
+        secret: dict[str, Any] = {}
+        if credentials.account_key:
+            secret["account_key"] = credentials.account_key
+        elif credentials.sas:
+            secret["sas_key"] = credentials.sas
+        elif credentials.token_provider:
+            secret["credential_provider"] = credentials.token_provider
+        else:
+            secret["skip_signature"] = True
+        client: Any = {**CLIENT_OPTIONS, "allow_http": credentials.account_url.startswith("http://")}
+        return AzureStore(
+            container_name=self.options.container,
+            account_name=credentials.account_name,
+            endpoint=credentials.account_url,
+            client_options=client,
+            retry_config=RETRY_CONFIG,
+            **secret,
+        )
+
+    def remedy(self, error: Exception) -> str | None:
+        """Credentials and containers are somebody's to mend; all else may pass."""
+        text = str(error)
+        container = self.options.container
+        if "ContainerNotFound" in text or status_of(error) == 404 or isinstance(error, FileNotFoundError):
+            return (
+                f"container `{container}` does not exist; create it, or correct `container` of destination {self.name}"
+            )
+        if is_denied(error):
+            return (
+                f"access to container `{container}` is denied; correct connection `{self.options.connection}`, or grant "
+                "it Storage Blob Data Contributor on the container"
+            )
+        return None

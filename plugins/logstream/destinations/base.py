@@ -1,0 +1,129 @@
+"""What a destination is. Authors of plug-ins subclass one of the two transports, or `Destination` itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from logstream.destinations.credentials import Connections
+from logstream.destinations.outcome import Outcome
+from logstream.destinations.parcel import LaneRef, Packer, Parcel
+
+
+class Options(BaseModel):
+    """A destination's options, as `settings.yaml` has them beside `type`. Unknown ones are refused.
+
+    Every field says what it is for: the console's form and the docs are drawn from it. Secrets are never options; they
+    are in the Airflow connection.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lanes: Annotated[int, Field(ge=1, le=64, strict=True)] = Field(
+        default=4,
+        description="Into how many lanes the workspaces of this destination are divided. Lanes are delivered at the same "
+        "time; each makes objects of its own.",
+    )
+
+
+class ConnectionOptions(Options):
+    """Options of a destination that takes its address or credentials from an Airflow connection."""
+
+    connection: str = Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="The Airflow connection with the credentials.",
+        examples=["aws_lake"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a receiver takes in one request. `None`: no limit. Bytes are of the encoded body before compression."""
+
+    events: int | None = None
+    bytes: int | None = None
+    event_bytes: int | None = None
+    concurrency: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a check. `remedy` says what to do where it failed."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.name}: {'yes' if self.ok else 'no'}"
+        text += f" ({self.detail})" if self.detail else ""
+        return f"{text}. {self.remedy}" if self.remedy and not self.ok else text
+
+
+OptionsModel = type[Options]
+
+O = TypeVar("O", bound=Options)  # noqa: E741 - the options
+
+
+class Destination(ABC, Generic[O]):
+    """One configured destination.
+
+    Made on one event loop; `open` before the first `send`, `close` after the last.
+    """
+
+    type: ClassVar[str]
+    """The name under which settings choose it, and its entry point."""
+
+    title: ClassVar[str]
+    """Its name for people."""
+
+    connection_type: ClassVar[str | None] = None
+    """The type of Airflow connection it takes (`aws`, `http`, ...)."""
+
+    options_model: ClassVar[OptionsModel]
+
+    def __init__(self, name: str, options: O, connections: Connections) -> None:
+        self.name = name
+        self.options: O = options
+        self.connections = connections
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    @property
+    @abstractmethod
+    def limits(self) -> Limits:
+        """What its receiver takes."""
+
+    @abstractmethod
+    def packer(self, lane: LaneRef, part: int) -> Packer:
+        """A packer for a lane, of which `part` parcels are delivered already."""
+
+    async def open(self) -> None:
+        """Get credentials and clients. Raises `InputError` with the remedy where they are missing."""
+
+    async def close(self) -> None:
+        """Give back what `open` took."""
+
+    @abstractmethod
+    async def send(self, parcel: Parcel) -> Outcome:
+        """Send one parcel and read the answer. Never raises for what a receiver or a network may do."""
+
+    @abstractmethod
+    def check(self) -> AsyncIterator[Step]:
+        """Try it out step by step, leaving nothing behind. Stops at the first step that fails."""
+
+    def split(self, parcel: Parcel) -> list[Parcel]:
+        """A parcel in smaller ones, with names of their own; empty if it cannot be split."""
+        return []
+
+    def subset(self, parcel: Parcel, indexes: tuple[int, ...]) -> Parcel:
+        """A parcel of some of a parcel's events, to send again."""
+        raise TypeError(f"{self.type} sends whole parcels only ({parcel.name}, {indexes})")

@@ -1,0 +1,56 @@
+"""Credentials as plain data: what the hooks make of Airflow connections, and destinations use. Never printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class AwsCredentials:
+    """For S3: a provider of (renewed) keys, and where the service is."""
+
+    provider: Callable[[], Mapping[str, Any]] = field(repr=False)
+    """Returns `access_key_id`, `secret_access_key`, `token`, `expires_at` (as obstore takes them)."""
+    region: str | None = None
+    endpoint: str | None = None
+    verify: bool = True
+    anonymous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AzureBlobCredentials:
+    """For Azure Blob: the account's address and one of a key, a SAS query or a provider of tokens."""
+
+    account_url: str
+    account_name: str
+    account_key: str | None = field(default=None, repr=False)
+    sas: str | None = field(default=None, repr=False)
+    token_provider: Callable[[], Mapping[str, Any]] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCredentials:
+    """For HTTP: the base address (which may itself be a secret), basic auth and headers."""
+
+    base_url: str = field(repr=False)
+    login: str | None = None
+    password: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class Connections(Protocol):
+    """Gives credentials by the id of an Airflow connection.
+
+    Every method raises `ConnectionNotFound` naming the connection, and what is missing in it.
+    """
+
+    def aws(self, connection: str) -> AwsCredentials:
+        """From a connection of type `aws`."""
+
+    def azure_blob(self, connection: str) -> AzureBlobCredentials:
+        """From a connection of type `wasb`."""
+
+    def http(self, connection: str) -> HttpCredentials:
+        """From a connection of type `http`."""

@@ -1,0 +1,72 @@
+"""`file`: a folder of this machine, or one that is mounted on every worker."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from pydantic import Field
+
+from logstream.destinations.base import Step
+from logstream.destinations.objects import ObjectDestination, ObjectOptions
+from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
+
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE}
+
+
+class FileOptions(ObjectOptions):
+    """Options of `file`."""
+
+    path: str = Field(min_length=1, description="The folder. It is made if it is not there.", examples=["/srv/audit"])
+
+
+class FileDestination(ObjectDestination[FileOptions]):
+    """Files in a folder, each written whole: to a temporary name, then moved into place."""
+
+    type = "file"
+    title = "Folder"
+    options_model = FileOptions
+
+    async def put(self, key: str, body: bytes) -> Outcome:
+        """Write one file so that a reader sees all of it or nothing."""
+        return await asyncio.to_thread(self._write, key, body)
+
+    def _write(self, key: str, body: bytes) -> Outcome:
+        target = Path(self.options.path) / key
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(prefix=".logstream-", dir=target.parent)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(body)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    os.fchmod(file.fileno(), 0o644)
+                Path(temporary).replace(target)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            reason = f"{target}: {error.strerror}"
+            if error.errno in _PASSING:
+                return Retry(reason)
+            return GiveUp(f"{reason}; correct `path` or its permissions")
+        return Delivered()
+
+    async def delete(self, key: str) -> None:
+        """Remove the file, and the folder `check` made for it if it is empty."""
+        target = Path(self.options.path) / key
+        await asyncio.to_thread(target.unlink)
+        try:
+            await asyncio.to_thread(target.parent.rmdir)
+        except OSError:
+            return
+
+    async def check(self) -> AsyncIterator[Step]:
+        """Write and remove a file."""
+        async for step in self.check_writing(f"Give this user the right to write to {self.options.path}"):
+            yield step

@@ -1,0 +1,122 @@
+"""Object keys: where an event's file, or a lane's batch, is put. The platform's rules, made safe.
+
+Ids and names come from customers: everything but letters, digits, `.`, `_` and `-` is written as `=XX` (its UTF-8 bytes in
+hex), so a part can hold no separator, no control character and no `..`, and two different ids never give the same part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from logstream.destinations.parcel import LaneRef
+from logstream.errors import BadEvent
+from logstream.events import Kind
+from logstream.rendering.jsontext import loads
+from logstream.store.base import Event
+
+MAX_PART = 120
+_UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Fields(msgspec.Struct):
+    id: object = None
+    recipe_id: object = None
+    completed_at: object = None
+    status: object = None
+    event_type: object = None
+    log_type: object = None
+    method: object = None
+
+
+_fields = msgspec.json.Decoder(_Fields)
+_TYPE_FIELD: dict[str, str] = {
+    Kind.USER_ACTIVITY: "event_type",
+    Kind.LOG_SERVICE: "log_type",
+    Kind.API_PLATFORM: "method",
+}
+
+
+def safe(text: str) -> str:
+    """One part of a key from a customer's text. Injective; never empty, `.` or `..`; at most `MAX_PART` long."""
+    raw = text.encode("utf-8", "surrogatepass")
+    part = _UNSAFE.sub(lambda match: b"=%02X" % match.group()[0], raw).decode("ascii")
+    part = part.replace("..", "=2E=2E")
+    if part.startswith("."):
+        part = "=2E" + part[1:]
+    if len(part) > MAX_PART:
+        part = part[: MAX_PART - 33] + "=" + hashlib.sha256(raw).hexdigest()[:32]
+    return part or "="
+
+
+def event_key(event: Event) -> str:
+    """The key of one event's file.
+
+    Jobs (platform's documentation): `{workspace}/jobs/{recipe}/{YYYYMMDD}/{job}/{workspace}-{recipe}-{job}-
+    {YYYYMMDDHHMMSS}-{status}.json`, dates of completion in UTC. Others (assumed): `{workspace}/{kind}/{YYYYMMDD}/{event}/
+    {workspace}-{event}-{YYYYMMDDHHMMSS}-{type}.json`, `event` being the log store's id.
+    """
+    fields = _read_fields(event.payload)
+    workspace = str(event.workspace_id)
+    if event.kind == Kind.JOB:
+        moment = _moment(fields.completed_at, event.occurred_us)
+        recipe, job = _part(fields.recipe_id, "unknown"), _part(fields.id, str(event.id))
+        status = _part(fields.status, "unknown")
+        return (
+            f"{workspace}/jobs/{recipe}/{moment:%Y%m%d}/{job}/"
+            f"{workspace}-{recipe}-{job}-{moment:%Y%m%d%H%M%S}-{status}.json"
+        )
+    moment = _moment(None, event.occurred_us)
+    field = _TYPE_FIELD.get(event.kind)
+    type_ = _part(getattr(fields, field), "event") if field else "event"
+    return f"{workspace}/{safe(event.kind)}/{moment:%Y%m%d}/{event.id}/{workspace}-{event.id}-{moment:%Y%m%d%H%M%S}-{type_}.json"
+
+
+def batch_key(lane: LaneRef, part: int) -> str:
+    """The key of one batch object, without its suffix.
+
+    It names the destination, so that two destinations may share a bucket and a prefix without writing over each other.
+    """
+    return (
+        f"{safe(lane.destination)}/{lane.window.start:%Y/%m/%d}/{lane.window.slug}/"
+        f"lane-{lane.lane:02d}-of-{lane.lanes:02d}-part-{part:05d}"
+    )
+
+
+def _read_fields(payload: bytes) -> _Fields:
+    try:
+        return _fields.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        document = loads(payload)
+    except BadEvent:
+        return _Fields()
+    if not isinstance(document, dict):
+        return _Fields()
+    return _Fields(**{name: document.get(name) for name in _Fields.__struct_fields__})
+
+
+def _part(value: object, default: str) -> str:
+    if isinstance(value, str) and value:
+        return safe(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return default
+
+
+def _moment(value: object, fallback_us: int) -> datetime:
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+    try:
+        return _EPOCH + timedelta(microseconds=fallback_us)
+    except OverflowError:  # PostgreSQL's infinity
+        return _EPOCH

@@ -1,0 +1,132 @@
+"""The object-store transport: puts to S3, Azure Blob and their like through obstore (Rust's `object_store`)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import obstore
+from obstore import exceptions as refused
+from pydantic import Field
+
+from logstream.destinations.base import ConnectionOptions, Step
+from logstream.destinations.objects import ObjectDestination, ObjectOptions, Prefix
+from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
+
+RETRY_CONFIG: Any = {
+    "max_retries": 2,
+    "retry_timeout": timedelta(seconds=10),
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 2.0},
+}
+"""obstore tries again on its own for what passes in a moment; all else is answered in delivery/sending.py."""
+
+CLIENT_OPTIONS: Any = {"timeout": timedelta(seconds=60), "connect_timeout": timedelta(seconds=5)}
+
+_STATUS = re.compile(r"(?:status|Status)[^0-9]{0,40}(\d{3})")
+
+
+class StoreOptions(ObjectOptions, ConnectionOptions):
+    """Options of all object stores."""
+
+    prefix: Prefix = Field(default="")
+
+
+O = TypeVar("O", bound=StoreOptions)  # noqa: E741 - the options
+
+
+class ObjectStoreDestination(ObjectDestination[O]):
+    """A destination in an object store. A vendor's class makes the client and puts refusals into words."""
+
+    _store: Any = None
+
+    @abstractmethod
+    def make_store(self) -> Any:
+        """The obstore client. Runs in a thread: getting credentials may block."""
+
+    @abstractmethod
+    def remedy(self, error: Exception) -> str | None:
+        """What to do about a refusal that trying again cannot help; `None` if it may pass."""
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """The bucket or container, for messages."""
+
+    async def open(self) -> None:
+        """Get credentials and make the client."""
+        self._store = await asyncio.to_thread(self.make_store)
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        """Attributes every object gets."""
+        return {"Content-Type": self.content_type}
+
+    async def put(self, key: str, body: bytes) -> Outcome:
+        """Put one object and read the answer."""
+        try:
+            await obstore.put_async(self._store, key, body, attributes=dict(self.attributes))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            return self.read_error(error)
+        return Delivered()
+
+    def read_error(self, error: Exception) -> Outcome:
+        """What a failed put means."""
+        remedy = self.remedy(error)
+        return Retry(summary(error)) if remedy is None else GiveUp(remedy)
+
+    async def delete(self, key: str) -> None:
+        """Remove an object."""
+        await obstore.delete_async(self._store, key)
+
+    async def check(self) -> AsyncIterator[Step]:
+        """The bucket exists, and may be written to."""
+        try:
+            await obstore.head_async(self._store, f"{self.prefix}_logstream_check/none")
+        except FileNotFoundError as error:
+            if self.missing(error):
+                yield Step(f"{self.place} exists", False, "", self.read_error(error).reason)  # type: ignore[union-attr]
+                return
+        except Exception as error:
+            remedy = self.remedy(error)
+            if remedy is not None and not isinstance(error, refused.PermissionDeniedError):
+                yield Step(f"{self.place} can be reached", False, summary(error), remedy)
+                return
+        async for step in self.check_writing(f"Grant this connection the right to write to {self.place}"):
+            yield step
+
+    def missing(self, error: Exception) -> bool:
+        """Whether an error says that the bucket, not the object, is not there."""
+        return bool(re.search(r"NoSuchBucket|ContainerNotFound|bucket does not exist", str(error)))
+
+
+def status_of(error: Exception) -> int | None:
+    """The HTTP status in an obstore error's text, if it names one."""
+    found = _STATUS.search(str(error))
+    return int(found.group(1)) if found else None
+
+
+def is_denied(error: Exception) -> bool:
+    """Whether the credentials were refused."""
+    return isinstance(error, refused.PermissionDeniedError | refused.UnauthenticatedError) or status_of(error) in (
+        401,
+        403,
+    )
+
+
+def summary(error: Exception) -> str:
+    """One line of an obstore error: its texts run over many, and repeat themselves."""
+    text = str(error).split("\n\nDebug source:")[0]
+    text = re.sub(r"<\?xml.*", lambda match: _code(match.group()), text, flags=re.DOTALL)
+    text = re.sub(r"https?://\S+", lambda match: match.group().split("?")[0], text)
+    return re.sub(r"\s+", " ", text).strip()[:300]
+
+
+def _code(xml: str) -> str:
+    found = re.search(r"<Code>(\w+)</Code>", xml)
+    return found.group(1) if found else ""

@@ -1,0 +1,209 @@
+"""Objects: what the object stores and the file destination share. How events become objects, and keys."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from enum import StrEnum
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, Field
+
+from logstream.destinations.base import Destination, Limits, Options, Step
+from logstream.destinations.compression import MEDIA_TYPE, SUFFIX, Compression, Stream, compress
+from logstream.destinations.keys import batch_key, event_key
+from logstream.destinations.outcome import Delivered, Outcome
+from logstream.destinations.parcel import LaneRef, Packer, Parcel, Tally, cursor_of, sizes_of, tally_of
+from logstream.store.base import Event
+
+OBJECT_BYTES = 64 * 1024 * 1024
+"""A batch object is cut when it holds this much before compression."""
+
+
+class Packaging(StrEnum):
+    """How events become objects."""
+
+    FILE = "file"
+    BATCH = "batch"
+
+
+def _safe_prefix(prefix: str) -> str:
+    parts = prefix.split("/")
+    if prefix.startswith("/") or any(part in (".", "..") for part in parts) or "" in parts[:-1]:
+        raise ValueError("prefix: it may not begin with /, and no part of it may be empty, . or ..")
+    if any(character < " " or character in '\\{}%`"<>#|^~[]*?' or character > "~" for character in prefix):
+        raise ValueError("prefix: letters, digits and the signs /_.=-+@,:;!&()' only")
+    return prefix
+
+
+class ObjectOptions(Options):
+    """Options of destinations that keep objects."""
+
+    packaging: Packaging = Field(
+        default=Packaging.FILE,
+        description="file: one object for each event, named by the platform's rule. batch: NDJSON objects, few and large.",
+    )
+    compression: Compression = Field(default=Compression.NONE, description="none, gzip or zstd.")
+
+
+Prefix = Annotated[
+    str,
+    AfterValidator(_safe_prefix),
+    Field(max_length=500, description="Put before every key.", examples=["logs/"]),
+]
+
+O = TypeVar("O", bound=ObjectOptions)  # noqa: E741 - the options
+
+
+class ObjectDestination(Destination[O]):
+    """A destination that keeps objects under deterministic keys; putting one again replaces it."""
+
+    @property
+    def prefix(self) -> str:
+        """What stands before every key."""
+        return getattr(self.options, "prefix", "")
+
+    @property
+    def limits(self) -> Limits:
+        """Objects may be of any size we make; a put at a time is slow, so many at once."""
+        return Limits(concurrency=32 if self.options.packaging is Packaging.FILE else 4)
+
+    def packer(self, lane: LaneRef, part: int) -> Packer:
+        """One object an event, or batches."""
+        if self.options.packaging is Packaging.FILE:
+            return EventPacker(self.prefix, self.options.compression)
+        return BatchPacker(self.prefix, self.options.compression, lane, part)
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the objects; a compressed object is what its bytes are."""
+        plain = "application/json" if self.options.packaging is Packaging.FILE else "application/x-ndjson"
+        return MEDIA_TYPE.get(self.options.compression, plain)
+
+    @abstractmethod
+    async def put(self, key: str, body: bytes) -> Outcome:
+        """Store one object, replacing one of the same key."""
+
+    async def send(self, parcel: Parcel) -> Outcome:
+        """Put the parcel's object."""
+        return await self.put(parcel.name, parcel.body)
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Remove an object that `check` made."""
+
+    async def check_writing(self, remedy: str) -> AsyncIterator[Step]:
+        """The last steps of every check: a small object is written, and removed again."""
+        key = f"{self.prefix}_logstream_check/{hashlib.sha256(self.name.encode()).hexdigest()[:16]}"
+        outcome = await self.put(key, b"{}")
+        if not isinstance(outcome, Delivered):
+            yield Step("may write", False, getattr(outcome, "reason", ""), remedy)
+            return
+        yield Step("may write", True, key)
+        try:
+            await self.delete(key)
+        except Exception as error:  # being unable to delete is no fault: exports never do
+            yield Step("test object removed", True, f"it stays: {type(error).__name__}")
+        else:
+            yield Step("test object removed", True)
+
+
+class EventPacker:
+    """One object for each event.
+
+    Two rows of a window that the platform's rule gives one name (the same job, finished in the same second with the same
+    status, recorded twice) must both be kept: the later gets the log store's id into its name.
+    """
+
+    def __init__(self, prefix: str, compression: Compression) -> None:
+        self._prefix, self._compression = prefix, compression
+        self._suffix = SUFFIX[compression]
+        self._used: set[bytes] = set()
+
+    def remember(self, events: Sequence[Event]) -> None:
+        """Take note of events delivered by an earlier attempt, so that names come out as they would have."""
+        for event in events:
+            self._name(event)
+
+    def pack(self, events: Sequence[Event], messages: Sequence[bytes]) -> Iterator[Parcel]:
+        """One parcel for each."""
+        for event, message in zip(events, messages, strict=True):
+            body = compress(message, self._compression)
+            name = f"{self._prefix}{self._name(event)}{self._suffix}"
+            tally = Tally({(event.workspace_id, event.kind): 1})
+            yield Parcel(name, body, cursor_of(event), tally, Counter({event.workspace_id: len(message)}))
+
+    def finish(self) -> Iterator[Parcel]:
+        """Nothing is left: every event had a parcel of its own."""
+        return iter(())
+
+    def _name(self, event: Event) -> str:
+        name = event_key(event)
+        mark = hashlib.blake2b(name.encode(), digest_size=8).digest()
+        if mark in self._used:
+            name = f"{name.removesuffix('.json')}-{event.id}.json"
+        self._used.add(mark)
+        return name
+
+
+class BatchPacker:
+    """NDJSON objects, cut after the event with which they reach `OBJECT_BYTES`, compressed as they grow."""
+
+    def __init__(self, prefix: str, compression: Compression, lane: LaneRef, part: int) -> None:
+        self._prefix, self._compression, self._lane, self._part = prefix, compression, lane, part
+        self._begin()
+
+    def _begin(self) -> None:
+        self._stream: Stream | None = None
+        self._size = 0
+        self._tally: Tally = Tally()
+        self._sizes: Counter[int] = Counter()
+        self._last: Event | None = None
+
+    def pack(self, events: Sequence[Event], messages: Sequence[bytes]) -> Iterator[Parcel]:
+        """Add messages; return the objects that are full."""
+        start = 0
+        while start < len(events):
+            stop = self._cut(messages, start)
+            self._add(events[start:stop], messages[start:stop])
+            if self._size >= OBJECT_BYTES:
+                yield self._end()
+            start = stop
+
+    def _cut(self, messages: Sequence[bytes], start: int) -> int:
+        """Where the object is full: the index after its last message, or the end."""
+        room = OBJECT_BYTES - self._size
+        if sum(map(len, messages[start:])) + len(messages) - start < room:
+            return len(messages)
+        size = 0
+        for index in range(start, len(messages)):
+            size += len(messages[index]) + 1
+            if size >= room:
+                return index + 1
+        return len(messages)
+
+    def _add(self, events: Sequence[Event], messages: Sequence[bytes]) -> None:
+        if self._stream is None:
+            self._stream = Stream(self._compression)
+        block = b"\n".join(messages) + b"\n"
+        self._stream.write(block)
+        self._size += len(block)
+        self._tally.update(tally_of(events))
+        self._sizes.update(sizes_of(events, messages))
+        self._last = events[-1]
+
+    def _end(self) -> Parcel:
+        assert self._stream is not None and self._last is not None  # noqa: S101 - something was added
+        suffix = f".ndjson{SUFFIX[self._compression]}"
+        name = f"{self._prefix}{batch_key(self._lane, self._part)}{suffix}"
+        parcel = Parcel(name, self._stream.finish(), cursor_of(self._last), self._tally, self._sizes)
+        self._part += 1
+        self._begin()
+        return parcel
+
+    def finish(self) -> Iterator[Parcel]:
+        """The last object, if anything is in it."""
+        if self._last is not None:
+            yield self._end()

@@ -1,0 +1,47 @@
+"""What a destination says of one send. Values, not exceptions: whoever sends decides what to do (delivery/sending.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """All of it arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try the same again, not before `after` seconds if the receiver said so."""
+
+    reason: str
+    after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Too large: try again in halves. Where one event is left, it is rejected."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Some events are bad: `events` maps their index in the parcel to the reason.
+
+    `resend` are the indexes to send again; all others arrived.
+    """
+
+    events: Mapping[int, str]
+    resend: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Trying again cannot help: credentials, a missing bucket. `reason` says what to do."""
+
+    reason: str
+
+
+Outcome = Delivered | Retry | Split | Reject | GiveUp

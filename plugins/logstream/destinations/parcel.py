@@ -1,0 +1,82 @@
+"""Parcels: what one request or one object carries. Packers cut a lane's messages into them, always in the same places."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import NamedTuple, Protocol
+
+from logstream.store.base import Cursor, Event
+from logstream.window import Window
+
+Tally = Counter[tuple[int, str]]
+"""Events by (workspace id, kind)."""
+
+tally_key = itemgetter(1, 2)
+"""An event's key in a `Tally`."""
+
+_workspace_id = itemgetter(1)
+
+
+class EventRef(NamedTuple):
+    """An event's name."""
+
+    id: int
+    workspace_id: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRef:
+    """The lane that is being packed; keys and idempotency keys are made of it."""
+
+    destination: str
+    window: Window
+    lane: int
+    lanes: int
+
+
+@dataclass(slots=True)
+class Parcel:
+    """One request or object. `name` is its object key or idempotency key: the same whenever it is made again.
+
+    `sizes` are the bytes of each workspace's messages. `events` and `messages` are kept only where a receiver may refuse single events or want smaller requests.
+    """
+
+    name: str
+    body: bytes
+    last: Cursor
+    tally: Tally
+    sizes: Counter[int]
+    events: list[EventRef] = field(default_factory=list)
+    messages: list[bytes] = field(default_factory=list)
+
+
+class Packer(Protocol):
+    """Cuts messages into parcels. Where it cuts depends on the messages alone, not on how they come in."""
+
+    def pack(self, events: Sequence[Event], messages: Sequence[bytes]) -> Iterable[Parcel]:
+        """Take the next messages of the lane, in order; return the parcels that are full."""
+
+    def finish(self) -> Iterable[Parcel]:
+        """The last parcel, if there is one."""
+
+
+def tally_of(events: Iterable[Event] | Iterable[EventRef]) -> Tally:
+    """Count events by workspace and kind."""
+    return Counter(map(tally_key, events))
+
+
+def sizes_of(events: Iterable[Event] | Iterable[EventRef], messages: Sequence[bytes]) -> Counter[int]:
+    """Bytes of messages by workspace id."""
+    sizes: Counter[int] = Counter()
+    for workspace, message in zip(map(_workspace_id, events), messages, strict=True):
+        sizes[workspace] += len(message)
+    return sizes
+
+
+def cursor_of(event: Event) -> Cursor:
+    """The place after an event."""
+    return Cursor(event.recorded_us, event.id)

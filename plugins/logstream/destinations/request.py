@@ -1,0 +1,289 @@
+"""The HTTP transport: posts through aiohttp. A vendor's module says how a body looks and what an answer means."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import hashlib
+import ssl
+import time
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+from pydantic import Field
+
+from logstream.destinations.addresses import ForbiddenAddress, PublicResolver, check_url
+from logstream.destinations.base import ConnectionOptions, Destination, Limits, Step
+from logstream.destinations.compression import Compression, compress
+from logstream.destinations.credentials import HttpCredentials
+from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
+from logstream.destinations.parcel import EventRef, LaneRef, Packer, Parcel, cursor_of, sizes_of, tally_of
+from logstream.errors import InputError
+from logstream.store.base import Event
+
+TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
+MAX_ANSWER_BYTES = 64 * 1024
+"""More of an answer than this is not read: receivers are not trusted either."""
+
+RETRY_STATUS = frozenset({408, 425, 429})
+
+
+class RequestOptions(ConnectionOptions):
+    """Options of all destinations that take requests."""
+
+    compression: Compression = Field(
+        default=Compression.NONE, description="none, gzip or zstd, for the request's body."
+    )
+    concurrency: int = Field(
+        default=8, ge=1, le=64, strict=True, description="At most so many requests of a lane are under way at once."
+    )
+
+
+O = TypeVar("O", bound=RequestOptions)  # noqa: E741 - the options
+
+
+class RequestDestination(Destination[O]):
+    """A destination that takes requests.
+
+    A subclass gives `url`, `encode` and, where the vendor has more to say than status codes, `read`.
+    """
+
+    connection_type = "http"
+    content_type = "application/json"
+
+    _session: aiohttp.ClientSession | None = None
+    _credentials: HttpCredentials
+
+    @abstractmethod
+    def url(self, credentials: HttpCredentials) -> str:
+        """Where to post."""
+
+    @abstractmethod
+    def encode(self, messages: Sequence[bytes]) -> bytes:
+        """The body of a request with these messages."""
+
+    def headers(self, credentials: HttpCredentials) -> dict[str, str]:
+        """The headers of every request, credentials included."""
+        return dict(credentials.headers)
+
+    def authentication(self, credentials: HttpCredentials) -> Mapping[str, str]:
+        """Basic authentication, where the connection has a login or password."""
+        if credentials.login is None and credentials.password is None:
+            return {}
+        auth = aiohttp.BasicAuth(credentials.login or "", credentials.password or "", "utf-8")
+        return {"Authorization": auth.encode()}
+
+    @property
+    def limits(self) -> Limits:
+        """One event a request, unless the vendor says more."""
+        return Limits(events=1, concurrency=self.options.concurrency)
+
+    def packer(self, lane: LaneRef, part: int) -> Packer:
+        """Requests as full as the limits allow."""
+        return RequestPacker(self, lane)
+
+    async def open(self) -> None:
+        """Get the connection and check its address."""
+        self._credentials = await asyncio.to_thread(self.connections.http, self.options.connection)
+        try:
+            self._url = check_url(self.url(self._credentials))
+        except ForbiddenAddress:
+            raise
+        except InputError as error:
+            raise InputError(f"connection `{self.options.connection}` of destination {self.name}: {error}") from None
+        headers = {
+            "Content-Type": self.content_type,
+            "User-Agent": "logstream",
+            **self.authentication(self._credentials),
+            **self.headers(self._credentials),
+        }
+        if self.options.compression is not Compression.NONE:
+            headers["Content-Encoding"] = self.options.compression.value
+        self._session = aiohttp.ClientSession(
+            headers=headers,
+            timeout=TIMEOUT,
+            auto_decompress=False,
+            trust_env=False,
+            connector=aiohttp.TCPConnector(resolver=PublicResolver(), limit=0, ttl_dns_cache=60),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def request_headers(self, parcel: Parcel) -> dict[str, str]:
+        """Headers of one request: the key by which a receiver can tell a repetition."""
+        return {"Idempotency-Key": parcel.name}
+
+    async def send(self, parcel: Parcel) -> Outcome:
+        """Post one parcel; follow no redirect; read the answer."""
+        assert self._session is not None, "open() comes first"  # noqa: S101
+        try:
+            async with self._session.post(
+                self._url, data=parcel.body, headers=self.request_headers(parcel), allow_redirects=False
+            ) as response:
+                answer = await _limited(response)
+                return self.read(response.status, response.headers, answer, parcel)
+        except ForbiddenAddress as error:
+            return GiveUp(str(error))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            forbidden = _forbidden(error)
+            if forbidden is not None:
+                return GiveUp(str(forbidden))
+            if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
+                return GiveUp(f"the server's certificate is not valid for {self._host}")
+            return Retry(f"{self._host}: {_reason(error)}")
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self._url).hostname or "the server"
+
+    def read(self, status: int, headers: Mapping[str, str], answer: bytes, parcel: Parcel) -> Outcome:
+        """What an answer means: 2xx delivered; 408, 425, 429 and 5xx again; 413 smaller; any other is permanent."""
+        if 200 <= status < 300:
+            return Delivered()
+        reason = f"{self._host} answered {status}{_excerpt(answer)}"
+        if status == 413:
+            return Split(reason) if len(parcel.events) > 1 else Reject({0: reason})
+        if status in RETRY_STATUS or status >= 500:
+            return Retry(reason, retry_after(headers))
+        if 300 <= status < 400:
+            return GiveUp(f"{reason}: redirects are not followed; put the final address into the connection")
+        if status in (401, 403):
+            return GiveUp(f"{reason}: correct the credentials of connection `{self.options.connection}`")
+        if status == 404:
+            return GiveUp(f"{reason}: correct the address of connection `{self.options.connection}`")
+        return GiveUp(reason)
+
+    def split(self, parcel: Parcel) -> list[Parcel]:
+        """Two halves, whose names tell which."""
+        middle = len(parcel.events) // 2
+        if middle == 0:
+            return []
+        whole = range(len(parcel.events))
+        return [self.subset(parcel, tuple(whole[:middle])), self.subset(parcel, tuple(whole[middle:]))]
+
+    def subset(self, parcel: Parcel, indexes: tuple[int, ...]) -> Parcel:
+        """Some of a parcel's events as a request of their own, named by them."""
+        events = [parcel.events[index] for index in indexes]
+        messages = [parcel.messages[index] for index in indexes]
+        prefix = parcel.name.rpartition("-")[0]
+        return self.parcel(prefix, events, messages, parcel)
+
+    def parcel(self, prefix: str, events: list[EventRef], messages: list[bytes], like: Parcel | Event) -> Parcel:
+        """A request with these messages. Its key is made of what it is for and what it holds: repeated, it is the same."""
+        mark = hashlib.sha256(b"\n".join(b"%d" % event.id for event in events)).hexdigest()[:24]
+        body = compress(self.encode(messages), self.options.compression)
+        last = like.last if isinstance(like, Parcel) else cursor_of(like)
+        return Parcel(f"{prefix}-{mark}", body, last, tally_of(events), sizes_of(events, messages), events, messages)
+
+    async def check(self) -> AsyncIterator[Step]:
+        """Post one small test event."""
+        message = b'{"logstream":"connection test","test":true}'
+        event = Event(0, 0, "test", 0, 0, message)
+        outcome = await self.send(self.parcel("logstream-check", [EventRef(0, 0, "test")], [message], event))
+        ok = isinstance(outcome, Delivered)
+        reason = "" if isinstance(outcome, Delivered | Reject) else outcome.reason
+        yield Step(f"{self._host} takes a test event", ok, "" if ok else reason, "" if ok else self.check_remedy)
+
+    @property
+    def check_remedy(self) -> str:
+        """What to look at when a test event is not taken."""
+        return f"Correct connection `{self.options.connection}` or the destination's options"
+
+
+class RequestPacker:
+    """Fills requests up to the limits, in order."""
+
+    def __init__(self, destination: RequestDestination[O], lane: LaneRef) -> None:
+        self._destination = destination
+        self._limits = destination.limits
+        name = f"{lane.destination}|{lane.window.slug}|{lane.lane}/{lane.lanes}"
+        self._prefix = f"ls-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        self._events: list[EventRef] = []
+        self._messages: list[bytes] = []
+        self._size = 0
+        self._last: Event | None = None
+
+    def pack(self, events: Sequence[Event], messages: Sequence[bytes]) -> Iterator[Parcel]:
+        """Add messages; return the requests that are full."""
+        most = self._limits.events or len(events) + len(self._events)
+        room = self._limits.bytes
+        for event, message in zip(events, messages, strict=True):
+            # two bytes for what stands between messages and around them
+            size = len(message) + 2
+            if self._events and (len(self._events) >= most or (room is not None and self._size + size > room)):
+                yield self._end()
+            self._events.append(EventRef(event.id, event.workspace_id, event.kind))
+            self._messages.append(message)
+            self._size += size
+            self._last = event
+        if len(self._events) >= most:
+            yield self._end()
+
+    def _end(self) -> Parcel:
+        assert self._last is not None  # noqa: S101 - something was added
+        parcel = self._destination.parcel(self._prefix, self._events, self._messages, self._last)
+        self._events, self._messages, self._size = [], [], 0
+        return parcel
+
+    def finish(self) -> Iterator[Parcel]:
+        """The last request, if anything is in it."""
+        if self._events:
+            yield self._end()
+
+
+async def _limited(response: aiohttp.ClientResponse) -> bytes:
+    """The beginning of an answer; the rest is read only where that lets the connection be used again."""
+    answer = await response.content.read(MAX_ANSWER_BYTES)
+    while not response.content.at_eof() and len(answer) < MAX_ANSWER_BYTES:
+        more = await response.content.read(MAX_ANSWER_BYTES - len(answer))
+        if not more:
+            break
+        answer += more
+    if not response.content.at_eof():
+        response.close()
+    return answer
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from a `Retry-After` header (seconds or a date), `None` without a usable one."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isdigit():
+        return float(text[:9])
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time()) if text else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _excerpt(answer: bytes) -> str:
+    text = "".join(
+        character if character.isprintable() else " " for character in answer[:200].decode("utf-8", "replace")
+    ).strip()
+    return f" ({text})" if text else ""
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect: {error.os_error.strerror or error.os_error}"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {TIMEOUT.total:.0f} s"
+    return type(error).__name__ + (f": {error}" if str(error) and "://" not in str(error) else "")
+
+
+def _forbidden(error: BaseException | None) -> ForbiddenAddress | None:
+    while error is not None:
+        if isinstance(error, ForbiddenAddress):
+            return error
+        inner = getattr(error, "os_error", None)
+        if isinstance(inner, ForbiddenAddress):
+            return inner
+        error = error.__cause__ or error.__context__
+    return None

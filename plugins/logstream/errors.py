@@ -1,0 +1,56 @@
+"""The errors a person meets. Every message names the place and, where there is one, the remedy.
+
+The command line turns them into one line `error: ...` and an exit code: `InputError` is 2 (bad usage, settings or
+input: nothing was done), `DeliveryError` is 1 (something was not delivered or verified).
+"""
+
+from __future__ import annotations
+
+
+class LogstreamError(Exception):
+    """Base of all errors Logstream raises on purpose."""
+
+
+class InputError(LogstreamError):
+    """What the user gave cannot be used; nothing was changed."""
+
+
+class SettingsError(InputError):
+    """The settings do not hold together; `problems` are lines of `path: what is wrong`."""
+
+    def __init__(self, problems: list[str], source: str = "settings") -> None:
+        self.problems = problems
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        super().__init__(f"{source}: " + "; ".join(problems[:3]) + more)
+
+
+class TemplateError(InputError):
+    """A message template is not usable; `line` and `column` count from 1."""
+
+    def __init__(self, message: str, line: int, column: int) -> None:
+        self.reason, self.line, self.column = message, line, column
+        super().__init__(f"line {line}, column {column}: {message}")
+
+
+class DatabaseError(InputError):
+    """A database cannot be reached, or lacks what Logstream needs in it."""
+
+
+class ConnectionNotFound(InputError):
+    """An Airflow connection that a destination names does not exist or lacks a field."""
+
+
+class BadEvent(LogstreamError):
+    """One event cannot be delivered as it is; the others go on. The message is kept beside it in the ledger."""
+
+
+class DeliveryError(LogstreamError):
+    """Something was not delivered, or could not be proved delivered."""
+
+
+class LaneBusy(DeliveryError):
+    """Another run is delivering this lane right now."""
+
+
+class WindowNotClosed(DeliveryError):
+    """A writer of the log store may still add rows to the window."""

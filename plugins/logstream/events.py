@@ -1,0 +1,96 @@
+"""What is streamed: kinds of events, and the selections of them that a setting makes.
+
+Kinds and selections follow the platform's Admin console ("Audit log streaming": job status only, full job details,
+user activity, API platform logs, log events filtered by type and level).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAX_JOB_BYTES = 40_000_000
+"""A job larger than this (40 MB) is streamed without its step data (platform's documentation)."""
+
+OVERSIZE_LINES = "Log lines exceed size limit"
+"""What the platform puts in place of the `lines` of a job over `MAX_JOB_BYTES`."""
+
+
+class Kind(StrEnum):
+    """The kind of an event, as the log store's `kind` column has it."""
+
+    JOB = "job"
+    USER_ACTIVITY = "user_activity"
+    API_PLATFORM = "api_platform"
+    LOG_SERVICE = "log_service"
+
+
+class EventType(StrEnum):
+    """What an administrator may tick under "events to stream"."""
+
+    JOB_STATUS = "job_status"
+    JOB_DETAILS = "job_details"
+    USER_ACTIVITY = "user_activity"
+    API_PLATFORM = "api_platform"
+    LOG_SERVICE = "log_service"
+
+
+KIND_OF: dict[EventType, Kind] = {
+    EventType.JOB_STATUS: Kind.JOB,
+    EventType.JOB_DETAILS: Kind.JOB,
+    EventType.USER_ACTIVITY: Kind.USER_ACTIVITY,
+    EventType.API_PLATFORM: Kind.API_PLATFORM,
+    EventType.LOG_SERVICE: Kind.LOG_SERVICE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which events of a workspace a setting streams.
+
+    `log_types` and `log_levels` narrow log events only; empty means all. They are compared in lower case, and an
+    event that lacks the field is not selected by a filter on it.
+    """
+
+    events: frozenset[EventType]
+    log_types: frozenset[str] = frozenset()
+    log_levels: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(
+        cls, events: Collection[str], log_types: Collection[str] = (), log_levels: Collection[str] = ()
+    ) -> Selection:
+        """Make a selection from the words of a setting."""
+        return cls(
+            frozenset(EventType(event) for event in events),
+            frozenset(word.lower() for word in log_types),
+            frozenset(word.lower() for word in log_levels),
+        )
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of which any event may be selected."""
+        return frozenset(KIND_OF[event].value for event in self.events)
+
+    @property
+    def filters_logs(self) -> bool:
+        """Whether log events must be looked into to be selected."""
+        return EventType.LOG_SERVICE in self.events and bool(self.log_types or self.log_levels)
+
+    @property
+    def drops_lines(self) -> bool:
+        """Whether a job's `lines` are left out: with job status alone, not with job details."""
+        return EventType.JOB_DETAILS not in self.events
+
+    def matches(self, kind: str, log_type: str | None = None, log_level: str | None = None) -> bool:
+        """Tell whether an event is streamed. The one place where that is decided."""
+        if kind not in self.kinds:
+            return False
+        if kind != Kind.LOG_SERVICE:
+            return True
+        return _allows(self.log_types, log_type) and _allows(self.log_levels, log_level)
+
+
+def _allows(wanted: frozenset[str], value: str | None) -> bool:
+    return not wanted or (value is not None and value.lower() in wanted)

@@ -1,0 +1,165 @@
+"""Airflow connections as credentials. Roles, profiles, managed identities and the like are the providers' hooks' work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from logstream.destinations.credentials import AwsCredentials, AzureBlobCredentials, HttpCredentials
+from logstream.errors import ConnectionNotFound
+
+_NOT_HEADERS = {"headers", "verify", "cert", "timeout", "proxies", "proxy", "stream", "allow_redirects", "max_redirects",
+                "trust_env", "check_response", "ca"}  # fmt: skip
+"""Extras of an `http` connection that Airflow's HttpHook takes as options; all others are headers there."""
+
+
+class AirflowConnections:
+    """Gives credentials by connection id, through Airflow's secrets backends (`AIRFLOW_CONN_<ID>` among them)."""
+
+    def aws(self, connection: str) -> AwsCredentials:
+        """From a connection of type `aws`: keys, role to assume, profile, web identity, whatever its hook knows."""
+        _get(connection, "aws")
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+        from obstore.auth.boto3 import Boto3CredentialProvider
+
+        try:
+            hook: Any = AwsGenericHook(connection, client_type="s3")
+            session = hook.get_session()
+            extra: Mapping[str, Any] = hook.conn_config.extra_config
+            if session.get_credentials() is None:
+                raise ConnectionNotFound(
+                    f"connection `{connection}` gives no AWS credentials; set its login and password, or a role"
+                )
+            return AwsCredentials(
+                provider=Boto3CredentialProvider(session),
+                region=session.region_name or extra.get("region_name"),
+                endpoint=hook.conn_config.get_service_endpoint_url("s3"),
+                verify=hook.verify not in (False, "false", "False"),
+            )
+        except ConnectionNotFound:
+            raise
+        except Exception as error:
+            raise _unusable(connection, error) from None
+
+    def azure_blob(self, connection: str) -> AzureBlobCredentials:
+        """From a connection of type `wasb`: connection string, key, SAS, service principal or managed identity."""
+        _get(connection, "wasb")
+        from airflow.providers.microsoft.azure.hooks.wasb import WasbHook
+
+        try:
+            client: Any = WasbHook(connection).get_conn()
+        except Exception as error:
+            raise _unusable(connection, error) from None
+        parts = urlsplit(client.url)
+        url = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+        credential = client.credential
+        key = getattr(credential, "account_key", None)
+        sas = getattr(credential, "signature", None) or parts.query or None
+        return AzureBlobCredentials(
+            account_url=url,
+            account_name=client.account_name or (parts.hostname or "").split(".")[0],
+            account_key=key,
+            sas=None if key else sas,
+            token_provider=_azure_tokens(credential) if hasattr(credential, "get_token") else None,
+        )
+
+    def http(self, connection: str) -> HttpCredentials:
+        """From a connection of type `http`: base URL, login and password, headers (`headers` in extra)."""
+        found = _get(connection, "http", "https")
+        extra = found.extra_dejson or {}
+        headers = extra.get("headers")
+        if headers is None:
+            headers = {key: value for key, value in extra.items() if key not in _NOT_HEADERS}
+        if not isinstance(headers, dict):
+            raise ConnectionNotFound(f"connection `{connection}`: `headers` in its extra must be an object")
+        for name, value in headers.items():
+            if any(sign in f"{name}{value}" for sign in "\r\n\0"):
+                raise ConnectionNotFound(f"connection `{connection}`: a header holds a line break")
+        return HttpCredentials(
+            base_url=_base_url(found, connection),
+            login=found.login or None,
+            password=found.password or None,
+            headers={str(name): str(value) for name, value in headers.items()},
+        )
+
+
+def dsn_of(connection: str) -> str | None:
+    """The DSN of a PostgreSQL connection, `None` if there is no such connection."""
+    from psycopg.conninfo import make_conninfo
+
+    try:
+        found = _get(connection, "postgres")
+    except ConnectionNotFound:
+        return None
+    return dsn_from(found, make_conninfo)
+
+
+def dsn_from(found: Any, make_conninfo: Any) -> str:
+    """A DSN from the fields of an Airflow connection; its extra holds further libpq parameters."""
+    parameters = {
+        "host": found.host,
+        "port": found.port,
+        "user": found.login,
+        "password": found.password,
+        "dbname": found.schema,
+        **{name: value for name, value in (found.extra_dejson or {}).items() if isinstance(value, str | int)},
+    }
+    return str(make_conninfo(**{name: value for name, value in parameters.items() if value not in (None, "")}))
+
+
+def _get(connection: str, *types: str) -> Any:
+    from airflow.sdk import BaseHook
+
+    try:
+        found = BaseHook.get_connection(connection)
+    except Exception as error:
+        raise ConnectionNotFound(
+            f"there is no Airflow connection `{connection}`; add it under Admin > Connections, or set "
+            f"AIRFLOW_CONN_{connection.upper()} ({type(error).__name__})"
+        ) from None
+    if found.conn_type and types and found.conn_type not in types:
+        raise ConnectionNotFound(
+            f"connection `{connection}` is of type {found.conn_type}; this destination takes one of type {types[0]}"
+        )
+    return found
+
+
+def _unusable(connection: str, error: Exception) -> ConnectionNotFound:
+    # the text of a provider's error may hold what it was given
+    return ConnectionNotFound(f"connection `{connection}` cannot be used: {type(error).__name__}; check its fields")
+
+
+def _base_url(found: Any, connection: str) -> str:
+    host, schema = found.host or "", found.schema or ""
+    if not host:
+        raise ConnectionNotFound(f"connection `{connection}` has no host; put the base URL there")
+    if "://" in host:
+        base = host
+    else:
+        scheme = schema if schema in ("http", "https") else found.conn_type if found.conn_type == "https" else "http"
+        base = f"{scheme}://{host}"
+    if found.port and urlsplit(base).port is None:
+        parts = urlsplit(base)
+        base = urlunsplit((parts.scheme, f"{parts.netloc}:{found.port}", parts.path, parts.query, ""))
+    if schema and schema not in ("http", "https"):
+        base = f"{base.rstrip('/')}/{schema.lstrip('/')}"
+    return base
+
+
+def _azure_tokens(credential: Any) -> Any:
+    from obstore.auth.azure import AzureCredentialProvider
+
+    return AzureCredentialProvider(credential)
+
+
+def use_metadata_database() -> None:
+    """Let connections be read from Airflow's own database, where this process is configured for one.
+
+    For the command line beside a running Airflow; tasks get theirs through the execution API.
+    """
+    if os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN") or os.environ.get(
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD"
+    ):
+        os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")

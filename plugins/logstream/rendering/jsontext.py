@@ -1,0 +1,133 @@
+"""JSON as text: what can be known and cut without parsing, and what parsing must not lose.
+
+Payloads are spliced, not parsed; the few rules that need to look inside use msgspec (which keeps the bytes of what it does
+not need) and, for the rare text that msgspec refuses although it is JSON (lone surrogates in escapes), the standard
+library with numbers kept as they were written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import orjson
+
+from logstream.errors import BadEvent
+
+MAX_DEPTH = 512
+"""Levels of nesting an event may have. Receivers' parsers give up between 512 and 1,024."""
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
+_LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
+_raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def refuse_deep_nesting(payload: bytes) -> None:
+    """Raise `BadEvent` for JSON nested deeper than `MAX_DEPTH`. Linear, and nearly free for ordinary events."""
+    # each level costs two brackets
+    if len(payload) <= 2 * MAX_DEPTH or payload.count(b"{") + payload.count(b"[") <= MAX_DEPTH:
+        return
+    depth = deepest = 0
+    for bracket in _STRINGS.sub(b"", payload).translate(None, _NOT_BRACKETS):
+        depth += 1 if bracket in b"{[" else -1
+        deepest = max(deepest, depth)
+    if deepest > MAX_DEPTH:
+        raise BadEvent(f"its JSON is nested {deepest:,} levels deep; the limit is {MAX_DEPTH}")
+
+
+def one_line(payload: bytes) -> bytes:
+    """The same JSON without line breaks: valid JSON has them between tokens only, where a space does as well."""
+    if b"\n" in payload or b"\r" in payload:
+        return payload.translate(_LINE_BREAKS)
+    return payload
+
+
+def as_string(payload: bytes) -> bytes:
+    """JSON text as a JSON string, quotes included."""
+    return orjson.dumps(payload.decode("utf-8"))
+
+
+def without_lines(payload: bytes, replacement: bytes | None = None) -> bytes:
+    """A job without its top-level `lines`, or with `replacement` (JSON) in their place; all else byte for byte."""
+    if b'"lines"' not in payload and b"\\u" not in payload:
+        return payload
+    try:
+        members: Mapping[str, Any] = _raw_object.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        document = loads(payload)
+        if not isinstance(document, dict) or "lines" not in document:
+            return payload
+        if replacement is None:
+            del document["lines"]
+        else:
+            document["lines"] = loads(replacement)
+        return dumps(document)
+    if "lines" not in members:
+        return payload
+    parts = []
+    for key, value in members.items():
+        if key != "lines":
+            parts.append(orjson.dumps(key) + b":" + bytes(value))
+        elif replacement is not None:
+            parts.append(b'"lines":' + replacement)
+    return b"{" + b",".join(parts) + b"}"
+
+
+class Number(float):
+    """A number that is written back as it was read: 1e400 and 0.10 survive."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Number:
+        """Keep the text beside the value (which may be infinite)."""
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+
+def _integer(text: str) -> int | Number:
+    # int() refuses more than 4,300 digits
+    return int(text) if len(text) < 1_000 else Number(text)
+
+
+def loads(payload: bytes) -> Any:
+    """Parse any JSON that PostgreSQL's `json` takes, losing nothing. Raises `BadEvent` where it is no JSON."""
+    try:
+        return json.loads(payload, parse_float=Number, parse_int=_integer, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadEvent(f"its payload is not JSON: {error}") from None
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
+
+
+def dumps(value: Any) -> bytes:
+    """Write what `loads` read. Lone surrogates come out as the escapes they were."""
+    parts: list[str] = []
+    _write(value, parts)
+    return "".join(parts).encode("ascii")
+
+
+def _write(value: Any, parts: list[str]) -> None:
+    if isinstance(value, Number):
+        parts.append(value.text)
+    elif isinstance(value, Mapping):
+        parts.append("{")
+        for index, (key, item) in enumerate(value.items()):
+            parts.append(("," if index else "") + json.dumps(str(key)) + ":")
+            _write(item, parts)
+        parts.append("}")
+    elif isinstance(value, list | tuple):
+        parts.append("[")
+        for index, item in enumerate(value):
+            if index:
+                parts.append(",")
+            _write(item, parts)
+        parts.append("]")
+    else:
+        parts.append(json.dumps(value, allow_nan=False))

@@ -1,0 +1,69 @@
+"""From an event's payload to the message that is sent: the one way, for export, preview and console alike."""
+
+from __future__ import annotations
+
+import orjson
+
+from logstream.errors import BadEvent, TemplateError
+from logstream.events import MAX_JOB_BYTES, OVERSIZE_LINES, Kind
+from logstream.rendering.jsontext import one_line, refuse_deep_nesting, without_lines
+from logstream.rendering.template import DEFAULT, Slot, Template, compile_template
+
+_OVERSIZE = orjson.dumps(OVERSIZE_LINES)
+
+
+class Renderer:
+    """Renders events for one setting and one lane. Not for several threads at once.
+
+    `now_ns` is the lane's instant, in nanoseconds since 1970. `fallbacks` counts the events for which the template broke
+    and the default message was used instead; `fallback_reason` keeps the first mistake.
+    """
+
+    def __init__(self, template: Template | None, *, drop_lines: bool, now_ns: int) -> None:
+        bound = (template or DEFAULT).bind(now_ns)
+        self._drop_lines = drop_lines
+        self._pieces = bound
+        # the usual template has one slot for the whole event: constant, payload, constant
+        self._wrap = _as_wrap(bound)
+        self.fallbacks = 0
+        self.fallback_reason: str | None = None
+
+    @classmethod
+    def of(cls, message: str | None, *, drop_lines: bool, now_ns: int) -> Renderer:
+        """A renderer for a stored message; one that no longer compiles falls back to the default, and says so."""
+        try:
+            template = compile_template(message) if message is not None else None
+        except TemplateError as error:
+            renderer = cls(None, drop_lines=drop_lines, now_ns=now_ns)
+            renderer.fallback_reason = str(error)
+            return renderer
+        return cls(template, drop_lines=drop_lines, now_ns=now_ns)
+
+    def render(self, kind: str, payload: bytes) -> bytes:
+        """Render one event as one line of JSON. Raises `BadEvent` for one that cannot be sent by anyone."""
+        refuse_deep_nesting(payload)
+        if kind == Kind.JOB:
+            if self._drop_lines:
+                payload = without_lines(payload)
+            elif len(payload) > MAX_JOB_BYTES:
+                payload = without_lines(payload, _OVERSIZE)
+        payload = one_line(payload)
+        if self._wrap is not None:
+            return self._wrap[0] + payload + self._wrap[1]
+        try:
+            return b"".join([piece.fill(payload) if isinstance(piece, Slot) else piece for piece in self._pieces])
+        except BadEvent:
+            raise
+        except Exception as error:  # jsonpath-ng raises anything on data its filters did not expect
+            self.fallbacks += 1
+            self.fallback_reason = self.fallback_reason or f"{type(error).__name__}: {error}"
+            return payload
+
+
+def _as_wrap(pieces: tuple[bytes | Slot, ...]) -> tuple[bytes, bytes] | None:
+    slots = [piece for piece in pieces if isinstance(piece, Slot)]
+    if len(slots) != 1 or slots[0].name != "log_message" or slots[0].in_string:
+        return None
+    index = pieces.index(slots[0])
+    before, after = pieces[:index], pieces[index + 1 :]
+    return b"".join(p for p in before if isinstance(p, bytes)), b"".join(p for p in after if isinstance(p, bytes))

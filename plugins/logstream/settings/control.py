@@ -1,0 +1,59 @@
+"""The control database: an engine over it, and its migrations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.pool import NullPool, QueuePool
+
+from logstream.database import connect, database_errors
+from logstream.settings.tables import SCHEMA
+
+HEAD = "0001"
+"""The newest migration; a test holds it equal to the one Alembic finds."""
+
+MIGRATION_LOCK = 0x10957EA3
+"""Key of the advisory lock that lets one process migrate at a time."""
+
+
+def open_control(dsn: str, *, pooled: bool = False) -> Engine:
+    """Return an engine over the control database, its schema made or brought up to date.
+
+    Raises `DatabaseError` if the database cannot be reached or the schema cannot be made.
+    """
+
+    def creator() -> psycopg.Connection:
+        return connect(dsn, autocommit=False, application="logstream control")
+
+    engine = create_engine("postgresql+psycopg://", creator=creator, poolclass=QueuePool if pooled else NullPool)
+    with database_errors("preparing the control schema"):
+        _migrate(engine, dsn)
+    return engine
+
+
+def _migrate(engine: Engine, dsn: str) -> None:
+    connection = connect(dsn, application="logstream migrations")
+    with connection:
+        if _revision(connection) == HEAD:
+            return
+        connection.execute("select pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+        if _revision(connection) == HEAD:
+            return
+        with engine.begin() as target:
+            target.execute(text(f'create schema if not exists "{SCHEMA}"'))
+            config = Config()
+            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+            config.attributes["connection"] = target
+            command.upgrade(config, "head")
+
+
+def _revision(connection: psycopg.Connection) -> str | None:
+    known = connection.execute("select to_regclass(%s)", (f"{SCHEMA}.alembic_version",)).fetchone()
+    if known is None or known[0] is None:
+        return None
+    row = connection.execute(f"select version_num from {SCHEMA}.alembic_version").fetchone()  # noqa: S608
+    return row[0] if row else None

@@ -1,0 +1,96 @@
+"""`settings.yaml` as a file: reading it with its message files, and writing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from logstream.errors import InputError, SettingsError
+
+TEMPLATES = Path(__file__).resolve().parents[3] / "include" / "templates"
+"""The templates that come with Logstream, in a checkout; `include/templates/` of the working folder is tried first."""
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice: YAML's silent "the last one wins" has cost people their settings."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str | int):
+            raise yaml.constructor.ConstructorError(None, None, "a key must be text", key_node.start_mark)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f'"{key}" is given twice', key_node.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_document(path: Path) -> object:
+    """Read a settings file into plain data, every `message_file` replaced by the `message` it holds.
+
+    Raises `InputError` naming the line for a file that is not YAML, or the path of a message file that is not there.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    document = parse_yaml(text, str(path))
+    if isinstance(document, dict):
+        _inline_messages(document, path)
+    return document
+
+
+def parse_yaml(text: str, source: str = "settings") -> object:
+    """Parse YAML into plain data. Raises `InputError` with line and column."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        raise InputError(f"{source}:{where} {error.problem or error.context}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"{source}: not YAML: {str(error).splitlines()[0]}") from None
+
+
+def write_yaml(document: dict[str, Any]) -> str:
+    """Plain data as YAML text, in the order given."""
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _inline_messages(document: dict[Any, Any], path: Path) -> None:
+    workspaces = document.get("workspaces")
+    places: list[tuple[str, Any]] = [("admin", document.get("admin"))]
+    if isinstance(workspaces, list):
+        places += [
+            (f"workspaces[{index}].streaming", item.get("streaming"))
+            for index, item in enumerate(workspaces)
+            if isinstance(item, dict)
+        ]
+    for place, streaming in places:
+        if not isinstance(streaming, dict) or "message_file" not in streaming:
+            continue
+        name = streaming.pop("message_file")
+        if "message" in streaming:
+            raise SettingsError([f"{place}.message_file: give message or message_file, not both"], str(path))
+        streaming["message"] = _read_message(name, path, place)
+
+
+def _read_message(name: object, path: Path, place: str) -> str:
+    if not isinstance(name, str):
+        raise SettingsError([f"{place}.message_file: expected the path of a file"], str(path))
+    for base in (path.parent, Path.cwd(), TEMPLATES.parents[1], TEMPLATES):
+        candidate = base / name
+        if candidate.is_file():
+            return candidate.read_text(encoding="utf-8")
+    raise SettingsError(
+        [f"{place}.message_file: no file {name!r} beside the settings or in the working folder"], str(path)
+    )

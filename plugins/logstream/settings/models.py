@@ -1,0 +1,250 @@
+"""The settings as data: `settings.yaml`, validated whole, with errors that name the path.
+
+The models know the shape and what must hold between the parts. What a destination's own options may be is known by
+its type; the caller passes `check_destination`, so that settings need to know no destination.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from logstream.errors import SettingsError
+from logstream.events import EventType, Selection
+
+DESTINATION_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+"""Names of destinations go into object keys and Airflow labels."""
+
+RELATION_NAME = r"^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$"
+
+OptionsCheck = Callable[[str, dict[str, Any]], list[tuple[tuple[str | int, ...], str]]]
+"""`(type, options) -> [(path below the destination, what is wrong)]`; raises `KeyError` with the known types."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=False)
+
+
+def _words(value: object) -> object:
+    # `events: job_status` is what people write for one
+    return [value] if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], BeforeValidator(_words)]
+
+
+class Streaming(_Model):
+    """One setting: what to stream, in which words, to where. The admin console has one, each workspace may have one."""
+
+    enabled: bool = Field(default=False, strict=True, description="Whether anything is streamed by this setting.")
+    events: Annotated[tuple[EventType, ...], BeforeValidator(_words)] = Field(
+        default=(), description="The events to stream."
+    )
+    log_types: Words = Field(default=(), description="Only log events of these types; all if empty.")
+    log_levels: Words = Field(default=(), description="Only log events of these levels; all if empty.")
+    message: str | None = Field(default=None, description="The message template; the event itself if left out.")
+    destination: str | None = Field(default=None, description="The name of a destination.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Streaming:
+        if self.enabled and not self.events:
+            raise ValueError("events: choose at least one of " + ", ".join(EventType))
+        if self.enabled and self.destination is None:
+            raise ValueError("destination: name one; an enabled setting needs it")
+        if (self.log_types or self.log_levels) and EventType.LOG_SERVICE not in self.events:
+            raise ValueError("events: log_types and log_levels only go with log_service")
+        return self
+
+    @property
+    def selection(self) -> Selection:
+        """The selection this setting makes."""
+        return Selection.of(self.events, self.log_types, self.log_levels)
+
+
+class WorkspaceSettings(_Model):
+    """A workspace's own setting."""
+
+    id: int = Field(ge=0, le=2**63 - 1, strict=True, description="The workspace's id in the log store.")
+    streaming: Streaming = Streaming()
+
+
+class DestinationSettings(BaseModel):
+    """A destination: its type, and the options that type declares (kept as given, checked by the type)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    type: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything beside `type`."""
+        return dict(self.model_extra or {})
+
+
+class LogStoreSettings(_Model):
+    """Where events are read, for a platform that streams from tables it already has (docs/log-store.md)."""
+
+    events: str = Field(default="events", pattern=RELATION_NAME, description="Table or view with our columns.")
+    workspaces: str = Field(default="workspaces", pattern=RELATION_NAME, description="Table or view of workspaces.")
+    written_tables: Annotated[tuple[Annotated[str, Field(pattern=RELATION_NAME)], ...], BeforeValidator(_words)] = (
+        Field(default=(), description="The tables whose writers close windows; needed if `events` is a view.")
+    )
+
+
+class Settings(_Model):
+    """All of it: `settings.yaml`."""
+
+    version: Literal[1] = 1
+    admin: Streaming | None = None
+    workspaces: tuple[WorkspaceSettings, ...] = ()
+    destinations: dict[Annotated[str, Field(pattern=DESTINATION_NAME)], DestinationSettings] = {}
+    log_store: LogStoreSettings = LogStoreSettings()
+
+    def streamings(self) -> Iterable[tuple[str, Streaming]]:
+        """Every setting with its path."""
+        if self.admin is not None:
+            yield "admin", self.admin
+        for index, workspace in enumerate(self.workspaces):
+            yield f"workspaces[{index}].streaming", workspace.streaming
+
+    @cached_property
+    def own(self) -> dict[int, Streaming]:
+        """Workspace id to its own setting."""
+        return {workspace.id: workspace.streaming for workspace in self.workspaces}
+
+    def as_document(self) -> dict[str, Any]:
+        """Plain data that `parse_settings` reads back to an equal `Settings`; nothing that was left out is added."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+def parse_settings(
+    document: object,
+    *,
+    check_destination: OptionsCheck,
+    check_message: Callable[[str], object],
+    source: str = "settings",
+) -> Settings:
+    """Validate a whole settings document.
+
+    `check_message` raises `InputError` for a template that cannot be used. Raises `SettingsError` listing every
+    problem as `path: what is wrong`.
+    """
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        raise SettingsError([f"expected a mapping with admin, workspaces, destinations, not {_type(document)}"], source)
+    try:
+        settings = Settings.model_validate(document)
+    except ValidationError as error:
+        raise SettingsError(explain(error, Settings), source) from None
+    problems = [*_duplicates(settings)]
+    for path, streaming in settings.streamings():
+        if streaming.destination is not None and streaming.destination not in settings.destinations:
+            hint = did_you_mean(streaming.destination, settings.destinations)
+            problems.append(f'{path}.destination: no destination named "{streaming.destination}"{hint}')
+        if streaming.message is not None:
+            try:
+                check_message(streaming.message)
+            except Exception as error:
+                problems.append(f"{path}.message: {error}")
+    for name, destination in settings.destinations.items():
+        try:
+            wrong = check_destination(destination.type, destination.options)
+        except KeyError as error:
+            known = list(error.args[0])
+            hint = did_you_mean(destination.type, known) or f"; known: {', '.join(sorted(known))}"
+            problems.append(f'destinations.{name}.type: no destination type "{destination.type}"{hint}')
+            continue
+        problems += [f"{dotted(('destinations', name, *path))}: {what}" for path, what in wrong]
+    if problems:
+        raise SettingsError(problems, source)
+    return settings
+
+
+def _duplicates(settings: Settings) -> Iterable[str]:
+    first: dict[int, int] = {}
+    for index, workspace in enumerate(settings.workspaces):
+        if workspace.id in first:
+            yield f"workspaces[{index}].id: {workspace.id} is already set in workspaces[{first[workspace.id]}]"
+        first.setdefault(workspace.id, index)
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """A pydantic error as lines of `path: what is wrong`, with a suggestion for a misspelt field or word."""
+    return [f"{dotted(path)}: {what}" if path else what for path, what in explain_parts(error, model)]
+
+
+def explain_parts(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[str | int, ...], str]]:
+    """The same as `explain`, with the path apart."""
+    result = []
+    for item in error.errors():
+        path = tuple(part for part in item["loc"] if part != "[key]")
+        kind, value = item["type"], item.get("input")
+        if kind == "extra_forbidden":
+            what = "unknown field" + did_you_mean(str(path[-1]), _fields_at(model, path[:-1]))
+        elif kind == "enum" and isinstance(value, str):
+            known = [str(word).strip("'") for word in str(item["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
+            what = f'no such choice "{value}"' + (did_you_mean(value, known) or f"; choose from {', '.join(known)}")
+        elif kind == "literal_error":
+            what = f'no such choice "{value}"; choose from {item["ctx"]["expected"]}'
+        elif kind == "missing":
+            what = "is required"
+        elif kind == "value_error":
+            text = str(item["ctx"]["error"])
+            field, colon, rest = text.partition(": ")
+            if colon and field.isidentifier():
+                path, text = (*path, field), rest
+            what = text
+        else:
+            what = str(item["msg"])
+            if not isinstance(value, dict | list | tuple) and kind != "missing":
+                what += f" (got {_short(value)})"
+        result.append((path, what))
+    return result
+
+
+def dotted(path: Iterable[str | int]) -> str:
+    """`("workspaces", 3, "streaming")` as `workspaces[3].streaming`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean "lake"?` if something known is close, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def _fields_at(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
+    current: type[BaseModel] | None = model
+    for part in path:
+        if isinstance(part, int) or current is None:
+            continue
+        field = current.model_fields.get(part)
+        current = _model_in(field.annotation) if field else None
+    return list(current.model_fields) if current else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        found = _model_in(part)
+        if found is not None:
+            return found
+    return None
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _type(value: object) -> str:
+    return {list: "a list", str: "a text", int: "a number"}.get(type(value), type(value).__name__)

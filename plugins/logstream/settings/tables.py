@@ -1,0 +1,95 @@
+"""The control schema's tables: settings and ledger. Alembic migrations make them; this is how code names them."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+)
+
+SCHEMA = "logstream"
+metadata = MetaData(schema=SCHEMA)
+
+snapshots = Table(
+    "settings_snapshots",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("digest", Text, nullable=False, comment="SHA-256 of the document, to tell equal ones"),
+    Column("document", JSON, nullable=False),
+    Column("author", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("window_start", DateTime(timezone=True), nullable=False),
+    Column("window_end", DateTime(timezone=True), nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("snapshot_id", ForeignKey(snapshots.c.id), nullable=False),
+    Column("state", Text, nullable=False, comment="planned | delivered | failed"),
+    Column("planned_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("sealed_at", DateTime(timezone=True)),
+    Column("generation", Integer, nullable=False, server_default="1", comment="How often it was begun afresh"),
+    UniqueConstraint("window_start", "window_end", "destination"),
+)
+Index("deliveries_state", deliveries.c.destination, deliveries.c.state, deliveries.c.window_start)
+
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("delivery_id", ForeignKey(deliveries.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("lane", Integer, primary_key=True),
+    Column(
+        "fingerprint",
+        Text,
+        nullable=False,
+        comment="Of all that decides the lane's bytes; a checkpoint under another is void",
+    ),
+    Column("state", Text, nullable=False, comment="planned | delivering | delivered | failed"),
+    Column("planned", JSON, nullable=False, comment="{workspace id: {kind: events}}"),
+    Column("planned_bytes", BigInteger, nullable=False),
+    Column("now_ns", BigInteger, comment="The instant of the template's now placeholders, ns since 1970"),
+    Column("position_us", BigInteger, comment="recorded_at of the last delivered event, microseconds since 1970"),
+    Column("position_id", BigInteger, comment="id of the last delivered event"),
+    Column(
+        "part", Integer, nullable=False, server_default="0", comment="Parcels (requests or objects) delivered so far"
+    ),
+    Column("delivered", JSON, nullable=False, server_default="{}", comment="As planned"),
+    Column("rejected", JSON, nullable=False, server_default="{}", comment="As planned"),
+    Column("sizes", JSON, nullable=False, server_default="{}", comment="{workspace id: bytes of its messages}"),
+    Column("bytes", BigInteger, nullable=False, server_default="0", comment="Sent, after compression"),
+    Column(
+        "requests", BigInteger, nullable=False, server_default="0", comment="Requests or objects, repeated ones too"
+    ),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("first_error", Text),
+    Column("last_error", Text),
+    Column("permanent", Integer, nullable=False, server_default="0", comment="1 if trying again will not help"),
+    Column("started_at", DateTime(timezone=True)),
+    Column("finished_at", DateTime(timezone=True)),
+)
+
+rejections = Table(
+    "rejections",
+    metadata,
+    Column("delivery_id", ForeignKey(deliveries.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("event_id", BigInteger, primary_key=True),
+    Column("lane", Integer, nullable=False),
+    Column("workspace_id", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("rejected_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+)

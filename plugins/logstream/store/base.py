@@ -1,0 +1,101 @@
+"""What the engine asks of a log store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from logstream.events import Selection
+from logstream.settings.resolution import Workspace
+from logstream.window import Window
+
+
+class Event(NamedTuple):
+    """One event as it is read. Times are microseconds since 1970, UTC; `payload` is JSON as it was written."""
+
+    id: int
+    workspace_id: int
+    kind: str
+    occurred_us: int
+    recorded_us: int
+    payload: bytes
+
+
+class Cursor(NamedTuple):
+    """A place in a window's order: that of `(recorded_at, id)`."""
+
+    recorded_us: int
+    id: int
+
+
+class Page(NamedTuple):
+    """The next events of a reading, and whether there may be more after them."""
+
+    events: list[Event]
+    more: bool
+
+
+class KindCount(NamedTuple):
+    """How many events of one kind a workspace has in a window, and their bytes as stored."""
+
+    workspace_id: int
+    kind: str
+    log_type: str | None
+    log_level: str | None
+    events: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Narrows log events; empty means all."""
+
+    types: frozenset[str]
+    levels: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events to read: of these workspaces, of these kinds, with log events narrowed.
+
+    It may let through log events that the selection does not take (those that SQL cannot look into); whoever reads
+    decides with `Selection.matches`.
+    """
+
+    workspace_ids: Sequence[int]
+    kinds: frozenset[str]
+    logs: LogFilter | None = None
+
+    @classmethod
+    def of(cls, selection: Selection, workspace_ids: Sequence[int]) -> Filter:
+        """The filter of one selection over some workspaces."""
+        logs = LogFilter(selection.log_types, selection.log_levels) if selection.filters_logs else None
+        return cls(workspace_ids, selection.kinds, logs)
+
+
+class EventStore(Protocol):
+    """A log store. Every call is a short statement; none leaves a transaction open."""
+
+    def workspaces(self) -> list[Workspace]:
+        """All workspaces, by id."""
+
+    def count(self, window: Window, *, by_log_type: bool) -> list[KindCount]:
+        """Count the window's events; log events by type and level too if asked."""
+
+    def read(
+        self,
+        window: Window,
+        filters: Sequence[Filter],
+        after: Cursor | None,
+        *,
+        max_events: int,
+        max_bytes: int,
+    ) -> Page:
+        """Read the next events in `(recorded_at, id)` order: at most `max_events`, and none after `max_bytes` are full.
+
+        At least one event is returned where there is one.
+        """
+
+    def close(self) -> None:
+        """Give back connections."""

@@ -1,0 +1,221 @@
+"""The log store in PostgreSQL.
+
+Reading is by COPY in keyset chunks: short statements in `(recorded_at, id)` order, so no transaction is open while
+anything is sent, and a reader can go on anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from queue import Empty, LifoQueue
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from logstream.database import connect, database_errors
+from logstream.settings.models import LogStoreSettings
+from logstream.settings.resolution import Workspace
+from logstream.store.base import Cursor, Event, Filter, KindCount, Page
+from logstream.store.closing import ClosedWindow
+from logstream.window import Window
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PG_EPOCH_US = 946_684_800_000_000
+"""PostgreSQL's binary timestamps count from 2000-01-01."""
+
+# SQL may look into a log event only where that cannot fail: json's ->> raises on a \u0000 or a lone surrogate anywhere
+# in the text, and one such event must not stop a window. Those go to whoever reads, who looks for itself.
+_READABLE = sql.SQL("position({} in payload::text) = 0").format(sql.Literal("\\u"))
+
+
+class _LogFields(msgspec.Struct):
+    log_type: object = None
+    level: object = None
+
+
+_log_fields = msgspec.json.Decoder(_LogFields)
+
+
+def log_fields(payload: bytes) -> tuple[str | None, str | None]:
+    """The `log_type` and `level` of a log event; `None` where they are missing or no text."""
+    try:
+        fields = _log_fields.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None, None
+    return (
+        fields.log_type if isinstance(fields.log_type, str) else None,
+        fields.level if isinstance(fields.level, str) else None,
+    )
+
+
+class PostgresStore:
+    """A log store in PostgreSQL (an `EventStore`). Safe to use from several threads: each call has a connection."""
+
+    def __init__(self, dsn: str, settings: LogStoreSettings | None = None) -> None:
+        self._dsn = dsn
+        self._settings = settings or LogStoreSettings()
+        self._idle: LifoQueue[psycopg.Connection] = LifoQueue()
+
+    @property
+    def _events(self) -> sql.Identifier:
+        return sql.Identifier(*self._settings.events.split("."))
+
+    @property
+    def written_tables(self) -> list[str]:
+        """The tables whose writers close windows."""
+        return list(self._settings.written_tables or (self._settings.events,))
+
+    def closed_window(self, window: Window) -> tuple[ClosedWindow, psycopg.Connection]:
+        """A watch over a window's writers, and the connection it looks through (the caller's to close)."""
+        connection = connect(self._dsn, application="logstream window")
+        return ClosedWindow(connection, window, self.written_tables), connection
+
+    def now(self) -> datetime:
+        """The database's clock."""
+        with self._connection() as connection, database_errors("reading the clock"):
+            row = connection.execute("select clock_timestamp()").fetchone()
+        assert row is not None  # noqa: S101
+        return row[0]  # type: ignore[no-any-return]
+
+    def workspaces(self) -> list[Workspace]:
+        """All workspaces, by id."""
+        query = sql.SQL("select id, external_id, name, role from {} order by id").format(
+            sql.Identifier(*self._settings.workspaces.split("."))
+        )
+        with self._connection() as connection, database_errors("reading the workspaces"):
+            return [Workspace(*row) for row in connection.execute(query)]
+
+    def count(self, window: Window, *, by_log_type: bool) -> list[KindCount]:
+        """Count the window's events by workspace and kind (log events also by type and level if asked)."""
+        nothing = sql.SQL("null::text")
+        readable = sql.SQL("kind = 'log_service' and {}").format(_READABLE)
+        field = "case when {} then payload ->> {} end"
+        log_type, level, unreadable = nothing, nothing, sql.SQL("true")
+        if by_log_type:
+            log_type = sql.SQL(field).format(readable, sql.Literal("log_type"))  # type: ignore[assignment]
+            level = sql.SQL(field).format(readable, sql.Literal("level"))  # type: ignore[assignment]
+            unreadable = sql.SQL("kind <> 'log_service' or {}").format(_READABLE)  # type: ignore[assignment]
+        query = sql.SQL(
+            "select workspace_id, kind, {log_type}, {level}, count(*), sum(pg_column_size(payload))::bigint"
+            " from {events} where recorded_at >= {start} and recorded_at < {end} and ({unreadable})"
+            " group by 1, 2, 3, 4"
+        ).format(
+            log_type=log_type,
+            level=level,
+            events=self._events,
+            start=sql.Literal(window.start),
+            end=sql.Literal(window.end),
+            unreadable=unreadable,
+        )
+        with self._connection() as connection, database_errors("counting the window's events"):
+            counts = [KindCount(*row) for row in connection.execute(query)]
+            if by_log_type:
+                counts += self._count_unreadable(connection, window)
+        return counts
+
+    def _count_unreadable(self, connection: psycopg.Connection, window: Window) -> Iterator[KindCount]:
+        query = sql.SQL(
+            "copy (select workspace_id, payload from {} where recorded_at >= {} and recorded_at < {}"
+            " and kind = 'log_service' and not ({})) to stdout (format binary)"
+        ).format(self._events, sql.Literal(window.start), sql.Literal(window.end), _READABLE)
+        with connection.cursor() as cursor, cursor.copy(query) as copy:
+            copy.set_types(["int8", "bytea"])
+            for workspace_id, payload in copy.rows():
+                yield KindCount(workspace_id, "log_service", *log_fields(payload), 1, len(payload))
+
+    def read(
+        self,
+        window: Window,
+        filters: Sequence[Filter],
+        after: Cursor | None,
+        *,
+        max_events: int,
+        max_bytes: int,
+    ) -> Page:
+        """Read the next events in `(recorded_at, id)` order; see `EventStore.read`."""
+        query = self._query(window, filters, after, max_events)
+        rows: list[Event] = []
+        size = 0
+        with self._connection() as connection, database_errors("reading the window's events"):
+            with connection.cursor() as cursor, cursor.copy(query) as copy:
+                # the types are those of the bytes, not of the columns: a timestamp is read as the integer it is
+                copy.set_types(["int8", "int8", "text", "int8", "int8", "bytea"])
+                for identity, workspace_id, kind, occurred, recorded, payload in copy.rows():
+                    rows.append(
+                        Event(
+                            identity,
+                            workspace_id,
+                            kind,
+                            occurred + _PG_EPOCH_US,
+                            recorded + _PG_EPOCH_US,
+                            payload,
+                        )
+                    )
+                    size += len(payload)
+                    if size >= max_bytes:
+                        # the rest of the answer is not wanted; the connection is closed over it
+                        return Page(rows, more=True)
+        return Page(rows, more=len(rows) == max_events)
+
+    def _query(self, window: Window, filters: Sequence[Filter], after: Cursor | None, limit: int) -> sql.Composed:
+        conditions: list[sql.Composable] = [
+            sql.SQL("recorded_at >= {}").format(sql.Literal(window.start)),
+            sql.SQL("recorded_at < {}").format(sql.Literal(window.end)),
+        ]
+        if after is not None:
+            moment = _EPOCH + timedelta(microseconds=after.recorded_us)
+            conditions.append(
+                sql.SQL("(recorded_at, id) > ({}, {})").format(sql.Literal(moment), sql.Literal(after.id))
+            )
+        conditions.append(sql.SQL("({})").format(sql.SQL(" or ").join(map(_condition, filters))))
+        return sql.SQL(
+            "copy (select id, workspace_id, kind, occurred_at, recorded_at, payload from {} where {}"
+            " order by recorded_at, id limit {}) to stdout (format binary)"
+        ).format(self._events, sql.SQL(" and ").join(conditions), sql.Literal(limit))
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection]:
+        try:
+            connection = self._idle.get_nowait()
+        except Empty:
+            connection = connect(self._dsn, application="logstream reader")
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            self._idle.put(connection)
+        else:  # an answer was left unread
+            connection.close()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        while True:
+            try:
+                self._idle.get_nowait().close()
+            except Empty:
+                return
+
+
+def _condition(item: Filter) -> sql.Composed:
+    workspaces = sql.SQL("workspace_id = any({}::bigint[])").format(sql.Literal(list(item.workspace_ids)))
+    if item.logs is None:
+        return sql.SQL("({} and kind = any({}))").format(workspaces, sql.Literal(sorted(item.kinds)))
+    narrowed = [sql.SQL("true")]
+    for field, words in (("log_type", item.logs.types), ("level", item.logs.levels)):
+        if words:
+            narrowed.append(
+                sql.SQL("lower(payload ->> {}) = any({})").format(  # type: ignore[arg-type]
+                    sql.Literal(field), sql.Literal(sorted(words))
+                )
+            )
+    return sql.SQL("({} and (kind = any({}) or kind = 'log_service' and case when {} then {} else true end))").format(
+        workspaces,
+        sql.Literal(sorted(item.kinds - {"log_service"})),
+        _READABLE,
+        sql.SQL(" and ").join(narrowed),
+    )
