@@ -1,0 +1,339 @@
+"""Servers to deliver to, for tests, the demo and `make up`: an S3 server (moto), Azurite, and a strict HTTP log sink.
+
+Each is a context manager that starts on a free port of the loopback interface (or the one given) and stops what it started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from logstream.errors import LogstreamError
+
+AZURITE_ACCOUNT = "devstoreaccount1"
+AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""Azurite's documented account: the same everywhere, no secret."""
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(url: str, seconds: float = 60.0, alive: Callable[[], bool] = lambda: True) -> None:
+    """Wait until a server answers, with whatever status. Raises `LogstreamError` if it does not or is gone."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except urllib.error.HTTPError:
+            return
+        except (OSError, ValueError):
+            if not alive():
+                break
+            time.sleep(0.1)
+    raise LogstreamError(f"no server answers at {url}")
+
+
+class Process:
+    """A server in a process group of its own, its output in a file."""
+
+    def __init__(self, command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **(environment or {})},
+            )
+
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def stop(self, seconds: float = 10.0) -> None:
+        """Ask the whole group to end, then insist."""
+        for ask in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self._process.pid, ask)
+            except ProcessLookupError:
+                break
+            try:
+                self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                continue
+            if ask is signal.SIGTERM and not _group_alive(self._process.pid):
+                break
+        self._process.wait()
+
+
+def _group_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+class S3Server:
+    """moto's S3 server, whose buckets take any credentials."""
+
+    def __init__(self, log: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = log
+
+    def __enter__(self) -> S3Server:
+        program = Path(sys.executable).parent / "moto_server"
+        self._process = Process(
+            [str(program), "-H", "127.0.0.1", "-p", str(self.port)], self._log, {"MOTO_S3_CUSTOM_ENDPOINTS": self.url}
+        )
+        try:
+            wait_for(f"{self.url}/moto-api/", alive=self._process.alive)
+        except BaseException:
+            self._process.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stop()
+
+    @property
+    def connection(self) -> str:
+        """An Airflow connection to it."""
+        extra = {"endpoint_url": self.url, "region_name": "us-east-1"}
+        return f"aws://demo-access-key:demo-secret-key@/?{urlencode(extra)}"
+
+    def client(self) -> Any:
+        """A boto3 client, to make buckets and read back."""
+        import boto3
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id="demo-access-key",
+            aws_secret_access_key="demo-secret-key",
+        )
+
+    def make_bucket(self, name: str) -> None:
+        """Make a bucket."""
+        self.client().create_bucket(Bucket=name)
+
+    def objects(self, bucket: str, prefix: str = "") -> dict[str, bytes]:
+        """All objects of a bucket, by key."""
+        client = self.client()
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
+        return {key: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+
+
+class AzuriteServer:
+    """Azurite, Microsoft's Azure Blob emulator, from npm."""
+
+    def __init__(self, data: Path, log: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}/{AZURITE_ACCOUNT}"
+        self._data, self._log = data, log
+
+    @staticmethod
+    def program() -> list[str] | None:
+        """The command that starts it; `None` where Node.js or Azurite is not installed."""
+        node = shutil.which("node")
+        script = Path(sys.prefix) / "azurite/node_modules/azurite/dist/src/blob/main.js"
+        return [node, str(script)] if node and script.is_file() else None
+
+    def __enter__(self) -> AzuriteServer:
+        program = self.program()
+        if program is None:
+            raise LogstreamError("Azurite is not installed: it needs Node.js and npm; then run `make setup` again")
+        self._data.mkdir(parents=True, exist_ok=True)
+        options = ["--blobHost", "127.0.0.1", "--blobPort", str(self.port), "--location", str(self._data)]
+        quiet = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+        self._process = Process([*program, *options, *quiet], self._log)
+        try:
+            wait_for(self.url, alive=self._process.alive)
+        except BaseException:
+            self._process.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stop()
+
+    @property
+    def connection(self) -> str:
+        """An Airflow connection to it."""
+        fields = {
+            "conn_type": "wasb",
+            "login": AZURITE_ACCOUNT,
+            "password": AZURITE_KEY,
+            "host": self.url,
+        }
+        return json.dumps(fields)
+
+    def service(self) -> Any:
+        """A client of azure-storage-blob, to make containers and read back."""
+        from azure.storage.blob import BlobServiceClient
+
+        return BlobServiceClient(self.url, credential=AZURITE_KEY)
+
+    def make_container(self, name: str) -> None:
+        """Make a container."""
+        from azure.core.exceptions import ResourceExistsError
+
+        try:
+            self.service().create_container(name)
+        except ResourceExistsError:
+            return
+
+    def objects(self, container: str, prefix: str = "") -> dict[str, bytes]:
+        """All blobs of a container, by name."""
+        client = self.service().get_container_client(container)
+        names = [blob.name for blob in client.list_blobs(name_starts_with=prefix or None)]
+        return {name: client.download_blob(name).readall() for name in names}
+
+
+class LogSink:
+    """A strict HTTP log service: it demands its token and valid JSON, and counts what comes twice.
+
+    `fail` may be set to a function from the number of the request (from 1) to a status to answer instead, or `None`; the
+    status `0` closes the connection without an answer. `answer_headers` go with such answers.
+    """
+
+    def __init__(self, port: int | None = None, token: str = "sink-token-0123456789", store: Path | None = None) -> None:
+        self.token = token
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.fail: Callable[[int], int | None] = lambda _: None
+        self.answer_headers: dict[str, str] = {}
+        self.requests = 0
+        self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
+        self.keys: Counter[str] = Counter()
+        self._by_key: dict[str, bytes] = {}
+        self.changed_repetitions = 0
+        self._store = store
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> LogSink:
+        sink = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_POST(self) -> None:  # noqa: N802 - the library's name
+                sink.take(self)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+        self._server = Server(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def connection(self) -> str:
+        """An Airflow connection to it."""
+        extra = json.dumps({"headers": {"Authorization": f"Bearer {self.token}"}})
+        return f"http://127.0.0.1:{self.port}/?__extra__={quote(extra)}"
+
+    def take(self, request: BaseHTTPRequestHandler) -> None:
+        """Answer one request."""
+        body = request.rfile.read(int(request.headers.get("Content-Length", "0")))
+        with self._lock:
+            self.requests += 1
+            status = self.fail(self.requests)
+            if status is None:
+                status = self._keep(request, body)
+        if status == 0:
+            request.close_connection = True
+            request.connection.shutdown(socket.SHUT_RDWR)
+            return
+        text = json.dumps({"status": status}).encode()
+        request.send_response(status)
+        for name, value in self.answer_headers.items():
+            request.send_header(name, value)
+        request.send_header("Content-Type", "application/json")
+        request.send_header("Content-Length", str(len(text)))
+        request.end_headers()
+        request.wfile.write(text)
+
+    def _keep(self, request: BaseHTTPRequestHandler, body: bytes) -> int:
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
+            return 401
+        plain = _decoded(body, request.headers.get("Content-Encoding"))
+        try:
+            _events(plain, request.headers.get("Content-Type", ""))
+        except ValueError:
+            return 400
+        key = request.headers.get("Idempotency-Key", "")
+        self.keys[key] += 1
+        if key in self._by_key and self._by_key[key] != body:
+            self.changed_repetitions += 1
+        self._by_key[key] = body
+        self.bodies.append(plain)
+        self.paths.append(request.path)
+        self.headers.append(dict(request.headers.items()))
+        if self._store is not None:
+            with self._store.open("ab") as file:
+                file.write(plain.rstrip(b"\n") + b"\n")
+        return 200
+
+    def events(self) -> list[Any]:
+        """All events taken, those that came twice included."""
+        found: list[Any] = []
+        for body, headers in zip(self.bodies, self.headers, strict=True):
+            found += _events(body, headers.get("Content-Type", ""))
+        return found
+
+
+def _decoded(body: bytes, encoding: str | None) -> bytes:
+    if encoding == "gzip":
+        import gzip
+
+        return gzip.decompress(body)
+    if encoding == "zstd":
+        import zstandard
+
+        return zstandard.ZstdDecompressor().decompressobj().decompress(body)
+    return body
+
+
+def _events(body: bytes, content_type: str) -> list[Any]:
+    if content_type.startswith("application/x-ndjson"):
+        return [json.loads(line) for line in body.splitlines()]
+    document = json.loads(body)
+    return document if isinstance(document, list) else [document]
