@@ -342,7 +342,7 @@ def export(options: argparse.Namespace, out: TextIO) -> int:
         with _lane_progress(planned) as advance:
             keys = [key for share in planned.shares for key in share.lanes]
             results = exporter.deliver(keys, advance)
-        reports = exporter.seal(planned.deliveries)
+        reports = exporter.seal(planned.deliveries.values())
     for remark in sorted({f"{result.lane.destination}: {result.remarks}" for result in results if result.remarks}):
         print(f"warning: {remark}", file=sys.stderr)
     reports += [report for report in empty_reports(planned) if options.destination in (None, report.destination)]

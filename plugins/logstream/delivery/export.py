@@ -251,15 +251,17 @@ class Exporter:
                 said = True
             await asyncio.sleep(LOOK_SECONDS)
 
-    def seal(self, deliveries: dict[str, int]) -> list[DeliveryReport]:
+    def seal(self, deliveries: Iterable[int]) -> list[DeliveryReport]:
         """Compare what was planned with what was delivered, lane by lane, and write the outcome to the ledger."""
+        lanes: dict[int, list[Lane]] = {}
+        for lane in self.ledger.lanes_of(deliveries):
+            lanes.setdefault(lane.delivery_id, []).append(lane)
         reports = []
-        lanes = self.ledger.lanes_of(deliveries.values())
-        for name, delivery_id in sorted(deliveries.items()):
-            report = _report(name, [lane for lane in lanes if lane.delivery_id == delivery_id])
+        for delivery_id, found in lanes.items():
+            report = _report(found[0].destination, found)
             self.ledger.seal(delivery_id, report.state)
             reports.append(report)
-        return reports
+        return sorted(reports, key=lambda report: report.destination)
 
 
 class _Destinations:

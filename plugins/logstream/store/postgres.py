@@ -68,10 +68,12 @@ class PostgresStore:
         """The tables whose writers close windows."""
         return list(self._settings.written_tables or (self._settings.events,))
 
-    def closed_window(self, window: Window) -> tuple[ClosedWindow, psycopg.Connection]:
-        """A watch over a window's writers, and the connection it looks through (the caller's to close)."""
+    def closed_window(
+        self, window: Window, tables: Sequence[str] | None = None
+    ) -> tuple[ClosedWindow, psycopg.Connection]:
+        """A watch over a window's writers (those of `tables`), and the connection it looks through, the caller's to close."""
         connection = connect(self._dsn, application="logstream window")
-        return ClosedWindow(connection, window, self.written_tables), connection
+        return ClosedWindow(connection, window, tables or self.written_tables), connection
 
     def now(self) -> datetime:
         """The database's clock."""

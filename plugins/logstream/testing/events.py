@@ -19,14 +19,19 @@ _RECIPES = (
     "Sync NetSuite invoices",
     "Onboard employee",
     "Ticket escalation",
-    "Nightly \"orders\" export",
+    'Nightly "orders" export',
 )
-_ADAPTERS = (("salesforce", "new_lead"), ("slack", "post_message"), ("netsuite", "update_record"), ("workday", "get_worker"))
+_ADAPTERS = (
+    ("salesforce", "new_lead"),
+    ("slack", "post_message"),
+    ("netsuite", "update_record"),
+    ("workday", "get_worker"),
+)
 _ACTIVITY = (
     ("recipe.started", "Recipe"), ("recipe.updated", "Recipe"), ("connection.updated", "Connection"),
     ("user.login", "User"), ("folder.created", "Folder"), ("api_key.rotated", "ApiClient"),
 )  # fmt: skip
-_ERRORS = ("503 Service Unavailable", "Duplicate value on field \"Email\"", "timeout\nafter 30s", None)
+_ERRORS = ("503 Service Unavailable", 'Duplicate value on field "Email"', "timeout\nafter 30s", None)
 
 
 class EventMaker:
@@ -116,7 +121,9 @@ class EventMaker:
             "adapter_name": adapter,
             "adapter_operation": operation,
             "input": hidden if masked else {"id": self._token(18), "amount": round(self._random.random() * 1000, 2)},
-            "output": hidden if masked else {"ok": True, "at": moment.isoformat(), "note": self._random.choice(_PEOPLE)},
+            "output": hidden
+            if masked
+            else {"ok": True, "at": moment.isoformat(), "note": self._random.choice(_PEOPLE)},
             "mask_data": masked,
         }
 

@@ -223,7 +223,9 @@ class LogSink:
     status `0` closes the connection without an answer. `answer_headers` go with such answers.
     """
 
-    def __init__(self, port: int | None = None, token: str = "sink-token-0123456789", store: Path | None = None) -> None:
+    def __init__(
+        self, port: int | None = None, token: str = "sink-token-0123456789", store: Path | None = None
+    ) -> None:
         self.token = token
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"

@@ -1,0 +1,41 @@
+"""Exports each window of the workspaces' audit logs to where their owners need them."""
+
+from datetime import datetime, timedelta
+
+from airflow.sdk import DAG, TriggerRule
+
+from logstream.operators import (
+    Deliver,
+    PlanDeliveries,
+    ResolveRoutes,
+    SealWindow,
+    WaitForClosedWindow,
+    export_schedule,
+)
+
+with DAG(
+    "logstream_export",
+    description="Exports each window of the workspaces' audit logs to where their owners need them",
+    doc_md=__doc__,
+    schedule=export_schedule(),
+    start_date=datetime(2020, 1, 1),
+    catchup=False,
+    max_active_runs=4,
+    tags=["logstream"],
+    default_args={
+        "owner": "logstream",
+        "retries": 3,
+        "retry_delay": timedelta(seconds=30),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=15),
+    },
+):
+    closed = WaitForClosedWindow(task_id="wait_for_closed_window")
+    routes = ResolveRoutes(task_id="resolve_routes")
+    plan = PlanDeliveries(task_id="plan_deliveries", snapshot=routes.output)
+    deliver = Deliver.partial(task_id="deliver", map_index_template="{{ task.share['label'] }}").expand(
+        share=plan.output
+    )
+    seal = SealWindow(task_id="seal_window", deliveries=plan.output["deliveries"], trigger_rule=TriggerRule.ALL_DONE)
+
+    closed >> routes >> plan >> deliver >> seal

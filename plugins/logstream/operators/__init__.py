@@ -1,0 +1,16 @@
+"""Airflow's edge: the tasks of a run. They hold no logic that a test would need Airflow for."""
+
+from logstream.operators.deliver import Deliver
+from logstream.operators.plan import PlanDeliveries, ResolveRoutes
+from logstream.operators.schedule import export_schedule
+from logstream.operators.seal import SealWindow
+from logstream.operators.wait import WaitForClosedWindow
+
+__all__ = [
+    "Deliver",
+    "PlanDeliveries",
+    "ResolveRoutes",
+    "SealWindow",
+    "WaitForClosedWindow",
+    "export_schedule",
+]

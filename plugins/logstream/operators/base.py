@@ -1,0 +1,56 @@
+"""What the operators share: a run's window, the engine, and errors as Airflow wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from logstream.delivery.export import Exporter
+from logstream.errors import InputError, LogstreamError
+from logstream.hooks import AirflowConnections
+from logstream.hooks.databases import databases
+from logstream.window import Window
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+def window_of(context: Context) -> Window:
+    """The run's data interval."""
+    start, end = context.get("data_interval_start"), context.get("data_interval_end")
+    if start is None or end is None or start >= end:
+        raise AirflowFailException(
+            "this run has no data interval, so there is no window to export; schedule the DAG by a cron expression, "
+            "backfill it, or trigger it with data_interval_start and data_interval_end"
+        )
+    return Window(start, end)
+
+
+@contextmanager
+def exporter() -> Iterator[Exporter]:
+    """The engine over this deployment's databases, its errors turned into Airflow's without a traceback's noise."""
+    with plain_errors():
+        with Exporter(*databases(), AirflowConnections()) as engine:
+            yield engine
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Let Logstream's errors fail a task with their one line; Airflow retries as the task says."""
+    try:
+        yield
+    except LogstreamError as error:
+        raise AirflowException(str(error)) from (None if isinstance(error, InputError) else error)
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    value = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            break
+        value /= 1000
+    return f"{count} bytes" if unit == "bytes" else f"{value:.1f} {unit}"

@@ -1,0 +1,59 @@
+"""`deliver`: carries one share of a window's lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from logstream.delivery.export import LaneResult
+from logstream.operators.base import exporter, size, window_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class Deliver(BaseOperator):
+    """Delivers the lanes of a share. A retry goes on where the lanes' checkpoints are; what is delivered stays so."""
+
+    template_fields: Sequence[str] = ("share",)
+
+    def __init__(self, *, share: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.share = share
+
+    def execute(self, context: Context) -> None:
+        """Deliver. Fails for good where trying again cannot help for any lane that failed."""
+        lanes = [(int(delivery), int(lane)) for delivery, lane in self.share["lanes"]]
+        self.log.info("Window %s, %s: %s lanes.", window_of(context), self.share["label"], len(lanes))
+        with exporter() as engine:
+            results = engine.deliver(lanes, self._say)
+        failed = [result for result in results if result.error]
+        if not failed:
+            return
+        names = sorted({f"{result.lane.destination}: {result.error}" for result in failed})
+        message = f"{len(failed)} of {len(results)} lanes were not delivered: " + "; ".join(names[:5])
+        if all(result.permanent for result in failed):
+            raise AirflowFailException(message)
+        raise AirflowException(message)
+
+    def _say(self, result: LaneResult) -> None:
+        lane = result.lane
+        if result.error:
+            self.log.error("%s, lane %s: stopped. %s", lane.destination, lane.lane, result.error)
+            return
+        self.log.info(
+            "%s, lane %s: %s events of %s workspaces, %s, in %s requests, %.1f s%s.",
+            lane.destination,
+            lane.lane,
+            f"{lane.delivered.total():,}",
+            len(lane.sizes),
+            size(lane.bytes),
+            lane.requests,
+            result.seconds,
+            f"; {lane.rejected.total()} events were rejected" if lane.rejected else "",
+        )
+        if result.remarks:
+            self.log.warning("%s, lane %s: %s", lane.destination, lane.lane, result.remarks)

@@ -1,0 +1,66 @@
+"""`seal_window`: the run is green only if what was planned was delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, AssetAlias, BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from logstream.delivery.ledger import State
+from logstream.operators.base import exporter, size, window_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+DELIVERIES = AssetAlias("logstream_deliveries")
+"""An event of asset `logstream://destination/NAME` is emitted under this alias for each delivery."""
+
+
+class SealWindow(BaseOperator):
+    """Compares planned with delivered for every workspace and kind, and writes the outcome to the ledger."""
+
+    template_fields: Sequence[str] = ("deliveries",)
+
+    def __init__(self, *, deliveries: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.deliveries = deliveries
+        self.outlets = [DELIVERIES]
+
+    def execute(self, context: Context) -> None:
+        """Seal every delivery of the run; fail naming what is missing."""
+        window = window_of(context)
+        if self.deliveries is None:
+            raise AirflowFailException("the window was not planned; see the log of plan_deliveries")
+        with exporter() as engine:
+            reports = engine.seal(int(delivery) for delivery in self.deliveries)
+        for report in reports:
+            self.log.info(
+                "%s: %s, %s events, %s in %s requests%s.",
+                report.destination,
+                report.state,
+                f"{report.events:,}",
+                size(report.bytes),
+                report.requests,
+                f", {report.rejected} rejected" if report.rejected else "",
+            )
+            if report.state is State.DELIVERED:
+                context["outlet_events"][DELIVERIES].add(
+                    Asset(f"logstream_{report.destination}", uri=f"logstream://destination/{report.destination}"),
+                    extra={**window.as_json(), "events": report.events, "bytes": report.bytes},
+                )
+        if len(reports) != len(set(self.deliveries)):
+            raise AirflowFailException("another run has planned this window anew meanwhile; this one proves nothing")
+        failed = [report for report in reports if report.state is not State.DELIVERED]
+        if failed:
+            raise AirflowFailException(
+                f"{len(failed)} of {len(reports)} deliveries of window {window} are not complete: "
+                + "; ".join(f"{report.destination}: {report.error}" for report in failed[:10])
+            )
+        self.log.info(
+            "Window %s is complete: %s events delivered to %s destinations.",
+            window,
+            f"{sum(report.events for report in reports):,}",
+            len(reports),
+        )

@@ -1,0 +1,219 @@
+"""A whole Airflow on this machine: scheduler, dag-processor, triggerer, api-server, over a PostgreSQL of its own.
+
+For end-to-end tests, the demo and `make up`. It is configured by the environment alone and leaves nothing running.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from logstream.errors import LogstreamError
+from logstream.testing.servers import Process, free_port, wait_for
+from logstream.window import Window
+
+DAG = "logstream_export"
+USERS = {"admin": "admin", "viewer": "viewer"}
+"""Users of this local Airflow with their passwords; each has the role of its name. It listens on loopback only."""
+
+
+class LocalAirflow:
+    """Airflow's processes below one folder.
+
+    `metadata` is the DSN URI of its own database, `environment` is added to every process's.
+    """
+
+    def __init__(self, home: Path, project: Path, metadata: str, environment: Mapping[str, str], port: int | None = None) -> None:
+        self.home, self.port = home, port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._processes: dict[str, Process] = {}
+        self._token: str | None = None
+        database = _sqlalchemy_url(metadata)
+        home.mkdir(parents=True, exist_ok=True)
+        passwords = home / "passwords.json"
+        passwords.write_text(json.dumps(USERS))
+        passwords.chmod(0o600)
+        self.environment = {
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
+            "AIRFLOW__CORE__DAGS_FOLDER": str(project / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(project / "plugins"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{name}" for name in USERS),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API__SECRET_KEY": secrets.token_hex(16),
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            "PYTHONWARNINGS": "ignore",
+            **environment,
+        }
+
+    def command(self, *arguments: str, timeout: float = 180) -> str:
+        """Run one `airflow` command; return what it prints. Raises `LogstreamError` with its last lines if it fails."""
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "airflow"), *arguments],
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if done.returncode != 0:
+            tail = " ".join((done.stderr or done.stdout).splitlines()[-3:])
+            raise LogstreamError(f"airflow {' '.join(arguments)} failed: {tail}")
+        return done.stdout
+
+    def __enter__(self) -> LocalAirflow:
+        try:
+            self.command("db", "migrate")
+            program = str(Path(sys.executable).parent / "airflow")
+            for name, arguments in {
+                "api-server": ["api-server"],
+                "dag-processor": ["dag-processor"],
+                "scheduler": ["scheduler", "--skip-serve-logs"],
+                "triggerer": ["triggerer", "--skip-serve-logs"],
+            }.items():
+                self._processes[name] = Process([program, *arguments], self.home / f"{name}.log", self.environment)
+            wait_for(f"{self.url}/api/v2/version", 120, self._alive)
+            self._wait_for_dag()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        for name in ("scheduler", "triggerer", "dag-processor", "api-server"):
+            if name in self._processes:
+                self._processes.pop(name).stop()
+
+    def _alive(self) -> bool:
+        for name, process in self._processes.items():
+            if not process.alive():
+                raise LogstreamError(f"Airflow's {name} has ended; see {process.log}")
+        return True
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """Call Airflow's REST API as its administrator. Raises `LogstreamError` with the answer if it refuses."""
+        if self._token is None and path != "/auth/token":
+            answer = self.call("POST", "/auth/token", {"username": "admin", "password": USERS["admin"]})
+            self._token = answer["access_token"]
+        request = urllib.request.Request(
+            self.url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "Accept": "application/json"}
+            | ({"Authorization": f"Bearer {self._token}"} if self._token else {}),
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                text = response.read()
+        except urllib.error.HTTPError as error:
+            raise LogstreamError(f"{method} {path}: {error.code} {error.read()[:300]!r}") from None
+        return json.loads(text) if text else None
+
+    def _wait_for_dag(self, seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self._alive()
+            try:
+                self.call("GET", f"/api/v2/dags/{DAG}")
+                return
+            except LogstreamError:
+                errors = self.call("GET", "/api/v2/importErrors")["import_errors"]
+                if errors:
+                    raise LogstreamError(f"the DAG cannot be imported: {errors[0]['stack_trace'][-500:]}") from None
+            time.sleep(0.5)
+        raise LogstreamError(f"Airflow does not list the DAG {DAG}; see {self.home / 'dag-processor.log'}")
+
+    def unpause(self) -> None:
+        """Let runs of the DAG start."""
+        self.call("PATCH", f"/api/v2/dags/{DAG}", {"is_paused": False})
+
+    def trigger(self, window: Window, run_id: str) -> str:
+        """Start a run for a window; return its id."""
+        body = {
+            "dag_run_id": run_id,
+            "logical_date": window.start.isoformat(),
+            "data_interval_start": window.start.isoformat(),
+            "data_interval_end": window.end.isoformat(),
+        }
+        return str(self.call("POST", f"/api/v2/dags/{DAG}/dagRuns", body)["dag_run_id"])
+
+    def wait_for_run(self, run_id: str, seconds: float = 240) -> str:
+        """Wait until a run has ended; return its state."""
+        deadline = time.monotonic() + seconds
+        path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}"
+        while time.monotonic() < deadline:
+            self._alive()
+            state = str(self.call("GET", path)["state"])
+            if state in ("success", "failed"):
+                return state
+            time.sleep(0.5)
+        raise LogstreamError(f"the run {run_id} has not ended within {seconds:.0f} s; see {self.home}/logs")
+
+    def runs(self) -> list[dict[str, Any]]:
+        """All runs of the DAG, by window."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.call("GET", f"/api/v2/dags/{DAG}/dagRuns?limit=100&offset={len(found)}&order_by=logical_date")
+            found += page["dag_runs"]
+            if len(found) >= page["total_entries"] or not page["dag_runs"]:
+                return found
+
+    def tasks(self, run_id: str) -> list[dict[str, Any]]:
+        """The task instances of a run."""
+        path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances?limit=100"
+        return list(self.call("GET", path)["task_instances"])
+
+    def log(self, run_id: str, task: str, *, attempt: int = 1, index: int = -1) -> str:
+        """The lines that a task has logged."""
+        path = (
+            f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task}/logs/{attempt}"
+            f"?map_index={index}&full_content=true"
+        )
+        content = self.call("GET", path)["content"]
+        return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in content)
+
+
+def _sqlalchemy_url(dsn: str) -> str:
+    """A SQLAlchemy URL for psycopg 3 from a DSN."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    given = conninfo_to_dict(dsn)
+    user = quote(str(given.get("user") or "postgres"), safe="")
+    query = "&".join(
+        f"{name}={quote(str(given[name]), safe='/')}" for name in ("host", "port") if given.get(name)
+    )
+    password = f":{quote(str(given['password']), safe='')}" if given.get("password") else ""
+    return f"postgresql+psycopg://{user}{password}@/{given['dbname']}?{query}"
+
+
+def utcnow() -> datetime:
+    """The time."""
+    return datetime.now(UTC)
