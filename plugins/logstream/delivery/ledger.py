@@ -166,6 +166,10 @@ class Ledger:
         """All lanes of some deliveries."""
         return self._lanes(lanes.c.delivery_id.in_(list(delivery_ids)))
 
+    def lanes_in(self, window: Window) -> list[Lane]:
+        """All lanes of a window."""
+        return self._lanes((deliveries.c.window_start == window.start) & (deliveries.c.window_end == window.end))
+
     def _lanes(self, condition: Any) -> list[Lane]:
         query = (
             select(lanes, deliveries.c.destination, deliveries.c.window_start, deliveries.c.window_end)

@@ -15,7 +15,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -35,7 +34,9 @@ class LocalAirflow:
     `metadata` is the DSN URI of its own database, `environment` is added to every process's.
     """
 
-    def __init__(self, home: Path, project: Path, metadata: str, environment: Mapping[str, str], port: int | None = None) -> None:
+    def __init__(
+        self, home: Path, project: Path, metadata: str, environment: Mapping[str, str], port: int | None = None
+    ) -> None:
         self.home, self.port = home, port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._processes: dict[str, Process] = {}
@@ -207,13 +208,6 @@ def _sqlalchemy_url(dsn: str) -> str:
 
     given = conninfo_to_dict(dsn)
     user = quote(str(given.get("user") or "postgres"), safe="")
-    query = "&".join(
-        f"{name}={quote(str(given[name]), safe='/')}" for name in ("host", "port") if given.get(name)
-    )
+    query = "&".join(f"{name}={quote(str(given[name]), safe='/')}" for name in ("host", "port") if given.get(name))
     password = f":{quote(str(given['password']), safe='')}" if given.get("password") else ""
     return f"postgresql+psycopg://{user}{password}@/{given['dbname']}?{query}"
-
-
-def utcnow() -> datetime:
-    """The time."""
-    return datetime.now(UTC)
