@@ -31,16 +31,20 @@ say "3/4 installing Logstream itself (editable, with $installer)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check "setuptools>=77" wheel
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 
-if command -v npm >/dev/null 2>&1; then
+if ! command -v npm >/dev/null 2>&1; then
+  say "4/4 no Node.js here: the demo will do without Azure Blob"
+elif cmp --silent deploy/azurite/package-lock.json .venv/azurite/installed.json; then
+  say "4/4 Azurite, the Azure Blob server, is there"
+else
   say "4/4 installing Azurite, the Azure Blob server, from npm"
   mkdir -p .venv/azurite
   cp deploy/azurite/package.json deploy/azurite/package-lock.json .venv/azurite/
-  if ! npm ci --prefix .venv/azurite --omit=dev --no-audit --no-fund --loglevel=error --ignore-scripts; then
+  if npm ci --prefix .venv/azurite --omit=dev --no-audit --no-fund --loglevel=error --ignore-scripts; then
+    cp deploy/azurite/package-lock.json .venv/azurite/installed.json
+  else
     say "Azurite could not be installed: the demo and the tests will do without Azure Blob"
-    rm -rf .venv/azurite/node_modules
+    rm -rf .venv/azurite
   fi
-else
-  say "4/4 no Node.js here: the demo will do without Azure Blob"
 fi
 
 touch .venv/.ready

@@ -32,9 +32,9 @@ class Packaging(StrEnum):
 def _safe_prefix(prefix: str) -> str:
     parts = prefix.split("/")
     if prefix.startswith("/") or any(part in (".", "..") for part in parts) or "" in parts[:-1]:
-        raise ValueError("prefix: it may not begin with /, and no part of it may be empty, . or ..")
+        raise ValueError("it may not begin with /, and no part of it may be empty, . or ..")
     if any(character < " " or character in '\\{}%`"<>#|^~[]*?' or character > "~" for character in prefix):
-        raise ValueError("prefix: letters, digits and the signs /_.=-+@,:;!&()' only")
+        raise ValueError("letters, digits and the signs /_.=-+@,:;!&()' only")
     return prefix
 
 

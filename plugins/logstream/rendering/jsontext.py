@@ -90,8 +90,8 @@ class Number(float):
 
 
 def _integer(text: str) -> int | Number:
-    # int() refuses more than 4,300 digits
-    return int(text) if len(text) < 1_000 else Number(text)
+    # int() refuses more than 4,300 digits, and forgets the sign of -0
+    return int(text) if len(text) < 1_000 and text != "-0" else Number(text)
 
 
 def loads(payload: bytes) -> Any:

@@ -52,7 +52,8 @@ TIMES: dict[str, tuple[Callable[[int], str], bool]] = {
 EVENT = ("log_message", "log_message_str")
 NAMES = (*EVENT, *TIMES)
 
-_PLACEHOLDER = re.compile(r"\{\{\{([^{}\n](?:[^\n]*?[^{\n])?)\}\}\}|\{\{([^{}\n](?:[^\n]*?[^{}\n])?)\}\}")
+_AS_VALUE = re.compile(r"\{\{\{([^{}\n]+)\}\}\}|\{\{([^{}\n]+)\}\}")
+_IN_STRING = re.compile(r'\{\{\{([^{}\n"]+)\}\}\}|\{\{([^{}\n"]+)\}\}')
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ def _placeholders(source: str) -> Iterator[_Place]:
         if source[index] == '"':
             in_string = not in_string
         elif source.startswith("{{", index):
-            match = _PLACEHOLDER.match(source, index)
+            match = (_IN_STRING if in_string else _AS_VALUE).match(source, index)
             if match is not None:
                 yield _Place(match.start(), match.end(), in_string, _piece(source, match, in_string))
                 index = match.end()

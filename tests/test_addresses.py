@@ -1,0 +1,90 @@
+"""A customer's URL must not reach what only this machine can reach."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+
+from logstream.destinations.addresses import (
+    ForbiddenAddress,
+    PublicResolver,
+    check_url,
+    refuse_address,
+    resolve_and_check,
+)
+from logstream.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def _strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOGSTREAM_ALLOW_PRIVATE_ADDRESSES")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+     "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fd00::1", "ff02::1", "::ffff:127.0.0.1",
+     "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "198.18.0.1"],
+)  # fmt: skip
+def test_refused(address: str) -> None:
+    with pytest.raises(ForbiddenAddress, match="not a public address"):
+        refuse_address(address, "example.com")
+
+
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+)
+def test_allowed(address: str) -> None:
+    refuse_address(address, "example.com")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/x",
+        "http://[::1]:80/",
+        "https://169.254.169.254/latest",
+        "http://10.0.0.1",
+        "http://[::ffff:7f00:1]",
+    ],
+)
+def test_literal_addresses_in_urls(url: str) -> None:
+    with pytest.raises(ForbiddenAddress):
+        check_url(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://example.com", "file:///etc/passwd", "example.com", "http://", "http://[::1", "http://a:b:c"]
+)
+def test_no_urls(url: str) -> None:
+    with pytest.raises(InputError):
+        check_url(url)
+
+
+@pytest.mark.parametrize("name", ["localhost", "0x7f.1", "2130706433", "127.1", "017700000001"])
+def test_names_are_judged_by_what_they_resolve_to(name: str) -> None:
+    with pytest.raises(ForbiddenAddress):
+        resolve_and_check(f"http://{name}/")
+    async def resolve() -> None:
+        await PublicResolver().resolve(name, 80)
+
+    with pytest.raises(ForbiddenAddress):
+        asyncio.run(resolve())
+
+
+def test_one_forbidden_address_among_public_ones_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(*_: Any, **__: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 80)) for ip in ("8.8.8.8", "10.0.0.1")]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    with pytest.raises(ForbiddenAddress):
+        resolve_and_check("http://example.com/")
+
+
+def test_an_operator_may_allow_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGSTREAM_ALLOW_PRIVATE_ADDRESSES", "1")
+    assert check_url("http://127.0.0.1:9/x") == "http://127.0.0.1:9/x"
+    resolve_and_check("http://localhost/")

@@ -1,0 +1,100 @@
+"""Object keys: the platform's rule, made safe."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from logstream.destinations.compression import Compression
+from logstream.destinations.keys import MAX_PART, batch_key, event_key, safe
+from logstream.destinations.objects import EventPacker
+from logstream.destinations.parcel import LaneRef
+from logstream.store.base import Event
+from logstream.window import Window
+
+OCCURRED = int(datetime(2022, 6, 14, 8, 30, 59, tzinfo=UTC).timestamp() * 1_000_000)
+
+
+def event(kind: str, payload: Any, identity: int = 7, workspace: int = 1234) -> Event:
+    raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    return Event(identity, workspace, kind, OCCURRED, OCCURRED, raw)
+
+
+JOB = {"id": "j-KGAKfhsz-GYoLeD", "recipe_id": 456, "status": "succeeded", "completed_at": "2022-06-14T23:30:01-04:00"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "key"),
+    [
+        (
+            "job",
+            JOB,
+            "1234/jobs/456/20220615/j-KGAKfhsz-GYoLeD/1234-456-j-KGAKfhsz-GYoLeD-20220615033001-succeeded.json",
+        ),
+        ("job", JOB | {"completed_at": None}, "1234/jobs/456/20220614/j-KGAKfhsz-GYoLeD/1234-456-j-KGAKfhsz-GYoLeD-20220614083059-succeeded.json"),
+        ("job", {}, "1234/jobs/unknown/20220614/7/1234-unknown-7-20220614083059-unknown.json"),
+        ("job", {"id": "../../etc", "recipe_id": "a/b", "status": "x\ny"}, "1234/jobs/a=2Fb/20220614/=2E=2E=2F=2E=2E=2Fetc/1234-a=2Fb-=2E=2E=2F=2E=2E=2Fetc-20220614083059-x=0Ay.json"),
+        ("job", b'{"id": "\\ud800", "recipe_id": true, "status": {}}', "1234/jobs/unknown/20220614/=ED=A0=80/1234-unknown-=ED=A0=80-20220614083059-unknown.json"),
+        ("job", b'[1]', "1234/jobs/unknown/20220614/7/1234-unknown-7-20220614083059-unknown.json"),
+        ("user_activity", {"id": 99, "event_type": "user.login"}, "1234/user_activity/20220614/7/1234-7-20220614083059-user.login.json"),
+        ("api_platform", {"method": "GET"}, "1234/api_platform/20220614/7/1234-7-20220614083059-GET.json"),
+        ("log_service", {"log_type": "recipe"}, "1234/log_service/20220614/7/1234-7-20220614083059-recipe.json"),
+        ("log_service", {}, "1234/log_service/20220614/7/1234-7-20220614083059-event.json"),
+    ],
+)  # fmt: skip
+def test_the_platforms_rule(kind: str, payload: Any, key: str) -> None:
+    assert event_key(event(kind, payload)) == key
+
+
+TEXTS = st.text(st.characters(codec=None, exclude_categories=[]), max_size=200)
+
+
+@given(TEXTS)
+def test_a_part_is_safe(text: str) -> None:
+    part = safe(text)
+    assert re.fullmatch(r"[A-Za-z0-9._=-]{1,120}", part)
+    assert ".." not in part and not part.startswith(".")
+    assert len(part) <= MAX_PART
+
+
+@given(TEXTS, TEXTS)
+def test_different_ids_have_different_parts(one: str, other: str) -> None:
+    assert (safe(one) == safe(other)) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("a/b", "a=2Fb"), ("..", "=2E=2E"), ("", "="), (".a", "=2Ea"), ("x" * 121, "x" * 122)]
+)
+def test_escapes_do_not_collide(one: str, other: str) -> None:
+    assert safe(one) != safe(other)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["j-1", "j-2", None]), st.sampled_from(["succeeded", "failed"])), max_size=12)
+)
+def test_events_of_a_lane_never_share_a_file(jobs: list[tuple[str | None, str]]) -> None:
+    events = [
+        event("job", {"id": job, "recipe_id": 1, "status": status}, identity)
+        for identity, (job, status) in enumerate(jobs)
+    ]
+    messages = [b"{}"] * len(events)
+    names = [parcel.name for parcel in EventPacker("p/", Compression.NONE).pack(events, messages)]
+    assert len(set(names)) == len(events)
+    # and a retry that begins in the middle gives the same names
+    for middle in range(len(events)):
+        packer = EventPacker("p/", Compression.NONE)
+        packer.remember(events[:middle])
+        assert [parcel.name for parcel in packer.pack(events[middle:], messages[middle:])] == names[middle:]
+
+
+def test_batch_keys_name_window_lane_and_part() -> None:
+    window = Window(datetime(2026, 11, 24, tzinfo=UTC), datetime(2026, 11, 24, 0, 5, 0, 250, tzinfo=UTC))
+    assert batch_key(LaneRef("lake", window, 3, 4), 12) == (
+        "lake/2026/11/24/20261124T000000Z_20261124T000500.000250Z/lane-03-of-04-part-00012"
+    )
