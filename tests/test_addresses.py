@@ -68,6 +68,7 @@ def test_no_urls(url: str) -> None:
 def test_names_are_judged_by_what_they_resolve_to(name: str) -> None:
     with pytest.raises(ForbiddenAddress):
         resolve_and_check(f"http://{name}/")
+
     async def resolve() -> None:
         await PublicResolver().resolve(name, 80)
 
