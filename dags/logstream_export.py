@@ -3,7 +3,6 @@
 from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, TriggerRule
-
 from logstream.operators import (
     Deliver,
     PlanDeliveries,

@@ -26,7 +26,7 @@ for _name in ("LOGSTREAM_DSN", "LOGSTREAM_CONTROL_DSN"):
     os.environ.pop(_name, None)
 
 from hypothesis import settings  # noqa: E402
-
+from logstream.cli import main  # noqa: E402
 from logstream.database import connect  # noqa: E402
 from logstream.embedded import embedded_dsn  # noqa: E402
 from logstream.store.schema import create_tables  # noqa: E402
@@ -118,8 +118,29 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    """Runs the `logstream` command in a folder of the test's own."""
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Runs the `logstream` command in this process, in a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        words = list(map(str, arguments))
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            for name, value in (environment or {}).items():
+                patch.setenv(name, value)
+            try:
+                code = main(words)
+            except SystemExit as end:
+                code = int(end.code or 0)
+        out, err = capfd.readouterr()
+        return subprocess.CompletedProcess(words, code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Cli:
+    """Runs the installed `logstream` command as a process, in a folder of the test's own."""
 
     def run(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

@@ -7,7 +7,6 @@ import socket
 from typing import Any
 
 import pytest
-
 from logstream.destinations.addresses import (
     ForbiddenAddress,
     PublicResolver,

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-
 from logstream.database import connect
 from logstream.errors import DatabaseError, InputError, WindowNotClosed
 from logstream.store.closing import ClosedWindow, Watch, Writer, refuse_standby

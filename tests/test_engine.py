@@ -14,7 +14,6 @@ from typing import Any
 
 import psycopg
 import pytest
-
 from logstream.delivery.export import Exporter
 from logstream.delivery.ledger import State
 from logstream.delivery.planning import divide, lane_of
@@ -448,7 +447,7 @@ class _Scripted(RequestDestination[Any]):
 
 def parcel_of(destination: _Scripted, count: int) -> Parcel:
     from logstream.destinations.parcel import EventRef
-    from logstream.store.base import Event
+    from logstream.events import Event
 
     events = [EventRef(number, 1, "job") for number in range(count)]
     return destination.parcel("p", events, [b"%d" % n for n in range(count)], Event(count, 1, "job", 0, 0, b""))

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from logstream.destinations.compression import Compression
 from logstream.destinations.keys import MAX_PART, batch_key, event_key, safe
 from logstream.destinations.objects import EventPacker
 from logstream.destinations.parcel import LaneRef
-from logstream.store.base import Event
+from logstream.events import Event
 from logstream.window import Window
 
 OCCURRED = int(datetime(2022, 6, 14, 8, 30, 59, tzinfo=UTC).timestamp() * 1_000_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -11,7 +12,6 @@ import zstandard
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-
 from logstream.destinations import objects
 from logstream.destinations.compression import BLOCK, Compression, Stream, compress
 from logstream.destinations.credentials import HttpCredentials
@@ -19,7 +19,7 @@ from logstream.destinations.http import HttpDestination, HttpOptions
 from logstream.destinations.objects import BatchPacker
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
 from logstream.destinations.request import RequestPacker
-from logstream.store.base import Event
+from logstream.events import Event
 from logstream.window import Window
 
 LANE = LaneRef("lake", Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)), 0, 4)
@@ -34,7 +34,7 @@ def pack(packer: Packer, messages: list[bytes], cuts: Iterable[int]) -> list[Par
     events = events_for(messages)
     places = sorted({0, len(messages), *(cut for cut in cuts if cut < len(messages))})
     parcels: list[Parcel] = []
-    for start, stop in zip(places, places[1:], strict=False):
+    for start, stop in itertools.pairwise(places):
         parcels += packer.pack(events[start:stop], messages[start:stop])
     return [*parcels, *packer.finish()]
 

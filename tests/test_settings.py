@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-
 from logstream.destinations import check_options
 from logstream.errors import InputError, SettingsError
 from logstream.rendering import compile_template
@@ -178,8 +177,7 @@ def test_migrations_make_the_tables_that_code_names(database: str) -> None:
     from alembic.config import Config
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
-
-    import logstream.settings.migrations as migrations
+    from logstream.settings import migrations
 
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))

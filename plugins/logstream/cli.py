@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from logstream import __version__
-from logstream.errors import DeliveryError, InputError, LogstreamError
+from logstream.errors import InputError, LogstreamError
 
 EPILOG = """
 Without --dsn and LOGSTREAM_DSN an embedded PostgreSQL below ./.logstream is used (LOGSTREAM_HOME changes where).
@@ -393,7 +393,29 @@ def _lane_progress(planned: Any) -> Iterator[Callable[[Any], None] | None]:
 
 def verify(options: argparse.Namespace, out: TextIO) -> int:
     """`logstream verify`."""
-    raise DeliveryError("verify is not part of this version yet")
+    span = _window_of(options)
+    with _exporter(options) as exporter:
+        result = exporter.verify(span)
+    if options.json:
+        document = {
+            "window": span.as_json(),
+            "verified": not result.findings,
+            "windows": result.windows,
+            "deliveries": result.deliveries,
+            "events": result.events,
+            "rejected": result.rejected,
+            "findings": [finding.as_json() for finding in result.findings],
+        }
+        print(json.dumps(document), file=out)
+    else:
+        print(
+            f"{span}: {result.windows} windows, {result.deliveries} deliveries, {result.events:,} events delivered, "
+            f"{result.rejected:,} rejected: {'nothing is missing' if not result.findings else 'NOT as it should be'}",
+            file=out,
+        )
+    for finding in result.findings:
+        print(f"error: {finding}", file=sys.stderr)
+    return 1 if result.findings else 0
 
 
 def preview(options: argparse.Namespace, out: TextIO) -> None:

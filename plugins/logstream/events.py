@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 MAX_JOB_BYTES = 40_000_000
 """A job larger than this (40 MB) is streamed without its step data (platform's documentation)."""
@@ -43,6 +44,24 @@ KIND_OF: dict[EventType, Kind] = {
     EventType.API_PLATFORM: Kind.API_PLATFORM,
     EventType.LOG_SERVICE: Kind.LOG_SERVICE,
 }
+
+
+class Event(NamedTuple):
+    """One event as it is read. Times are microseconds since 1970, UTC; `payload` is JSON as it was written."""
+
+    id: int
+    workspace_id: int
+    kind: str
+    occurred_us: int
+    recorded_us: int
+    payload: bytes
+
+
+class Cursor(NamedTuple):
+    """A place in a window's order: that of `(recorded_at, id)`."""
+
+    recorded_us: int
+    id: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from logstream.delivery.ledger import Lane, LaneLocks, Ledger, State
 from logstream.delivery.pipeline import LanePipeline
 from logstream.delivery.planning import MAX_TASKS, Share, WindowPlan, divide, plan_window
 from logstream.delivery.sending import LaneFailed, RetryPolicy
+from logstream.delivery.verification import Verification, Verifier
 from logstream.destinations import Destination, open_destination
 from logstream.destinations.credentials import Connections
 from logstream.destinations.registry import make_destination
@@ -150,13 +151,10 @@ class Exporter:
                 f'no destination named "{only}"; the settings have {", ".join(settings.destinations) or "none"}'
             )
         store = self.store(snapshot)
-        by_log_type = any(
-            streaming.selection.filters_logs for _, streaming in settings.streamings() if streaming.enabled
-        )
         plan = plan_window(
             settings,
             store.workspaces(),
-            store.count(window, by_log_type=by_log_type),
+            store.count(window, by_log_type=settings.filters_logs),
             {name: self._lane_count(name, settings) for name in settings.destinations},
         )
         lanes = {name: found for name, found in plan.lanes.items() if only in (None, name)}
@@ -250,6 +248,10 @@ class Exporter:
                 )
                 said = True
             await asyncio.sleep(LOOK_SECONDS)
+
+    def verify(self, span: Window) -> Verification:
+        """Compare the log store with the ledger, for every window in `span`."""
+        return Verifier(self.ledger, self.settings, self._store_dsn).verify(span)
 
     def seal(self, deliveries: Iterable[int]) -> list[DeliveryReport]:
         """Compare what was planned with what was delivered, lane by lane, and write the outcome to the ledger."""

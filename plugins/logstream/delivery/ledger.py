@@ -23,8 +23,8 @@ from sqlalchemy.dialects.postgresql import insert
 from logstream.database import connect, database_errors
 from logstream.destinations.parcel import EventRef, Tally
 from logstream.errors import DatabaseError
+from logstream.events import Cursor
 from logstream.settings.tables import deliveries, lanes, rejections
-from logstream.store.base import Cursor
 from logstream.window import Window
 
 
@@ -169,6 +169,10 @@ class Ledger:
     def lanes_in(self, window: Window) -> list[Lane]:
         """All lanes of a window."""
         return self._lanes((deliveries.c.window_start == window.start) & (deliveries.c.window_end == window.end))
+
+    def lanes_within(self, span: Window) -> list[Lane]:
+        """All lanes of the windows that lie in `span`."""
+        return self._lanes((deliveries.c.window_start >= span.start) & (deliveries.c.window_end <= span.end))
 
     def _lanes(self, condition: Any) -> list[Lane]:
         query = (

@@ -17,10 +17,10 @@ from logstream.destinations.base import Destination, Options
 from logstream.destinations.objects import EventPacker
 from logstream.destinations.parcel import EventRef, LaneRef, Packer, Parcel, cursor_of
 from logstream.errors import BadEvent, LogstreamError
-from logstream.events import Kind, Selection
+from logstream.events import Cursor, Event, Kind, Selection
 from logstream.rendering import Renderer
 from logstream.settings.models import Streaming
-from logstream.store.base import Cursor, Event, EventStore, Filter, Page
+from logstream.store.base import EventStore, Filter, Page
 from logstream.store.postgres import log_fields
 
 CHUNK_EVENTS = 5_000

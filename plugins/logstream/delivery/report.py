@@ -28,11 +28,10 @@ class WorkspaceReport:
 
 def report_workspaces(window: Window, settings: Settings, store: EventStore, ledger: Ledger) -> list[WorkspaceReport]:
     """Put side by side what the store holds, what the settings select and what the ledger says was delivered."""
-    by_log_type = any(streaming.selection.filters_logs for _, streaming in settings.streamings() if streaming.enabled)
     plan = plan_window(
         settings,
         store.workspaces(),
-        store.count(window, by_log_type=by_log_type),
+        store.count(window, by_log_type=settings.filters_logs),
         dict.fromkeys(settings.destinations, 1),
     )
     lanes = ledger.lanes_in(window)

@@ -14,9 +14,8 @@ import msgspec
 
 from logstream.destinations.parcel import LaneRef
 from logstream.errors import BadEvent
-from logstream.events import Kind
-from logstream.rendering.jsontext import loads
-from logstream.store.base import Event
+from logstream.events import Event, Kind
+from logstream.jsontext import loads
 
 MAX_PART = 120
 _UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")

@@ -16,7 +16,7 @@ from logstream.destinations.compression import MEDIA_TYPE, SUFFIX, Compression, 
 from logstream.destinations.keys import batch_key, event_key
 from logstream.destinations.outcome import Delivered, Outcome
 from logstream.destinations.parcel import LaneRef, Packer, Parcel, Tally, cursor_of, sizes_of, tally_of
-from logstream.store.base import Event
+from logstream.events import Event
 
 OBJECT_BYTES = 64 * 1024 * 1024
 """A batch object is cut when it holds this much before compression."""

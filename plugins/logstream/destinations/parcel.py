@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
-from logstream.store.base import Cursor, Event
+from logstream.events import Cursor, Event
 from logstream.window import Window
 
 Tally = Counter[tuple[int, str]]
@@ -42,7 +42,8 @@ class LaneRef:
 class Parcel:
     """One request or object. `name` is its object key or idempotency key: the same whenever it is made again.
 
-    `sizes` are the bytes of each workspace's messages. `events` and `messages` are kept only where a receiver may refuse single events or want smaller requests.
+    `sizes` are the bytes of each workspace's messages. `events` and `messages` are kept only where a receiver may refuse
+    single events or want smaller requests.
     """
 
     name: str

@@ -22,7 +22,7 @@ from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
 from logstream.destinations.parcel import EventRef, LaneRef, Packer, Parcel, cursor_of, sizes_of, tally_of
 from logstream.errors import InputError
-from logstream.store.base import Event
+from logstream.events import Event
 
 TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 MAX_ANSWER_BYTES = 64 * 1024

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from jsonpath_ng.ext import parse
 
-from logstream.rendering.jsontext import dumps, loads
+from logstream.jsontext import dumps, loads
 
 Extract = Callable[[bytes], bytes]
 

@@ -6,7 +6,7 @@ import time
 
 from logstream.errors import BadEvent, InputError, TemplateError
 from logstream.events import Kind
-from logstream.rendering.jsontext import dumps, loads
+from logstream.jsontext import dumps, loads
 from logstream.rendering.renderer import Renderer
 from logstream.rendering.template import compile_template
 

@@ -6,7 +6,7 @@ import orjson
 
 from logstream.errors import BadEvent, TemplateError
 from logstream.events import MAX_JOB_BYTES, OVERSIZE_LINES, Kind
-from logstream.rendering.jsontext import one_line, refuse_deep_nesting, without_lines
+from logstream.jsontext import one_line, refuse_deep_nesting, without_lines
 from logstream.rendering.template import DEFAULT, Slot, Template, compile_template
 
 _OVERSIZE = orjson.dumps(OVERSIZE_LINES)

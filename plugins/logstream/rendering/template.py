@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from logstream.errors import TemplateError
+from logstream.jsontext import as_string
 from logstream.rendering.jsonpath import Extract, compile_path
-from logstream.rendering.jsontext import as_string
 from logstream.settings.models import did_you_mean
 
 MAX_TEMPLATE_BYTES = 100_000

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import psycopg
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool, QueuePool
 
@@ -43,6 +41,10 @@ def _migrate(engine: Engine, dsn: str) -> None:
         connection.execute("select pg_advisory_lock(%s)", (MIGRATION_LOCK,))
         if _revision(connection) == HEAD:
             return
+        # most commands find the schema up to date: they need not wait for Alembic's import
+        from alembic import command
+        from alembic.config import Config
+
         with engine.begin() as target:
             target.execute(text(f'create schema if not exists "{SCHEMA}"'))
             config = Config()

@@ -112,6 +112,11 @@ class Settings(_Model):
             yield f"workspaces[{index}].streaming", workspace.streaming
 
     @cached_property
+    def filters_logs(self) -> bool:
+        """Whether any enabled setting narrows log events by type or level."""
+        return any(streaming.enabled and streaming.selection.filters_logs for _, streaming in self.streamings())
+
+    @cached_property
     def own(self) -> dict[int, Streaming]:
         """Workspace id to its own setting."""
         return {workspace.id: workspace.streaming for workspace in self.workspaces}

@@ -43,11 +43,9 @@ class SettingsRepository:
             return Snapshot(newest.id, settings, newest.created_at)
 
     def current(self) -> Snapshot:
-        """The settings in force; empty ones (nobody streams anything) are stored if there are none yet."""
+        """The settings in force: in a new database, the empty ones with which nobody streams anything."""
         with database_errors("reading the settings"), self._engine.connect() as connection:
-            row = connection.execute(select(snapshots).order_by(snapshots.c.id.desc()).limit(1)).first()
-        if row is None:
-            return self.apply(Settings())
+            row = connection.execute(select(snapshots).order_by(snapshots.c.id.desc()).limit(1)).one()
         return Snapshot(row.id, Settings.model_validate(row.document), row.created_at)
 
     def get(self, snapshot_id: int) -> Snapshot:

@@ -6,27 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from logstream.events import Selection
+from logstream.events import Cursor, Event, Selection
 from logstream.settings.resolution import Workspace
 from logstream.window import Window
-
-
-class Event(NamedTuple):
-    """One event as it is read. Times are microseconds since 1970, UTC; `payload` is JSON as it was written."""
-
-    id: int
-    workspace_id: int
-    kind: str
-    occurred_us: int
-    recorded_us: int
-    payload: bytes
-
-
-class Cursor(NamedTuple):
-    """A place in a window's order: that of `(recorded_at, id)`."""
-
-    recorded_us: int
-    id: int
 
 
 class Page(NamedTuple):

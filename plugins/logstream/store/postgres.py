@@ -16,9 +16,10 @@ import psycopg
 from psycopg import sql
 
 from logstream.database import connect, database_errors
+from logstream.events import Cursor, Event
 from logstream.settings.models import LogStoreSettings
 from logstream.settings.resolution import Workspace
-from logstream.store.base import Cursor, Event, Filter, KindCount, Page
+from logstream.store.base import Filter, KindCount, Page
 from logstream.store.closing import ClosedWindow
 from logstream.window import Window
 
