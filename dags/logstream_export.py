@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, TriggerRule
+
 from logstream.operators import (
     Deliver,
     PlanDeliveries,

@@ -26,6 +26,7 @@ for _name in ("LOGSTREAM_DSN", "LOGSTREAM_CONTROL_DSN"):
     os.environ.pop(_name, None)
 
 from hypothesis import settings  # noqa: E402
+
 from logstream.cli import main  # noqa: E402
 from logstream.database import connect  # noqa: E402
 from logstream.embedded import embedded_dsn  # noqa: E402

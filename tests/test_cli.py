@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import yaml
 import zstandard
+
 from logstream.settings.control import open_control
 from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file

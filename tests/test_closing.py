@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+
 from logstream.database import connect
 from logstream.errors import DatabaseError, InputError, WindowNotClosed
 from logstream.store.closing import ClosedWindow, Watch, Writer, refuse_standby

@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+
 from logstream.delivery.export import Exporter
 from logstream.delivery.ledger import State
 from logstream.delivery.planning import divide, lane_of

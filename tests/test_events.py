@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from logstream.events import Selection
 
 ALL = ("job_status", "job_details", "user_activity", "api_platform", "log_service")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from logstream.destinations.compression import Compression
 from logstream.destinations.keys import MAX_PART, batch_key, event_key, safe
 from logstream.destinations.objects import EventPacker

@@ -12,6 +12,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
 from logstream.destinations import objects
 from logstream.destinations.compression import BLOCK, Compression, Stream, compress
 from logstream.destinations.credentials import HttpCredentials

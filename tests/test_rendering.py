@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from logstream.errors import BadEvent, TemplateError
 from logstream.events import MAX_JOB_BYTES, OVERSIZE_LINES
 from logstream.jsontext import MAX_DEPTH, dumps, loads, without_lines
 from logstream.rendering import Renderer, compile_template
 from logstream.rendering.jsonpath import compile_path
-
 from tests.reference import expected, parsed
 
 NOW = 1_685_683_801_002_213_900

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from logstream.settings.models import DestinationSettings, Settings, Streaming, WorkspaceSettings
 from logstream.settings.resolution import Reason, Workspace, overridden, resolve, route_of
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from logstream.destinations import check_options
 from logstream.errors import InputError, SettingsError
 from logstream.rendering import compile_template
@@ -177,6 +178,7 @@ def test_migrations_make_the_tables_that_code_names(database: str) -> None:
     from alembic.config import Config
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
+
     from logstream.settings import migrations
 
     config = Config()

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+
 from logstream.errors import InputError
 from logstream.events import Selection
 from logstream.settings.models import LogStoreSettings

@@ -67,6 +67,7 @@ class LocalAirflow:
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",  # whatever this process has for itself
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "PYTHONWARNINGS": "ignore",
             **environment,
@@ -109,6 +110,8 @@ class LocalAirflow:
         self._stop()
 
     def _stop(self) -> None:
+        for process in self._processes.values():
+            process.ask()
         for name in ("scheduler", "triggerer", "dag-processor", "api-server"):
             if name in self._processes:
                 self._processes.pop(name).stop()
@@ -198,8 +201,15 @@ class LocalAirflow:
             f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task}/logs/{attempt}"
             f"?map_index={index}&full_content=true"
         )
-        content = self.call("GET", path)["content"]
-        return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in content)
+        return "\n".join(map(_line, self.call("GET", path)["content"]))
+
+
+def _line(line: object) -> str:
+    """A line of a task's log as the UI shows it: with the exception's own words."""
+    if not isinstance(line, dict):
+        return str(line)
+    errors = [f"{error['exc_type']}: {error['exc_value']}" for error in line.get("error_detail") or ()]
+    return " ".join([str(line.get("event", line)), *errors])
 
 
 def _sqlalchemy_url(dsn: str) -> str:

@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,11 @@ class Process:
     def alive(self) -> bool:
         """Whether it still runs."""
         return self._process.poll() is None
+
+    def ask(self) -> None:
+        """Ask it to end, and do not wait."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
 
     def stop(self, seconds: float = 10.0) -> None:
         """Ask the whole group to end, then insist."""

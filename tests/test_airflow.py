@@ -1,0 +1,231 @@
+"""The real thing, end to end: a window through Airflow's scheduler, triggerer and workers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from logstream.cli import main
+from logstream.database import connect
+from logstream.delivery.export import Exporter
+from logstream.destinations import check_options
+from logstream.hooks import AirflowConnections
+from logstream.rendering import compile_template
+from logstream.settings.models import parse_settings
+from logstream.settings.resolution import Workspace
+from logstream.store.load import load_file
+from logstream.store.schema import create_tables
+from logstream.testing.airflow import DAG, LocalAirflow
+from logstream.testing.events import EventMaker, workspace_line
+from logstream.testing.servers import LogSink, S3Server
+from logstream.window import Window
+
+from .conftest import PROJECT
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+
+DAY = datetime(2025, 3, 1, tzinfo=UTC)
+HOURS = timedelta(hours=6)
+WINDOWS = [Window(DAY + HOURS * number, DAY + HOURS * (number + 1)) for number in range(4)]
+WORKSPACES = [
+    Workspace(1, None, "Platform", "admin"),
+    *(Workspace(100 + n, f"c{n}", f"Customer {n}") for n in range(9)),
+]
+# a run is named by the start of its window: these are none of the schedule's
+FIRST, SECOND, THIRD = (Window(DAY + timedelta(hours=hour), DAY + timedelta(hours=hour + 2)) for hour in (1, 7, 13))
+EVERYTHING = ["job_details", "user_activity", "api_platform", "log_service"]
+EVENTS = 4_000
+
+
+@dataclass
+class Stage:
+    """What the tests work with."""
+
+    airflow: LocalAirflow
+    store: str
+    s3: S3Server
+    sink: LogSink
+
+    def apply(self, document: dict[str, Any]) -> None:
+        settings = parse_settings(document, check_destination=check_options, check_message=compile_template)
+        with Exporter(self.store, self.store, AirflowConnections()) as engine:
+            engine.settings.apply(settings)
+
+    def run(self, window: Window, name: str) -> str:
+        return self.airflow.wait_for_run(self.airflow.trigger(window, name))
+
+    def log(self, run: str, task: str, **options: Any) -> str:
+        return self.airflow.log(run, task, **options)
+
+
+@pytest.fixture(scope="module")
+def stage(postgres: str, s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("airflow")
+    with connect(postgres) as connection:
+        for name in ("e2e_store", "e2e_airflow"):
+            connection.execute(f"create database {name}")
+    store, metadata = (make_conninfo(postgres, dbname=name) for name in ("e2e_store", "e2e_airflow"))
+    lines = EventMaker(WORKSPACES).lines(EVENTS, DAY, timedelta(days=1))
+    (folder / "events.ndjson").write_text("\n".join([*map(workspace_line, WORKSPACES), *lines]) + "\n")
+    with connect(store) as connection:
+        create_tables(connection)
+        load_file(connection, folder / "events.ndjson")
+    given = conninfo_to_dict(store)
+    connection_fields = {
+        "conn_type": "postgres",
+        "login": given["user"],
+        "host": given["host"],
+        "schema": given["dbname"],
+    }
+    with LogSink() as sink:
+        environment = {
+            "AIRFLOW_CONN_LOGSTREAM_STORE": json.dumps(connection_fields),
+            "AIRFLOW_CONN_LAKE": s3.connection,
+            "AIRFLOW_CONN_SIEM": sink.connection,
+            "AIRFLOW_CONN_SIEM_WRONG": sink.connection.replace(sink.token, "canary-in-a-connection"),
+            "LOGSTREAM_SCHEDULE": "0 */6 * * *",
+        }
+        with LocalAirflow(folder / "home", PROJECT, metadata, environment) as airflow:
+            airflow.unpause()
+            yield Stage(airflow, store, s3, sink)
+
+
+def override(destination: dict[str, Any], **streaming: Any) -> dict[str, Any]:
+    admin = {"enabled": True, "events": EVERYTHING, "destination": "lake", **streaming}
+    return {"admin": admin, "destinations": {"lake": destination}}
+
+
+def test_a_backfill_over_a_day_gives_the_objects_that_the_command_gives(
+    stage: Stage, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.apply(
+        override(
+            {"type": "s3", "connection": "lake", "bucket": bucket, "packaging": "batch", "compression": "gzip"},
+            message='{"source": "workato", "event": {{{log_message}}}}',
+        )
+    )
+    stage.airflow.command(
+        "backfill", "create", "--dag-id", DAG, "--from-date", WINDOWS[0].start.isoformat(),
+        "--to-date", WINDOWS[-1].start.isoformat(), "--max-active-runs", "4", "--reprocess-behavior", "completed",
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        runs = [run for run in stage.airflow.runs() if run["run_type"] == "backfill"]
+        if len(runs) == len(WINDOWS) and all(run["state"] in ("success", "failed") for run in runs):
+            break
+        time.sleep(1)
+    assert [run["state"] for run in runs] == ["success"] * len(WINDOWS)
+    intervals = [(run["data_interval_start"], run["data_interval_end"]) for run in runs]
+    assert [tuple(map(datetime.fromisoformat, pair)) for pair in intervals] == [(w.start, w.end) for w in WINDOWS]
+    by_airflow = stage.s3.objects(bucket)
+    assert len(by_airflow) >= 3 * len(WINDOWS)
+    for key in by_airflow:
+        stage.s3.client().delete_object(Bucket=bucket, Key=key)
+    monkeypatch.setenv("AIRFLOW_CONN_LAKE", stage.s3.connection)
+    for window in WINDOWS:
+        arguments = ["--dsn", stage.store, "--from", window.start.isoformat(), "--to", window.end.isoformat()]
+        assert main(["export", *arguments]) == 0
+    assert stage.s3.objects(bucket) == by_airflow
+    assert main(["verify", "--dsn", stage.store, "--from", DAY.isoformat(), "--to", WINDOWS[-1].end.isoformat()]) == 0
+
+
+def test_a_run_says_in_words_what_it_did(stage: Stage, tmp_path: Path) -> None:
+    stage.apply(override({"type": "file", "path": str(tmp_path / "out"), "packaging": "batch"}))
+    assert stage.run(FIRST, "words") == "success"
+    events = count(stage.store, FIRST)
+    assert "is closed: nobody is writing" in stage.log("words", "wait_for_closed_window")
+    routes = stage.log("words", "resolve_routes")
+    assert "10 of 10 workspaces stream to 1 destinations" in routes
+    assert "10 workspaces: admin override" in routes
+    assert f"{events:,} events of 10 workspaces are in the log store; {events:,} of them" in stage.log(
+        "words", "plan_deliveries"
+    )
+    shares = [task for task in stage.airflow.tasks("words") if task["task_id"] == "deliver"]
+    assert all("lake (share" in task["rendered_map_index"] for task in shares)
+    logs = "\n".join(stage.log("words", "deliver", index=number) for number in range(len(shares)))
+    assert "events of" in logs and "kB" in logs and "requests" in logs and " s." in logs
+    assert f"is complete: {events:,} events delivered to 1 destinations" in stage.log("words", "seal_window")
+    delivered = [line for path in (tmp_path / "out").rglob("*.ndjson") for line in path.read_bytes().splitlines()]
+    assert len(delivered) == events
+
+
+def test_one_broken_destination_fails_at_once_and_delays_no_other(stage: Stage, tmp_path: Path) -> None:
+    own = [
+        {"id": 100, "streaming": {"enabled": True, "events": EVERYTHING, "destination": "broken"}},
+        {"id": 101, "streaming": {"enabled": True, "events": EVERYTHING, "destination": "fine"}},
+        {"id": 102, "streaming": {"enabled": True, "events": ["job_status"], "destination": "fine"}},
+    ]
+    stage.apply(
+        {
+            "workspaces": own,
+            "destinations": {
+                "broken": {"type": "http", "connection": "siem_wrong"},
+                "fine": {"type": "http", "connection": "siem"},
+            },
+        }
+    )
+    assert stage.run(SECOND, "broken") == "failed"
+    tasks = {(task["task_id"], task["map_index"]): task for task in stage.airflow.tasks("broken")}
+    states = Counter(task["state"] for (name, _), task in tasks.items() if name == "deliver")
+    assert states == {"failed": 1, "success": 2}
+    assert all(task["try_number"] == 1 for task in tasks.values()), "a permanent failure is not tried again"
+    assert tasks[("seal_window", -1)]["state"] == "failed"
+    sealed = stage.log("broken", "seal_window")
+    assert "correct the credentials of connection `siem_wrong`" in sealed
+    logs = sealed + "".join(stage.log("broken", name, index=index) for name, index in tasks)
+    assert "canary-in-a-connection" not in logs and stage.sink.token not in logs
+    with connect(stage.store) as connection:
+        wanted = connection.execute(
+            "select count(*) from events where recorded_at >= %s and recorded_at < %s"
+            " and (workspace_id = 101 or workspace_id = 102 and kind = 'job')",
+            (SECOND.start, SECOND.end),
+        ).fetchone()
+    assert (len(stage.sink.events()),) == wanted
+    assert max(stage.sink.keys.values()) == 1
+
+
+def test_a_run_waits_for_whoever_still_writes(stage: Stage, tmp_path: Path) -> None:
+    stage.apply(override({"type": "file", "path": str(tmp_path / "out"), "packaging": "batch"}))
+    with psycopg.connect(stage.store) as writer:
+        writer.execute(
+            "insert into events (workspace_id, kind, occurred_at, recorded_at, payload)"
+            " values (100, 'job', %s, %s, '{\"late\": true}')",
+            (THIRD.start, THIRD.start),
+        )
+        stage.airflow.trigger(THIRD, "late")
+        deadline = time.monotonic() + 60
+        while stage.airflow.tasks("late")[0]["state"] != "deferred" and time.monotonic() < deadline:
+            time.sleep(0.5)
+        (waiting,) = [task for task in stage.airflow.tasks("late") if task["state"] is not None]
+        assert (waiting["task_id"], waiting["state"]) == ("wait_for_closed_window", "deferred")
+        writer.commit()
+    assert stage.airflow.wait_for_run("late") == "success"
+    found = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*.ndjson"))
+    assert b'"late": true' in found
+    assert len(found.splitlines()) == count(stage.store, THIRD)
+
+
+def test_a_window_without_events_is_a_success(stage: Stage, tmp_path: Path) -> None:
+    stage.apply(override({"type": "file", "path": str(tmp_path / "out")}))
+    empty = Window(DAY - HOURS, DAY)
+    assert stage.run(empty, "empty") == "success"
+    assert "0 events" in stage.log("empty", "seal_window")
+
+
+def count(store: str, window: Window) -> int:
+    with connect(store) as connection:
+        row = connection.execute(
+            "select count(*) from events where recorded_at >= %s and recorded_at < %s", (window.start, window.end)
+        ).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -1,0 +1,171 @@
+"""Rules of the repository itself: what deployments, newcomers and plug-ins rely on."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from logstream.destinations import check_options
+from logstream.destinations.registry import BUILT_IN, destination_types
+from logstream.rendering import compile_template
+from logstream.rendering.preview import preview
+from logstream.settings.document import read_document
+from logstream.settings.models import parse_settings
+
+from .conftest import PROJECT
+
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+COMPOSE = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
+MAKEFILE = (PROJECT / "Makefile").read_text()
+
+
+def test_built_in_destinations_are_the_entry_points() -> None:
+    assert PYPROJECT["project"]["entry-points"]["logstream.destinations"] == BUILT_IN
+    assert set(destination_types()) >= set(BUILT_IN)
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "dags").glob("*.py")), ids=lambda path: path.name)
+def test_dags_hold_no_logic(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    logic = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.If, ast.For, ast.While, ast.Try)
+    assert [node.lineno for node in ast.walk(tree) if isinstance(node, logic)] == []
+
+
+def test_airflow_loads_only_the_plugin_module() -> None:
+    """Airflow executes every module it finds there as a top-level one: our `http.py` would replace the library's."""
+    program = (
+        "import sys; from airflow._shared.module_loading.file_discovery import find_path_from_directory as find;"
+        "print(*find(sys.argv[1], '.airflowignore', 'glob'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, str(PROJECT / "plugins")],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    found = {Path(name).name for name in done.stdout.split() if name.endswith(".py")}
+    assert found <= {"plugin.py"}
+
+
+def test_the_core_imports_no_airflow() -> None:
+    core = "logstream.delivery.export logstream.rendering logstream.settings.control logstream.testing.servers"
+    program = "import sys\n" + "\n".join(f"import {name}" for name in core.split())
+    program += "\nprint([name for name in sys.modules if name.split('.')[0] == 'airflow'])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "include/templates").glob("*.json")), ids=lambda path: path.stem)
+def test_templates_render_every_kind(path: Path) -> None:
+    template = path.read_text()
+    compile_template(template)
+    for event in ("{}", '{"id": "j-1", "context": {"user_id": 1}, "completed_at": "2026-01-01T00:00:00Z"}'):
+        json.loads(preview(template, event))
+
+
+def test_every_make_target_is_explained() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    explained = set(re.findall(r"^([a-z-]+):.*## \S", MAKEFILE, re.MULTILINE))
+    assert targets == explained
+    listed = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    assert all(f"make {target}" in listed for target in targets)
+
+
+def test_what_is_locked_is_within_the_tested_bounds() -> None:
+    from packaging.requirements import Requirement
+
+    pins = dict(re.findall(r"^([A-Za-z0-9_.-]+)==([^ ;\n]+)", (PROJECT / "requirements.lock").read_text(), re.MULTILINE))
+    wanted = [
+        Requirement(line.split("#")[0])
+        for line in (PROJECT / "requirements.txt").read_text().splitlines()
+        if line.split("#")[0].strip()
+    ]
+    for requirement in wanted:
+        assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement
+        operators = {specifier.operator for specifier in requirement.specifier}
+        assert operators >= {">=", "<"}, f"{requirement} has no lower or no upper bound"
+
+
+def test_the_compose_file_is_valid() -> None:
+    program = Path(sys.executable).parent / "check-jsonschema"
+    subprocess.run(
+        [str(program), "--builtin-schema", "vendor.compose-spec", str(PROJECT / "docker-compose.yml")],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+
+
+def test_the_compose_file_runs_all_of_airflow() -> None:
+    services = COMPOSE["services"]
+    commands = {str(service.get("command")) for service in services.values()}
+    assert commands >= {"api-server", "scheduler", "dag-processor", "triggerer", "celery worker"}
+    assert {"postgres", "redis"} <= services.keys()
+    for name, service in services.items():
+        for other in service.get("depends_on", {}):
+            assert other in services, f"{name} depends on {other}"
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert source.startswith((".", "/", "$")) or source in COMPOSE["volumes"], volume
+    ours = [service for service in services.values() if "build" in service or "image" in service]
+    assert len(ours) == len(services)
+
+
+def test_the_compose_file_holds_no_password() -> None:
+    """Passwords come from `.env`; compose refuses to start without them."""
+    text = (PROJECT / "docker-compose.yml").read_text()
+    needed = set(re.findall(r"\$\{([A-Z_]+):\?", text))
+    assert {"POSTGRES_PASSWORD", "AIRFLOW_FERNET_KEY", "AIRFLOW_JWT_SECRET", "AIRFLOW_ADMIN_PASSWORD"} <= needed
+    example = (PROJECT / "deploy/example.env").read_text()
+    assert all(f"{name}=" in example for name in needed)
+
+
+def test_the_image_is_made_of_files_that_are_here() -> None:
+    lines = (PROJECT / "deploy/Dockerfile").read_text().splitlines()
+    copied = [line.split()[1:] for line in lines if line.startswith("COPY")]
+    assert copied
+    for words in copied:
+        for source in [word for word in words if not word.startswith("--")][:-1]:
+            assert (PROJECT / source).exists(), source
+    (image,) = [line for line in lines if line.startswith("FROM")]
+    pinned = re.search(r"^apache-airflow==([^ ;\n]+)", (PROJECT / "requirements.lock").read_text(), re.MULTILINE)
+    assert pinned is not None
+    assert f"apache/airflow:{pinned.group(1)}-" in image
+
+
+def documents() -> list[Path]:
+    return [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(PROJECT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(PROJECT)))
+def test_settings_in_the_docs_are_valid(path: Path, tmp_path: Path) -> None:
+    for text in re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL):
+        document = yaml.safe_load(text)
+        if isinstance(document, dict) and "destinations" in document and "services" not in document:
+            (tmp_path / "settings.yaml").write_text(text)
+            document = read_document(tmp_path / "settings.yaml")
+            parse_settings(document, check_destination=check_options, check_message=compile_template, source=str(path))
+
+
+def test_ci_runs_what_developers_run() -> None:
+    script = PROJECT / ".ci/run"
+    assert os.access(script, os.X_OK)
+    text = script.read_text()
+    assert "make test" in text and "make lint" in text
+
+
+def test_every_destination_has_a_page() -> None:
+    pages = {path.stem for path in (PROJECT / "docs/destinations").glob("*.md")}
+    assert set(BUILT_IN) <= pages
