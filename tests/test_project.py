@@ -81,7 +81,9 @@ def test_every_make_target_is_explained() -> None:
 def test_what_is_locked_is_within_the_tested_bounds() -> None:
     from packaging.requirements import Requirement
 
-    pins = dict(re.findall(r"^([A-Za-z0-9_.-]+)==([^ ;\n]+)", (PROJECT / "requirements.lock").read_text(), re.MULTILINE))
+    pins = dict(
+        re.findall(r"^([A-Za-z0-9_.-]+)==([^ ;\n]+)", (PROJECT / "requirements.lock").read_text(), re.MULTILINE)
+    )
     wanted = [
         Requirement(line.split("#")[0])
         for line in (PROJECT / "requirements.txt").read_text().splitlines()
