@@ -75,6 +75,14 @@ def test_escapes_do_not_collide(one: str, other: str) -> None:
     assert safe(one) != safe(other)
 
 
+@given(TEXTS, TEXTS, TEXTS)
+def test_names_fit_file_systems_and_object_stores(job: str, recipe: str, status: str) -> None:
+    key = event_key(event("job", {"id": job, "recipe_id": recipe, "status": status}, workspace=2**63 - 1))
+    longest_prefix, id_and_suffix = 500, len("-9223372036854775807.json.zst")
+    assert len(key) + longest_prefix + id_and_suffix <= 1024
+    assert all(len(part) + id_and_suffix <= 255 for part in key.split("/"))
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(["j-1", "j-2", None]), st.sampled_from(["succeeded", "failed"])), max_size=12)
 )

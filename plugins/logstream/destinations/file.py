@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -39,16 +39,17 @@ class FileDestination(ObjectDestination[FileOptions]):
         target = Path(self.options.path) / key
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=".logstream-", dir=target.parent)
+            # the same name whenever it is tried: what a killed worker left is overwritten, not littered
+            temporary = target.with_name(f".part-{hashlib.sha256(target.name.encode()).hexdigest()[:24]}")
             try:
-                with os.fdopen(handle, "wb") as file:
+                with temporary.open("wb") as file:
                     file.write(body)
                     file.flush()
                     os.fsync(file.fileno())
                     os.fchmod(file.fileno(), 0o644)
-                Path(temporary).replace(target)
+                temporary.replace(target)
             except BaseException:
-                Path(temporary).unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
                 raise
         except OSError as error:
             reason = f"{target}: {error.strerror}"

@@ -18,6 +18,9 @@ from logstream.events import Event, Kind
 from logstream.jsontext import loads
 
 MAX_PART = 120
+MAX_NAME = 180
+"""File systems take names of 255 bytes, with a suffix and an id to tell equal ones; keys of object stores take 1,024."""
+
 _UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -47,9 +50,14 @@ def safe(text: str) -> str:
     part = part.replace("..", "=2E=2E")
     if part.startswith("."):
         part = "=2E" + part[1:]
-    if len(part) > MAX_PART:
-        part = part[: MAX_PART - 33] + "=" + hashlib.sha256(raw).hexdigest()[:32]
-    return part or "="
+    return _short(part, MAX_PART) or "="
+
+
+def _short(part: str, length: int) -> str:
+    """A part of at most `length`, its end replaced by a digest of all of it."""
+    if len(part) <= length:
+        return part
+    return part[: length - 33] + "=" + hashlib.sha256(part.encode()).hexdigest()[:32]
 
 
 def event_key(event: Event) -> str:
@@ -65,14 +73,13 @@ def event_key(event: Event) -> str:
         moment = _moment(fields.completed_at, event.occurred_us)
         recipe, job = _part(fields.recipe_id, "unknown"), _part(fields.id, str(event.id))
         status = _part(fields.status, "unknown")
-        return (
-            f"{workspace}/jobs/{recipe}/{moment:%Y%m%d}/{job}/"
-            f"{workspace}-{recipe}-{job}-{moment:%Y%m%d%H%M%S}-{status}.json"
-        )
+        name = _short(f"{workspace}-{recipe}-{job}-{moment:%Y%m%d%H%M%S}-{status}", MAX_NAME)
+        return f"{workspace}/jobs/{recipe}/{moment:%Y%m%d}/{job}/{name}.json"
     moment = _moment(None, event.occurred_us)
     field = _TYPE_FIELD.get(event.kind)
     type_ = _part(getattr(fields, field), "event") if field else "event"
-    return f"{workspace}/{safe(event.kind)}/{moment:%Y%m%d}/{event.id}/{workspace}-{event.id}-{moment:%Y%m%d%H%M%S}-{type_}.json"
+    name = _short(f"{workspace}-{event.id}-{moment:%Y%m%d%H%M%S}-{type_}", MAX_NAME)
+    return f"{workspace}/{safe(event.kind)}/{moment:%Y%m%d}/{event.id}/{name}.json"
 
 
 def batch_key(lane: LaneRef, part: int) -> str:
