@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from logstream.errors import InputError
-from logstream.events import Selection
+from logstream.events import EPOCH, Selection
 from logstream.settings.models import LogStoreSettings
 from logstream.settings.resolution import Workspace
 from logstream.store import Cursor, Event, Filter, PostgresStore
@@ -172,7 +172,9 @@ def test_reading_and_counting_agree_with_the_rule(
     wanted = [row for row in rows if row["workspace_id"] in workspaces and taken(selection, row)]
     assert [event.id for event in found] == [row["id"] for row in wanted]
     assert [event.payload.decode() for event in found] == [row["payload"] for row in wanted]
-    assert [event.recorded_us for event in found] == [int(row["recorded_at"].timestamp() * 1e6 + 0.5) for row in wanted]
+    assert [event.recorded_us for event in found] == [
+        round((row["recorded_at"] - EPOCH).total_seconds() * 1e6) for row in wanted
+    ]
     counts = store.count(WINDOW, by_log_type=selection.filters_logs)
     total = sum(
         c.events for c in counts if c.workspace_id in workspaces and selection.matches(c.kind, c.log_type, c.log_level)

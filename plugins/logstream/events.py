@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -46,8 +47,12 @@ KIND_OF: dict[EventType, Kind] = {
 }
 
 
+EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+"""Where events' times count from: PostgreSQL's own epoch, so that what it sends is used as it is."""
+
+
 class Event(NamedTuple):
-    """One event as it is read. Times are microseconds since 1970, UTC; `payload` is JSON as it was written."""
+    """One event as it is read. Times are microseconds since `EPOCH`; `payload` is JSON as it was written."""
 
     id: int
     workspace_id: int

@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from logstream.delivery.ledger import Lane, LaneLocks, Ledger, State
-from logstream.delivery.pipeline import LanePipeline
+from logstream.delivery.limiter import AdaptiveLimit
+from logstream.delivery.memory import MemoryBudget
+from logstream.delivery.pipeline import DeliveryPipeline
 from logstream.delivery.planning import MAX_TASKS, Share, WindowPlan, divide, plan_window
 from logstream.delivery.sending import LaneFailed, RetryPolicy
 from logstream.delivery.verification import Verification, Verifier
+from logstream.delivery.writer import LedgerWriter
 from logstream.destinations import Destination, open_destination
 from logstream.destinations.credentials import Connections
 from logstream.destinations.registry import make_destination
@@ -32,7 +35,9 @@ from logstream.window import Window
 
 log = logging.getLogger("logstream")
 
-LANES_AT_ONCE = 16
+MEMORY_BYTES = 128 * 1024 * 1024
+"""What the chunks of all pipelines of one task may hold: many small ones at once, or a few large ones."""
+
 LANE_WAIT_SECONDS = 600.0
 """How long to wait for another run that is delivering the same lane."""
 
@@ -89,7 +94,7 @@ class Exporter:
     ) -> None:
         self._store_dsn, self._control_dsn = store_dsn, control_dsn
         self._connections = connections
-        self._policy = policy or RetryPolicy()
+        self.policy = policy or RetryPolicy()
         self._engine = open_control(control_dsn, pooled=True)
         self.settings = SettingsRepository(self._engine)
         self.ledger = Ledger(self._engine)
@@ -185,69 +190,12 @@ class Exporter:
         snapshots = {lane.snapshot_id for lane in lanes}
         loaded = {snapshot_id: self.settings.get(snapshot_id) for snapshot_id in snapshots}
         locks = await asyncio.to_thread(LaneLocks, self._control_dsn)
-        limit = asyncio.Semaphore(LANES_AT_ONCE)
-        results: list[LaneResult] = []
         try:
             async with AsyncExitStack() as stack:
-                destinations = _Destinations(self._connections, stack)
-
-                async def one(lane: Lane) -> None:
-                    async with limit:
-                        result = await self._lane(lane, loaded[lane.snapshot_id], destinations, locks)
-                    results.append(result)
-                    if progress:
-                        progress(result)
-
-                await asyncio.gather(*(one(lane) for lane in lanes))
+                task = _Task(self, loaded, _Destinations(self._connections, stack), locks, progress)
+                return await task.run(lanes)
         finally:
             locks.close()
-        return results
-
-    async def _lane(self, lane: Lane, snapshot: Snapshot, destinations: _Destinations, locks: LaneLocks) -> LaneResult:
-        started = time.monotonic()
-        try:
-            await self._acquire(lane, locks)
-        except LogstreamError as error:
-            return LaneResult(lane, time.monotonic() - started, str(error))
-        try:
-            lane = await asyncio.to_thread(self.ledger.begin, lane, time.time_ns())
-            if lane.state is State.DELIVERED:
-                return LaneResult(lane, time.monotonic() - started)
-            try:
-                destination = await destinations.get(lane.destination, snapshot.settings)
-            except InputError as error:
-                await asyncio.to_thread(self.ledger.fail, lane, [], str(error), permanent=True)
-                return LaneResult(lane, time.monotonic() - started, str(error), permanent=True)
-            pipeline = LanePipeline(
-                lane,
-                destination.options.lanes,
-                self.store(snapshot),
-                self.ledger,
-                destination,
-                _streamings(snapshot.settings, lane.workspace_ids),
-                self._policy,
-            )
-            await pipeline.run()
-            return LaneResult(lane, time.monotonic() - started, remarks=pipeline.remarks)
-        except LaneFailed as error:
-            return LaneResult(lane, time.monotonic() - started, str(error), permanent=error.permanent)
-        except LogstreamError as error:
-            return LaneResult(lane, time.monotonic() - started, str(error))
-        finally:
-            await asyncio.to_thread(locks.release, lane)
-
-    async def _acquire(self, lane: Lane, locks: LaneLocks) -> None:
-        deadline = time.monotonic() + LANE_WAIT_SECONDS
-        said = False
-        while not await asyncio.to_thread(locks.acquire, lane):
-            if time.monotonic() > deadline:
-                raise LaneBusy(f"another run has been delivering lane {lane.lane} of {lane.destination} for too long")
-            if not said:
-                log.info(
-                    "Lane %s of %s is being delivered by another run; waiting for it.", lane.lane, lane.destination
-                )
-                said = True
-            await asyncio.sleep(LOOK_SECONDS)
 
     def verify(self, span: Window) -> Verification:
         """Compare the log store with the ledger, for every window in `span`."""
@@ -264,6 +212,108 @@ class Exporter:
             self.ledger.seal(delivery_id, report.state)
             reports.append(report)
         return sorted(reports, key=lambda report: report.destination)
+
+
+class _Task:
+    """Delivers the lanes that one call of `deliver` was given: many destinations at once, each in a pipeline of its own."""
+
+    def __init__(
+        self, exporter: Exporter, snapshots: dict[int, Snapshot], destinations: _Destinations, locks: LaneLocks,
+        progress: Callable[[LaneResult], None] | None,
+    ) -> None:  # fmt: skip
+        self._exporter, self._snapshots, self._destinations = exporter, snapshots, destinations
+        self._locks, self._progress = locks, progress
+        self._writer = LedgerWriter(exporter.ledger)
+        self._limits: dict[str, AdaptiveLimit] = {}
+        self._memory = MemoryBudget(MEMORY_BYTES)
+        self._results: list[LaneResult] = []
+
+    async def run(self, lanes: list[Lane]) -> list[LaneResult]:
+        """Deliver. Lanes that another run is delivering are waited for, and taken up one by one."""
+        ours = await asyncio.to_thread(self._locks.acquire, lanes)
+        taken = {lane.key for lane in ours}
+        ours = await asyncio.to_thread(self._exporter.ledger.begin, ours, time.time_ns())
+        groups: dict[int, list[Lane]] = {}
+        for lane in ours:
+            groups.setdefault(lane.delivery_id, []).append(lane)
+        await asyncio.gather(
+            *(self._group(group) for group in groups.values()),
+            *(self._later(lane) for lane in lanes if lane.key not in taken),
+        )
+        return self._results
+
+    async def _group(self, lanes: list[Lane]) -> None:
+        """Deliver the lanes of one delivery, and give their locks back."""
+        started = time.monotonic()
+        try:
+            todo = [lane for lane in lanes if lane.state is not State.DELIVERED]
+            for lane in lanes:
+                if lane.state is State.DELIVERED:
+                    self._say(LaneResult(lane, 0.0))
+            if todo:
+                async with self._memory.share(sum(lane.planned_bytes for lane in todo)):
+                    started = time.monotonic()
+                    await self._deliver(todo, started)
+        except LogstreamError as error:
+            for lane in lanes:
+                self._say(LaneResult(lane, time.monotonic() - started, str(error)))
+        finally:
+            await asyncio.to_thread(self._locks.release, lanes)
+
+    async def _deliver(self, lanes: list[Lane], started: float) -> None:
+        exporter, name = self._exporter, lanes[0].destination
+        snapshot = self._snapshots[lanes[0].snapshot_id]
+        try:
+            destination = await self._destinations.get(name, snapshot.settings)
+        except InputError as error:
+            for lane in lanes:
+                await self._writer.fail(lane, [], str(error), permanent=True)
+                self._say(LaneResult(lane, time.monotonic() - started, str(error), permanent=True))
+            return
+        limit = self._limits.setdefault(name, AdaptiveLimit(destination.limits.concurrency))
+        workspaces = [workspace for lane in lanes for workspace in lane.workspace_ids]
+        pipeline = DeliveryPipeline(
+            lanes,
+            exporter.store(snapshot),
+            self._writer,
+            destination,
+            _streamings(snapshot.settings, workspaces),
+            exporter.policy,
+            limit,
+        )
+        errors = await pipeline.run()
+        for lane in lanes:
+            stopped = errors[lane.lane]
+            permanent = isinstance(stopped, LaneFailed) and stopped.permanent
+            remarks = None if stopped else pipeline.remarks
+            seconds, why = time.monotonic() - started, str(stopped) if stopped else None
+            self._say(LaneResult(lane, seconds, why, permanent=permanent, remarks=remarks))
+
+    async def _later(self, lane: Lane) -> None:
+        """Wait for whoever delivers a lane, then see what is left to do."""
+        started = time.monotonic()
+        log.info("Lane %s of %s is being delivered by another run; waiting for it.", lane.lane, lane.destination)
+        try:
+            while not await asyncio.to_thread(self._locks.acquire, [lane]):
+                if time.monotonic() - started > LANE_WAIT_SECONDS:
+                    raise LaneBusy(
+                        f"another run has been delivering lane {lane.lane} of {lane.destination} for too long"
+                    )
+                await asyncio.sleep(LOOK_SECONDS)
+            try:
+                begun = await asyncio.to_thread(self._exporter.ledger.begin, [lane], time.time_ns())
+            except LogstreamError:
+                await asyncio.to_thread(self._locks.release, [lane])
+                raise
+        except LogstreamError as error:
+            self._say(LaneResult(lane, time.monotonic() - started, str(error)))
+            return
+        await self._group(begun)
+
+    def _say(self, result: LaneResult) -> None:
+        self._results.append(result)
+        if self._progress:
+            self._progress(result)
 
 
 class _Destinations:

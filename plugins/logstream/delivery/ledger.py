@@ -17,15 +17,18 @@ from enum import StrEnum
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, Row, delete, func, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from logstream.database import connect, database_errors
 from logstream.destinations.parcel import EventRef, Tally
 from logstream.errors import DatabaseError
 from logstream.events import Cursor
-from logstream.settings.tables import deliveries, lanes, rejections
+from logstream.settings.tables import SCHEMA, deliveries, lanes, rejections
 from logstream.window import Window
+
+Rejected = Sequence[tuple[EventRef, str]]
+"""Rejected events with their reasons."""
 
 
 class State(StrEnum):
@@ -86,6 +89,76 @@ class Lane:
         done = self.delivered + self.rejected
         keys = self.planned.keys() | done.keys()
         return {key: self.planned[key] - done[key] for key in sorted(keys) if self.planned[key] != done[key]}
+
+
+@dataclass(frozen=True, slots=True)
+class LaneWrite:
+    """What is to be written of one lane: its checkpoint and counts are one row, so they cannot disagree."""
+
+    key: tuple[int, int]
+    state: State
+    row: tuple[object, ...]
+    rejections: list[dict[str, object]]
+    destination: str
+
+    @classmethod
+    def checkpoint(cls, lane: Lane, rejected: Rejected) -> LaneWrite:
+        """How far a lane has come, with the events rejected since the last time."""
+        return cls._of(lane, State.DELIVERING, rejected)
+
+    @classmethod
+    def finish(cls, lane: Lane, rejected: Rejected) -> LaneWrite:
+        """A lane is delivered."""
+        lane.state = State.DELIVERED
+        return cls._of(lane, State.DELIVERED, rejected)
+
+    @classmethod
+    def fail(cls, lane: Lane, rejected: Rejected, error: str, *, permanent: bool) -> LaneWrite:
+        """A lane stopped, and why."""
+        lane.state, lane.last_error, lane.permanent = State.FAILED, error, permanent
+        return cls._of(lane, State.FAILED, rejected, error)
+
+    @classmethod
+    def _of(cls, lane: Lane, state: State, rejected: Rejected, error: str | None = None) -> LaneWrite:
+        position = lane.position or (None, None)
+        sizes = json.dumps({str(workspace): size for workspace, size in sorted(lane.sizes.items())})
+        row = (
+            *lane.key, str(state), position[0], position[1], lane.part, json.dumps(_document(lane.delivered)),
+            json.dumps(_document(lane.rejected)), sizes, lane.bytes, lane.requests, error, int(lane.permanent and bool(error)),
+        )  # fmt: skip
+        rows: list[dict[str, object]] = [
+            {"delivery_id": lane.delivery_id, "lane": lane.lane, "event_id": event.id,
+             "workspace_id": event.workspace_id, "kind": event.kind, "reason": reason}
+            for event, reason in rejected
+        ]  # fmt: skip
+        return cls(lane.key, state, row, rows, lane.destination)
+
+    def planned_anew(self) -> DatabaseError:
+        """The error for a lane that is no longer there."""
+        return planned_anew(self)
+
+
+def planned_anew(lane: Lane | LaneWrite) -> DatabaseError:
+    """The error for a lane that is no longer there."""
+    number = lane.key[1]
+    return DatabaseError(f"lane {number} of destination {lane.destination} was planned anew meanwhile by another run")
+
+
+_WRITE = f"""
+update {SCHEMA}.lanes l set
+    state = n.state, position_us = n.position_us, position_id = n.position_id, part = n.part,
+    delivered = n.delivered::json, rejected = n.rejected::json, sizes = n.sizes::json,
+    bytes = n.bytes, requests = n.requests,
+    first_error = coalesce(l.first_error, n.error),
+    last_error = case n.state when 'delivering' then l.last_error else n.error end,
+    permanent = n.permanent,
+    finished_at = case n.state when 'delivered' then clock_timestamp() else l.finished_at end
+from unnest(%s::bigint[], %s::int[], %s::text[], %s::bigint[], %s::bigint[], %s::int[], %s::text[], %s::text[], %s::text[],
+            %s::bigint[], %s::bigint[], %s::text[], %s::int[])
+  as n(delivery_id, lane, state, position_us, position_id, part, delivered, rejected, sizes, bytes, requests, error, permanent)
+where l.delivery_id = n.delivery_id and l.lane = n.lane
+returning l.delivery_id, l.lane
+"""  # noqa: S608 - the schema is ours
 
 
 class Ledger:
@@ -185,12 +258,17 @@ class Ledger:
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return [_lane(row) for row in connection.execute(query)]
 
-    def begin(self, lane: Lane, now_ns: int) -> Lane:
-        """Mark a lane as under way and return it as it now stands; its instant is kept if it has one already."""
+    def begin(self, found: Sequence[Lane], now_ns: int) -> list[Lane]:
+        """Mark lanes as under way and return them as they now stand; one keeps its instant if it has one already.
+
+        Raises `DatabaseError` if another run has planned one of them anew meanwhile.
+        """
+        keys = [lane.key for lane in found]
         with database_errors("writing the ledger"), self._engine.begin() as connection:
             connection.execute(
                 update(lanes)
-                .where(_is(lane))
+                .where(tuple_(lanes.c.delivery_id, lanes.c.lane).in_(keys))
+                .where(lanes.c.state != State.DELIVERED)
                 .values(
                     state=State.DELIVERING,
                     now_ns=func.coalesce(lanes.c.now_ns, now_ns),
@@ -198,66 +276,28 @@ class Ledger:
                     started_at=func.coalesce(lanes.c.started_at, func.clock_timestamp()),
                     permanent=0,
                 )
-                .where(lanes.c.state != State.DELIVERED)
             )
-        found = self.lanes([lane.key])
-        if not found:
-            raise DatabaseError(
-                f"lane {lane.lane} of destination {lane.destination} was planned anew meanwhile by another run"
-            )
-        return found[0]
+        begun = self.lanes(keys)
+        if len(begun) < len(keys):
+            gone = set(keys) - {lane.key for lane in begun}
+            raise planned_anew(next(lane for lane in found if lane.key in gone))
+        return begun
 
-    def checkpoint(self, lane: Lane, rejected: Sequence[tuple[EventRef, str]]) -> None:
-        """Write how far a lane has come, with the events rejected since the last time."""
-        self._write(lane, rejected, state=State.DELIVERING)
+    def write(self, writes: Sequence[LaneWrite]) -> set[tuple[int, int]]:
+        """Write what became of some lanes, in one transaction; return the names of lanes that are no longer there.
 
-    def finish(self, lane: Lane, rejected: Sequence[tuple[EventRef, str]]) -> None:
-        """Write that a lane is delivered."""
-        lane.state = State.DELIVERED
-        self._write(lane, rejected, state=State.DELIVERED, finished_at=func.clock_timestamp(), last_error=None)
-
-    def fail(self, lane: Lane, rejected: Sequence[tuple[EventRef, str]], error: str, *, permanent: bool) -> None:
-        """Write that a lane stopped, where, and why."""
-        lane.state, lane.last_error, lane.permanent = State.FAILED, error, permanent
-        self._write(
-            lane,
-            rejected,
-            state=State.FAILED,
-            last_error=error,
-            first_error=func.coalesce(lanes.c.first_error, error),
-            permanent=int(permanent),
-        )
-
-    def _write(self, lane: Lane, rejected: Sequence[tuple[EventRef, str]], **values: Any) -> None:
+        A transaction of checkpoints alone does not wait for the disk: should the database itself crash, what is lost is
+        sent again under the same keys.
+        """
+        columns = zip(*(write.row for write in writes), strict=True)
+        rejected = [row for write in writes for row in write.rejections]
         with database_errors("writing the ledger"), self._engine.begin() as connection:
+            if all(write.state is State.DELIVERING for write in writes):
+                connection.exec_driver_sql("set local synchronous_commit = off")
             if rejected:
-                connection.execute(
-                    insert(rejections).on_conflict_do_nothing(),
-                    [
-                        {"delivery_id": lane.delivery_id, "lane": lane.lane, "event_id": event.id,
-                         "workspace_id": event.workspace_id, "kind": event.kind, "reason": reason}
-                        for event, reason in rejected
-                    ],
-                )  # fmt: skip
-            done = connection.execute(
-                update(lanes)
-                .where(_is(lane))
-                .values(
-                    position_us=lane.position.recorded_us if lane.position else None,
-                    position_id=lane.position.id if lane.position else None,
-                    part=lane.part,
-                    delivered=_document(lane.delivered),
-                    rejected=_document(lane.rejected),
-                    sizes={str(workspace): size for workspace, size in sorted(lane.sizes.items())},
-                    bytes=lane.bytes,
-                    requests=lane.requests,
-                    **values,
-                )
-            ).rowcount
-        if done != 1:
-            raise DatabaseError(
-                f"lane {lane.lane} of destination {lane.destination} was planned anew meanwhile by another run"
-            )
+                connection.execute(insert(rejections).on_conflict_do_nothing(), rejected)
+            done = connection.exec_driver_sql(_WRITE, tuple(map(list, columns)))
+            return {write.key for write in writes} - {(row[0], row[1]) for row in done}
 
     def seal(self, delivery_id: int, state: State) -> None:
         """Write the outcome of a delivery."""
@@ -280,16 +320,24 @@ class LaneLocks:
     def __init__(self, dsn: str) -> None:
         self._connection: psycopg.Connection = connect(dsn, application="logstream lane locks")
 
-    def acquire(self, lane: Lane) -> bool:
-        """Try to take a lane's lock."""
-        with database_errors("locking a lane"):
-            row = self._connection.execute("select pg_try_advisory_lock(%s, %s)", _lock(lane)).fetchone()
-        return bool(row and row[0])
+    def acquire(self, lanes: Sequence[Lane]) -> list[Lane]:
+        """Try to take lanes' locks, without waiting; return the lanes that are ours now."""
+        keys = list(map(_lock, lanes))
+        with database_errors("locking lanes"):
+            rows = self._connection.execute(
+                "select pg_try_advisory_lock(k, l) from unnest(%s::int[], %s::int[]) with ordinality as n(k, l, i) order by i",
+                ([key for key, _ in keys], [lane for _, lane in keys]),
+            ).fetchall()
+        return [lane for lane, (taken,) in zip(lanes, rows, strict=True) if taken]
 
-    def release(self, lane: Lane) -> None:
-        """Give a lane's lock back."""
-        with database_errors("unlocking a lane"):
-            self._connection.execute("select pg_advisory_unlock(%s, %s)", _lock(lane))
+    def release(self, lanes: Sequence[Lane]) -> None:
+        """Give lanes' locks back."""
+        keys = list(map(_lock, lanes))
+        with database_errors("unlocking lanes"):
+            self._connection.execute(
+                "select pg_advisory_unlock(k, l) from unnest(%s::int[], %s::int[]) as n(k, l)",
+                ([key for key, _ in keys], [lane for _, lane in keys]),
+            )
 
     def close(self) -> None:
         """Give all of them back."""

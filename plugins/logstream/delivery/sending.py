@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from dataclasses import dataclass, field
 
+from logstream.delivery.limiter import AdaptiveLimit
 from logstream.destinations.base import Destination, Options
-from logstream.destinations.outcome import Delivered, GiveUp, Reject, Retry, Split
+from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
 from logstream.destinations.parcel import EventRef, Parcel, Tally, tally_of
 from logstream.errors import DeliveryError
 
@@ -52,16 +54,21 @@ class Sent:
         return tally_of([event for event, _ in self.rejected])
 
 
-async def send(destination: Destination[Options], parcel: Parcel, policy: RetryPolicy) -> Sent:
-    """Send a parcel. Raises `LaneFailed` if it can be neither delivered nor rejected."""
+async def send(
+    destination: Destination[Options], parcel: Parcel, policy: RetryPolicy, limit: AdaptiveLimit | None = None
+) -> Sent:
+    """Send a parcel. Raises `LaneFailed` if it can be neither delivered nor rejected.
+
+    `limit` is shared by all who send to this destination.
+    """
     sent = Sent()
     pending = [parcel]
     while pending:
         current = pending.pop()
-        outcome = await _until_answered(destination, current, policy, sent)
+        outcome = await _until_answered(destination, current, policy, limit, sent)
         match outcome:
             case Delivered():
-                sent.bytes += len(current.body)
+                sent.bytes += current.size
             case Split(reason):
                 smaller = destination.split(current)
                 if smaller:
@@ -73,7 +80,7 @@ async def send(destination: Destination[Options], parcel: Parcel, policy: RetryP
             case Reject(events, resend):
                 if not current.events:
                     raise LaneFailed(f"{current.name} is refused: {next(iter(events.values()), '')}", permanent=True)
-                sent.bytes += len(current.body)
+                sent.bytes += current.size
                 sent.rejected += [(current.events[index], reason) for index, reason in events.items()]
                 if resend:
                     pending.append(destination.subset(current, resend))
@@ -81,21 +88,34 @@ async def send(destination: Destination[Options], parcel: Parcel, policy: RetryP
 
 
 async def _until_answered(
-    destination: Destination[Options], parcel: Parcel, policy: RetryPolicy, sent: Sent
+    destination: Destination[Options], parcel: Parcel, policy: RetryPolicy, limit: AdaptiveLimit | None, sent: Sent
 ) -> Delivered | Split | Reject:
     attempt = 0
     while True:
         attempt += 1
-        sent.requests += 1
-        outcome = await destination.send(parcel)
+        sent.requests += parcel.requests
+        outcome = await _once(destination, parcel, limit)
         match outcome:
             case GiveUp(reason):
                 raise LaneFailed(reason, permanent=True)
-            case Retry(reason, after):
-                if after is not None and after > policy.longest_wait:
-                    raise LaneFailed(f"{reason}; it asks to wait {after:.0f} s", permanent=False)
+            case Retry(reason, wait, only):
+                if wait is not None and wait > policy.longest_wait:
+                    raise LaneFailed(f"{reason}; it asks to wait {wait:.0f} s", permanent=False)
+                if only and len(only) < parcel.requests:
+                    # some of it arrived: what is left begins anew
+                    parcel, attempt = destination.subset(parcel, only), 1
                 if attempt >= policy.attempts:
                     raise LaneFailed(f"{reason} (tried {attempt} times)", permanent=False)
-                await asyncio.sleep(max(after or 0.0, policy.delay(attempt)))
+                await asyncio.sleep(max(wait or 0.0, policy.delay(attempt)))
             case _:
                 return outcome
+
+
+async def _once(destination: Destination[Options], parcel: Parcel, limit: AdaptiveLimit | None) -> Outcome:
+    if limit is None:
+        return await destination.send(parcel)
+    async with limit:
+        began = time.monotonic()
+        outcome = await destination.send(parcel)
+    limit.note(time.monotonic() - began, trouble=isinstance(outcome, Retry))
+    return outcome

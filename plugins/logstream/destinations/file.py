@@ -31,11 +31,8 @@ class FileDestination(ObjectDestination[FileOptions]):
     title = "Folder"
     options_model = FileOptions
 
-    async def put(self, key: str, body: bytes) -> Outcome:
+    def put_now(self, key: str, body: bytes) -> Outcome:
         """Write one file so that a reader sees all of it or nothing."""
-        return await asyncio.to_thread(self._write, key, body)
-
-    def _write(self, key: str, body: bytes) -> Outcome:
         target = Path(self.options.path) / key
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

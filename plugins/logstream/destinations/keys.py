@@ -14,7 +14,7 @@ import msgspec
 
 from logstream.destinations.parcel import LaneRef
 from logstream.errors import BadEvent
-from logstream.events import Event, Kind
+from logstream.events import EPOCH, Event, Kind
 from logstream.jsontext import loads
 
 MAX_PART = 120
@@ -22,7 +22,6 @@ MAX_NAME = 180
 """File systems take names of 255 bytes, with a suffix and an id to tell equal ones; keys of object stores take 1,024."""
 
 _UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Fields(msgspec.Struct):
@@ -123,6 +122,6 @@ def _moment(value: object, fallback_us: int) -> datetime:
         except (ValueError, OverflowError):
             pass
     try:
-        return _EPOCH + timedelta(microseconds=fallback_us)
+        return EPOCH + timedelta(microseconds=fallback_us)
     except OverflowError:  # PostgreSQL's infinity
-        return _EPOCH
+        return EPOCH

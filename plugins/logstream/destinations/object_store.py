@@ -58,6 +58,8 @@ class ObjectStoreDestination(ObjectDestination[O]):
 
     async def open(self) -> None:
         """Get credentials and make the client."""
+        await super().open()
+        self._attributes = dict(self.attributes)
         self._store = await asyncio.to_thread(self.make_store)
 
     @property
@@ -65,12 +67,10 @@ class ObjectStoreDestination(ObjectDestination[O]):
         """Attributes every object gets."""
         return {"Content-Type": self.content_type}
 
-    async def put(self, key: str, body: bytes) -> Outcome:
+    def put_now(self, key: str, body: bytes) -> Outcome:
         """Put one object and read the answer."""
         try:
-            await obstore.put_async(self._store, key, body, attributes=dict(self.attributes))
-        except asyncio.CancelledError:
-            raise
+            obstore.put(self._store, key, body, attributes=self._attributes, use_multipart=False)
         except Exception as error:
             return self.read_error(error)
         return Delivered()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
@@ -14,12 +17,17 @@ from pydantic import AfterValidator, Field
 from logstream.destinations.base import Destination, Limits, Options, Step
 from logstream.destinations.compression import MEDIA_TYPE, SUFFIX, Compression, Stream, compress
 from logstream.destinations.keys import batch_key, event_key
-from logstream.destinations.outcome import Delivered, Outcome
-from logstream.destinations.parcel import LaneRef, Packer, Parcel, Tally, cursor_of, sizes_of, tally_of
+from logstream.destinations.outcome import Delivered, Outcome, Retry
+from logstream.destinations.parcel import Bundle, LaneRef, Packer, Parcel, Tally, cursor_of, sizes_of, tally_of
 from logstream.events import Event
 
-OBJECT_BYTES = 64 * 1024 * 1024
+OBJECT_BYTES = 32 * 1024 * 1024
 """A batch object is cut when it holds this much before compression."""
+
+BUNDLE_OBJECTS = 64
+BUNDLE_BYTES = 4 * 1024 * 1024
+TROUBLES = 3
+"""Puts of a bundle that may fail before the rest of it is left for later."""
 
 
 class Packaging(StrEnum):
@@ -60,6 +68,8 @@ O = TypeVar("O", bound=ObjectOptions)  # noqa: E741 - the options
 class ObjectDestination(Destination[O]):
     """A destination that keeps objects under deterministic keys; putting one again replaces it."""
 
+    _threads: ThreadPoolExecutor | None = None
+
     @property
     def prefix(self) -> str:
         """What stands before every key."""
@@ -73,7 +83,7 @@ class ObjectDestination(Destination[O]):
     def packer(self, lane: LaneRef, part: int) -> Packer:
         """One object an event, or batches."""
         if self.options.packaging is Packaging.FILE:
-            return EventPacker(self.prefix, self.options.compression)
+            return EventPacker(self.prefix, self.options.compression, self.limits.concurrency)
         return BatchPacker(self.prefix, self.options.compression, lane, part)
 
     @property
@@ -83,12 +93,49 @@ class ObjectDestination(Destination[O]):
         return MEDIA_TYPE.get(self.options.compression, plain)
 
     @abstractmethod
+    def put_now(self, key: str, body: bytes) -> Outcome:
+        """The same, in a thread: blocks until the object is stored or refused."""
+
+    async def open(self) -> None:
+        """Start the threads that put."""
+        self._threads = ThreadPoolExecutor(self.limits.concurrency, f"logstream {self.name}")
+
+    async def close(self) -> None:
+        """End the threads."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
+
     async def put(self, key: str, body: bytes) -> Outcome:
-        """Store one object, replacing one of the same key."""
+        """Store one object, replacing one of the same key. Never raises for what a store may do."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.put_now, key, body)
 
     async def send(self, parcel: Parcel) -> Outcome:
-        """Put the parcel's object."""
+        """Put the parcel's object, or its objects one after another."""
+        if isinstance(parcel, Bundle):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._put_all, parcel)
         return await self.put(parcel.name, parcel.body)
+
+    def _put_all(self, bundle: Bundle) -> Outcome:
+        failed: list[int] = []
+        trouble: Retry | None = None
+        for index, (key, body) in enumerate(bundle.objects):
+            if len(failed) >= TROUBLES:
+                failed.append(index)  # the store is in trouble: what is left comes later
+                continue
+            outcome = self.put_now(key, body)
+            if isinstance(outcome, Retry):
+                failed.append(index)
+                trouble = outcome
+            elif not isinstance(outcome, Delivered):
+                return outcome
+        return Delivered() if trouble is None else Retry(trouble.reason, trouble.after, tuple(failed))
+
+    def subset(self, parcel: Parcel, indexes: tuple[int, ...]) -> Parcel:
+        """Some of a bundle's objects."""
+        if not isinstance(parcel, Bundle):
+            return super().subset(parcel, indexes)
+        return replace(parcel, objects=[parcel.objects[index] for index in indexes])
 
     @abstractmethod
     async def delete(self, key: str) -> None:
@@ -111,14 +158,14 @@ class ObjectDestination(Destination[O]):
 
 
 class EventPacker:
-    """One object for each event.
+    """One object for each event, many of them a parcel.
 
     Two rows of a window that the platform's rule gives one name (the same job, finished in the same second with the same
     status, recorded twice) must both be kept: the later gets the log store's id into its name.
     """
 
-    def __init__(self, prefix: str, compression: Compression) -> None:
-        self._prefix, self._compression = prefix, compression
+    def __init__(self, prefix: str, compression: Compression, threads: int = 1) -> None:
+        self._prefix, self._compression, self._threads = prefix, compression, threads
         self._suffix = SUFFIX[compression]
         self._used: set[bytes] = set()
 
@@ -128,12 +175,26 @@ class EventPacker:
             self._name(event)
 
     def pack(self, events: Sequence[Event], messages: Sequence[bytes]) -> Iterator[Parcel]:
-        """One parcel for each."""
-        for event, message in zip(events, messages, strict=True):
-            body = compress(message, self._compression)
-            name = f"{self._prefix}{self._name(event)}{self._suffix}"
-            tally = Tally({(event.workspace_id, event.kind): 1})
-            yield Parcel(name, body, cursor_of(event), tally, Counter({event.workspace_id: len(message)}))
+        """Bundles of objects: so many that all threads have some, so few that a thread's stay within bounds."""
+        each = max(1, min(BUNDLE_OBJECTS, -(-len(events) // self._threads)))
+        start = 0
+        while start < len(events):
+            stop, size = start, 0
+            while stop < len(events) and stop - start < each and size < BUNDLE_BYTES:
+                size += len(messages[stop])
+                stop += 1
+            yield self._bundle(events[start:stop], messages[start:stop])
+            start = stop
+
+    def _bundle(self, events: Sequence[Event], messages: Sequence[bytes]) -> Bundle:
+        names = [f"{self._prefix}{self._name(event)}{self._suffix}" for event in events]
+        bodies = (
+            messages if self._compression is Compression.NONE else [compress(m, self._compression) for m in messages]
+        )
+        return Bundle(
+            names[0], b"", cursor_of(events[-1]), tally_of(events), sizes_of(events, messages),
+            objects=list(zip(names, bodies, strict=True)),
+        )  # fmt: skip
 
     def finish(self) -> Iterator[Parcel]:
         """Nothing is left: every event had a parcel of its own."""

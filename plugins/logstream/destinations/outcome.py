@@ -13,10 +13,14 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try the same again, not before `after` seconds if the receiver said so."""
+    """Try the same again, not before `after` seconds if the receiver said so.
+
+    `only` are the indexes of the parcel's objects to send again, where the others arrived; empty means all.
+    """
 
     reason: str
     after: float | None = None
+    only: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,33 @@ class Parcel:
     events: list[EventRef] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
 
+    @property
+    def size(self) -> int:
+        """Bytes to send."""
+        return len(self.body)
+
+    @property
+    def requests(self) -> int:
+        """How many requests it takes."""
+        return 1
+
+
+@dataclass(slots=True)
+class Bundle(Parcel):
+    """Many small objects that are put one after another by one thread: what is done for each must be little."""
+
+    objects: list[tuple[str, bytes]] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all objects."""
+        return sum(len(body) for _, body in self.objects)
+
+    @property
+    def requests(self) -> int:
+        """One for each object."""
+        return len(self.objects)
+
 
 class Packer(Protocol):
     """Cuts messages into parcels. Where it cuts depends on the messages alone, not on how they come in."""
@@ -80,4 +107,4 @@ def sizes_of(events: Iterable[Event] | Iterable[EventRef], messages: Sequence[by
 
 def cursor_of(event: Event) -> Cursor:
     """The place after an event."""
-    return Cursor(event.recorded_us, event.id)
+    return Cursor(event[4], event[0])

@@ -62,7 +62,7 @@ lanes = Table(
     Column("planned", JSON, nullable=False, comment="{workspace id: {kind: events}}"),
     Column("planned_bytes", BigInteger, nullable=False),
     Column("now_ns", BigInteger, comment="The instant of the template's now placeholders, ns since 1970"),
-    Column("position_us", BigInteger, comment="recorded_at of the last delivered event, microseconds since 1970"),
+    Column("position_us", BigInteger, comment="recorded_at of the last delivered event, microseconds since 2000"),
     Column("position_id", BigInteger, comment="id of the last delivered event"),
     Column(
         "part", Integer, nullable=False, server_default="0", comment="Parcels (requests or objects) delivered so far"

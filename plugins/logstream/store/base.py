@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -45,15 +45,15 @@ class Filter:
     decides with `Selection.matches`.
     """
 
-    workspace_ids: Sequence[int]
+    workspace_ids: tuple[int, ...]
     kinds: frozenset[str]
     logs: LogFilter | None = None
 
     @classmethod
-    def of(cls, selection: Selection, workspace_ids: Sequence[int]) -> Filter:
+    def of(cls, selection: Selection, workspace_ids: Iterable[int]) -> Filter:
         """The filter of one selection over some workspaces."""
         logs = LogFilter(selection.log_types, selection.log_levels) if selection.filters_logs else None
-        return cls(workspace_ids, selection.kinds, logs)
+        return cls(tuple(workspace_ids), selection.kinds, logs)
 
 
 class EventStore(Protocol):

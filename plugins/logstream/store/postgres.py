@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import lru_cache
 from queue import Empty, LifoQueue
 
 import msgspec
@@ -16,16 +17,12 @@ import psycopg
 from psycopg import sql
 
 from logstream.database import connect, database_errors
-from logstream.events import Cursor, Event
+from logstream.events import EPOCH, Cursor, Event
 from logstream.settings.models import LogStoreSettings
 from logstream.settings.resolution import Workspace
 from logstream.store.base import Filter, KindCount, Page
 from logstream.store.closing import ClosedWindow
 from logstream.window import Window
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PG_EPOCH_US = 946_684_800_000_000
-"""PostgreSQL's binary timestamps count from 2000-01-01."""
 
 # SQL may look into a log event only where that cannot fail: json's ->> raises on a \u0000 or a lone surrogate anywhere
 # in the text, and one such event must not stop a window. Those go to whoever reads, who looks for itself.
@@ -141,23 +138,14 @@ class PostgresStore:
         """Read the next events in `(recorded_at, id)` order; see `EventStore.read`."""
         query = self._query(window, filters, after, max_events)
         rows: list[Event] = []
-        size = 0
+        size, make = 0, Event._make
         with self._connection() as connection, database_errors("reading the window's events"):
             with connection.cursor() as cursor, cursor.copy(query) as copy:
                 # the types are those of the bytes, not of the columns: a timestamp is read as the integer it is
                 copy.set_types(["int8", "int8", "text", "int8", "int8", "bytea"])
-                for identity, workspace_id, kind, occurred, recorded, payload in copy.rows():
-                    rows.append(
-                        Event(
-                            identity,
-                            workspace_id,
-                            kind,
-                            occurred + _PG_EPOCH_US,
-                            recorded + _PG_EPOCH_US,
-                            payload,
-                        )
-                    )
-                    size += len(payload)
+                for row in copy.rows():
+                    rows.append(make(row))
+                    size += len(row[5])
                     if size >= max_bytes:
                         # the rest of the answer is not wanted; the connection is closed over it
                         return Page(rows, more=True)
@@ -169,11 +157,11 @@ class PostgresStore:
             sql.SQL("recorded_at < {}").format(sql.Literal(window.end)),
         ]
         if after is not None:
-            moment = _EPOCH + timedelta(microseconds=after.recorded_us)
+            moment = EPOCH + timedelta(microseconds=after.recorded_us)
             conditions.append(
                 sql.SQL("(recorded_at, id) > ({}, {})").format(sql.Literal(moment), sql.Literal(after.id))
             )
-        conditions.append(sql.SQL("({})").format(sql.SQL(" or ").join(map(_condition, filters))))
+        conditions.append(sql.SQL(_conditions(tuple(filters))))
         return sql.SQL(
             "copy (select id, workspace_id, kind, occurred_at, recorded_at, payload from {} where {}"
             " order by recorded_at, id limit {}) to stdout (format binary)"
@@ -202,6 +190,12 @@ class PostgresStore:
                 self._idle.get_nowait().close()
             except Empty:
                 return
+
+
+@lru_cache(maxsize=32)
+def _conditions(filters: tuple[Filter, ...]) -> str:
+    """The SQL of a reading's filters: made once, it is asked for with every chunk."""
+    return sql.SQL("({})").format(sql.SQL(" or ").join(map(_condition, filters))).as_string(None)
 
 
 def _condition(item: Filter) -> sql.Composed:

@@ -70,7 +70,7 @@ def upgrade() -> None:
             "position_us",
             sa.BigInteger(),
             nullable=True,
-            comment="recorded_at of the last delivered event, microseconds since 1970",
+            comment="recorded_at of the last delivered event, microseconds since 2000",
         ),
         sa.Column("position_id", sa.BigInteger(), nullable=True, comment="id of the last delivered event"),
         sa.Column(

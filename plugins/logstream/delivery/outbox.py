@@ -1,0 +1,136 @@
+"""Sends a lane's parcels, several at once, and checkpoints them in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Sequence
+
+from logstream.delivery.ledger import Lane
+from logstream.delivery.limiter import AdaptiveLimit
+from logstream.delivery.sending import RetryPolicy, Sent, send
+from logstream.delivery.writer import LedgerWriter
+from logstream.destinations.base import Destination, Options
+from logstream.destinations.parcel import EventRef, Parcel, cursor_of
+from logstream.events import Cursor, Event
+
+
+class Outbox:
+    """Sends parcels, several at once, and checkpoints them in order.
+
+    At most the destination's concurrency of parcels is sent and not yet in the ledger: after a crash no more than those
+    are sent again.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        writer: LedgerWriter,
+        destination: Destination[Options],
+        policy: RetryPolicy,
+        limit: AdaptiveLimit,
+    ) -> None:
+        self._lane, self._writer, self._destination = lane, writer, destination
+        self._policy, self._limit = policy, limit
+        self._slots = asyncio.Semaphore(destination.limits.concurrency)
+        self._under_way: deque[tuple[Parcel, asyncio.Task[Sent]]] = deque()
+        self._bad: deque[tuple[Cursor, EventRef, str]] = deque()
+        self._rejected: list[tuple[EventRef, str]] = []
+        self._settling: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
+
+    def reject(self, bad: Sequence[tuple[Event, str]]) -> None:
+        """Note events that cannot be sent; they enter the ledger with the parcel that comes after them."""
+        for event, reason in bad:
+            self._bad.append((cursor_of(event), EventRef(event.id, event.workspace_id, event.kind), reason))
+
+    async def put(self, parcel: Parcel) -> None:
+        """Send a parcel as soon as there is room. Raises what an earlier one failed with."""
+        await self._slots.acquire()
+        if self._failure is not None:
+            raise self._failure
+        task = asyncio.create_task(send(self._destination, parcel, self._policy, self._limit))
+        self._under_way.append((parcel, task))
+        task.add_done_callback(self._settle_soon)
+
+    async def drain(self) -> None:
+        """Wait until everything is sent and in the ledger."""
+        while self._under_way or self._settling is not None:
+            if self._settling is None:
+                self._settle_soon()
+            assert self._settling is not None  # noqa: S101 - just made
+            await asyncio.wait([self._settling, *(task for _, task in list(self._under_way)[:1])])
+            await asyncio.sleep(0)
+            if self._failure is not None:
+                raise self._failure
+        self._take_bad(None)
+
+    async def abandon(self) -> None:
+        """Stop sending what is not sent; what has arrived goes into the ledger."""
+        tasks = [task for _, task in self._under_way]
+        for task in tasks:
+            if not task.done():
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._settling is not None:
+            await asyncio.gather(self._settling, return_exceptions=True)
+        self._collect()
+
+    @property
+    def rejected(self) -> list[tuple[EventRef, str]]:
+        """The rejected events that are not in the ledger yet."""
+        return self._rejected
+
+    def _settle_soon(self, _: object = None) -> None:
+        if self._settling is None:
+            self._settling = asyncio.create_task(self._settle())
+
+    async def _settle(self) -> None:
+        """Write to the ledger what has arrived without a gap, and make room for as much."""
+        try:
+            while (collected := self._collect()) > 0:
+                rejected = list(self._rejected)
+                await self._writer.checkpoint(self._lane, rejected)
+                del self._rejected[: len(rejected)]
+                for _ in range(collected):
+                    self._slots.release()
+        except BaseException as error:
+            self._failure = self._failure or error
+        finally:
+            self._settling = None
+            if self._failure is not None:
+                # whoever waits for room must learn of it
+                self._slots.release()
+
+    def _collect(self) -> int:
+        collected = 0
+        while self._under_way and self._under_way[0][1].done() and self._failure is None:
+            parcel, task = self._under_way[0]
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if error is not None:
+                self._failure = error
+                break
+            self._under_way.popleft()
+            self._count(parcel, task.result())
+            collected += 1
+        return collected
+
+    def _count(self, parcel: Parcel, sent: Sent) -> None:
+        lane = self._lane
+        lane.delivered.update(parcel.tally)
+        if sent.rejected:
+            lane.delivered.subtract(sent.rejected_tally)
+            lane.rejected.update(sent.rejected_tally)
+            self._rejected += sent.rejected
+        lane.sizes.update(parcel.sizes)
+        lane.bytes += sent.bytes
+        lane.requests += sent.requests
+        lane.part += 1
+        lane.position = parcel.last
+        self._take_bad(parcel.last)
+
+    def _take_bad(self, until: Cursor | None) -> None:
+        while self._bad and (until is None or self._bad[0][0] < until):
+            _, event, reason = self._bad.popleft()
+            self._lane.rejected.update(Counter({(event.workspace_id, event.kind): 1}))
+            self._rejected.append((event, reason))

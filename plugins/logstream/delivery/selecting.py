@@ -1,0 +1,108 @@
+"""Selecting and rendering the events of some lanes, each workspace's by its own setting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from logstream.errors import BadEvent
+from logstream.events import Event, Kind, Selection
+from logstream.rendering import Renderer
+from logstream.settings.models import Streaming
+from logstream.store.base import Filter
+from logstream.store.postgres import log_fields
+
+_Append = Callable[..., None]
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Events that are rendered: those to send with their messages, and those that cannot be sent with the reason."""
+
+    events: list[Event] = field(default_factory=list)
+    messages: list[bytes] = field(default_factory=list)
+    bad: list[tuple[Event, str]] = field(default_factory=list)
+
+
+class EventRenderer:
+    """Selects and renders events of the workspaces in `streamings`. `now_ns` is the instant of each of them."""
+
+    def __init__(self, streamings: Mapping[int, Streaming], now_ns: Mapping[int, int]) -> None:
+        shared: dict[tuple[int, int], tuple[Selection, Renderer]] = {}
+        self._by_workspace: dict[int, tuple[Selection, Renderer]] = {}
+        for workspace, streaming in streamings.items():
+            # an admin's setting is one object for all workspaces, and so is its renderer
+            key = id(streaming), now_ns[workspace]
+            if key not in shared:
+                selection = streaming.selection
+                renderer = Renderer.of(streaming.message, drop_lines=selection.drops_lines, now_ns=now_ns[workspace])
+                shared[key] = selection, renderer
+            self._by_workspace[workspace] = shared[key]
+        self._shared = list(shared.values())
+        self._narrowing = any(selection.filters_logs for selection, _ in self._shared)
+        # messages of one renderer for all workspaces are made many at a time
+        self._only = self._shared[0][1] if len(self._shared) == 1 else None
+
+    @property
+    def filters(self) -> tuple[Filter, ...]:
+        """What to read."""
+        groups: dict[Selection, list[int]] = {}
+        for workspace, (selection, _) in self._by_workspace.items():
+            groups.setdefault(selection, []).append(workspace)
+        return tuple(Filter.of(selection, sorted(workspaces)) for selection, workspaces in groups.items())
+
+    def render(self, events: list[Event]) -> Chunk:
+        """Render the selected ones of some events, in order."""
+        if self._narrowing:
+            events = [event for event in events if self._selected(event)]
+        if self._only is not None:
+            messages = self._only.render_plain(events)
+            if messages is not None:
+                return Chunk(events, messages)
+        chunk = Chunk()
+        for event in events:
+            try:
+                chunk.messages.append(self._by_workspace[event[1]][1].render(event[2], event[5]))
+                chunk.events.append(event)
+            except BadEvent as error:
+                chunk.bad.append((event, str(error)))
+        return chunk
+
+    def _selected(self, event: Event) -> bool:
+        selection = self._by_workspace[event[1]][0]
+        if event[2] != Kind.LOG_SERVICE or not selection.filters_logs:
+            return True
+        return selection.matches(event[2], *log_fields(event[5]))
+
+    @property
+    def fallbacks(self) -> str | None:
+        """What was sent by the default message instead of its template, in words; `None` if nothing was."""
+        reasons = [(renderer.fallbacks, renderer.fallback_reason) for _, renderer in self._shared]
+        broken = [(count, reason) for count, reason in reasons if reason]
+        if not broken:
+            return None
+        return f"message template broke, the default message was sent instead: {broken[0][1]}"
+
+
+def demultiplex(chunk: Chunk, lane_of: Mapping[int, int]) -> dict[int, Chunk]:
+    """A chunk's events by the lane of their workspace, in order."""
+    if len(set(lane_of.values())) == 1:
+        return {next(iter(lane_of.values())): chunk}
+    lanes: dict[int, Chunk] = {lane: Chunk() for lane in set(lane_of.values())}
+    appenders: dict[int, tuple[_Append, _Append]] = {
+        workspace: (lanes[lane].events.append, lanes[lane].messages.append) for workspace, lane in lane_of.items()
+    }
+    for event, message in zip(chunk.events, chunk.messages, strict=True):
+        add_event, add_message = appenders[event[1]]
+        add_event(event)
+        add_message(message)
+    for bad in chunk.bad:
+        lanes[lane_of[bad[0][1]]].bad.append(bad)
+    return lanes
+
+
+def after(chunk: Chunk, resume: tuple[int, int]) -> tuple[Sequence[Event], Chunk]:
+    """Cut a chunk at a checkpoint, given as (recorded_us, id): the events before it, and the chunk of those after it."""
+    keep = next((index for index, event in enumerate(chunk.events) if (event[4], event[0]) > resume), len(chunk.events))
+    bad = [(event, reason) for event, reason in chunk.bad if (event[4], event[0]) > resume]
+    return chunk.events[:keep], Chunk(chunk.events[keep:], chunk.messages[keep:], bad)

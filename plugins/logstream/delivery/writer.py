@@ -1,0 +1,61 @@
+"""Writes to the ledger for many lanes at once: whatever has come together while one write was under way is the next."""
+
+from __future__ import annotations
+
+import asyncio
+
+from logstream.delivery.ledger import Lane, LaneWrite, Ledger, Rejected
+
+
+class LedgerWriter:
+    """Group commit: one transaction for all lanes that have something to write. Not for several event loops.
+
+    Every call returns when what it wrote is in the ledger.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._waiting: list[tuple[LaneWrite, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def checkpoint(self, lane: Lane, rejected: Rejected) -> None:
+        """Write how far a lane has come, with the events rejected since the last time."""
+        await self._put(LaneWrite.checkpoint(lane, rejected))
+
+    async def finish(self, lane: Lane, rejected: Rejected) -> None:
+        """Write that a lane is delivered."""
+        await self._put(LaneWrite.finish(lane, rejected))
+
+    async def fail(self, lane: Lane, rejected: Rejected, error: str, *, permanent: bool) -> None:
+        """Write that a lane stopped, where, and why."""
+        await self._put(LaneWrite.fail(lane, rejected, error, permanent=permanent))
+
+    async def _put(self, write: LaneWrite) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((write, done))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._run())
+        await done
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                together, self._waiting = self._waiting, []
+                try:
+                    missing = await asyncio.to_thread(self._ledger.write, [write for write, _ in together])
+                except BaseException as error:
+                    for _, done in together:
+                        if not done.done():
+                            done.set_exception(error)
+                    if not isinstance(error, Exception):
+                        raise
+                    continue
+                for write, done in together:
+                    if done.done():
+                        continue
+                    if write.key in missing:
+                        done.set_exception(write.planned_anew())
+                    else:
+                        done.set_result(None)
+        finally:
+            self._writing = None
