@@ -16,6 +16,7 @@ from logstream.destinations.keys import MAX_PART, batch_key, event_key, safe
 from logstream.destinations.objects import EventPacker
 from logstream.destinations.parcel import LaneRef
 from logstream.events import EPOCH, Event
+from logstream.messages import Messages
 from logstream.window import Window
 
 OCCURRED = int((datetime(2022, 6, 14, 8, 30, 59, tzinfo=UTC) - EPOCH).total_seconds()) * 1_000_000
@@ -76,7 +77,7 @@ def test_escapes_do_not_collide(one: str, other: str) -> None:
 
 
 def keys_of(packer: EventPacker, events: list[Event]) -> list[str]:
-    parcels = packer.pack(events, [b"{}"] * len(events))
+    parcels = [*packer.pack(events, Messages([b"{}"] * len(events))), *packer.finish()]
     return [key for parcel in parcels for key, _ in parcel.objects]  # type: ignore[attr-defined]
 
 

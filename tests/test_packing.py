@@ -21,6 +21,7 @@ from logstream.destinations.objects import BatchPacker
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
 from logstream.destinations.request import RequestPacker
 from logstream.events import Event
+from logstream.messages import Messages
 from logstream.window import Window
 
 LANE = LaneRef("lake", Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)), 0, 4)
@@ -36,7 +37,7 @@ def pack(packer: Packer, messages: list[bytes], cuts: Iterable[int]) -> list[Par
     places = sorted({0, len(messages), *(cut for cut in cuts if cut < len(messages))})
     parcels: list[Parcel] = []
     for start, stop in itertools.pairwise(places):
-        parcels += packer.pack(events[start:stop], messages[start:stop])
+        parcels += packer.pack(events[start:stop], Messages(messages[start:stop]))
     return [*parcels, *packer.finish()]
 
 
@@ -81,7 +82,7 @@ def test_batches_are_cut_after_the_event_that_fills_them(small_objects: int) -> 
     # a retry that begins after an object makes the same ones
     done = sum(whole[0].tally.values()) + sum(whole[1].tally.values())
     packer = BatchPacker("p/", Compression.GZIP, LANE, 2)
-    again = [*packer.pack(events_for(messages)[done:], messages[done:]), *packer.finish()]
+    again = [*packer.pack(events_for(messages)[done:], Messages(messages[done:])), *packer.finish()]
     assert [(p.name, p.body, p.last, p.tally, p.sizes) for p in again] == [
         (p.name, p.body, p.last, p.tally, p.sizes) for p in whole[2:]
     ]

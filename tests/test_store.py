@@ -15,6 +15,7 @@ from logstream.events import EPOCH, Selection
 from logstream.settings.models import LogStoreSettings
 from logstream.settings.resolution import Workspace
 from logstream.store import Cursor, Event, Filter, PostgresStore
+from logstream.store.base import Page
 from logstream.store.load import load_file
 from logstream.store.schema import create_tables
 from logstream.testing.events import EventMaker, workspace_line
@@ -24,6 +25,12 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(minutes=5))
 T = "2026-03-01T00:00:01Z"
 ACME = {"workspace": {"id": 1, "external_id": "acme", "name": "Acme", "role": "customer"}}
+
+
+def read(store: PostgresStore, *arguments: Any, **options: Any) -> Page:
+    """All pages of a reading as one."""
+    pages = list(store.read(*arguments, **options))
+    return Page([event for page in pages for event in page.events], pages[-1].more)
 
 
 def line(**changes: Any) -> dict[str, Any]:
@@ -165,7 +172,7 @@ def test_reading_and_counting_agree_with_the_rule(
     found: list[Event] = []
     more, after = True, None
     while more:
-        page = store.read(WINDOW, [Filter.of(selection, workspaces)], after, max_events=limit, max_bytes=10**9)
+        page = read(store, WINDOW, [Filter.of(selection, workspaces)], after, max_events=limit, max_bytes=10**9)
         found += page.events
         more, after = page.more, Cursor(page.events[-1].recorded_us, page.events[-1].id) if page.events else after
     found = [event for event in found if selection.matches(event.kind, *log_fields(event.payload))]
@@ -186,11 +193,11 @@ def test_reading_and_counting_agree_with_the_rule(
 def test_reading_stops_when_bytes_are_full(filled: tuple[PostgresStore, list[dict[str, Any]]]) -> None:
     store, rows = filled
     everything = [Filter.of(SELECTIONS[2], list(range(1, 8)))]
-    page = store.read(WINDOW, everything, None, max_events=1_000, max_bytes=1)
+    page = read(store, WINDOW, everything, None, max_events=1_000, max_bytes=1)
     assert len(page.events) == 1 and page.more
     found, after, more = [], None, True
     while more:
-        page = store.read(WINDOW, everything, after, max_events=1_000, max_bytes=5_000)
+        page = read(store, WINDOW, everything, after, max_events=1_000, max_bytes=5_000)
         assert sum(len(event.payload) for event in page.events[:-1]) < 5_000
         found += [event.id for event in page.events]
         after, more = Cursor(page.events[-1].recorded_us, page.events[-1].id), page.more
@@ -211,7 +218,7 @@ def test_a_view_of_the_platforms_own(store: psycopg.Connection) -> None:
     store.execute("insert into app.audit values (5, 1, '2026-03-01T00:00:01Z', '{\"a\": 1}')")
     view = PostgresStore(store.info.dsn, LogStoreSettings(events="app.events", written_tables=("app.audit",)))
     assert [count.events for count in view.count(WINDOW, by_log_type=False)] == [1]
-    page = view.read(WINDOW, [Filter.of(SELECTIONS[1], [1])], None, max_events=9, max_bytes=99)
+    page = read(view, WINDOW, [Filter.of(SELECTIONS[1], [1])], None, max_events=9, max_bytes=99)
     assert [(event.id, event.payload) for event in page.events] == [(5, b'{"a": 1}')]
     closing, connection = view.closed_window(WINDOW)
     assert closing.look()

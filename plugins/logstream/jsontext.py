@@ -26,10 +26,20 @@ _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
+def may_nest_deeply(payload: bytes) -> bool:
+    """Whether JSON is large enough, and has enough brackets, to be nested deeper than `MAX_DEPTH`. Nearly free."""
+    size = len(payload)
+    if size <= 2 * MAX_DEPTH:  # a level of arrays costs two bytes
+        return False
+    arrays = payload.count(b"[")
+    if size - 2 * arrays < 5 * (MAX_DEPTH - arrays):  # a level of objects costs at least five: {"":}
+        return False
+    return arrays + payload.count(b"{") > MAX_DEPTH
+
+
 def refuse_deep_nesting(payload: bytes) -> None:
     """Raise `BadEvent` for JSON nested deeper than `MAX_DEPTH`. Linear, and nearly free for ordinary events."""
-    # each level costs two brackets
-    if len(payload) <= 2 * MAX_DEPTH or payload.count(b"{") + payload.count(b"[") <= MAX_DEPTH:
+    if not may_nest_deeply(payload):
         return
     depth = deepest = 0
     for bracket in _STRINGS.sub(b"", payload).translate(None, _NOT_BRACKETS):

@@ -15,7 +15,7 @@ from typing import Any
 
 from logstream.delivery.ledger import Lane, LaneLocks, Ledger, State
 from logstream.delivery.limiter import AdaptiveLimit
-from logstream.delivery.memory import MemoryBudget
+from logstream.delivery.memory import MemoryBudget, keep_freed_memory, rare_garbage_collection
 from logstream.delivery.pipeline import DeliveryPipeline
 from logstream.delivery.planning import MAX_TASKS, Share, WindowPlan, divide, plan_window
 from logstream.delivery.sending import LaneFailed, RetryPolicy
@@ -179,7 +179,9 @@ class Exporter:
         self, keys: Iterable[tuple[int, int]], progress: Callable[[LaneResult], None] | None = None
     ) -> list[LaneResult]:
         """Deliver lanes, several at once. A lane that fails is in the result, with why; it delays no other."""
-        return asyncio.run(self._deliver(list(keys), progress))
+        keep_freed_memory()
+        with rare_garbage_collection():
+            return asyncio.run(self._deliver(list(keys), progress))
 
     async def _deliver(
         self, keys: list[tuple[int, int]], progress: Callable[[LaneResult], None] | None

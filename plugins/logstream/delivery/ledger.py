@@ -16,6 +16,7 @@ from datetime import UTC
 from enum import StrEnum
 from typing import Any
 
+import orjson
 import psycopg
 from sqlalchemy import Connection, Engine, Row, delete, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
@@ -97,7 +98,7 @@ class LaneWrite:
 
     key: tuple[int, int]
     state: State
-    row: tuple[object, ...]
+    row: bytes
     rejections: list[dict[str, object]]
     destination: str
 
@@ -121,17 +122,21 @@ class LaneWrite:
     @classmethod
     def _of(cls, lane: Lane, state: State, rejected: Rejected, error: str | None = None) -> LaneWrite:
         position = lane.position or (None, None)
-        sizes = json.dumps({str(workspace): size for workspace, size in sorted(lane.sizes.items())})
-        row = (
-            *lane.key, str(state), position[0], position[1], lane.part, json.dumps(_document(lane.delivered)),
-            json.dumps(_document(lane.rejected)), sizes, lane.bytes, lane.requests, error, int(lane.permanent and bool(error)),
-        )  # fmt: skip
+        row = {
+            "delivery_id": lane.delivery_id, "lane": lane.lane, "state": str(state),
+            "position_us": position[0], "position_id": position[1], "part": lane.part,
+            "delivered": _document(lane.delivered), "rejected": _document(lane.rejected),
+            "sizes": {str(workspace): size for workspace, size in lane.sizes.items()},
+            "bytes": lane.bytes, "requests": lane.requests,
+            # PostgreSQL's text takes no NUL
+            "error": error and error.replace("\0", " "), "permanent": int(lane.permanent and bool(error)),
+        }  # fmt: skip
         rows: list[dict[str, object]] = [
             {"delivery_id": lane.delivery_id, "lane": lane.lane, "event_id": event.id,
              "workspace_id": event.workspace_id, "kind": event.kind, "reason": reason}
             for event, reason in rejected
         ]  # fmt: skip
-        return cls(lane.key, state, row, rows, lane.destination)
+        return cls(lane.key, state, orjson.dumps(row), rows, lane.destination)
 
     def planned_anew(self) -> DatabaseError:
         """The error for a lane that is no longer there."""
@@ -147,15 +152,15 @@ def planned_anew(lane: Lane | LaneWrite) -> DatabaseError:
 _WRITE = f"""
 update {SCHEMA}.lanes l set
     state = n.state, position_us = n.position_us, position_id = n.position_id, part = n.part,
-    delivered = n.delivered::json, rejected = n.rejected::json, sizes = n.sizes::json,
+    delivered = n.delivered, rejected = n.rejected, sizes = n.sizes,
     bytes = n.bytes, requests = n.requests,
     first_error = coalesce(l.first_error, n.error),
     last_error = case n.state when 'delivering' then l.last_error else n.error end,
     permanent = n.permanent,
     finished_at = case n.state when 'delivered' then clock_timestamp() else l.finished_at end
-from unnest(%s::bigint[], %s::int[], %s::text[], %s::bigint[], %s::bigint[], %s::int[], %s::text[], %s::text[], %s::text[],
-            %s::bigint[], %s::bigint[], %s::text[], %s::int[])
-  as n(delivery_id, lane, state, position_us, position_id, part, delivered, rejected, sizes, bytes, requests, error, permanent)
+from json_to_recordset(%s::json) as n(
+    delivery_id bigint, lane int, state text, position_us bigint, position_id bigint, part int, delivered json,
+    rejected json, sizes json, bytes bigint, requests bigint, error text, permanent int)
 where l.delivery_id = n.delivery_id and l.lane = n.lane
 returning l.delivery_id, l.lane
 """  # noqa: S608 - the schema is ours
@@ -289,14 +294,14 @@ class Ledger:
         A transaction of checkpoints alone does not wait for the disk: should the database itself crash, what is lost is
         sent again under the same keys.
         """
-        columns = zip(*(write.row for write in writes), strict=True)
+        document = b"[" + b",".join(write.row for write in writes) + b"]"
         rejected = [row for write in writes for row in write.rejections]
         with database_errors("writing the ledger"), self._engine.begin() as connection:
             if all(write.state is State.DELIVERING for write in writes):
                 connection.exec_driver_sql("set local synchronous_commit = off")
             if rejected:
                 connection.execute(insert(rejections).on_conflict_do_nothing(), rejected)
-            done = connection.exec_driver_sql(_WRITE, tuple(map(list, columns)))
+            done = connection.exec_driver_sql(_WRITE, (document.decode(),))
             return {write.key for write in writes} - {(row[0], row[1]) for row in done}
 
     def seal(self, delivery_id: int, state: State) -> None:
@@ -356,7 +361,7 @@ def _is(lane: Lane) -> Any:
 
 def _document(tally: Tally) -> dict[str, dict[str, int]]:
     document: dict[str, dict[str, int]] = {}
-    for (workspace, kind), events in sorted(tally.items()):
+    for (workspace, kind), events in tally.items():
         document.setdefault(str(workspace), {})[kind] = events
     return document
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
 
@@ -14,12 +15,15 @@ from logstream.destinations.base import Destination, Options
 from logstream.destinations.parcel import EventRef, Parcel, cursor_of
 from logstream.events import Cursor, Event
 
+CHECKPOINT_SECONDS = 1.0
+"""How often a lane is checkpointed at destinations where sending again replaces."""
+
 
 class Outbox:
     """Sends parcels, several at once, and checkpoints them in order.
 
     At most the destination's concurrency of parcels is sent and not yet in the ledger: after a crash no more than those
-    are sent again.
+    are sent again. Where sending again replaces what is there (objects), checkpoints are rarer.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class Outbox:
         self._rejected: list[tuple[EventRef, str]] = []
         self._settling: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
+        self._written = time.monotonic()
 
     def reject(self, bad: Sequence[tuple[Event, str]]) -> None:
         """Note events that cannot be sent; they enter the ledger with the parcel that comes after them."""
@@ -89,11 +94,14 @@ class Outbox:
         """Write to the ledger what has arrived without a gap, and make room for as much."""
         try:
             while (collected := self._collect()) > 0:
+                if self._destination.replaces and time.monotonic() - self._written < CHECKPOINT_SECONDS:
+                    self._release(collected)  # a repetition would do no harm: the ledger can wait
+                    continue
                 rejected = list(self._rejected)
                 await self._writer.checkpoint(self._lane, rejected)
+                self._written = time.monotonic()
                 del self._rejected[: len(rejected)]
-                for _ in range(collected):
-                    self._slots.release()
+                self._release(collected)
         except BaseException as error:
             self._failure = self._failure or error
         finally:
@@ -101,6 +109,10 @@ class Outbox:
             if self._failure is not None:
                 # whoever waits for room must learn of it
                 self._slots.release()
+
+    def _release(self, places: int) -> None:
+        for _ in range(places):
+            self._slots.release()
 
     def _collect(self) -> int:
         collected = 0

@@ -1,8 +1,9 @@
 """The way of a delivery's events: read -> select -> render -> package -> send -> checkpoint, each step overlapping the next.
 
 The lanes of one destination that a task carries are read in one pass and divided among them; each lane packs, sends and
-checkpoints for itself. Reading, rendering and compressing run in threads, sending on the event loop or in threads of the
-destination's. Memory holds a chunk being read, one being rendered, one waiting, and the parcels under way; never the window.
+checkpoints for itself. Reading, rendering and packaging are one thread's work, page by page: a page goes through all of them
+while it is in the processor's cache, and PostgreSQL reads on meanwhile. Sending is the event loop's, or that of threads of the
+destination's. Memory holds a chunk being packaged, one waiting, and the parcels under way; never the window.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from logstream.delivery.ledger import Lane
 from logstream.delivery.limiter import AdaptiveLimit
 from logstream.delivery.outbox import Outbox
-from logstream.delivery.selecting import Chunk, EventRenderer, after, demultiplex
+from logstream.delivery.selecting import Chunk, Demultiplexer, EventRenderer, after
 from logstream.delivery.sending import LaneFailed, RetryPolicy
 from logstream.delivery.writer import LedgerWriter
 from logstream.destinations.base import Destination, Options
@@ -24,7 +25,7 @@ from logstream.events import Cursor, Event
 from logstream.settings.models import Streaming
 from logstream.store.base import EventStore, Page
 
-CHUNK_EVENTS = 5_000
+CHUNK_EVENTS = 10_000
 CHUNK_BYTES = 8 * 1024 * 1024
 
 Packed = list[tuple["LaneWork", list[Parcel], list[tuple[Event, str]]]]
@@ -59,10 +60,11 @@ class DeliveryPipeline:
     ) -> None:  # fmt: skip
         self._store, self._writer, self._window = store, writer, lanes[0].window
         self._works = {lane.lane: self._work(lane, destination, policy, limit) for lane in lanes}
-        self._lane_of = {workspace: lane.lane for lane in lanes for workspace in lane.workspace_ids}
+        lane_of = {workspace: lane.lane for lane in lanes for workspace in lane.workspace_ids}
         instants = {workspace: lane.now_ns or 0 for lane in lanes for workspace in lane.workspace_ids}
         known = {workspace: streaming for workspace, streaming in streamings.items() if workspace in instants}
         self._renderer = EventRenderer(known, instants)
+        self._lanes = Demultiplexer(lane_of)
 
     def _work(
         self, lane: Lane, destination: Destination[Options], policy: RetryPolicy, limit: AdaptiveLimit
@@ -140,16 +142,12 @@ class DeliveryPipeline:
 
     async def _produce(self, waiting: asyncio.Queue[Packed | None]) -> None:
         """Read and package, chunk by chunk, one chunk ahead of what is sent."""
-        filters = self._renderer.filters
-        reading: asyncio.Task[Page] | None = asyncio.create_task(self._read(self._start(), filters))
+        position, more = self._start(), True
         try:
-            while reading is not None:
-                events, more = await reading
-                reading = asyncio.create_task(self._read(cursor_of(events[-1]), filters)) if more else None
-                await waiting.put(await asyncio.to_thread(self._package, events))
+            while more:
+                packed, position, more = await asyncio.to_thread(self._chunk, position)
+                await waiting.put(packed)
         finally:
-            if reading is not None:
-                reading.cancel()
             # whoever waits learns of the end; why it ended is in this task
             await waiting.put(None)
 
@@ -160,20 +158,22 @@ class DeliveryPipeline:
         known = [resume for resume in resumes if resume is not None]
         return min(known) if len(known) == len(resumes) and not naming else None
 
-    async def _read(self, position: Cursor | None, filters: Sequence[object]) -> Page:
-        return await asyncio.to_thread(
-            self._store.read,
-            self._window,
-            filters,  # type: ignore[arg-type]
-            position,
-            max_events=CHUNK_EVENTS,
-            max_bytes=CHUNK_BYTES,
-        )
+    def _chunk(self, position: Cursor | None) -> tuple[Packed, Cursor | None, bool]:
+        """Read the events of one statement and package them page by page, while they are in the processor's cache.
 
-    def _package(self, events: list[Event]) -> Packed:
-        packed: Packed = []
-        for number, chunk in demultiplex(self._renderer.render(events), self._lane_of).items():
-            work = self._works[number]
-            left = work.skip(chunk)
-            packed.append((work, list(work.packer.pack(left.events, left.messages)), left.bad))
-        return packed
+        Returns what is to be sent, the place after it, and whether there is more.
+        """
+        packed: dict[int, tuple[LaneWork, list[Parcel], list[tuple[Event, str]]]] = {
+            number: (work, [], []) for number, work in self._works.items()
+        }
+        page = Page([], more=False)
+        for page in self._store.read(
+            self._window, self._renderer.filters, position, max_events=CHUNK_EVENTS, max_bytes=CHUNK_BYTES
+        ):
+            for number, chunk in self._lanes.divide(self._renderer.render(page.events)):
+                work, parcels, bad = packed[number]
+                left = work.skip(chunk)
+                parcels.extend(work.packer.pack(left.events, left.messages))
+                bad.extend(left.bad)
+            position = cursor_of(page.events[-1]) if page.events else position
+        return list(packed.values()), position, page.more

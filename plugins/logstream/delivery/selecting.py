@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from logstream.errors import BadEvent
 from logstream.events import Event, Kind, Selection
+from logstream.messages import Messages
 from logstream.rendering import Renderer
 from logstream.settings.models import Streaming
 from logstream.store.base import Filter
 from logstream.store.postgres import log_fields
-
-_Append = Callable[..., None]
 
 
 @dataclass(slots=True)
@@ -20,7 +19,7 @@ class Chunk:
     """Events that are rendered: those to send with their messages, and those that cannot be sent with the reason."""
 
     events: list[Event] = field(default_factory=list)
-    messages: list[bytes] = field(default_factory=list)
+    messages: Messages = field(default_factory=lambda: Messages([]))
     bad: list[tuple[Event, str]] = field(default_factory=list)
 
 
@@ -40,16 +39,20 @@ class EventRenderer:
             self._by_workspace[workspace] = shared[key]
         self._shared = list(shared.values())
         self._narrowing = any(selection.filters_logs for selection, _ in self._shared)
+        self._filters: tuple[Filter, ...] | None = None
         # messages of one renderer for all workspaces are made many at a time
         self._only = self._shared[0][1] if len(self._shared) == 1 else None
 
     @property
     def filters(self) -> tuple[Filter, ...]:
         """What to read."""
+        if self._filters is not None:
+            return self._filters
         groups: dict[Selection, list[int]] = {}
         for workspace, (selection, _) in self._by_workspace.items():
             groups.setdefault(selection, []).append(workspace)
-        return tuple(Filter.of(selection, sorted(workspaces)) for selection, workspaces in groups.items())
+        self._filters = tuple(Filter.of(selection, sorted(workspaces)) for selection, workspaces in groups.items())
+        return self._filters
 
     def render(self, events: list[Event]) -> Chunk:
         """Render the selected ones of some events, in order."""
@@ -62,7 +65,7 @@ class EventRenderer:
         chunk = Chunk()
         for event in events:
             try:
-                chunk.messages.append(self._by_workspace[event[1]][1].render(event[2], event[5]))
+                chunk.messages.inner.append(self._by_workspace[event[1]][1].render(event[2], event[5]))
                 chunk.events.append(event)
             except BadEvent as error:
                 chunk.bad.append((event, str(error)))
@@ -84,21 +87,27 @@ class EventRenderer:
         return f"message template broke, the default message was sent instead: {broken[0][1]}"
 
 
-def demultiplex(chunk: Chunk, lane_of: Mapping[int, int]) -> dict[int, Chunk]:
-    """A chunk's events by the lane of their workspace, in order."""
-    if len(set(lane_of.values())) == 1:
-        return {next(iter(lane_of.values())): chunk}
-    lanes: dict[int, Chunk] = {lane: Chunk() for lane in set(lane_of.values())}
-    appenders: dict[int, tuple[_Append, _Append]] = {
-        workspace: (lanes[lane].events.append, lanes[lane].messages.append) for workspace, lane in lane_of.items()
-    }
-    for event, message in zip(chunk.events, chunk.messages, strict=True):
-        add_event, add_message = appenders[event[1]]
-        add_event(event)
-        add_message(message)
-    for bad in chunk.bad:
-        lanes[lane_of[bad[0][1]]].bad.append(bad)
-    return lanes
+class Demultiplexer:
+    """Divides chunks among lanes: `lane_of` maps a workspace to the number of its lane."""
+
+    def __init__(self, lane_of: Mapping[int, int]) -> None:
+        self._numbers = sorted(set(lane_of.values()))
+        self._index = {workspace: self._numbers.index(number) for workspace, number in lane_of.items()}
+
+    def divide(self, chunk: Chunk) -> list[tuple[int, Chunk]]:
+        """A chunk's events by the lane of their workspace, in order."""
+        if len(self._numbers) == 1:
+            return [(self._numbers[0], chunk)]
+        lanes = [Chunk(messages=chunk.messages.like([])) for _ in self._numbers]
+        appenders = [(lane.events.append, lane.messages.inner.append) for lane in lanes]
+        index = self._index
+        for event, message in zip(chunk.events, chunk.messages.inner, strict=True):
+            add_event, add_message = appenders[index[event[1]]]
+            add_event(event)
+            add_message(message)
+        for bad in chunk.bad:
+            lanes[index[bad[0][1]]].bad.append(bad)
+        return list(zip(self._numbers, lanes, strict=True))
 
 
 def after(chunk: Chunk, resume: tuple[int, int]) -> tuple[Sequence[Event], Chunk]:

@@ -87,6 +87,9 @@ class Destination(ABC, Generic[O]):
     connection_type: ClassVar[str | None] = None
     """The type of Airflow connection it takes (`aws`, `http`, ...)."""
 
+    replaces: ClassVar[bool] = False
+    """Whether sending a parcel again replaces what the first sending made (objects do), so that checkpoints may be rare."""
+
     options_model: ClassVar[OptionsModel]
 
     def __init__(self, name: str, options: O, connections: Connections) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 import zstandard
 from isal import isal_zlib
 
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 """Input is fed in blocks of exactly this many bytes: igzip's output depends on where its input is cut."""
 
 
@@ -26,14 +26,14 @@ MEDIA_TYPE = {Compression.GZIP: "application/gzip", Compression.ZSTD: "applicati
 
 
 class _Compressor(Protocol):
-    def compress(self, data: bytes) -> bytes: ...
+    def compress(self, data: bytes | memoryview) -> bytes: ...
 
     def flush(self) -> bytes: ...
 
 
 class _Plain:
-    def compress(self, data: bytes) -> bytes:
-        return data
+    def compress(self, data: bytes | memoryview) -> bytes:
+        return bytes(data)
 
     def flush(self) -> bytes:
         return b""
@@ -52,21 +52,26 @@ class Stream:
 
     def __init__(self, compression: Compression) -> None:
         self._compressor = _NEW[compression]()
-        self._pending = bytearray()
+        self._pending: list[bytes] = []
+        self._size = 0
         self._done: list[bytes] = []
 
     def write(self, data: bytes) -> None:
         """Add input."""
-        self._pending += data
-        if len(self._pending) >= BLOCK:
-            whole = len(self._pending) // BLOCK * BLOCK
-            for start in range(0, whole, BLOCK):
-                self._done.append(self._compressor.compress(bytes(self._pending[start : start + BLOCK])))
-            del self._pending[:whole]
+        self._pending.append(data)
+        self._size += len(data)
+        if self._size < BLOCK:
+            return
+        together = memoryview(b"".join(self._pending) if len(self._pending) > 1 else data)
+        whole = self._size // BLOCK * BLOCK
+        for start in range(0, whole, BLOCK):
+            self._done.append(self._compressor.compress(together[start : start + BLOCK]))
+        self._pending = [bytes(together[whole:])]
+        self._size -= whole
 
     def finish(self) -> bytes:
         """End the object; return all of its bytes."""
-        self._done += [self._compressor.compress(bytes(self._pending)), self._compressor.flush()]
+        self._done += [self._compressor.compress(b"".join(self._pending)), self._compressor.flush()]
         return b"".join(self._done)
 
 

@@ -21,6 +21,7 @@ MAX_PART = 120
 MAX_NAME = 180
 """File systems take names of 255 bytes, with a suffix and an id to tell equal ones; keys of object stores take 1,024."""
 
+_SAFE = re.compile(rf"[A-Za-z0-9_-][A-Za-z0-9._-]{{0,{MAX_PART - 1}}}", re.ASCII)
 _UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
 
 
@@ -44,6 +45,8 @@ _TYPE_FIELD: dict[str, str] = {
 
 def safe(text: str) -> str:
     """One part of a key from a customer's text. Injective; never empty, `.` or `..`; at most `MAX_PART` long."""
+    if _SAFE.fullmatch(text) and ".." not in text:
+        return text  # nearly all are
     raw = text.encode("utf-8", "surrogatepass")
     part = _UNSAFE.sub(lambda match: b"=%02X" % match.group()[0], raw).decode("ascii")
     part = part.replace("..", "=2E=2E")

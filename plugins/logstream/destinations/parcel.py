@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 from logstream.events import Cursor, Event
+from logstream.messages import Messages
 from logstream.window import Window
 
 Tally = Counter[tuple[int, str]]
@@ -85,7 +86,7 @@ class Bundle(Parcel):
 class Packer(Protocol):
     """Cuts messages into parcels. Where it cuts depends on the messages alone, not on how they come in."""
 
-    def pack(self, events: Sequence[Event], messages: Sequence[bytes]) -> Iterable[Parcel]:
+    def pack(self, events: Sequence[Event], messages: Messages) -> Iterable[Parcel]:
         """Take the next messages of the lane, in order; return the parcels that are full."""
 
     def finish(self) -> Iterable[Parcel]:
@@ -97,12 +98,18 @@ def tally_of(events: Iterable[Event] | Iterable[EventRef]) -> Tally:
     return Counter(map(tally_key, events))
 
 
-def sizes_of(events: Iterable[Event] | Iterable[EventRef], messages: Sequence[bytes]) -> Counter[int]:
+def sizes_of(events: Iterable[Event] | Iterable[EventRef], lengths: Iterable[int]) -> Counter[int]:
     """Bytes of messages by workspace id."""
     sizes: Counter[int] = Counter()
-    for workspace, message in zip(map(_workspace_id, events), messages, strict=True):
-        sizes[workspace] += len(message)
+    add_sizes(sizes, events, lengths)
     return sizes
+
+
+def add_sizes(sizes: Counter[int], events: Iterable[Event] | Iterable[EventRef], lengths: Iterable[int]) -> None:
+    """Add bytes of messages to those of their workspaces."""
+    get = sizes.get
+    for workspace, length in zip(map(_workspace_id, events), lengths, strict=True):
+        sizes[workspace] = get(workspace, 0) + length
 
 
 def cursor_of(event: Event) -> Cursor:

@@ -23,6 +23,7 @@ from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, R
 from logstream.destinations.parcel import EventRef, LaneRef, Packer, Parcel, cursor_of, sizes_of, tally_of
 from logstream.errors import InputError
 from logstream.events import Event
+from logstream.messages import Messages
 
 TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 MAX_ANSWER_BYTES = 64 * 1024
@@ -181,7 +182,9 @@ class RequestDestination(Destination[O]):
         mark = hashlib.sha256(b"\n".join(b"%d" % event.id for event in events)).hexdigest()[:24]
         body = compress(self.encode(messages), self.options.compression)
         last = like.last if isinstance(like, Parcel) else cursor_of(like)
-        return Parcel(f"{prefix}-{mark}", body, last, tally_of(events), sizes_of(events, messages), events, messages)
+        return Parcel(
+            f"{prefix}-{mark}", body, last, tally_of(events), sizes_of(events, map(len, messages)), events, messages
+        )
 
     async def check(self) -> AsyncIterator[Step]:
         """Post one small test event."""
@@ -211,7 +214,7 @@ class RequestPacker:
         self._size = 0
         self._last: Event | None = None
 
-    def pack(self, events: Sequence[Event], messages: Sequence[bytes]) -> Iterator[Parcel]:
+    def pack(self, events: Sequence[Event], messages: Messages) -> Iterator[Parcel]:
         """Add messages; return the requests that are full."""
         most = self._limits.events or len(events) + len(self._events)
         room = self._limits.bytes

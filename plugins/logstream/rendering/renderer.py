@@ -8,7 +8,8 @@ import orjson
 
 from logstream.errors import BadEvent, TemplateError
 from logstream.events import MAX_JOB_BYTES, OVERSIZE_LINES, Event, Kind
-from logstream.jsontext import MAX_DEPTH, one_line, refuse_deep_nesting, without_lines
+from logstream.jsontext import may_nest_deeply, one_line, refuse_deep_nesting, without_lines
+from logstream.messages import Messages
 from logstream.rendering.template import DEFAULT, Slot, Template, compile_template
 
 _OVERSIZE = orjson.dumps(OVERSIZE_LINES)
@@ -41,7 +42,7 @@ class Renderer:
             return renderer
         return cls(template, drop_lines=drop_lines, now_ns=now_ns)
 
-    def render_plain(self, events: Sequence[Event]) -> list[bytes] | None:
+    def render_plain(self, events: Sequence[Event]) -> Messages | None:
         """Render many events at once, where the template wraps the whole event and no rule has to look into any.
 
         Returns `None` where one needs to be looked at alone (`render`): the two give the same bytes.
@@ -49,16 +50,12 @@ class Renderer:
         if self._wrap is None or self._drop_lines:
             return None
         payloads = [event[5] for event in events]
-        together = b"".join(payloads)
-        if b"\n" in together or b"\r" in together:
-            return None
-        if len(together) > MAX_JOB_BYTES and max(map(len, payloads)) > MAX_JOB_BYTES:
-            return None
-        for payload in payloads:
-            if len(payload) > 2 * MAX_DEPTH and payload.count(b"{") + payload.count(b"[") > MAX_DEPTH:
+        for index, payload in enumerate(payloads):
+            if b"\n" in payload or b"\r" in payload:
+                payloads[index] = one_line(payload)
+            if len(payload) > MAX_JOB_BYTES or may_nest_deeply(payload):
                 return None
-        before, behind = self._wrap
-        return [before + payload + behind for payload in payloads] if before or behind else payloads
+        return Messages(payloads, *self._wrap)
 
     def render(self, kind: str, payload: bytes) -> bytes:
         """Render one event as one line of JSON. Raises `BadEvent` for one that cannot be sent by anyone."""

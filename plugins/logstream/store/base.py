@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -12,7 +12,7 @@ from logstream.window import Window
 
 
 class Page(NamedTuple):
-    """The next events of a reading, and whether there may be more after them."""
+    """Some of the events of a reading, and whether there may be more after them."""
 
     events: list[Event]
     more: bool
@@ -73,10 +73,11 @@ class EventStore(Protocol):
         *,
         max_events: int,
         max_bytes: int,
-    ) -> Page:
-        """Read the next events in `(recorded_at, id)` order: at most `max_events`, and none after `max_bytes` are full.
+    ) -> Iterator[Page]:
+        """Read the next events in `(recorded_at, id)` order, a page at a time, with one statement.
 
-        At least one event is returned where there is one.
+        At most `max_events`, and no further page once `max_bytes` are full; at least one event where there is one. The
+        statement is open until the last page is taken: nothing may be waited for in between.
         """
 
     def close(self) -> None:
