@@ -31,7 +31,7 @@ from logstream.cli import main  # noqa: E402
 from logstream.database import connect  # noqa: E402
 from logstream.embedded import embedded_dsn  # noqa: E402
 from logstream.store.schema import create_tables  # noqa: E402
-from logstream.testing.servers import AzuriteServer, LogSink, S3Server  # noqa: E402
+from logstream.testing.servers import AzuriteServer, GcsServer, LogSink, S3Server  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -97,6 +97,13 @@ def s3() -> Iterator[S3Server]:
 def azurite() -> Iterator[AzuriteServer]:
     """Azurite. Where Node.js is missing this fails: the tests are of all destinations or they are red."""
     with AzuriteServer(_HOME / "azurite", _HOME / "azurite.log") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[GcsServer]:
+    """A GCS emulator."""
+    with GcsServer(_HOME / "gcs.log") as server:
         yield server
 
 

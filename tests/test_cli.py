@@ -18,7 +18,7 @@ from logstream.settings.control import open_control
 from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file
 from logstream.testing.events import EventMaker, workspace_line
-from logstream.testing.servers import AzuriteServer, LogSink, S3Server
+from logstream.testing.servers import AzuriteServer, GcsServer, LogSink, S3Server
 
 from .conftest import Cli, one_error_line
 
@@ -160,6 +160,26 @@ def test_azure_blob(cli: Cli, loaded: str, azurite: AzuriteServer, tmp_path: Pat
     assert received([unpack(key, body) for key, body in first.items()]) == payloads(loaded)
     assert cli("destinations", "check", "--dsn", loaded, "d", environment=blobs).returncode == 0
     assert azurite.objects(container) == first
+
+
+@pytest.mark.parametrize(
+    ("packaging", "compression"), [("file", "none"), ("file", "gzip"), ("batch", "none"), ("batch", "zstd")]
+)
+def test_gcs(cli: Cli, loaded: str, gcs: GcsServer, tmp_path: Path, packaging: str, compression: str) -> None:
+    bucket = f"audit{packaging}{compression}"  # the emulator does not decode %2D in names of buckets
+    gcs.make_bucket(bucket)
+    destination = {"type": "gcs", "connection": "google", "bucket": bucket, "prefix": "a/b/", "packaging": packaging,
+                   "compression": compression}  # fmt: skip
+    apply(cli, loaded, tmp_path, override(destination))
+    google = {"AIRFLOW_CONN_GOOGLE": gcs.connection}
+    done = cli("export", "--dsn", loaded, "--from", FROM, "--to", TO, "--json", environment=google)
+    assert done.returncode == 0, done.stderr
+    first = gcs.objects(bucket)
+    assert all(key.startswith("a/b/") for key in first)
+    assert received([unpack(key, body) for key, body in first.items()]) == payloads(loaded)
+    assert cli("destinations", "check", "--dsn", loaded, "d", environment=google).returncode == 0
+    assert cli("export", "--dsn", loaded, "--from", FROM, "--to", TO, environment=google).returncode == 0
+    assert gcs.objects(bucket).keys() == first.keys()
 
 
 @pytest.mark.parametrize("format_", ["single", "array", "lines"])

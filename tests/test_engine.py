@@ -51,9 +51,9 @@ class Connections:
     def aws(self, connection: str) -> Any:
         raise ConnectionNotFound(connection)
 
-    azure_blob = aws
+    azure_blob = gcs = azure_token = aws
 
-    def http(self, connection: str) -> HttpCredentials:
+    def http(self, connection: str, default_url: str | None = None) -> HttpCredentials:
         if connection not in self._http:
             raise ConnectionNotFound(f"there is no Airflow connection `{connection}`")
         return self._http[connection]
@@ -418,8 +418,8 @@ class _Scripted(RequestDestination[Any]):
     def url(self, credentials: HttpCredentials) -> str:
         return credentials.base_url
 
-    def encode(self, messages: Any) -> bytes:
-        return b"[" + b",".join(messages) + b"]"
+    def encode(self, entries: Any) -> bytes:
+        return b"[" + b",".join(entries) + b"]"
 
     async def send(self, parcel: Parcel) -> Outcome:
         self.seen.append([event.id for event in parcel.events])
@@ -535,3 +535,24 @@ def test_shares_hold_every_lane_once(tasks: int) -> None:
     sizes = [share.bytes for share in shares]
     assert max(sizes) <= 1.2 * min(sizes)
     assert divide([], tasks) == []
+
+
+def test_a_plug_in_that_breaks_stops_no_other(engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from logstream.destinations.http import HttpDestination
+
+    def broken(self: Any, entries: Any) -> bytes:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(HttpDestination, "encode", broken)
+    own = [
+        {"id": 100, "streaming": {"enabled": True, "events": EVERYTHING, "destination": "hook"}},
+        {"id": 101, "streaming": {"enabled": True, "events": EVERYTHING, "destination": "fine"}},
+    ]
+    destinations = {
+        "hook": {"type": "http", "connection": "sink"},
+        "fine": {"type": "file", "path": str(tmp_path / "fine")},
+    }
+    _, reports = export(engine({"workspaces": own, "destinations": destinations}))
+    fine, hook = reports
+    assert (fine.state, fine.error) == (State.DELIVERED, None) and fine.events > 0
+    assert hook.state is State.FAILED and "TypeError: a bug" in (hook.error or "")

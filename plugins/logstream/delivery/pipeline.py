@@ -9,6 +9,7 @@ destination's. Memory holds a chunk being packaged, one waiting, and the parcels
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 
 from logstream.delivery.ledger import Lane
@@ -20,10 +21,12 @@ from logstream.delivery.writer import LedgerWriter
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.objects import EventPacker
 from logstream.destinations.parcel import LaneRef, Packer, Parcel, cursor_of
-from logstream.errors import LogstreamError
+from logstream.errors import DeliveryError, LogstreamError
 from logstream.events import Cursor, Event
 from logstream.settings.models import Streaming
 from logstream.store.base import EventStore, Page
+
+log = logging.getLogger("logstream")
 
 CHUNK_EVENTS = 10_000
 CHUNK_BYTES = 8 * 1024 * 1024
@@ -92,6 +95,10 @@ class DeliveryPipeline:
             # the log store or the ledger is away: that stops all of them
             for work in self._open():
                 await self._stop(work, error)
+        except Exception as error:  # a fault of ours, or of a plug-in: it stops this destination and no other
+            log.exception("Delivering to %s broke.", next(iter(self._works.values())).lane.destination)
+            for work in self._open():
+                await self._stop(work, DeliveryError(f"delivering broke: {type(error).__name__}: {error}"))
         except BaseException:
             for work in self._open():
                 await work.outbox.abandon()

@@ -65,6 +65,9 @@ async def send(
     pending = [parcel]
     while pending:
         current = pending.pop()
+        if current.refused:
+            sent.rejected += [(event, current.refused) for event in current.events]
+            continue
         outcome = await _until_answered(destination, current, policy, limit, sent)
         match outcome:
             case Delivered():
@@ -101,7 +104,7 @@ async def _until_answered(
             case Retry(reason, wait, only):
                 if wait is not None and wait > policy.longest_wait:
                     raise LaneFailed(f"{reason}; it asks to wait {wait:.0f} s", permanent=False)
-                if only and len(only) < parcel.requests:
+                if only and len(only) < parcel.parts:
                     # some of it arrived: what is left begins anew
                     parcel, attempt = destination.subset(parcel, only), 1
                 if attempt >= policy.attempts:

@@ -40,6 +40,15 @@ class HttpCredentials:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class GcsCredentials:
+    """For Google Cloud Storage: a service account's key (its JSON), or the environment's own credentials."""
+
+    key: str | None = field(default=None, repr=False)
+    endpoint: str | None = None
+    anonymous: bool = False
+
+
 class Connections(Protocol):
     """Gives credentials by the id of an Airflow connection.
 
@@ -52,5 +61,11 @@ class Connections(Protocol):
     def azure_blob(self, connection: str) -> AzureBlobCredentials:
         """From a connection of type `wasb`."""
 
-    def http(self, connection: str) -> HttpCredentials:
-        """From a connection of type `http`."""
+    def http(self, connection: str, default_url: str | None = None) -> HttpCredentials:
+        """From a connection of type `http`. `default_url` is the base where the connection names no host."""
+
+    def gcs(self, connection: str) -> GcsCredentials:
+        """From a connection of type `google_cloud_platform`."""
+
+    def azure_token(self, connection: str) -> Callable[[str], str]:
+        """From a connection of type `azure`: a function from a scope to a bearer token, renewed as needed."""

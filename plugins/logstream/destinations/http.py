@@ -68,10 +68,10 @@ class HttpDestination(RequestDestination[HttpOptions]):
             return credentials.base_url
         return f"{credentials.base_url.rstrip('/')}/{self.options.path.lstrip('/')}"
 
-    def encode(self, messages: Sequence[bytes]) -> bytes:
+    def encode(self, entries: Sequence[bytes]) -> bytes:
         """One message, an array of them, or one a line."""
         if self.options.format is Format.SINGLE:
-            return messages[0]
+            return entries[0]
         if self.options.format is Format.ARRAY:
-            return b"[" + b",".join(messages) + b"]"
-        return b"\n".join(messages) + b"\n"
+            return b"[" + b",".join(entries) + b"]"
+        return b"\n".join(entries) + b"\n"

@@ -59,8 +59,8 @@ class ObjectStoreDestination(ObjectDestination[O]):
     async def open(self) -> None:
         """Get credentials and make the client."""
         await super().open()
-        self._attributes = dict(self.attributes)
         self._store = await asyncio.to_thread(self.make_store)
+        self._attributes = dict(self.attributes)
 
     @property
     def attributes(self) -> Mapping[str, str]:

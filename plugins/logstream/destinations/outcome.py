@@ -15,7 +15,7 @@ class Delivered:
 class Retry:
     """Try the same again, not before `after` seconds if the receiver said so.
 
-    `only` are the indexes of the parcel's objects to send again, where the others arrived; empty means all.
+    `only` are the indexes of the parcel's events or objects to send again, where the others arrived; empty means all.
     """
 
     reason: str

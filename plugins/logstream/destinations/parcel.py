@@ -44,7 +44,7 @@ class Parcel:
     """One request or object. `name` is its object key or idempotency key: the same whenever it is made again.
 
     `sizes` are the bytes of each workspace's messages. `events` and `messages` are kept only where a receiver may refuse
-    single events or want smaller requests.
+    single events or want smaller requests. One that is `refused` is not sent: it says why its event cannot be.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Parcel:
     sizes: Counter[int]
     events: list[EventRef] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
+    refused: str | None = None
 
     @property
     def size(self) -> int:
@@ -64,6 +65,11 @@ class Parcel:
     def requests(self) -> int:
         """How many requests it takes."""
         return 1
+
+    @property
+    def parts(self) -> int:
+        """How many things in it a receiver may take or refuse for themselves."""
+        return len(self.events)
 
 
 @dataclass(slots=True)
@@ -80,6 +86,11 @@ class Bundle(Parcel):
     @property
     def requests(self) -> int:
         """One for each object."""
+        return len(self.objects)
+
+    @property
+    def parts(self) -> int:
+        """The objects."""
         return len(self.objects)
 
 

@@ -21,6 +21,14 @@ BUILT_IN = {
     "s3": "logstream.destinations.s3:S3Destination",
     "azure_blob": "logstream.destinations.azure_blob:AzureBlobDestination",
     "http": "logstream.destinations.http:HttpDestination",
+    "gcs": "logstream.destinations.gcs:GcsDestination",
+    "azure_monitor": "logstream.destinations.azure_monitor:AzureMonitorDestination",
+    "splunk_hec": "logstream.destinations.splunk_hec:SplunkHecDestination",
+    "datadog": "logstream.destinations.datadog:DatadogDestination",
+    "sumo_logic": "logstream.destinations.sumo_logic:SumoLogicDestination",
+    "grafana_loki": "logstream.destinations.grafana_loki:GrafanaLokiDestination",
+    "new_relic": "logstream.destinations.new_relic:NewRelicDestination",
+    "elasticsearch": "logstream.destinations.elasticsearch:ElasticsearchDestination",
 }
 """Ours, for a deployment that copies `plugins/` without installing it; a test holds it equal to `pyproject.toml`."""
 

@@ -9,7 +9,8 @@ import ssl
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import TypeVar
+from datetime import UTC, datetime
+from typing import ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -22,12 +23,15 @@ from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
 from logstream.destinations.parcel import EventRef, LaneRef, Packer, Parcel, cursor_of, sizes_of, tally_of
 from logstream.errors import InputError
-from logstream.events import Event
+from logstream.events import EPOCH, Event
 from logstream.messages import Messages
 
 TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 MAX_ANSWER_BYTES = 64 * 1024
 """More of an answer than this is not read: receivers are not trusted either."""
+
+SECRET_LENGTH = 6
+"""Shorter texts are no secrets, and would be found everywhere."""
 
 RETRY_STATUS = frozenset({408, 425, 429})
 
@@ -49,7 +53,8 @@ O = TypeVar("O", bound=RequestOptions)  # noqa: E741 - the options
 class RequestDestination(Destination[O]):
     """A destination that takes requests.
 
-    A subclass gives `url`, `encode` and, where the vendor has more to say than status codes, `read`.
+    A subclass gives `url`, `encode`, where the vendor wants more than the message `entry`, and, where it has more to say than
+    status codes, `read`.
     """
 
     connection_type = "http"
@@ -58,13 +63,27 @@ class RequestDestination(Destination[O]):
     _session: aiohttp.ClientSession | None = None
     _credentials: HttpCredentials
 
+    def credentials(self) -> HttpCredentials:
+        """The connection's. Blocks."""
+        return self.connections.http(self.options.connection)
+
     @abstractmethod
     def url(self, credentials: HttpCredentials) -> str:
         """Where to post."""
 
     @abstractmethod
-    def encode(self, messages: Sequence[bytes]) -> bytes:
-        """The body of a request with these messages."""
+    def encode(self, entries: Sequence[bytes]) -> bytes:
+        """The body of a request with these entries: at most two bytes for each, and `envelope`, more than theirs."""
+
+    bad_event_status: ClassVar[frozenset[int]] = frozenset()
+    """Statuses by which a vendor refuses a whole request for one bad event: halves are tried until it stands alone."""
+
+    envelope: ClassVar[int] = 0
+    """Bytes that `encode` puts around all entries, beyond two for each."""
+
+    def entry(self, event: Event, message: bytes) -> bytes:
+        """What stands in a request for one event: the message itself, unless the vendor wants it wrapped."""
+        return message
 
     def headers(self, credentials: HttpCredentials) -> dict[str, str]:
         """The headers of every request, credentials included."""
@@ -88,13 +107,14 @@ class RequestDestination(Destination[O]):
 
     async def open(self) -> None:
         """Get the connection and check its address."""
-        self._credentials = await asyncio.to_thread(self.connections.http, self.options.connection)
+        self._credentials = await asyncio.to_thread(self.credentials)
         try:
             self._url = check_url(self.url(self._credentials))
         except ForbiddenAddress:
             raise
         except InputError as error:
             raise InputError(f"connection `{self.options.connection}` of destination {self.name}: {error}") from None
+        self._secrets = _secrets(self._credentials, self._url)
         headers = {
             "Content-Type": self.content_type,
             "User-Agent": "logstream",
@@ -130,7 +150,7 @@ class RequestDestination(Destination[O]):
                 self._url, data=parcel.body, headers=self.request_headers(parcel), allow_redirects=False
             ) as response:
                 answer = await _limited(response)
-                return self.read(response.status, response.headers, answer, parcel)
+                return self.read(response.status, response.headers, self._without_secrets(answer), parcel)
         except ForbiddenAddress as error:
             return GiveUp(str(error))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -141,6 +161,12 @@ class RequestDestination(Destination[O]):
                 return GiveUp(f"the server's certificate is not valid for {self._host}")
             return Retry(f"{self._host}: {_reason(error)}")
 
+    def _without_secrets(self, answer: bytes) -> bytes:
+        """An answer without what it may echo of the connection: receivers quote addresses and headers in their errors."""
+        for secret in self._secrets:
+            answer = answer.replace(secret, b"***")
+        return answer
+
     @property
     def _host(self) -> str:
         return urlsplit(self._url).hostname or "the server"
@@ -150,8 +176,10 @@ class RequestDestination(Destination[O]):
         if 200 <= status < 300:
             return Delivered()
         reason = f"{self._host} answered {status}{_excerpt(answer)}"
-        if status == 413:
+        if status == 413 or (status in self.bad_event_status and len(parcel.events) > 1):
             return Split(reason) if len(parcel.events) > 1 else Reject({0: reason})
+        if status in self.bad_event_status:
+            return Reject({0: reason})
         if status in RETRY_STATUS or status >= 500:
             return Retry(reason, retry_after(headers))
         if 300 <= status < 400:
@@ -189,8 +217,10 @@ class RequestDestination(Destination[O]):
     async def check(self) -> AsyncIterator[Step]:
         """Post one small test event."""
         message = b'{"logstream":"connection test","test":true}'
-        event = Event(0, 0, "test", 0, 0, message)
-        outcome = await self.send(self.parcel("logstream-check", [EventRef(0, 0, "test")], [message], event))
+        now = int((datetime.now(UTC) - EPOCH).total_seconds() * 1_000_000)
+        event = Event(0, 0, "test", now, now, message)
+        entry = self.entry(event, message)
+        outcome = await self.send(self.parcel("logstream-check", [EventRef(0, 0, "test")], [entry], event))
         ok = isinstance(outcome, Delivered)
         reason = "" if isinstance(outcome, Delivered | Reject) else outcome.reason
         yield Step(f"{self._host} takes a test event", ok, "" if ok else reason, "" if ok else self.check_remedy)
@@ -217,10 +247,16 @@ class RequestPacker:
     def pack(self, events: Sequence[Event], messages: Messages) -> Iterator[Parcel]:
         """Add messages; return the requests that are full."""
         most = self._limits.events or len(events) + len(self._events)
-        room = self._limits.bytes
-        for event, message in zip(events, messages, strict=True):
+        room = None if self._limits.bytes is None else self._limits.bytes - self._destination.envelope
+        alone = min((size for size in (room, self._limits.event_bytes) if size is not None), default=None)
+        for event, message in zip(events, map(self._destination.entry, events, messages), strict=True):
             # two bytes for what stands between messages and around them
             size = len(message) + 2
+            if alone is not None and size > alone and most > 1:
+                if self._events:
+                    yield self._end()
+                yield self._too_large(event, size, alone)
+                continue
             if self._events and (len(self._events) >= most or (room is not None and self._size + size > room)):
                 yield self._end()
             self._events.append(EventRef(event.id, event.workspace_id, event.kind))
@@ -229,6 +265,15 @@ class RequestPacker:
             self._last = event
         if len(self._events) >= most:
             yield self._end()
+
+    def _too_large(self, event: Event, size: int, limit: int) -> Parcel:
+        """A parcel that is not sent: its one event is rejected in its place in the order."""
+        reason = f"it takes {size:,} bytes of a request; {self._destination.title} takes at most {limit:,}"
+        reference = EventRef(event.id, event.workspace_id, event.kind)
+        tally, sizes = tally_of([reference]), sizes_of([reference], [0])
+        return Parcel(
+            f"{self._prefix}-{event.id}", b"", cursor_of(event), tally, sizes, [reference], [b""], refused=reason
+        )
 
     def _end(self) -> Parcel:
         assert self._last is not None  # noqa: S101 - something was added
@@ -240,6 +285,14 @@ class RequestPacker:
         """The last request, if anything is in it."""
         if self._events:
             yield self._end()
+
+
+def _secrets(credentials: HttpCredentials, url: str) -> list[bytes]:
+    """What must appear in no message: password, header values and their words, and the address's path and query."""
+    parts = urlsplit(url)
+    found = {credentials.password or "", parts.path, parts.query, *credentials.headers.values()}
+    found |= {word for value in credentials.headers.values() for word in value.split()}
+    return sorted((text.encode() for text in found if len(text) >= SECRET_LENGTH), key=len, reverse=True)
 
 
 async def _limited(response: aiohttp.ClientResponse) -> bytes:
@@ -264,6 +317,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time()) if text else None
     except (ValueError, TypeError):
         return None
+
+
+def epoch_us(event: Event) -> int:
+    """When an event occurred, in microseconds since 1970, as vendors want it."""
+    return event[3] + _UNIX_US
+
+
+_UNIX_US = int((EPOCH - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 1_000_000
 
 
 def _excerpt(answer: bytes) -> str:

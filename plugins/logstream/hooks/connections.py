@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from logstream.destinations.credentials import AwsCredentials, AzureBlobCredentials, HttpCredentials
+from logstream.destinations.credentials import AwsCredentials, AzureBlobCredentials, GcsCredentials, HttpCredentials
 from logstream.errors import ConnectionNotFound
 
 _NOT_HEADERS = {"headers", "verify", "cert", "timeout", "proxies", "proxy", "stream", "allow_redirects", "max_redirects",
@@ -65,7 +67,59 @@ class AirflowConnections:
             token_provider=_azure_tokens(credential) if hasattr(credential, "get_token") else None,
         )
 
-    def http(self, connection: str) -> HttpCredentials:
+    def gcs(self, connection: str) -> GcsCredentials:
+        """From a connection of type `google_cloud_platform`: `keyfile_dict`, `key_path`, else the environment's own.
+
+        `endpoint_url` in its extra, or `STORAGE_EMULATOR_HOST`, is where another server than Google's is.
+        """
+        extra = _get(connection, "google_cloud_platform").extra_dejson or {}
+        fields = {name.removeprefix("extra__google_cloud_platform__"): value for name, value in extra.items()}
+        endpoint = fields.get("endpoint_url") or os.environ.get("STORAGE_EMULATOR_HOST") or None
+        if endpoint and "://" not in endpoint:
+            endpoint = f"http://{endpoint}"
+        key = fields.get("keyfile_dict") or None
+        if isinstance(key, dict):
+            key = json.dumps(key)
+        if key is None and fields.get("key_path"):
+            try:
+                key = Path(fields["key_path"]).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConnectionNotFound(f"connection `{connection}`: key_path: {type(error).__name__}") from None
+        if key is not None:
+            try:
+                json.loads(key)
+            except ValueError:
+                raise ConnectionNotFound(f"connection `{connection}`: its key is not JSON") from None
+        return GcsCredentials(key, endpoint, anonymous=bool(fields.get("is_anonymous") or (endpoint and not key)))
+
+    def azure_token(self, connection: str) -> Callable[[str], str]:
+        """From a connection of type `azure`: login and password are client id and secret, `tenantId` in extra.
+
+        Without a login, the managed identity (or whatever `DefaultAzureCredential` finds) is used.
+        """
+        found = _get(connection, "azure")
+        extra = found.extra_dejson or {}
+        from azure.identity import ClientSecretCredential, DefaultAzureCredential
+
+        credential: Any
+        if found.login and found.password:
+            tenant = extra.get("tenantId") or extra.get("tenant_id")
+            if not tenant:
+                raise ConnectionNotFound(f"connection `{connection}` has no `tenantId` in its extra")
+            credential = ClientSecretCredential(tenant, found.login, found.password, authority=extra.get("authority"))
+        else:
+            client = extra.get("managed_identity_client_id")
+            credential = DefaultAzureCredential(managed_identity_client_id=client)
+
+        def token(scope: str) -> str:
+            try:
+                return str(credential.get_token(scope).token)
+            except Exception as error:
+                raise _unusable(connection, error) from None
+
+        return token
+
+    def http(self, connection: str, default_url: str | None = None) -> HttpCredentials:
         """From a connection of type `http`: base URL, login and password, headers (`headers` in extra)."""
         found = _get(connection, "http", "https")
         extra = found.extra_dejson or {}
@@ -78,7 +132,7 @@ class AirflowConnections:
             if any(sign in f"{name}{value}" for sign in "\r\n\0"):
                 raise ConnectionNotFound(f"connection `{connection}`: a header holds a line break")
         return HttpCredentials(
-            base_url=_base_url(found, connection),
+            base_url=default_url if default_url and not found.host else _base_url(found, connection),
             login=found.login or None,
             password=found.password or None,
             headers={str(name): str(value) for name, value in headers.items()},

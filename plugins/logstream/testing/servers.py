@@ -222,6 +222,53 @@ class AzuriteServer:
         return {name: client.download_blob(name).readall() for name in names}
 
 
+class GcsServer:
+    """A GCS emulator, from PyPI."""
+
+    def __init__(self, log: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = log
+
+    def __enter__(self) -> GcsServer:
+        program = Path(sys.executable).parent / "gcp-storage-emulator"
+        command = [str(program), "start", "--host=127.0.0.1", f"--port={self.port}", "--in-memory"]
+        self._process = Process(command, self._log, {"PYTHONWARNINGS": "ignore"})
+        try:
+            wait_for(f"{self.url}/", alive=self._process.alive)
+        except BaseException:
+            self._process.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stop()
+
+    @property
+    def connection(self) -> str:
+        """An Airflow connection to it."""
+        return json.dumps({"conn_type": "google_cloud_platform", "extra": {"endpoint_url": self.url}})
+
+    def make_bucket(self, name: str) -> None:
+        """Make a bucket."""
+        request = urllib.request.Request(
+            f"{self.url}/storage/v1/b",
+            data=json.dumps({"name": name}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(request, timeout=10).close()
+
+    def objects(self, bucket: str) -> dict[str, bytes]:
+        """All objects of a bucket, by name."""
+        with urllib.request.urlopen(f"{self.url}/storage/v1/b/{bucket}/o", timeout=30) as answer:
+            names = [item["name"] for item in json.load(answer).get("items", [])]
+        found = {}
+        for name in names:
+            with urllib.request.urlopen(f"{self.url}/{bucket}/{quote(name)}", timeout=10) as answer:
+                found[name] = answer.read()
+        return found
+
+
 class LogSink:
     """A strict HTTP log service: it demands its token and valid JSON, and counts what comes twice.
 
@@ -286,30 +333,42 @@ class LogSink:
         body = request.rfile.read(int(request.headers.get("Content-Length", "0")))
         with self._lock:
             self.requests += 1
-            status = self.fail(self.requests)
-            if status is None:
-                status = self._keep(request, body)
+            failure = self.fail(self.requests)
+            status, answer = self.receive(request, body) if failure is None else (failure, self.failure_answer(failure))
         if status == 0:
             request.close_connection = True
             request.connection.shutdown(socket.SHUT_RDWR)
             return
-        text = json.dumps({"status": status}).encode()
         request.send_response(status)
         for name, value in self.answer_headers.items():
             request.send_header(name, value)
         request.send_header("Content-Type", "application/json")
-        request.send_header("Content-Length", str(len(text)))
+        request.send_header("Content-Length", str(len(answer)))
         request.end_headers()
-        request.wfile.write(text)
+        request.wfile.write(answer)
 
-    def _keep(self, request: BaseHTTPRequestHandler, body: bytes) -> int:
+    def failure_answer(self, status: int) -> bytes:
+        """The body of an answer that `fail` asked for."""
+        return json.dumps({"status": status}).encode()
+
+    def receive(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
+        """Judge one request, keep what it brings, and answer: status and body."""
+        status = self._judge(request, body)
+        return status, json.dumps({"status": status}).encode()
+
+    def _judge(self, request: BaseHTTPRequestHandler, body: bytes) -> int:
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return 401
-        plain = _decoded(body, request.headers.get("Content-Encoding"))
+        plain = decoded(body, request.headers.get("Content-Encoding"))
         try:
             _events(plain, request.headers.get("Content-Type", ""))
         except ValueError:
             return 400
+        self.keep(request, body, plain)
+        return 200
+
+    def keep(self, request: BaseHTTPRequestHandler, body: bytes, plain: bytes) -> None:
+        """Keep a request that is accepted, and count repetitions of its key."""
         key = request.headers.get("Idempotency-Key", "")
         self.keys[key] += 1
         if key in self._by_key and self._by_key[key] != body:
@@ -321,7 +380,6 @@ class LogSink:
         if self._store is not None:
             with self._store.open("ab") as file:
                 file.write(plain.rstrip(b"\n") + b"\n")
-        return 200
 
     def events(self) -> list[Any]:
         """All events taken, those that came twice included."""
@@ -331,7 +389,8 @@ class LogSink:
         return found
 
 
-def _decoded(body: bytes, encoding: str | None) -> bytes:
+def decoded(body: bytes, encoding: str | None) -> bytes:
+    """A request's body without its compression."""
     if encoding == "gzip":
         import gzip
 

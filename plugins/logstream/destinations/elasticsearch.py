@@ -1,0 +1,108 @@
+"""`elasticsearch`: the bulk API of Elasticsearch, and of what speaks it (OpenSearch)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from pydantic import Field
+
+from logstream.destinations.base import Limits
+from logstream.destinations.credentials import HttpCredentials
+from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry
+from logstream.destinations.parcel import Parcel
+from logstream.destinations.request import RequestDestination, RequestOptions
+from logstream.events import Event
+
+ALREADY_THERE = 409
+
+
+class Action(StrEnum):
+    """What is done with a document whose id is there already."""
+
+    CREATE = "create"
+    INDEX = "index"
+
+
+class ElasticsearchOptions(RequestOptions):
+    """Options of `elasticsearch`."""
+
+    index: str = Field(
+        min_length=1, max_length=255, pattern=r"^[a-z0-9][a-z0-9._-]*$", description="The index or data stream.",
+        examples=["workato-audit"],
+    )  # fmt: skip
+    action: Action = Field(
+        default=Action.CREATE,
+        description="create: one that is there stays (data streams need it). index: it is replaced.",
+    )
+
+
+class ElasticsearchDestination(RequestDestination[ElasticsearchOptions]):
+    """Posts documents with stable ids, so that a repetition makes none."""
+
+    type = "elasticsearch"
+    title = "Elasticsearch"
+    options_model = ElasticsearchOptions
+    content_type = "application/x-ndjson"
+
+    @property
+    def limits(self) -> Limits:
+        """5 MB a request, the lower end of what is advised."""
+        return Limits(bytes=5_000_000, concurrency=self.options.concurrency)
+
+    def url(self, credentials: HttpCredentials) -> str:
+        """The bulk endpoint."""
+        return f"{credentials.base_url.rstrip('/')}/_bulk"
+
+    def authentication(self, credentials: HttpCredentials) -> Mapping[str, str]:
+        """Basic with a login; a password alone is an API key."""
+        if credentials.login is None and credentials.password:
+            return {"Authorization": f"ApiKey {credentials.password}"}
+        return super().authentication(credentials)
+
+    def entry(self, event: Event, message: bytes) -> bytes:
+        """An action line and the document."""
+        action = {self.options.action.value: {"_index": self.options.index, "_id": f"{event[1]}-{event[2]}-{event[0]}"}}
+        return orjson.dumps(action) + b"\n" + message
+
+    def encode(self, entries: Sequence[bytes]) -> bytes:
+        """Pairs of lines."""
+        return b"\n".join(entries) + b"\n"
+
+    def read(self, status: int, headers: Mapping[str, str], answer: bytes, parcel: Parcel) -> Outcome:
+        """A status for each document: those refused for load are sent again, bad ones rejected."""
+        if status != 200:
+            return super().read(status, headers, answer, parcel)
+        try:
+            document: Any = orjson.loads(answer)
+            if not document["errors"]:
+                return Delivered()
+            items = [next(iter(item.values())) for item in document["items"]]
+        except (ValueError, KeyError, TypeError, StopIteration, AttributeError):
+            return Retry("Elasticsearch's answer cannot be read")
+        if len(items) != len(parcel.events):
+            return Retry(f"Elasticsearch answered for {len(items)} of {len(parcel.events)} documents")
+        again, bad = [], {}
+        for index, item in enumerate(items):
+            code = int(item.get("status", 500))
+            if code < 300 or code == ALREADY_THERE:
+                continue
+            if code == 429 or code >= 500:
+                again.append(index)
+            elif code in (401, 403, 404):
+                return GiveUp(
+                    f"Elasticsearch answered {code}: {_why(item)}; correct the rights of the connection, or `index`"
+                )
+            else:
+                bad[index] = f"Elasticsearch answered {code}: {_why(item)}"
+        if bad:
+            return Reject(bad, tuple(again))
+        return Retry("Elasticsearch is busy", only=tuple(again)) if again else Delivered()
+
+
+def _why(item: Any) -> str:
+    error = item.get("error")
+    text = f"{error.get('type')}: {error.get('reason')}" if isinstance(error, dict) else str(error)
+    return "".join(character if character.isprintable() else " " for character in text)[:300]

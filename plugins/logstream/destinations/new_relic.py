@@ -1,0 +1,70 @@
+"""`new_relic`: New Relic's Log API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+import orjson
+from pydantic import Field
+
+from logstream.destinations.base import Limits
+from logstream.destinations.credentials import HttpCredentials
+from logstream.destinations.request import RequestDestination, RequestOptions, epoch_us
+from logstream.events import Event
+from logstream.jsontext import as_string
+
+
+class Region(StrEnum):
+    """Where the account is."""
+
+    US = "us"
+    EU = "eu"
+
+
+HOSTS = {Region.US: "https://log-api.newrelic.com", Region.EU: "https://log-api.eu.newrelic.com"}
+
+
+class NewRelicOptions(RequestOptions):
+    """Options of `new_relic`."""
+
+    region: Region = Field(default=Region.US, description="us or eu.")
+    attributes: dict[str, str] = Field(
+        default={"logtype": "audit"}, description="Attributes of every entry.", examples=[{"logtype": "audit"}]
+    )
+
+
+class NewRelicDestination(RequestDestination[NewRelicOptions]):
+    """Posts entries with common attributes."""
+
+    type = "new_relic"
+    title = "New Relic"
+    options_model = NewRelicOptions
+
+    @property
+    def limits(self) -> Limits:
+        """A megabyte a request; New Relic counts it compressed, we do not."""
+        common = len(orjson.dumps(self.options.attributes))
+        return Limits(bytes=1_000_000 - 100 - common, concurrency=self.options.concurrency)
+
+    def credentials(self) -> HttpCredentials:
+        """The connection's host, if it has one, is another endpoint (a proxy)."""
+        return self.connections.http(self.options.connection, HOSTS[self.options.region])
+
+    def url(self, credentials: HttpCredentials) -> str:
+        """The Log API."""
+        base = credentials.base_url.rstrip("/")
+        return base if base.endswith("/log/v1") else f"{base}/log/v1"
+
+    def authentication(self, credentials: HttpCredentials) -> Mapping[str, str]:
+        """The connection's password is the licence key."""
+        return {"Api-Key": credentials.password or ""}
+
+    def entry(self, event: Event, message: bytes) -> bytes:
+        """Its time in milliseconds, and the message as text."""
+        return b'{"timestamp":%d,"message":%b}' % (epoch_us(event) // 1_000, as_string(message))
+
+    def encode(self, entries: Sequence[bytes]) -> bytes:
+        """One block with common attributes."""
+        common = orjson.dumps({"attributes": self.options.attributes})
+        return b'[{"common":' + common + b',"logs":[' + b",".join(entries) + b"]}]"

@@ -1,0 +1,54 @@
+"""`sumo_logic`: an HTTP source of Sumo Logic, whose URL is the secret."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from logstream.destinations.base import Limits
+from logstream.destinations.credentials import HttpCredentials
+from logstream.destinations.request import RequestDestination, RequestOptions
+
+HEADER_TEXT = r"^[^\r\n]*$"
+
+
+class SumoLogicOptions(RequestOptions):
+    """Options of `sumo_logic`."""
+
+    category: str | None = Field(
+        default=None, max_length=1000, pattern=HEADER_TEXT, description="The source category.", examples=["prod/audit"]
+    )
+    name: str | None = Field(default=None, max_length=1000, pattern=HEADER_TEXT, description="The source name.")
+    host: str | None = Field(default=None, max_length=1000, pattern=HEADER_TEXT, description="The source host.")
+    fields: dict[str, str] = Field(default={}, description="Fields of every event.", examples=[{"env": "prod"}])
+
+
+class SumoLogicDestination(RequestDestination[SumoLogicOptions]):
+    """Posts events, one a line."""
+
+    type = "sumo_logic"
+    title = "Sumo Logic"
+    options_model = SumoLogicOptions
+    content_type = "application/x-ndjson"
+
+    @property
+    def limits(self) -> Limits:
+        """A megabyte a request."""
+        return Limits(bytes=1_000_000, concurrency=self.options.concurrency)
+
+    def url(self, credentials: HttpCredentials) -> str:
+        """The source's whole URL."""
+        return credentials.base_url
+
+    def headers(self, credentials: HttpCredentials) -> dict[str, str]:
+        """What Sumo Logic files the events under."""
+        options = self.options
+        fields = ",".join(f"{name}={value}" for name, value in options.fields.items())
+        named = {"X-Sumo-Category": options.category, "X-Sumo-Name": options.name, "X-Sumo-Host": options.host,
+                 "X-Sumo-Fields": fields}  # fmt: skip
+        return {**super().headers(credentials), **{name: value for name, value in named.items() if value}}
+
+    def encode(self, entries: Sequence[bytes]) -> bytes:
+        """One a line."""
+        return b"\n".join(entries) + b"\n"

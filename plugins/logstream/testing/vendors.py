@@ -1,0 +1,283 @@
+"""One strict fake for each vendor without a server of its own: documented limits, authentication and answers.
+
+Each takes what its vendor takes and refuses what its vendor refuses. `fail` makes trouble (see `LogSink`); `bad` says which
+events the vendor finds invalid. `taken` are the events as they were before the vendor's wrapping.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+from urllib.parse import quote
+
+from logstream.testing.servers import LogSink, decoded
+
+Answer = tuple[int, bytes]
+
+
+class Refused(Exception):
+    """A request that the vendor refuses: status and answer."""
+
+    def __init__(self, status: int, answer: object = "") -> None:
+        super().__init__(status)
+        self.status, self.answer = status, json.dumps(answer).encode()
+
+
+class Vendor(LogSink):
+    """What the fakes share."""
+
+    path: str
+    accepted = 200
+    max_bytes = 1_000_000
+
+    def __init__(self, token: str = "vendor-token-0123456789") -> None:
+        super().__init__(token=token)
+        self.bad: Callable[[Any], bool] = lambda _: False
+        self.taken: list[Any] = []
+
+    @property
+    def connection(self) -> str:
+        """An Airflow connection to it: the password is the token."""
+        return f"http://:{quote(self.token)}@127.0.0.1:{self.port}"
+
+    def authorized(self, request: BaseHTTPRequestHandler) -> bool:
+        """Whether a request has the right credentials."""
+        raise NotImplementedError
+
+    def store(self, plain: bytes) -> object:
+        """Check and keep a body; return the answer. Raises `Refused`."""
+        raise NotImplementedError
+
+    def receive(self, request: BaseHTTPRequestHandler, body: bytes) -> Answer:
+        """Path, credentials, size, then the vendor's own rules."""
+        try:
+            if request.path != self.path:
+                raise Refused(404, {"error": f"no such path {request.path}"})
+            if not self.authorized(request):
+                raise Refused(*self.unauthorized)
+            plain = decoded(body, request.headers.get("Content-Encoding"))
+            if len(plain) > self.max_bytes:
+                raise Refused(413, {"error": "too large"})
+            answer = self.store(plain)
+        except Refused as refused:
+            return refused.status, refused.answer
+        except (ValueError, KeyError, TypeError) as error:
+            return 400, json.dumps({"error": str(error)}).encode()
+        self.keep(request, body, plain)
+        return self.accepted, b"" if answer is None else json.dumps(answer).encode()
+
+    unauthorized: tuple[int, object] = (403, {"error": "forbidden"})
+
+    def take_event(self, event: Any) -> None:
+        """Keep one event."""
+        self.taken.append(event)
+
+
+class SplunkHec(Vendor):
+    """Splunk's HTTP Event Collector: JSON objects one after another; codes in the answer."""
+
+    path = "/services/collector/event"
+    unauthorized = (403, {"text": "Invalid token", "code": 4})
+
+    def authorized(self, request: BaseHTTPRequestHandler) -> bool:
+        """`Authorization: Splunk TOKEN`."""
+        return request.headers.get("Authorization") == f"Splunk {self.token}"
+
+    def store(self, plain: bytes) -> object:
+        """Events before an invalid one are indexed."""
+        text, decoder, place, number = plain.decode(), json.JSONDecoder(), 0, 0
+        if not text.strip():
+            raise Refused(400, {"text": "No data", "code": 5})
+        while place < len(text):
+            document, place = decoder.raw_decode(text, place)
+            while place < len(text) and text[place] in " \r\n\t":
+                place += 1
+            unknown = document.keys() - {"time", "host", "source", "sourcetype", "index", "fields", "event"}
+            if unknown or not isinstance(document["time"], int | float) or self.bad(document["event"]):
+                raise Refused(400, {"text": "Invalid data format", "code": 6, "invalid-event-number": number})
+            self.take_event(document["event"])
+            number += 1
+        return {"text": "Success", "code": 0}
+
+
+class Datadog(Vendor):
+    """Datadog's intake: an array of at most 1,000 entries of at most 1 MB."""
+
+    path = "/api/v2/logs"
+    accepted = 202
+    max_bytes = 5_000_000
+
+    def authorized(self, request: BaseHTTPRequestHandler) -> bool:
+        """`DD-API-KEY`."""
+        return request.headers.get("DD-API-KEY") == self.token
+
+    def store(self, plain: bytes) -> object:
+        """Every entry needs a message that is text."""
+        entries = json.loads(plain)
+        if not isinstance(entries, list) or len(entries) > 1_000:
+            raise Refused(400, {"errors": ["expected at most 1,000 entries"]})
+        for entry in entries:
+            if not isinstance(entry["message"], str) or len(json.dumps(entry)) > 1_100_000:
+                raise Refused(400, {"errors": ["bad entry"]})
+        for entry in entries:
+            self.take_event(json.loads(entry["message"]))
+        return {}
+
+
+class SumoLogic(Vendor):
+    """An HTTP source of Sumo Logic: its URL is the secret."""
+
+    unauthorized: tuple[int, object] = (401, {})
+
+    @property
+    def path(self) -> str:  # type: ignore[override]
+        """The secret path."""
+        return f"/receiver/v1/http/{self.token}"
+
+    @property
+    def connection(self) -> str:
+        """An Airflow connection whose host is the whole URL."""
+        return json.dumps({"conn_type": "http", "host": f"{self.url}{self.path}"})
+
+    def authorized(self, request: BaseHTTPRequestHandler) -> bool:
+        """Whoever knows the URL is."""
+        return True
+
+    def store(self, plain: bytes) -> object:
+        """One event a line."""
+        for event in [json.loads(line) for line in plain.decode().split("\n") if line]:
+            self.take_event(event)
+        return None
+
+
+class AzureMonitor(Vendor):
+    """Azure Monitor's Logs Ingestion API."""
+
+    rule, stream = "dcr-0123456789abcdef0123456789abcdef", "Custom-Audit_CL"
+    path = f"/dataCollectionRules/{rule}/streams/{stream}?api-version=2023-01-01"
+    accepted = 204
+
+    def authorized(self, request: BaseHTTPRequestHandler) -> bool:
+        """A bearer token."""
+        return request.headers.get("Authorization") == f"Bearer {self.token}"
+
+    def store(self, plain: bytes) -> object:
+        """Every record needs `TimeGenerated`."""
+        records = json.loads(plain)
+        if not isinstance(records, list) or not all(isinstance(record["TimeGenerated"], str) for record in records):
+            raise Refused(400, {"error": {"code": "InvalidRecord"}})
+        for record in records:
+            del record["TimeGenerated"]
+            self.take_event(record)
+        return None
+
+
+class GrafanaLoki(Vendor):
+    """Loki's push API; basic authentication as Grafana Cloud's."""
+
+    path = "/loki/api/v1/push"
+    accepted = 204
+    unauthorized: tuple[int, object] = (401, {})
+
+    @property
+    def connection(self) -> str:
+        """An Airflow connection with login and password."""
+        return f"http://12345:{quote(self.token)}@127.0.0.1:{self.port}"
+
+    def authorized(self, request: BaseHTTPRequestHandler) -> bool:
+        """Basic."""
+        import base64
+
+        wanted = base64.b64encode(f"12345:{self.token}".encode()).decode()
+        return request.headers.get("Authorization") == f"Basic {wanted}"
+
+    def store(self, plain: bytes) -> object:
+        """Streams have labels; values are pairs of texts. A bad line refuses the request."""
+        events = []
+        for stream in json.loads(plain)["streams"]:
+            if not stream["stream"] or not all(isinstance(value, str) for value in stream["stream"].values()):
+                raise Refused(400, "at least one label pair is required per stream")
+            for moment, line in stream["values"]:
+                if not (isinstance(moment, str) and moment.isdigit() and len(moment) == 19) or len(line) > 256_000:
+                    raise Refused(400, "bad value")
+                events.append(json.loads(line))
+        if any(map(self.bad, events)):
+            raise Refused(400, "entry with timestamp too far behind")
+        for event in events:
+            self.take_event(event)
+        return None
+
+
+class NewRelic(Vendor):
+    """New Relic's Log API."""
+
+    path = "/log/v1"
+    accepted = 202
+
+    def authorized(self, request: BaseHTTPRequestHandler) -> bool:
+        """`Api-Key`."""
+        return request.headers.get("Api-Key") == self.token
+
+    def store(self, plain: bytes) -> object:
+        """Blocks with common attributes and logs."""
+        for block in json.loads(plain):
+            if block.keys() - {"common", "logs"}:
+                raise Refused(400, {})
+            for entry in block["logs"]:
+                if not isinstance(entry["timestamp"], int) or len(str(entry["timestamp"])) != 13:
+                    raise Refused(400, {})
+                self.take_event(json.loads(entry["message"]))
+        return {"requestId": "0123"}
+
+
+class Elasticsearch(Vendor):
+    """The bulk API: a status for each document; one whose id is there is a conflict."""
+
+    path = "/_bulk"
+    max_bytes = 15_000_000
+
+    def __init__(self, token: str = "vendor-token-0123456789") -> None:
+        super().__init__(token)
+        self.documents: dict[str, Any] = {}
+        self.busy: Callable[[str], bool] = lambda _: False
+
+    def authorized(self, request: BaseHTTPRequestHandler) -> bool:
+        """`Authorization: ApiKey KEY`."""
+        return request.headers.get("Authorization") == f"ApiKey {self.token}"
+
+    def store(self, plain: bytes) -> object:
+        """Pairs of lines, ended by a line break."""
+        if not plain.endswith(b"\n"):
+            raise Refused(400, {"error": "The bulk request must be terminated by a newline"})
+        lines = plain.decode().split("\n")[:-1]
+        items: list[dict[str, dict[str, Any]]] = []
+        for head, text in zip(lines[::2], lines[1::2], strict=True):
+            ((action, where),) = json.loads(head).items()
+            document, identity = json.loads(text), where["_id"]
+            if self.bad(document):
+                error = {"type": "document_parsing_exception", "reason": "failed to parse"}
+                items.append({action: {"status": 400, "error": error}})
+            elif self.busy(identity):
+                items.append({action: {"status": 429, "error": {"type": "es_rejected_execution_exception"}}})
+            elif action == "create" and identity in self.documents:
+                items.append({action: {"status": 409, "error": {"type": "version_conflict_engine_exception"}}})
+            else:
+                self.documents[identity] = document
+                self.take_event(document)
+                items.append({action: {"status": 201}})
+        errors = any(status >= 300 for item in items for status in (next(iter(item.values()))["status"],))
+        return {"took": 1, "errors": errors, "items": items}
+
+
+VENDORS: dict[str, type[Vendor]] = {
+    "splunk_hec": SplunkHec,
+    "datadog": Datadog,
+    "sumo_logic": SumoLogic,
+    "azure_monitor": AzureMonitor,
+    "grafana_loki": GrafanaLoki,
+    "new_relic": NewRelic,
+    "elasticsearch": Elasticsearch,
+}
+"""Type of destination to its fake."""

@@ -1,0 +1,264 @@
+"""Every vendor's destination against its strict fake: all of it once, within its limits, and what it answers understood."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from logstream.delivery.export import DeliveryReport, Exporter
+from logstream.delivery.ledger import State
+from logstream.delivery.sending import RetryPolicy
+from logstream.destinations import check_options
+from logstream.destinations.credentials import HttpCredentials
+from logstream.destinations.registry import make_destination
+from logstream.hooks import AirflowConnections
+from logstream.rendering import compile_template
+from logstream.settings.models import parse_settings
+from logstream.settings.resolution import Workspace
+from logstream.store.load import load_file
+from logstream.testing.events import EventMaker, workspace_line
+from logstream.testing.vendors import VENDORS, AzureMonitor, Elasticsearch, Vendor
+from logstream.window import Window
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+WINDOW = Window(START, START + timedelta(minutes=5))
+WORKSPACES = [Workspace(100 + number, f"c{number}") for number in range(7)]
+EVERYTHING = ["job_details", "user_activity", "api_platform", "log_service"]
+QUICK = RetryPolicy(attempts=12, base=0.005, cap=0.02)
+EVENTS = 1_200
+OPTIONS: dict[str, dict[str, Any]] = {
+    "splunk_hec": {"index": "audit", "source": "workato"},
+    "datadog": {"service": "audit", "tags": ["env:test", "team:a"]},
+    "sumo_logic": {"category": "prod/audit", "name": "workato"},
+    "grafana_loki": {"workspace_label": "workspace", "tenant": "t1"},
+    "new_relic": {"attributes": {"logtype": "audit"}},
+    "elasticsearch": {"index": "workato-audit"},
+    "azure_monitor": {},
+}
+BATCHED = sorted(VENDORS)
+
+
+class Connections(AirflowConnections):
+    """Airflow's, with tokens that need no Azure."""
+
+    token = ""
+
+    def azure_token(self, connection: str) -> Callable[[str], str]:
+        return lambda scope: self.token if scope.startswith("https://monitor.azure.com/") else ""
+
+
+@pytest.fixture(params=BATCHED)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def vendor(name: str) -> Iterator[Vendor]:
+    with VENDORS[name]() as server:
+        yield server
+
+
+@pytest.fixture
+def filled(store: psycopg.Connection, tmp_path: Path) -> psycopg.Connection:
+    file = tmp_path / "events.ndjson"
+    lines = EventMaker(WORKSPACES).lines(EVENTS, START, timedelta(minutes=5))
+    file.write_text("\n".join([*map(workspace_line, WORKSPACES), *lines]) + "\n")
+    load_file(store, file)
+    return store
+
+
+Export = Callable[..., DeliveryReport]
+
+
+@pytest.fixture
+def export(filled: psycopg.Connection, name: str, vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Export]:
+    """Exports the window to the vendor."""
+    monkeypatch.setenv("AIRFLOW_CONN_VENDOR", vendor.connection)
+    made: list[Exporter] = []
+
+    def run(message: str | None = None, **options: Any) -> DeliveryReport:
+        connections = Connections()
+        connections.token = vendor.token
+        exporter = Exporter(filled.info.dsn, filled.info.dsn, connections, policy=QUICK)
+        made.append(exporter)
+        document = settings_for(name, vendor, message, **options)
+        exporter.settings.apply(
+            parse_settings(document, check_destination=check_options, check_message=compile_template)
+        )
+        planned = exporter.plan(WINDOW)
+        exporter.deliver([key for share in planned.shares for key in share.lanes])
+        (report,) = exporter.seal(planned.deliveries.values())
+        return report
+
+    yield run
+    for exporter in made:
+        exporter.close()
+
+
+def settings_for(name: str, vendor: Vendor, message: str | None, **options: Any) -> dict[str, Any]:
+    where = (
+        {"endpoint": vendor.url, "rule_id": vendor.rule, "stream": vendor.stream}
+        if isinstance(vendor, AzureMonitor)
+        else {}
+    )
+    destination = {"type": name, "connection": "vendor", **OPTIONS[name], **where, **options}
+    admin = {"enabled": True, "events": EVERYTHING, "destination": "d", **({"message": message} if message else {})}
+    return {"admin": admin, "destinations": {"d": destination}}
+
+
+def stored(connection: psycopg.Connection) -> Counter[str]:
+    rows = connection.execute("select payload::text from events").fetchall()
+    return canonical([json.loads(text) for (text,) in rows])
+
+
+def canonical(documents: list[Any]) -> Counter[str]:
+    return Counter(json.dumps(document, sort_keys=True) for document in documents)
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_all_once_and_in_order(export: Export, vendor: Vendor, filled: psycopg.Connection, compression: str) -> None:
+    report = export(compression=compression, lanes=1, concurrency=1)
+    assert (report.state, report.events, report.error) == (State.DELIVERED, EVENTS, None)
+    assert canonical(vendor.taken) == stored(filled)
+    assert report.requests == vendor.requests < EVENTS / 10
+    if not isinstance(vendor, VENDORS["grafana_loki"]):  # there, order is that of each stream
+        rows = filled.execute("select payload::text from events order by recorded_at, id").fetchall()
+        assert vendor.taken == [json.loads(text) for (text,) in rows]
+
+
+def test_while_one_request_in_five_fails(export: Export, vendor: Vendor, filled: psycopg.Connection) -> None:
+    dice = random.Random(5)
+    vendor.fail = lambda _: dice.choice((429, 503, 0)) if dice.random() < 0.2 else None
+    report = export(concurrency=2)
+    assert (report.state, report.events) == (State.DELIVERED, EVENTS)
+    assert canonical(vendor.taken) == stored(filled)
+    assert vendor.changed_repetitions == 0
+
+
+def test_wrong_credentials_fail_at_once_and_stay_secret(
+    export: Export, vendor: Vendor, filled: psycopg.Connection, name: str
+) -> None:
+    secret, vendor.token = vendor.token, "another"
+    if name == "azure_monitor":
+        vendor.token = secret  # its connection gives whatever the server wants
+        vendor.authorized = lambda _: False  # type: ignore[method-assign]
+    report = export(lanes=1, concurrency=1)
+    assert (report.state, report.events) == (State.FAILED, 0)
+    assert vendor.requests <= 2
+    assert "connection `vendor`" in (report.error or "") or "credentials" in (report.error or "")
+    dump = filled.execute("select string_agg(l::text, ' ') from logstream.lanes l").fetchone()
+    assert secret not in str(dump) and secret not in str(report)
+
+
+def test_events_too_large_for_the_vendor_are_rejected_alone(
+    export: Export, vendor: Vendor, filled: psycopg.Connection, name: str
+) -> None:
+    big = json.dumps({"id": "big", "text": "x" * 6_000_000})
+    filled.execute(
+        "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload) values (9000, 100, 'job', %s, %s, %s)",
+        (START, START + timedelta(minutes=2), big),
+    )
+    report = export()
+    assert (report.state, report.events, report.rejected) == (State.DELIVERED, EVENTS, 1)
+    (rejection,) = filled.execute("select event_id, reason from logstream.rejections").fetchall()
+    assert rejection[0] == 9000 and "at most" in rejection[1]
+
+
+@pytest.mark.parametrize("name", ["splunk_hec", "grafana_loki", "elasticsearch"])
+def test_one_bad_event_is_rejected_and_the_rest_arrives(
+    export: Export, vendor: Vendor, filled: psycopg.Connection, name: str
+) -> None:
+    wrong = [row[0] for row in filled.execute("select payload->>'id' from events where id in (3, 500, 501, 1200)")]
+    vendor.bad = lambda event: str(event["id"]) in wrong
+    report = export(lanes=2)
+    assert (report.state, report.events, report.rejected) == (State.DELIVERED, EVENTS - 4, 4)
+    assert {row[0] for row in filled.execute("select event_id from logstream.rejections")} == {3, 500, 501, 1200}
+    assert len(vendor.taken) == EVENTS - 4
+
+
+@pytest.mark.parametrize("name", ["elasticsearch"])
+def test_only_documents_that_were_refused_for_load_are_sent_again(export: Export, vendor: Elasticsearch) -> None:
+    seen: Counter[str] = Counter()
+
+    def busy(identity: str) -> bool:
+        seen[identity] += 1
+        return seen[identity] == 1 and identity.endswith("7")
+
+    vendor.busy = busy
+    report = export(lanes=1, concurrency=1)
+    assert (report.state, report.events) == (State.DELIVERED, EVENTS)
+    assert len(vendor.documents) == len(vendor.taken) == EVENTS
+    assert max(times for identity, times in seen.items() if not identity.endswith("7")) == 1
+    vendor.fail = lambda number: None
+    assert export(lanes=1, concurrency=2).events == EVENTS
+    assert len(vendor.documents) == len(vendor.taken) == EVENTS, "a repetition makes no second document"
+
+
+@pytest.mark.parametrize("name", ["datadog"])
+def test_a_datadog_template_is_taken_as_an_entry(export: Export, vendor: Vendor) -> None:
+    export(message='{"ddsource": "mine", "service": "own", "message": {{{log_message_str}}}}')
+    entries = [entry for body in vendor.bodies for entry in json.loads(body)]
+    assert {(entry["ddsource"], entry["service"]) for entry in entries} == {("mine", "own")}
+    assert len(vendor.taken) == EVENTS
+
+
+@pytest.mark.parametrize("name", ["splunk_hec"])
+def test_splunk_events_have_time_and_metadata(export: Export, vendor: Vendor, filled: psycopg.Connection) -> None:
+    export(lanes=1, concurrency=1)
+    first = json.loads(vendor.bodies[0].split(b"\n")[0])
+    row = filled.execute(
+        "select extract(epoch from occurred_at) from events order by recorded_at, id limit 1"
+    ).fetchone()
+    assert row is not None and first["time"] == pytest.approx(float(row[0]))
+    assert (first["index"], first["source"], first["sourcetype"]) == ("audit", "workato", "_json")
+
+
+@pytest.mark.parametrize("name", ["sumo_logic"])
+def test_sumo_headers(export: Export, vendor: Vendor) -> None:
+    export(fields={"env": "prod"})
+    assert vendor.headers[0]["X-Sumo-Category"] == "prod/audit"
+    assert vendor.headers[0]["X-Sumo-Fields"] == "env=prod"
+
+
+def test_a_check_takes_a_test_event(vendor: Vendor, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    monkeypatch.setenv("AIRFLOW_CONN_VENDOR", vendor.connection)
+    connections = Connections()
+    connections.token = vendor.token
+    document = settings_for(name, vendor, None)
+    settings = parse_settings(document, check_destination=check_options, check_message=compile_template)
+
+    async def steps() -> list[bool]:
+        destination = make_destination("d", settings.destinations["d"], connections)
+        await destination.open()
+        try:
+            return [step.ok async for step in destination.check()]
+        finally:
+            await destination.close()
+
+    assert all(asyncio.run(steps()))
+    assert len(vendor.taken) == 1
+    vendor.fail = lambda _: 403
+    assert not all(asyncio.run(steps()))
+
+
+def test_defaults_of_the_vendors_own_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_KEYED", '{"conn_type": "http", "password": "k"}')
+    for type_, options, url in (
+        ("datadog", {"site": "datadoghq.eu"}, "https://http-intake.logs.datadoghq.eu/api/v2/logs"),
+        ("new_relic", {"region": "eu"}, "https://log-api.eu.newrelic.com/log/v1"),
+    ):
+        document = {"destinations": {"d": {"type": type_, "connection": "keyed", **options}}}
+        settings = parse_settings(document, check_destination=check_options, check_message=compile_template)
+        destination: Any = make_destination("d", settings.destinations["d"], AirflowConnections())
+        credentials: HttpCredentials = destination.credentials()
+        assert destination.url(credentials) == url
