@@ -171,3 +171,11 @@ def test_ci_runs_what_developers_run() -> None:
 def test_every_destination_has_a_page() -> None:
     pages = {path.stem for path in (PROJECT / "docs/destinations").glob("*.md")}
     assert set(BUILT_IN) <= pages
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_a_destinations_page_names_all_its_options(name: str) -> None:
+    text = (PROJECT / f"docs/destinations/{name}.md").read_text()
+    fields = destination_types()[name].options_model.model_fields
+    assert [field for field in fields if f"`{field}`" not in text] == []
+    assert all(field.description for field in fields.values())
