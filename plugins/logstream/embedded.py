@@ -45,6 +45,15 @@ def embedded_dsn(database: str = "logstream", data: Path | None = None) -> str:
     return make_conninfo(base, dbname=database)
 
 
+# Loading and exporting touch far more than PostgreSQL's defaults for small machines hold.
+CONFIGURATION = """\
+shared_buffers = 512MB
+wal_buffers = 64MB
+min_wal_size = 512MB
+max_wal_size = 2GB
+"""
+
+
 def _server(folder: Path):  # type: ignore[no-untyped-def]
     # The wheel keeps its lock and sockets in one folder for all users of a machine; ours is per user, so that root and
     # an ordinary user can both run Logstream.
@@ -58,4 +67,19 @@ def _server(folder: Path):  # type: ignore[no-untyped-def]
     PostgresServer.runtime_path = runtime
     PostgresServer.lock_path = runtime / ".lockfile"
     PostgresServer._lock = fasteners.InterProcessLock(PostgresServer.lock_path)
-    return get_server(folder)
+    server = get_server(folder, start=False)
+    if folder not in PostgresServer._instances:
+        make = server.ensure_pgdata_inited
+
+        def make_configured() -> None:
+            make()
+            (folder / "logstream.conf").write_text(CONFIGURATION)
+            main = folder / "postgresql.conf"
+            include = "include_if_exists = 'logstream.conf'\n"
+            if include not in main.read_text():
+                with main.open("a") as file:
+                    file.write(include)
+
+        server.ensure_pgdata_inited = make_configured
+        server.start()
+    return server

@@ -1,4 +1,4 @@
-"""Servers to deliver to, for tests, the demo and `make up`: an S3 server (moto), Azurite, and a strict HTTP log sink.
+"""Servers to deliver to, for tests, the demo and `make up`: S3 (moto), Azurite, a GCS emulator, a strict HTTP log sink.
 
 Each is a context manager that starts on a free port of the loopback interface (or the one given) and stops what it started.
 """
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 from logstream.errors import LogstreamError
@@ -103,21 +103,26 @@ def _group_alive(group: int) -> bool:
     return True
 
 
-class S3Server:
-    """moto's S3 server, whose buckets take any credentials."""
+class Server:
+    """A server in a process of its own: started on entering, stopped on leaving."""
+
+    probe = "/"
+    """A path that answers once the server is up."""
 
     def __init__(self, log: Path, port: int | None = None) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = log
 
-    def __enter__(self) -> S3Server:
-        program = Path(sys.executable).parent / "moto_server"
-        self._process = Process(
-            [str(program), "-H", "127.0.0.1", "-p", str(self.port)], self._log, {"MOTO_S3_CUSTOM_ENDPOINTS": self.url}
-        )
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        """The command that starts it, and what to add to its environment."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        command, environment = self.command()
+        self._process = Process(command, self._log, environment)
         try:
-            wait_for(f"{self.url}/moto-api/", alive=self._process.alive)
+            wait_for(f"{self.url}{self.probe}", alive=self._process.alive)
         except BaseException:
             self._process.stop()
             raise
@@ -125,6 +130,17 @@ class S3Server:
 
     def __exit__(self, *_: object) -> None:
         self._process.stop()
+
+
+class S3Server(Server):
+    """moto's S3 server, whose buckets take any credentials."""
+
+    probe = "/moto-api/"
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        """moto's."""
+        program = Path(sys.executable).parent / "moto_server"
+        return [str(program), "-H", "127.0.0.1", "-p", str(self.port)], {"MOTO_S3_CUSTOM_ENDPOINTS": self.url}
 
     @property
     def connection(self) -> str:
@@ -156,13 +172,13 @@ class S3Server:
         return {key: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
 
-class AzuriteServer:
+class AzuriteServer(Server):
     """Azurite, Microsoft's Azure Blob emulator, from npm."""
 
     def __init__(self, data: Path, log: Path, port: int | None = None) -> None:
-        self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}/{AZURITE_ACCOUNT}"
-        self._data, self._log = data, log
+        super().__init__(log, port)
+        self.url = f"{self.url}/{AZURITE_ACCOUNT}"
+        self._data = data
 
     @staticmethod
     def program() -> list[str] | None:
@@ -171,23 +187,14 @@ class AzuriteServer:
         script = Path(sys.prefix) / "azurite/node_modules/azurite/dist/src/blob/main.js"
         return [node, str(script)] if node and script.is_file() else None
 
-    def __enter__(self) -> AzuriteServer:
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        """Azurite's. Raises `LogstreamError` where it is not installed."""
         program = self.program()
         if program is None:
             raise LogstreamError("Azurite is not installed: it needs Node.js and npm; then run `make setup` again")
         self._data.mkdir(parents=True, exist_ok=True)
         options = ["--blobHost", "127.0.0.1", "--blobPort", str(self.port), "--location", str(self._data)]
-        quiet = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
-        self._process = Process([*program, *options, *quiet], self._log)
-        try:
-            wait_for(self.url, alive=self._process.alive)
-        except BaseException:
-            self._process.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.stop()
+        return [*program, *options, "--silent", "--skipApiVersionCheck", "--disableTelemetry"], {}
 
     @property
     def connection(self) -> str:
@@ -222,27 +229,14 @@ class AzuriteServer:
         return {name: client.download_blob(name).readall() for name in names}
 
 
-class GcsServer:
+class GcsServer(Server):
     """A GCS emulator, from PyPI."""
 
-    def __init__(self, log: Path, port: int | None = None) -> None:
-        self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._log = log
-
-    def __enter__(self) -> GcsServer:
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        """The emulator's."""
         program = Path(sys.executable).parent / "gcp-storage-emulator"
-        command = [str(program), "start", "--host=127.0.0.1", f"--port={self.port}", "--in-memory"]
-        self._process = Process(command, self._log, {"PYTHONWARNINGS": "ignore"})
-        try:
-            wait_for(f"{self.url}/", alive=self._process.alive)
-        except BaseException:
-            self._process.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.stop()
+        options = ["start", "--host=127.0.0.1", f"--port={self.port}", "--in-memory"]
+        return [str(program), *options], {"PYTHONWARNINGS": "ignore"}
 
     @property
     def connection(self) -> str:
