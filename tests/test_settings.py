@@ -83,6 +83,8 @@ def test_nothing_is_settings_too(empty: object) -> None:
         (changed(admin__events=[]), "admin.events: choose at least one of job_status"),
         (changed(admin__events=["job_status"]), "admin.events: log_types and log_levels only go with log_service"),
         (changed(admin__destination=None), "admin.destination: name one; an enabled setting needs it"),
+        (changed(admin__mask=["email"]), "admin.mask[0]: a JSONPath begins with $."),
+        (changed(admin__mask=["$.a["]), "admin.mask[0]: no JSONPath: "),
         (changed(admin__enabled="yes"), "admin.enabled: Input should be a valid boolean (got 'yes')"),
         (changed(admin__message='{"a": 1}'), "admin.message: line 1, column 8: there is no placeholder for the event"),
         (changed(admin__message='{"a":\n {{{log_mesage}}}}'), "admin.message: line 2, column 2: unknown placeholder"),

@@ -334,14 +334,15 @@ def routes(options: argparse.Namespace, out: TextIO) -> None:
 def export(options: argparse.Namespace, out: TextIO) -> int:
     """`logstream export`."""
     from logstream.delivery.export import empty_reports
+    from logstream.delivery.processes import processors
 
     window = _window_of(options)
     with _exporter(options) as exporter:
         exporter.wait_until_closed(window, timeout=options.wait, remind=_remind)
-        planned = exporter.plan(window, only=options.destination)
+        planned = exporter.plan(window, only=options.destination, max_tasks=processors())
+        wait = exporter.deliver_shares(planned.shares)
         with _lane_progress(planned) as advance:
-            keys = [key for share in planned.shares for key in share.lanes]
-            results = exporter.deliver(keys, advance)
+            results = wait(advance)
         reports = exporter.seal(planned.deliveries.values())
     for remark in sorted({f"{result.lane.destination}: {result.remarks}" for result in results if result.remarks}):
         print(f"warning: {remark}", file=sys.stderr)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from logstream.delivery.ledger import Lane, LaneLocks, Ledger, State
@@ -18,6 +19,7 @@ from logstream.delivery.limiter import AdaptiveLimit
 from logstream.delivery.memory import MemoryBudget, keep_freed_memory, rare_garbage_collection
 from logstream.delivery.pipeline import DeliveryPipeline
 from logstream.delivery.planning import MAX_TASKS, Share, WindowPlan, divide, plan_window
+from logstream.delivery.processes import Processes, worth_processes
 from logstream.delivery.sending import LaneFailed, RetryPolicy
 from logstream.delivery.verification import Verification, Verifier
 from logstream.delivery.writer import LedgerWriter
@@ -64,6 +66,10 @@ class LaneResult:
     error: str | None = None
     permanent: bool = False
     remarks: str | None = None
+
+
+Wait = Callable[[Callable[[LaneResult], None] | None], list[LaneResult]]
+"""Waits for what was begun, calling back for each lane."""
 
 
 @dataclass(slots=True)
@@ -163,14 +169,8 @@ class Exporter:
             {name: self._lane_count(name, settings) for name in settings.destinations},
         )
         lanes = {name: found for name, found in plan.lanes.items() if only in (None, name)}
-        deliveries = self.ledger.plan(window, snapshot.id, lanes)
-        names = {delivery: name for name, delivery in deliveries.items()}
-        pending = [
-            (lane.key, names[lane.delivery_id], lane.planned_bytes)
-            for lane in self.ledger.lanes_of(deliveries.values())
-            if lane.state is not State.DELIVERED
-        ]
-        return Planned(window, snapshot, plan, deliveries, divide(pending, max_tasks))
+        pending = self.ledger.plan(window, snapshot.id, lanes)
+        return Planned(window, snapshot, plan, pending.deliveries, divide(pending.lanes, max_tasks))
 
     def _lane_count(self, name: str, settings: Settings) -> int:
         return int(make_destination(name, settings.destinations[name], self._connections).options.lanes)
@@ -182,6 +182,19 @@ class Exporter:
         keep_freed_memory()
         with rare_garbage_collection():
             return asyncio.run(self._deliver(list(keys), progress))
+
+    def deliver_shares(self, shares: Sequence[Share]) -> Wait:
+        """Begin to deliver some shares, in a process each where that pays; call what is returned to wait for them.
+
+        To be called before the caller has threads, which no new process would have.
+        """
+        if worth_processes(shares):
+            return Processes(self._again, [share.lanes for share in shares]).results
+        return partial(self.deliver, [key for share in shares for key in share.lanes])
+
+    def _again(self) -> Exporter:
+        """Another one of the same, for another process."""
+        return Exporter(self._store_dsn, self._control_dsn, self._connections, policy=self.policy)
 
     async def _deliver(
         self, keys: list[tuple[int, int]], progress: Callable[[LaneResult], None] | None

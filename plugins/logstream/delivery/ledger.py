@@ -18,8 +18,8 @@ from typing import Any
 
 import orjson
 import psycopg
-from sqlalchemy import Connection, Engine, Row, delete, func, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Column, Connection, Engine, Row, case, delete, func, literal, select, tuple_, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from logstream.database import connect, database_errors
 from logstream.destinations.parcel import EventRef, Tally
@@ -49,6 +49,28 @@ class PlannedLane:
     fingerprint: str
     tally: Tally
     bytes: int
+
+    def as_row(self, delivery_id: int) -> dict[str, object]:
+        """Its row in the ledger, before anything is delivered."""
+        return {
+            "delivery_id": delivery_id,
+            "lane": self.lane,
+            "fingerprint": self.fingerprint,
+            "planned": _document(self.tally),
+            "planned_bytes": self.bytes,
+        }
+
+
+PendingLane = tuple[tuple[int, int], str, int]
+"""A lane that is still to be delivered: its name (delivery id, lane), its destination, the bytes it will read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a plan left to be done: destination to delivery id, and the lanes."""
+
+    deliveries: dict[str, int]
+    lanes: list[PendingLane]
 
 
 @dataclass(slots=True)
@@ -166,83 +188,94 @@ returning l.delivery_id, l.lane
 """  # noqa: S608 - the schema is ours
 
 
+_BEGIN = f"""
+insert into {SCHEMA}.deliveries (window_start, window_end, snapshot_id, state, destination)
+select %s, %s, %s, '{State.PLANNED}', unnest(%s::text[]) on conflict do nothing
+"""
+
+_PLAN = f"""
+insert into {SCHEMA}.lanes (delivery_id, lane, fingerprint, state, planned, planned_bytes)
+select delivery_id, lane, fingerprint, '{State.PLANNED}', planned, planned_bytes from json_to_recordset(%s::json) as n(
+    delivery_id bigint, lane int, fingerprint text, planned json, planned_bytes bigint)
+"""  # noqa: S608 - the schema is ours
+
+
 class Ledger:
     """Reads and writes the ledger."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def plan(self, window: Window, snapshot_id: int, planned: Mapping[str, Sequence[PlannedLane]]) -> dict[str, int]:
-        """Write down what a run will deliver: destination to its lanes. Returns destination to delivery id.
+    def plan(self, window: Window, snapshot_id: int, planned: Mapping[str, Sequence[PlannedLane]]) -> Pending:
+        """Write down what a run will deliver: destination to its lanes.
 
         A delivery that is complete is begun afresh: it is exported again on purpose. In one that is not, what is delivered
         stays so, and an unfinished lane keeps its checkpoint if nothing that decides its bytes has changed.
         """
-        ids: dict[str, int] = {}
         with database_errors("planning deliveries"), self._engine.begin() as connection:
-            for destination in sorted(planned):
-                ids[destination] = self._plan_one(connection, window, snapshot_id, destination, planned[destination])
-        return ids
+            begun = self._begin_deliveries(connection, window, snapshot_id, sorted(planned))
+            known = self._known_lanes(connection, [number for number, afresh in begun.values() if not afresh])
+            keep: list[tuple[int, int]] = []
+            fresh: list[dict[str, object]] = []
+            pending: list[PendingLane] = []
+            for destination, (number, _) in begun.items():
+                for lane in planned[destination]:
+                    key = number, lane.lane
+                    row = known.get(key)
+                    if row is not None and row.fingerprint == lane.fingerprint and _tally(row.planned) == lane.tally:
+                        keep.append(key)
+                        if row.state == State.DELIVERED:
+                            continue
+                    else:
+                        fresh.append(lane.as_row(number))
+                    pending.append((key, destination, lane.bytes))
+            numbers = [number for number, _ in begun.values()]
+            for table in (lanes, rejections):
+                stale = delete(table).where(_any(table.c.delivery_id, numbers))
+                if keep:
+                    stale = stale.where(tuple_(table.c.delivery_id, table.c.lane).not_in(keep))
+                connection.execute(stale)
+            connection.exec_driver_sql(_PLAN, (orjson.dumps(fresh).decode(),))
+        return Pending({destination: number for destination, (number, _) in begun.items()}, pending)
 
-    def _plan_one(
-        self, connection: Connection, window: Window, snapshot_id: int, destination: str, planned: Sequence[PlannedLane]
-    ) -> int:
-        identity = {"window_start": window.start, "window_end": window.end, "destination": destination}
-        connection.execute(
-            insert(deliveries).values(**identity, snapshot_id=snapshot_id, state=State.PLANNED).on_conflict_do_nothing()
-        )
-        row = connection.execute(select(deliveries).filter_by(**identity).with_for_update()).one()
-        afresh = row.state == State.DELIVERED
+    def _begin_deliveries(
+        self, connection: Connection, window: Window, snapshot_id: int, destinations: Sequence[str]
+    ) -> dict[str, tuple[int, bool]]:
+        """Destination to the id of its delivery, now planned, and whether it is begun afresh."""
+        span = {"window_start": window.start, "window_end": window.end}
+        connection.exec_driver_sql(_BEGIN, (window.start, window.end, snapshot_id, list(destinations)))
+        # in one order, so that two runs of a window wait for each other and not each for the other
+        query = select(deliveries.c.id, deliveries.c.destination, deliveries.c.state).filter_by(**span)
+        query = query.where(_any(deliveries.c.destination, destinations))
+        rows = connection.execute(query.order_by(deliveries.c.destination).with_for_update()).all()
         connection.execute(
             update(deliveries)
-            .where(deliveries.c.id == row.id)
+            .where(_any(deliveries.c.id, [row.id for row in rows]))
             .values(
                 snapshot_id=snapshot_id,
+                generation=deliveries.c.generation + case((deliveries.c.state == State.DELIVERED, 1), else_=0),
                 state=State.PLANNED,
                 planned_at=func.clock_timestamp(),
                 sealed_at=None,
-                generation=row.generation + int(afresh),
             )
         )
-        known = {} if afresh else {
-            lane.lane: lane
-            for lane in connection.execute(select(lanes).where(lanes.c.delivery_id == row.id))
-        }  # fmt: skip
-        keep = [
-            lane.lane
-            for lane in planned
-            if lane.lane in known
-            and known[lane.lane].fingerprint == lane.fingerprint
-            and _tally(known[lane.lane].planned) == lane.tally
-        ]
-        stale = (lanes.c.delivery_id == row.id) & lanes.c.lane.not_in(keep)
-        connection.execute(delete(lanes).where(stale))
-        connection.execute(delete(rejections).where(rejections.c.delivery_id == row.id, rejections.c.lane.not_in(keep)))
-        fresh = [
-            {
-                "delivery_id": row.id,
-                "lane": lane.lane,
-                "fingerprint": lane.fingerprint,
-                "state": State.PLANNED,
-                "planned": _document(lane.tally),
-                "planned_bytes": lane.bytes,
-            }
-            for lane in planned
-            if lane.lane not in keep
-        ]
-        if fresh:
-            connection.execute(insert(lanes), fresh)
-        return int(row.id)
+        return {row.destination: (row.id, row.state == State.DELIVERED) for row in rows}
+
+    @staticmethod
+    def _known_lanes(connection: Connection, delivery_ids: Sequence[int]) -> dict[tuple[int, int], Any]:
+        query = select(lanes.c.delivery_id, lanes.c.lane, lanes.c.state, lanes.c.fingerprint, lanes.c.planned)
+        rows = connection.execute(query.where(_any(lanes.c.delivery_id, delivery_ids)))
+        return {(row.delivery_id, row.lane): row for row in rows}
 
     def lanes(self, keys: Iterable[tuple[int, int]]) -> list[Lane]:
         """The lanes with these names, in their order."""
         wanted = list(keys)
-        found = {lane.key: lane for lane in self._lanes(lanes.c.delivery_id.in_({key[0] for key in wanted}))}
+        found = {lane.key: lane for lane in self._lanes(_any(lanes.c.delivery_id, {key[0] for key in wanted}))}
         return [found[key] for key in wanted if key in found]
 
     def lanes_of(self, delivery_ids: Iterable[int]) -> list[Lane]:
         """All lanes of some deliveries."""
-        return self._lanes(lanes.c.delivery_id.in_(list(delivery_ids)))
+        return self._lanes(_any(lanes.c.delivery_id, delivery_ids))
 
     def lanes_in(self, window: Window) -> list[Lane]:
         """All lanes of a window."""
@@ -314,7 +347,7 @@ class Ledger:
 
     def rejected(self, delivery_ids: Iterable[int]) -> list[Row[Any]]:
         """The rejected events of some deliveries, by event id."""
-        query = select(rejections).where(rejections.c.delivery_id.in_(list(delivery_ids)))
+        query = select(rejections).where(_any(rejections.c.delivery_id, delivery_ids))
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return list(connection.execute(query.order_by(rejections.c.event_id)))
 
@@ -355,8 +388,9 @@ def _lock(lane: Lane) -> tuple[int, int]:
     return mark - 2**31, lane.lane
 
 
-def _is(lane: Lane) -> Any:
-    return (lanes.c.delivery_id == lane.delivery_id) & (lanes.c.lane == lane.lane)
+def _any(column: Column[Any], values: Iterable[object]) -> Any:
+    # one parameter, however many values: `in` would make one of each
+    return column == func.any(literal(list(values), ARRAY(column.type)))
 
 
 def _document(tally: Tally) -> dict[str, dict[str, int]]:

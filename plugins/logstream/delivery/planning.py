@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from logstream.delivery.ledger import PlannedLane, fingerprint_of
+from logstream.delivery.ledger import PendingLane, PlannedLane, fingerprint_of
 from logstream.destinations.parcel import Tally
 from logstream.events import Selection
 from logstream.settings.models import Settings, Streaming
@@ -20,6 +20,9 @@ MAX_TASKS = 16
 
 SHARE_BYTES = 32 * 1024 * 1024
 """A task of its own pays from about this many bytes on."""
+
+SMALL = 0.1
+"""A destination that is at most this part of a task's share is not divided among tasks."""
 
 SHARE_LANES = 4
 """Destinations are independent, and people like to see them apart: at least so many tasks where there are lanes."""
@@ -130,22 +133,25 @@ class Share:
         return {"label": self.label, "lanes": [list(key) for key in self.lanes]}
 
 
-def divide(lanes: Sequence[tuple[tuple[int, int], str, int]], max_tasks: int = MAX_TASKS) -> list[Share]:
+def divide(lanes: Sequence[PendingLane], max_tasks: int = MAX_TASKS) -> list[Share]:
     """Divide lanes, given as (name, destination, bytes), among tasks: at most `max_tasks`, balanced by bytes.
 
-    The largest lane goes to the task that has least so far, and so on.
+    The lanes of a small destination stay together, since one pass over the window serves them all. The largest piece goes to
+    the task that has least so far, and so on: no task has more than the mean and one piece.
     """
     if not lanes:
         return []
     total = sum(size for _, _, size in lanes)
     tasks = max(1, min(max_tasks, len(lanes), max(-(-total // SHARE_BYTES), SHARE_LANES)))
+    pieces = _pieces(lanes, int(total / tasks * SMALL))
+    tasks = min(tasks, len(pieces))
     heap = [(0, index) for index in range(tasks)]
-    members: list[list[tuple[tuple[int, int], str, int]]] = [[] for _ in range(tasks)]
-    for lane in sorted(lanes, key=lambda lane: (-lane[2], lane[0])):
-        size, index = heapq.heappop(heap)
-        members[index].append(lane)
+    members: list[list[PendingLane]] = [[] for _ in range(tasks)]
+    for size, piece in sorted(pieces, key=lambda piece: (-piece[0], piece[1][0])):
+        taken, index = heapq.heappop(heap)
+        members[index] += piece
         # an empty-looking lane still costs a statement and a request
-        heapq.heappush(heap, (size + max(lane[2], 1), index))
+        heapq.heappush(heap, (taken + max(size, 1), index))
     filled = [sorted(group) for group in members if group]
     return [
         Share(
@@ -155,6 +161,18 @@ def divide(lanes: Sequence[tuple[tuple[int, int], str, int]], max_tasks: int = M
         )
         for number, group in enumerate(filled, start=1)
     ]
+
+
+def _pieces(lanes: Sequence[PendingLane], small: int) -> list[tuple[int, list[PendingLane]]]:
+    """What is given to tasks as a whole, with its bytes: all lanes of a destination of at most `small` bytes, else a lane."""
+    by_destination: dict[str, list[PendingLane]] = defaultdict(list)
+    for lane in lanes:
+        by_destination[lane[1]].append(lane)
+    pieces = []
+    for group in by_destination.values():
+        size = sum(lane[2] for lane in group)
+        pieces += [(size, group)] if size <= small else [(lane[2], [lane]) for lane in group]
+    return pieces
 
 
 def _label(destinations: set[str], number: int, of: int) -> str:

@@ -34,7 +34,12 @@ class EventRenderer:
             key = id(streaming), now_ns[workspace]
             if key not in shared:
                 selection = streaming.selection
-                renderer = Renderer.of(streaming.message, drop_lines=selection.drops_lines, now_ns=now_ns[workspace])
+                renderer = Renderer.of(
+                    streaming.message,
+                    drop_lines=selection.drops_lines,
+                    now_ns=now_ns[workspace],
+                    mask=streaming.mask,
+                )
                 shared[key] = selection, renderer
             self._by_workspace[workspace] = shared[key]
         self._shared = list(shared.values())

@@ -36,10 +36,9 @@ def compile_path(path: str) -> Extract:
         found = [match.value for match in expression.find(loads(payload))]
         return dumps(found[0] if len(found) == 1 else found or None)
 
-    plain = _PLAIN.match(path)
-    if plain is None:
+    names = plain_names(path)
+    if not names:
         return search
-    names = [first or second for first, second in _STEP.findall(plain.group(1))]
 
     def walk(payload: bytes) -> bytes:
         value: Any = payload
@@ -54,3 +53,9 @@ def compile_path(path: str) -> Extract:
         return bytes(value)
 
     return walk
+
+
+def plain_names(path: str) -> list[str]:
+    """The names of a path of names only, `$.a['b']`; empty for any other."""
+    plain = _PLAIN.match(path)
+    return [first or second for first, second in _STEP.findall(plain.group(1))] if plain else []

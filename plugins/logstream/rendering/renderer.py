@@ -10,6 +10,7 @@ from logstream.errors import BadEvent, TemplateError
 from logstream.events import MAX_JOB_BYTES, OVERSIZE_LINES, Event, Kind
 from logstream.jsontext import may_nest_deeply, one_line, refuse_deep_nesting, without_lines
 from logstream.messages import Messages
+from logstream.rendering.masking import Masks
 from logstream.rendering.template import DEFAULT, Slot, Template, compile_template
 
 _OVERSIZE = orjson.dumps(OVERSIZE_LINES)
@@ -22,9 +23,10 @@ class Renderer:
     and the default message was used instead; `fallback_reason` keeps the first mistake.
     """
 
-    def __init__(self, template: Template | None, *, drop_lines: bool, now_ns: int) -> None:
+    def __init__(self, template: Template | None, *, drop_lines: bool, now_ns: int, mask: Sequence[str] = ()) -> None:
         bound = (template or DEFAULT).bind(now_ns)
         self._drop_lines = drop_lines
+        self._masks = Masks(mask) if mask else None
         self._pieces = bound
         # the usual template has one slot for the whole event: constant, payload, constant
         self._wrap = _as_wrap(bound)
@@ -32,22 +34,22 @@ class Renderer:
         self.fallback_reason: str | None = None
 
     @classmethod
-    def of(cls, message: str | None, *, drop_lines: bool, now_ns: int) -> Renderer:
+    def of(cls, message: str | None, *, drop_lines: bool, now_ns: int, mask: Sequence[str] = ()) -> Renderer:
         """A renderer for a stored message; one that no longer compiles falls back to the default, and says so."""
         try:
             template = compile_template(message) if message is not None else None
         except TemplateError as error:
-            renderer = cls(None, drop_lines=drop_lines, now_ns=now_ns)
+            renderer = cls(None, drop_lines=drop_lines, now_ns=now_ns, mask=mask)
             renderer.fallback_reason = str(error)
             return renderer
-        return cls(template, drop_lines=drop_lines, now_ns=now_ns)
+        return cls(template, drop_lines=drop_lines, now_ns=now_ns, mask=mask)
 
     def render_plain(self, events: Sequence[Event]) -> Messages | None:
         """Render many events at once, where the template wraps the whole event and no rule has to look into any.
 
         Returns `None` where one needs to be looked at alone (`render`): the two give the same bytes.
         """
-        if self._wrap is None or self._drop_lines:
+        if self._wrap is None or self._drop_lines or self._masks:
             return None
         payloads = [event[5] for event in events]
         for index, payload in enumerate(payloads):
@@ -65,6 +67,8 @@ class Renderer:
                 payload = without_lines(payload)
             elif len(payload) > MAX_JOB_BYTES:
                 payload = without_lines(payload, _OVERSIZE)
+        if self._masks is not None:
+            payload = self._masks.apply(payload)
         payload = one_line(payload)
         if self._wrap is not None:
             return self._wrap[0] + payload + self._wrap[1]

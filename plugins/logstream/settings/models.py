@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from logstream.errors import SettingsError
 from logstream.events import EventType, Selection
@@ -34,6 +34,18 @@ def _words(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _json_path(path: str) -> str:
+    from jsonpath_ng.ext import parse  # slow to import, and rarely needed
+
+    if not path.startswith("$."):
+        raise ValueError("a JSONPath begins with $.")
+    try:
+        parse(path)
+    except Exception as error:  # jsonpath-ng raises bare Exceptions
+        raise ValueError(f"no JSONPath: {str(error).splitlines()[0]}") from None
+    return path
+
+
 Words = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], BeforeValidator(_words)]
 
 
@@ -47,6 +59,12 @@ class Streaming(_Model):
     log_types: Words = Field(default=(), description="Only log events of these types; all if empty.")
     log_levels: Words = Field(default=(), description="Only log events of these levels; all if empty.")
     message: str | None = Field(default=None, description="The message template; the event itself if left out.")
+    mask: Annotated[tuple[Annotated[str, AfterValidator(_json_path)], ...], BeforeValidator(_words)] = Field(
+        default=(),
+        max_length=50,
+        description='JSONPaths of fields whose values are replaced by "masked" before anything else.',
+        examples=[["$.user.email"]],
+    )
     destination: str | None = Field(default=None, description="The name of a destination.")
 
     @model_validator(mode="after")

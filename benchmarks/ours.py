@@ -1,0 +1,89 @@
+"""Our side of the benchmark: one measured export in a fresh process, as `logstream export` does it, imports excluded."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from typing import Any
+
+from benchmarks.store import WORKSPACES, window_of
+from logstream.delivery.export import Exporter
+from logstream.delivery.processes import processors
+from logstream.destinations import check_options
+from logstream.hooks.connections import AirflowConnections
+from logstream.rendering import compile_template
+from logstream.settings.models import Settings, parse_settings
+
+EVENTS = ["job_status", "job_details", "user_activity", "api_platform", "log_service"]
+MESSAGE = '{"source": "workato", "event": {{{log_message}}}}'
+
+
+def destination(kind: str, number: int | None = None) -> dict[str, object]:
+    """The destination of a case, or one of a thousand with prefixes of their own."""
+    if kind.startswith("s3"):
+        prefix = "logs/" if number is None else f"customers/{number}/"
+        packaging = "file" if kind == "s3-file" else "batch"
+        compression = "none" if packaging == "file" else "gzip"
+        return {"type": "s3", "connection": "bench_s3", "bucket": "audit", "prefix": prefix, "packaging": packaging,
+                "compression": compression}  # fmt: skip
+    if kind == "azure-file":
+        return {"type": "azure_blob", "connection": "bench_azure", "container": "audit"}
+    return {"type": "http", "connection": "bench_http", "path": "/in", "format": kind.removeprefix("http-")}
+
+
+def settings(kind: str, routes: int) -> Settings:
+    """The admin override, or `routes` workspaces with a destination each."""
+    streaming = {"enabled": True, "events": EVENTS, "message": MESSAGE}
+    if routes == 1:
+        document: dict[str, Any] = {
+            "admin": {**streaming, "destination": "lake"},
+            "destinations": {"lake": destination(kind)},
+        }
+    else:
+        some = WORKSPACES[:routes]
+        document = {
+            "workspaces": [{"id": w.id, "streaming": {**streaming, "destination": f"d{w.id}"}} for w in some],
+            "destinations": {f"d{w.id}": {**destination(kind, w.id), "lanes": 1} for w in some},
+        }
+    return parse_settings(document, check_destination=check_options, check_message=compile_template)
+
+
+def main() -> None:
+    """`python -m benchmarks.ours STORE CONTROL RECEIVER KIND EVENTS ROUTES`: prints one JSON line."""
+    store, control, receiver, kind, events, routes = sys.argv[1:]
+    os.environ["LOGSTREAM_ALLOW_PRIVATE_ADDRESSES"] = "1"
+    os.environ["AIRFLOW_CONN_BENCH_S3"] = json.dumps(
+        {"conn_type": "aws", "login": "key", "password": "secret",
+         "extra": {"endpoint_url": receiver, "region_name": "us-east-1"}}
+    )  # fmt: skip
+    azure = f"AccountName=bench;AccountKey=a2V5;BlobEndpoint={receiver}/azure;DefaultEndpointsProtocol=http"
+    os.environ["AIRFLOW_CONN_BENCH_AZURE"] = json.dumps({"conn_type": "wasb", "extra": {"connection_string": azure}})
+    os.environ["AIRFLOW_CONN_BENCH_HTTP"] = json.dumps({"conn_type": "http", "host": receiver})
+    with Exporter(store, control, AirflowConnections()) as exporter:
+        exporter.settings.apply(settings(kind, int(routes)), author="bench")
+        window = window_of(int(events))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        began = time.perf_counter()
+        exporter.wait_until_closed(window, timeout=60)
+        planned = exporter.plan(window, max_tasks=processors())
+        planning = time.perf_counter() - began
+        results = exporter.deliver_shares(planned.shares)(None)
+        reports = exporter.seal(planned.deliveries.values())
+        took = time.perf_counter() - began
+    broken = [result.error for result in results if result.error] + [report.error for report in reports if report.error]
+    if broken:
+        raise SystemExit(broken[0])
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(
+        json.dumps(
+            {"events": sum(report.events for report in reports), "seconds": took, "planning": planning,
+             "before_mb": before / 1024, "peak_mb": peak / 1024, "processes": max(1, len(planned.shares))}
+        )
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
