@@ -31,12 +31,16 @@ def pandas_path(dsn: str, receiver: str, sql: str) -> int:
     import boto3
     import pandas
     import sqlalchemy
+    from boto3.s3.transfer import TransferConfig
 
     engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: _connect(dsn))
     frame = pandas.read_sql(sql, engine)
     with tempfile.NamedTemporaryFile(mode="w", suffix=".json.gz") as file:
-        frame.to_json(file.name, orient="records", lines=True, compression="gzip")
-        _s3(boto3, receiver).upload_file(file.name, "audit", "pandas/window.json.gz")
+        frame.to_json(file.name, orient="records", lines=True, compression="gzip", date_format="iso")
+        # the null receiver knows no multipart uploads
+        _s3(boto3, receiver).upload_file(
+            file.name, "audit", "pandas/window.json.gz", Config=TransferConfig(multipart_threshold=2**40)
+        )
     return len(frame)
 
 

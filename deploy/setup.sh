@@ -19,7 +19,7 @@ fi
 
 say "2/4 installing $(grep -c == requirements-dev.lock) locked packages"
 if .venv/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.8,<1" &&
-   .venv/bin/uv pip install --python .venv/bin/python --requirement requirements-dev.lock; then
+   .venv/bin/uv pip install --python .venv/bin/python --compile-bytecode --requirement requirements-dev.lock; then
   installer=uv
 else
   say "uv is not to be had here; using pip, which is slower"

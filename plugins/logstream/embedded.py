@@ -45,13 +45,20 @@ def embedded_dsn(database: str = "logstream", data: Path | None = None) -> str:
     return make_conninfo(base, dbname=database)
 
 
-# Loading and exporting touch far more than PostgreSQL's defaults for small machines hold.
+# Loading and exporting touch far more than PostgreSQL's defaults hold, which are for the smallest of machines. What is not
+# used of the buffers is not taken from the machine.
 CONFIGURATION = """\
-shared_buffers = 512MB
+shared_buffers = {buffers}MB
 wal_buffers = 64MB
 min_wal_size = 512MB
 max_wal_size = 2GB
 """
+
+
+def _buffers_mb() -> int:
+    """An eighth of the machine's memory, within reason."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(64, min(2048, memory // 8 // 2**20))
 
 
 def _server(folder: Path):  # type: ignore[no-untyped-def]
@@ -73,7 +80,7 @@ def _server(folder: Path):  # type: ignore[no-untyped-def]
 
         def make_configured() -> None:
             make()
-            (folder / "logstream.conf").write_text(CONFIGURATION)
+            (folder / "logstream.conf").write_text(CONFIGURATION.format(buffers=_buffers_mb()))
             main = folder / "postgresql.conf"
             include = "include_if_exists = 'logstream.conf'\n"
             if include not in main.read_text():

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +25,7 @@ from logstream.delivery.sending import LaneFailed, RetryPolicy
 from logstream.delivery.verification import Verification, Verifier
 from logstream.delivery.writer import LedgerWriter
 from logstream.destinations import Destination, open_destination
-from logstream.destinations.credentials import Connections
+from logstream.destinations.credentials import Connections, SharedConnections
 from logstream.destinations.registry import make_destination
 from logstream.errors import DeliveryError, InputError, LaneBusy, LogstreamError, WindowNotClosed
 from logstream.settings.control import open_control
@@ -44,6 +45,10 @@ LANE_WAIT_SECONDS = 600.0
 """How long to wait for another run that is delivering the same lane."""
 
 LOOK_SECONDS = 0.25
+
+READERS = 2
+"""Threads, and connections to the log store, of one task: they take turns at the interpreter, and while one waits for the
+database another packages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +212,7 @@ class Exporter:
         locks = await asyncio.to_thread(LaneLocks, self._control_dsn)
         try:
             async with AsyncExitStack() as stack:
-                task = _Task(self, loaded, _Destinations(self._connections, stack), locks, progress)
+                task = _Task(self, loaded, _Destinations(SharedConnections(self._connections), stack), locks, progress)
                 return await task.run(lanes)
         finally:
             locks.close()
@@ -221,12 +226,9 @@ class Exporter:
         lanes: dict[int, list[Lane]] = {}
         for lane in self.ledger.lanes_of(deliveries):
             lanes.setdefault(lane.delivery_id, []).append(lane)
-        reports = []
-        for delivery_id, found in lanes.items():
-            report = _report(found[0].destination, found)
-            self.ledger.seal(delivery_id, report.state)
-            reports.append(report)
-        return sorted(reports, key=lambda report: report.destination)
+        reports = {delivery_id: _report(found[0].destination, found) for delivery_id, found in lanes.items()}
+        self.ledger.seal({delivery_id: report.state for delivery_id, report in reports.items()})
+        return sorted(reports.values(), key=lambda report: report.destination)
 
 
 class _Task:
@@ -241,10 +243,15 @@ class _Task:
         self._writer = LedgerWriter(exporter.ledger)
         self._limits: dict[str, AdaptiveLimit] = {}
         self._memory = MemoryBudget(MEMORY_BYTES)
+        self._threads = ThreadPoolExecutor(READERS, "logstream reading")
         self._results: list[LaneResult] = []
 
     async def run(self, lanes: list[Lane]) -> list[LaneResult]:
         """Deliver. Lanes that another run is delivering are waited for, and taken up one by one."""
+        with self._threads:
+            return await self._run(lanes)
+
+    async def _run(self, lanes: list[Lane]) -> list[LaneResult]:
         ours = await asyncio.to_thread(self._locks.acquire, lanes)
         taken = {lane.key for lane in ours}
         ours = await asyncio.to_thread(self._exporter.ledger.begin, ours, time.time_ns())
@@ -295,6 +302,7 @@ class _Task:
             _streamings(snapshot.settings, workspaces),
             exporter.policy,
             limit,
+            self._threads,
         )
         errors = await pipeline.run()
         for lane in lanes:

@@ -337,13 +337,15 @@ class Ledger:
             done = connection.exec_driver_sql(_WRITE, (document.decode(),))
             return {write.key for write in writes} - {(row[0], row[1]) for row in done}
 
-    def seal(self, delivery_id: int, state: State) -> None:
-        """Write the outcome of a delivery."""
-        sealed = func.clock_timestamp() if state is State.DELIVERED else None
-        with database_errors("sealing a delivery"), self._engine.begin() as connection:
-            connection.execute(
-                update(deliveries).where(deliveries.c.id == delivery_id).values(state=state, sealed_at=sealed)
-            )
+    def seal(self, outcomes: Mapping[int, State]) -> None:
+        """Write the outcomes of deliveries, by id, in one transaction."""
+        with database_errors("sealing deliveries"), self._engine.begin() as connection:
+            for state in set(outcomes.values()):
+                connection.execute(
+                    update(deliveries)
+                    .where(_any(deliveries.c.id, [number for number, found in outcomes.items() if found is state]))
+                    .values(state=state, sealed_at=func.clock_timestamp() if state is State.DELIVERED else None)
+                )
 
     def rejected(self, delivery_ids: Iterable[int]) -> list[Row[Any]]:
         """The rejected events of some deliveries, by event id."""

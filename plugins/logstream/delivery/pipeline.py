@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 
 from logstream.delivery.ledger import Lane
 from logstream.delivery.limiter import AdaptiveLimit
@@ -55,12 +56,16 @@ class LaneWork:
 
 
 class DeliveryPipeline:
-    """Delivers lanes of one destination and one window. The caller holds the lanes' locks."""
+    """Delivers lanes of one destination and one window. The caller holds the lanes' locks.
+
+    `threads` read and package; they may be shared by many.
+    """
 
     def __init__(
         self, lanes: Sequence[Lane], store: EventStore, writer: LedgerWriter, destination: Destination[Options],
-        streamings: Mapping[int, Streaming], policy: RetryPolicy, limit: AdaptiveLimit,
+        streamings: Mapping[int, Streaming], policy: RetryPolicy, limit: AdaptiveLimit, threads: Executor | None = None,
     ) -> None:  # fmt: skip
+        self._threads = threads
         self._store, self._writer, self._window = store, writer, lanes[0].window
         self._works = {lane.lane: self._work(lane, destination, policy, limit) for lane in lanes}
         lane_of = {workspace: lane.lane for lane in lanes for workspace in lane.workspace_ids}
@@ -149,10 +154,11 @@ class DeliveryPipeline:
 
     async def _produce(self, waiting: asyncio.Queue[Packed | None]) -> None:
         """Read and package, chunk by chunk, one chunk ahead of what is sent."""
+        loop = asyncio.get_running_loop()
         position, more = self._start(), True
         try:
             while more:
-                packed, position, more = await asyncio.to_thread(self._chunk, position)
+                packed, position, more = await loop.run_in_executor(self._threads, self._chunk, position)
                 await waiting.put(packed)
         finally:
             # whoever waits learns of the end; why it ended is in this task

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from threading import Lock
+from typing import Any, Protocol, TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +71,52 @@ class Connections(Protocol):
 
     def azure_token(self, connection: str) -> Callable[[str], str]:
         """From a connection of type `azure`: a function from a scope to a bearer token, renewed as needed."""
+
+
+T = TypeVar("T")
+
+
+class SharedConnections:
+    """Connections that are read once a run, and clients made once, however many destinations use them. Thread-safe.
+
+    Five hundred customers with prefixes in one bucket share one client; reading a connection and making a client take
+    milliseconds each.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._lock = Lock()
+        self._made: dict[Hashable, Future[Any]] = {}
+
+    def client(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` returned, or raised, for the first who asked by this key."""
+        with self._lock:
+            ours = key not in self._made
+            future: Future[T] = self._made.setdefault(key, Future())
+        if ours:
+            try:
+                future.set_result(make())
+            except BaseException as error:
+                future.set_exception(error)
+        return future.result()
+
+    def aws(self, connection: str) -> AwsCredentials:
+        """See `Connections`."""
+        return self.client(("aws", connection), lambda: self._connections.aws(connection))
+
+    def azure_blob(self, connection: str) -> AzureBlobCredentials:
+        """See `Connections`."""
+        return self.client(("azure_blob", connection), lambda: self._connections.azure_blob(connection))
+
+    def http(self, connection: str, default_url: str | None = None) -> HttpCredentials:
+        """See `Connections`."""
+        key = "http", connection, default_url
+        return self.client(key, lambda: self._connections.http(connection, default_url))
+
+    def gcs(self, connection: str) -> GcsCredentials:
+        """See `Connections`."""
+        return self.client(("gcs", connection), lambda: self._connections.gcs(connection))
+
+    def azure_token(self, connection: str) -> Callable[[str], str]:
+        """See `Connections`."""
+        return self.client(("azure_token", connection), lambda: self._connections.azure_token(connection))

@@ -9,6 +9,7 @@ from obstore.store import GCSStore
 from pydantic import Field
 
 from logstream.destinations.addresses import resolve_and_check
+from logstream.destinations.credentials import GcsCredentials
 from logstream.destinations.object_store import (
     CLIENT_OPTIONS,
     RETRY_CONFIG,
@@ -35,7 +36,6 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
     title = "Google Cloud Storage"
     connection_type = "google_cloud_platform"
     options_model = GcsOptions
-    _elsewhere = False
 
     @property
     def place(self) -> str:
@@ -47,9 +47,8 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
         credentials = self.connections.gcs(self.options.connection)
         client: dict[str, Any] = dict(CLIENT_OPTIONS)
         key: dict[str, Any] = json.loads(credentials.key) if credentials.key else {}
-        endpoint = credentials.endpoint or key.get("gcs_base_url")
+        endpoint = _endpoint(credentials)
         secret: dict[str, Any] = {}
-        self._elsewhere = bool(endpoint)
         if endpoint:
             resolve_and_check(endpoint)
             client["allow_http"] = endpoint.startswith("http://")
@@ -66,7 +65,8 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
     def content_type(self) -> str:
         """That of the objects. The emulator on PyPI parses a body of type application/json, and breaks."""
         plain = super().content_type
-        return "text/json" if self._elsewhere and plain == "application/json" else plain
+        elsewhere = _endpoint(self.connections.gcs(self.options.connection)) is not None
+        return "text/json" if elsewhere and plain == "application/json" else plain
 
     def read_error(self, error: Exception) -> Outcome:
         """An answer without ETag (emulators give none) is looked for only after the object was stored."""
@@ -83,6 +83,12 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
                 "Storage Object User on the bucket"
             )
         return None
+
+
+def _endpoint(credentials: GcsCredentials) -> str | None:
+    """The address of a server that is not Google's."""
+    key = json.loads(credentials.key) if credentials.key else {}
+    return credentials.endpoint or key.get("gcs_base_url")
 
 
 _NO_KEY = {"client_email": "", "private_key": "", "private_key_id": ""}

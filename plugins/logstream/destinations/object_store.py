@@ -14,6 +14,7 @@ from obstore import exceptions as refused
 from pydantic import Field
 
 from logstream.destinations.base import ConnectionOptions, Step
+from logstream.destinations.credentials import SharedConnections
 from logstream.destinations.objects import ObjectDestination, ObjectOptions, Prefix
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
 
@@ -56,10 +57,15 @@ class ObjectStoreDestination(ObjectDestination[O]):
     def place(self) -> str:
         """The bucket or container, for messages."""
 
+    def _shared_store(self) -> Any:
+        if isinstance(self.connections, SharedConnections):
+            return self.connections.client((self.type, self.options.connection, self.place), self.make_store)
+        return self.make_store()
+
     async def open(self) -> None:
         """Get credentials and make the client."""
         await super().open()
-        self._store = await asyncio.to_thread(self.make_store)
+        self._store = await asyncio.to_thread(self._shared_store)
         self._attributes = dict(self.attributes)
 
     @property
