@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from logstream.delivery.ledger import Lane, LaneLocks, Ledger, State
+from logstream.delivery.ledger import Lane, LaneLocks, Ledger, News, State
 from logstream.delivery.limiter import AdaptiveLimit
 from logstream.delivery.memory import MemoryBudget, keep_freed_memory, rare_garbage_collection
 from logstream.delivery.pipeline import DeliveryPipeline
@@ -103,7 +103,7 @@ class Exporter:
     def __init__(
         self, store_dsn: str, control_dsn: str, connections: Connections, *, policy: RetryPolicy | None = None
     ) -> None:
-        self._store_dsn, self._control_dsn = store_dsn, control_dsn
+        self._store_dsn, self.control_dsn = store_dsn, control_dsn
         self._connections = connections
         self.policy = policy or RetryPolicy()
         self._engine = open_control(control_dsn, pooled=True)
@@ -199,7 +199,7 @@ class Exporter:
 
     def _again(self) -> Exporter:
         """Another one of the same, for another process."""
-        return Exporter(self._store_dsn, self._control_dsn, self._connections, policy=self.policy)
+        return Exporter(self._store_dsn, self.control_dsn, self._connections, policy=self.policy)
 
     async def _deliver(
         self, keys: list[tuple[int, int]], progress: Callable[[LaneResult], None] | None
@@ -209,7 +209,7 @@ class Exporter:
             raise DeliveryError("the plan has changed since: another run has planned this window anew; plan again")
         snapshots = {lane.snapshot_id for lane in lanes}
         loaded = {snapshot_id: self.settings.get(snapshot_id) for snapshot_id in snapshots}
-        locks = await asyncio.to_thread(LaneLocks, self._control_dsn)
+        locks = await asyncio.to_thread(LaneLocks, self.control_dsn)
         try:
             async with AsyncExitStack() as stack:
                 task = _Task(self, loaded, _Destinations(SharedConnections(self._connections), stack), locks, progress)
@@ -240,7 +240,7 @@ class _Task:
     ) -> None:  # fmt: skip
         self._exporter, self._snapshots, self._destinations = exporter, snapshots, destinations
         self._locks, self._progress = locks, progress
-        self._writer = LedgerWriter(exporter.ledger)
+        self._writer = LedgerWriter(exporter.ledger, exporter.control_dsn)
         self._limits: dict[str, AdaptiveLimit] = {}
         self._memory = MemoryBudget(MEMORY_BYTES)
         self._threads = ThreadPoolExecutor(READERS, "logstream reading")
@@ -248,8 +248,11 @@ class _Task:
 
     async def run(self, lanes: list[Lane]) -> list[LaneResult]:
         """Deliver. Lanes that another run is delivering are waited for, and taken up one by one."""
-        with self._threads:
-            return await self._run(lanes)
+        try:
+            with self._threads:
+                return await self._run(lanes)
+        finally:
+            await self._writer.close()
 
     async def _run(self, lanes: list[Lane]) -> list[LaneResult]:
         ours = await asyncio.to_thread(self._locks.acquire, lanes)
@@ -289,7 +292,7 @@ class _Task:
             destination = await self._destinations.get(name, snapshot.settings)
         except InputError as error:
             for lane in lanes:
-                await self._writer.fail(lane, [], str(error), permanent=True)
+                await self._writer.fail(lane, News(), str(error), permanent=True)
                 self._say(LaneResult(lane, time.monotonic() - started, str(error), permanent=True))
             return
         limit = self._limits.setdefault(name, AdaptiveLimit(destination.limits.concurrency))

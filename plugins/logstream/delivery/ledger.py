@@ -14,22 +14,36 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import psycopg
 from sqlalchemy import Column, Connection, Engine, Row, case, delete, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from logstream.database import connect, database_errors
-from logstream.destinations.parcel import EventRef, Tally
+from logstream.database import connect, database_errors, session_parameters
+from logstream.delivery.parts import pack
+from logstream.destinations.parcel import EventRef, Part, Tally
 from logstream.errors import DatabaseError
 from logstream.events import Cursor
-from logstream.settings.tables import SCHEMA, deliveries, lanes, rejections
+from logstream.settings.tables import SCHEMA, deliveries, lane_parts, lanes, rejections
 from logstream.window import Window
 
-Rejected = Sequence[tuple[EventRef, str]]
-"""Rejected events with their reasons."""
+
+class Rejection(NamedTuple):
+    """An event that its receiver, or we, refused. `request` names what it was sent in, if it was."""
+
+    event: EventRef
+    reason: str
+    request: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a lane's next write to the ledger tells beside its counts."""
+
+    rejected: Sequence[Rejection] = ()
+    parts: Sequence[Part] = ()
 
 
 class State(StrEnum):
@@ -88,6 +102,7 @@ class Lane:
     delivered: Tally = field(default_factory=Tally)
     rejected: Tally = field(default_factory=Tally)
     position: Cursor | None = None
+    counted: Cursor | None = None
     part: int = 0
     sizes: Counter[int] = field(default_factory=Counter)
     bytes: int = 0
@@ -122,31 +137,42 @@ class LaneWrite:
     state: State
     row: bytes
     rejections: list[dict[str, object]]
+    parts: dict[str, object] | None
     destination: str
+    steps: bool = False
 
     @classmethod
-    def checkpoint(cls, lane: Lane, rejected: Rejected) -> LaneWrite:
-        """How far a lane has come, with the events rejected since the last time."""
-        return cls._of(lane, State.DELIVERING, rejected)
+    def step(cls, lane: Lane) -> LaneWrite:
+        """How far a lane has come; its counts stay as they were written last."""
+        assert lane.position is not None, "it has sent something"  # noqa: S101
+        us, number = lane.position
+        row = b'{"delivery_id":%d,"lane":%d,"position_us":%d,"position_id":%d}' % (*lane.key, us, number)
+        return cls(lane.key, State.DELIVERING, row, [], None, lane.destination, steps=True)
 
     @classmethod
-    def finish(cls, lane: Lane, rejected: Rejected) -> LaneWrite:
+    def checkpoint(cls, lane: Lane, news: News) -> LaneWrite:
+        """How far a lane has come, its counts, and what is new since the last time."""
+        return cls._of(lane, State.DELIVERING, news)
+
+    @classmethod
+    def finish(cls, lane: Lane, news: News) -> LaneWrite:
         """A lane is delivered."""
         lane.state = State.DELIVERED
-        return cls._of(lane, State.DELIVERED, rejected)
+        return cls._of(lane, State.DELIVERED, news)
 
     @classmethod
-    def fail(cls, lane: Lane, rejected: Rejected, error: str, *, permanent: bool) -> LaneWrite:
+    def fail(cls, lane: Lane, news: News, error: str, *, permanent: bool) -> LaneWrite:
         """A lane stopped, and why."""
         lane.state, lane.last_error, lane.permanent = State.FAILED, error, permanent
-        return cls._of(lane, State.FAILED, rejected, error)
+        return cls._of(lane, State.FAILED, news, error)
 
     @classmethod
-    def _of(cls, lane: Lane, state: State, rejected: Rejected, error: str | None = None) -> LaneWrite:
-        position = lane.position or (None, None)
+    def _of(cls, lane: Lane, state: State, news: News, error: str | None = None) -> LaneWrite:
+        position, counted = lane.position or (None, None), lane.counted or (None, None)
+        name = {"delivery_id": lane.delivery_id, "lane": lane.lane}
         row = {
-            "delivery_id": lane.delivery_id, "lane": lane.lane, "state": str(state),
-            "position_us": position[0], "position_id": position[1], "part": lane.part,
+            **name, "state": str(state), "position_us": position[0], "position_id": position[1],
+            "counted_us": counted[0], "counted_id": counted[1], "part": lane.part,
             "delivered": _document(lane.delivered), "rejected": _document(lane.rejected),
             "sizes": {str(workspace): size for workspace, size in lane.sizes.items()},
             "bytes": lane.bytes, "requests": lane.requests,
@@ -154,11 +180,12 @@ class LaneWrite:
             "error": error and error.replace("\0", " "), "permanent": int(lane.permanent and bool(error)),
         }  # fmt: skip
         rows: list[dict[str, object]] = [
-            {"delivery_id": lane.delivery_id, "lane": lane.lane, "event_id": event.id,
-             "workspace_id": event.workspace_id, "kind": event.kind, "reason": reason}
-            for event, reason in rejected
+            {**name, "event_id": event.id, "workspace_id": event.workspace_id, "kind": event.kind,
+             "reason": reason.replace("\0", " "), "request": request}
+            for event, reason, request in news.rejected
         ]  # fmt: skip
-        return cls(lane.key, state, orjson.dumps(row), rows, lane.destination)
+        parts = {**name, "parcels": lane.part, "entries": pack(news.parts)} if news.parts else None
+        return cls(lane.key, state, orjson.dumps(row), rows, parts, lane.destination)
 
     def planned_anew(self) -> DatabaseError:
         """The error for a lane that is no longer there."""
@@ -173,7 +200,8 @@ def planned_anew(lane: Lane | LaneWrite) -> DatabaseError:
 
 _WRITE = f"""
 update {SCHEMA}.lanes l set
-    state = n.state, position_us = n.position_us, position_id = n.position_id, part = n.part,
+    state = n.state, position_us = n.position_us, position_id = n.position_id,
+    counted_us = n.counted_us, counted_id = n.counted_id, part = n.part,
     delivered = n.delivered, rejected = n.rejected, sizes = n.sizes,
     bytes = n.bytes, requests = n.requests,
     first_error = coalesce(l.first_error, n.error),
@@ -181,12 +209,20 @@ update {SCHEMA}.lanes l set
     permanent = n.permanent,
     finished_at = case n.state when 'delivered' then clock_timestamp() else l.finished_at end
 from json_to_recordset(%s::json) as n(
-    delivery_id bigint, lane int, state text, position_us bigint, position_id bigint, part int, delivered json,
-    rejected json, sizes json, bytes bigint, requests bigint, error text, permanent int)
+    delivery_id bigint, lane int, state text, position_us bigint, position_id bigint, counted_us bigint,
+    counted_id bigint, part int, delivered json, rejected json, sizes json, bytes bigint, requests bigint, error text,
+    permanent int)
 where l.delivery_id = n.delivery_id and l.lane = n.lane
 returning l.delivery_id, l.lane
 """  # noqa: S608 - the schema is ours
 
+
+_STEP = f"""
+update {SCHEMA}.lanes l set position_us = n.position_us, position_id = n.position_id
+from json_to_recordset(%s::json) as n(delivery_id bigint, lane int, position_us bigint, position_id bigint)
+where l.delivery_id = n.delivery_id and l.lane = n.lane
+returning l.delivery_id, l.lane
+"""  # noqa: S608 - the schema is ours
 
 _BEGIN = f"""
 insert into {SCHEMA}.deliveries (window_start, window_end, snapshot_id, state, destination)
@@ -327,15 +363,26 @@ class Ledger:
         A transaction of checkpoints alone does not wait for the disk: should the database itself crash, what is lost is
         sent again under the same keys.
         """
-        document = b"[" + b",".join(write.row for write in writes) + b"]"
         rejected = [row for write in writes for row in write.rejections]
+        parts = [write.parts for write in writes if write.parts]
+        done: set[tuple[int, int]] = set()
         with database_errors("writing the ledger"), self._engine.begin() as connection:
             if all(write.state is State.DELIVERING for write in writes):
                 connection.exec_driver_sql("set local synchronous_commit = off")
+            for statement, some in (
+                (_STEP, [write.row for write in writes if write.steps]),
+                (_WRITE, [write.row for write in writes if not write.steps]),
+            ):
+                if some:
+                    document = (b"[" + b",".join(some) + b"]").decode()
+                    done |= {(row[0], row[1]) for row in connection.exec_driver_sql(statement, (document,))}
             if rejected:
                 connection.execute(insert(rejections).on_conflict_do_nothing(), rejected)
-            done = connection.exec_driver_sql(_WRITE, (document.decode(),))
-            return {write.key for write in writes} - {(row[0], row[1]) for row in done}
+            # a lane that is gone, planned anew meanwhile, has no place for parts
+            parts = [row for row in parts if (row["delivery_id"], row["lane"]) in done]
+            if parts:
+                connection.execute(insert(lane_parts).on_conflict_do_nothing(), parts)
+        return {write.key for write in writes} - done
 
     def seal(self, outcomes: Mapping[int, State]) -> None:
         """Write the outcomes of deliveries, by id, in one transaction."""
@@ -352,6 +399,30 @@ class Ledger:
         query = select(rejections).where(_any(rejections.c.delivery_id, delivery_ids))
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return list(connection.execute(query.order_by(rejections.c.event_id)))
+
+
+class StepWriter:
+    """Writes steps in one round trip each, through a connection of its own that waits for no disk. Of one event loop."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: psycopg.AsyncConnection | None = None
+
+    async def write(self, steps: Sequence[LaneWrite]) -> set[tuple[int, int]]:
+        """Write steps; return the names of lanes that are no longer there."""
+        document = (b"[" + b",".join(step.row for step in steps) + b"]").decode()
+        with database_errors("writing the ledger"):
+            if self._connection is None:
+                parameters = session_parameters(self._dsn, "logstream steps")
+                self._connection = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True, **parameters)
+                await self._connection.execute("set synchronous_commit = off")
+            done = await (await self._connection.execute(_STEP, (document,), prepare=True)).fetchall()
+        return {step.key for step in steps} - {(row[0], row[1]) for row in done}
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            await self._connection.close()
 
 
 class LaneLocks:
@@ -421,6 +492,7 @@ def _lane(row: Row[Any]) -> Lane:
         delivered=_tally(row.delivered),
         rejected=_tally(row.rejected),
         position=Cursor(row.position_us, row.position_id) if row.position_us is not None else None,
+        counted=Cursor(row.counted_us, row.counted_id) if row.counted_us is not None else None,
         part=row.part,
         sizes=Counter({int(workspace): size for workspace, size in row.sizes.items()}),
         bytes=row.bytes,

@@ -7,23 +7,25 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 
-from logstream.delivery.ledger import Lane
+from logstream.delivery.ledger import Lane, News, Rejection
 from logstream.delivery.limiter import AdaptiveLimit
 from logstream.delivery.sending import RetryPolicy, Sent, send
 from logstream.delivery.writer import LedgerWriter
 from logstream.destinations.base import Destination, Options
-from logstream.destinations.parcel import EventRef, Parcel, cursor_of
+from logstream.destinations.parcel import EventRef, Parcel, Part, cursor_of
 from logstream.events import Cursor, Event
 
 CHECKPOINT_SECONDS = 1.0
-"""How often a lane is checkpointed at destinations where sending again replaces."""
+"""How often a lane's counts are written."""
 
 
 class Outbox:
     """Sends parcels, several at once, and checkpoints them in order.
 
     At most the destination's concurrency of parcels is sent and not yet in the ledger: after a crash no more than those
-    are sent again. Where sending again replaces what is there (objects), checkpoints are rarer.
+    are sent again. How far a lane has come is written at every step, which is little; its counts and parts about once a
+    second. Whoever resumes packs what lies between the two again and counts it, without sending it. Where sending again
+    replaces what is there (objects), there are no steps.
     """
 
     def __init__(
@@ -39,7 +41,9 @@ class Outbox:
         self._slots = asyncio.Semaphore(destination.limits.concurrency)
         self._under_way: deque[tuple[Parcel, asyncio.Task[Sent]]] = deque()
         self._bad: deque[tuple[Cursor, EventRef, str]] = deque()
-        self._rejected: list[tuple[EventRef, str]] = []
+        self._rejected: list[Rejection] = []
+        self._parts: list[Part] = []
+        self._irregular = False
         self._settling: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._written = time.monotonic()
@@ -48,6 +52,10 @@ class Outbox:
         """Note events that cannot be sent; they enter the ledger with the parcel that comes after them."""
         for event, reason in bad:
             self._bad.append((cursor_of(event), EventRef(event.id, event.workspace_id, event.kind), reason))
+
+    def note(self, parcel: Parcel) -> None:
+        """Count a parcel that an earlier attempt delivered after it had last written its counts."""
+        self._count(parcel, Sent(bytes=parcel.size, requests=parcel.requests, parts=parcel.parts))
 
     async def put(self, parcel: Parcel) -> None:
         """Send a parcel as soon as there is room. Raises what an earlier one failed with."""
@@ -82,9 +90,9 @@ class Outbox:
         self._collect()
 
     @property
-    def rejected(self) -> list[tuple[EventRef, str]]:
-        """The rejected events that are not in the ledger yet."""
-        return self._rejected
+    def news(self) -> News:
+        """What is not in the ledger yet."""
+        return News(list(self._rejected), list(self._parts))
 
     def _settle_soon(self, _: object = None) -> None:
         if self._settling is None:
@@ -94,13 +102,11 @@ class Outbox:
         """Write to the ledger what has arrived without a gap, and make room for as much."""
         try:
             while (collected := self._collect()) > 0:
-                if self._destination.replaces and time.monotonic() - self._written < CHECKPOINT_SECONDS:
-                    self._release(collected)  # a repetition would do no harm: the ledger can wait
-                    continue
-                rejected = list(self._rejected)
-                await self._writer.checkpoint(self._lane, rejected)
-                self._written = time.monotonic()
-                del self._rejected[: len(rejected)]
+                due = time.monotonic() - self._written >= CHECKPOINT_SECONDS
+                if due or self._irregular:
+                    await self._checkpoint()
+                elif not self._destination.replaces:  # else a repetition would do no harm: the ledger can wait
+                    await self._writer.step(self._lane)
                 self._release(collected)
         except BaseException as error:
             self._failure = self._failure or error
@@ -109,6 +115,13 @@ class Outbox:
             if self._failure is not None:
                 # whoever waits for room must learn of it
                 self._slots.release()
+
+    async def _checkpoint(self) -> None:
+        news = self.news
+        self._irregular = False
+        await self._writer.checkpoint(self._lane, news)
+        self._written = time.monotonic()
+        del self._rejected[: len(news.rejected)], self._parts[: len(news.parts)]
 
     def _release(self, places: int) -> None:
         for _ in range(places):
@@ -133,16 +146,20 @@ class Outbox:
         if sent.rejected:
             lane.delivered.subtract(sent.rejected_tally)
             lane.rejected.update(sent.rejected_tally)
-            self._rejected += sent.rejected
+            self._rejected += [Rejection(event, reason, parcel.name) for event, reason in sent.rejected]
+        self._parts += sent.parts
+        self._irregular |= not sent.whole
         lane.sizes.update(parcel.sizes)
         lane.bytes += sent.bytes
         lane.requests += sent.requests
         lane.part += 1
-        lane.position = parcel.last
+        lane.counted = parcel.last
+        lane.position = max(lane.position or parcel.last, parcel.last)
         self._take_bad(parcel.last)
 
     def _take_bad(self, until: Cursor | None) -> None:
         while self._bad and (until is None or self._bad[0][0] < until):
             _, event, reason = self._bad.popleft()
             self._lane.rejected.update(Counter({(event.workspace_id, event.kind): 1}))
-            self._rejected.append((event, reason))
+            self._rejected.append(Rejection(event, reason))
+            self._irregular = True

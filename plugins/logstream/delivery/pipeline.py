@@ -40,11 +40,12 @@ class LaneWork:
 
     def __init__(self, lane: Lane, packer: Packer, outbox: Outbox) -> None:
         self.lane, self.packer, self.outbox = lane, packer, outbox
-        self.resume = lane.position
+        self.resume = lane.counted
+        self.delivered_to = lane.position
         self.error: LogstreamError | None = None
 
     def skip(self, chunk: Chunk) -> Chunk:
-        """What of a chunk comes after the checkpoint; a packer that names by what went before is shown the rest."""
+        """What of a chunk comes after what is counted; a packer that names by what went before is shown the rest."""
         if self.resume is None:
             return chunk
         before, left = after(chunk, self.resume)
@@ -53,6 +54,13 @@ class LaneWork:
         if left.events:
             self.resume = None
         return left
+
+    async def put(self, parcel: Parcel) -> None:
+        """Send a parcel, unless an earlier attempt did: then it is counted."""
+        if self.delivered_to is not None and parcel.last <= self.delivered_to:
+            self.outbox.note(parcel)
+        else:
+            await self.outbox.put(parcel)
 
 
 class DeliveryPipeline:
@@ -116,9 +124,9 @@ class DeliveryPipeline:
     async def _end(self, work: LaneWork) -> None:
         try:
             for parcel in await asyncio.to_thread(lambda: list(work.packer.finish())):
-                await work.outbox.put(parcel)
+                await work.put(parcel)
             await work.outbox.drain()
-            await self._writer.finish(work.lane, work.outbox.rejected)
+            await self._writer.finish(work.lane, work.outbox.news)
         except LogstreamError as error:
             await self._stop(work, error)
 
@@ -126,7 +134,7 @@ class DeliveryPipeline:
         work.error = error
         await work.outbox.abandon()
         permanent = isinstance(error, LaneFailed) and error.permanent
-        await self._writer.fail(work.lane, work.outbox.rejected, str(error), permanent=permanent)
+        await self._writer.fail(work.lane, work.outbox.news, str(error), permanent=permanent)
 
     async def _stream(self) -> None:
         waiting: asyncio.Queue[Packed | None] = asyncio.Queue(maxsize=1)
@@ -148,7 +156,7 @@ class DeliveryPipeline:
         work.outbox.reject(bad)
         try:
             for parcel in parcels:
-                await work.outbox.put(parcel)
+                await work.put(parcel)
         except LogstreamError as error:
             await self._stop(work, error)
 

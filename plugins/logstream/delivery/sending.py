@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from logstream.delivery.limiter import AdaptiveLimit
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
-from logstream.destinations.parcel import EventRef, Parcel, Tally, tally_of
+from logstream.destinations.parcel import EventRef, Parcel, Part, Tally, ids_digest, tally_of
 from logstream.errors import DeliveryError
 
 
@@ -46,7 +46,10 @@ class Sent:
 
     bytes: int = 0
     requests: int = 0
+    parts: list[Part] = field(default_factory=list)
     rejected: list[tuple[EventRef, str]] = field(default_factory=list)
+    whole: bool = True
+    """Whether it was taken as it was: not divided, nothing rejected."""
 
     @property
     def rejected_tally(self) -> Tally:
@@ -67,12 +70,15 @@ async def send(
         current = pending.pop()
         if current.refused:
             sent.rejected += [(event, current.refused) for event in current.events]
+            sent.whole = False
             continue
         outcome = await _until_answered(destination, current, policy, limit, sent)
         match outcome:
             case Delivered():
                 sent.bytes += current.size
+                sent.parts += current.parts
             case Split(reason):
+                sent.whole = False
                 smaller = destination.split(current)
                 if smaller:
                     pending += reversed(smaller)
@@ -84,10 +90,18 @@ async def send(
                 if not current.events:
                     raise LaneFailed(f"{current.name} is refused: {next(iter(events.values()), '')}", permanent=True)
                 sent.bytes += current.size
+                sent.whole = False
+                sent.parts += _taken(current, {*events, *resend})
                 sent.rejected += [(current.events[index], reason) for index, reason in events.items()]
                 if resend:
                     pending.append(destination.subset(current, resend))
     return sent
+
+
+def _taken(parcel: Parcel, refused: set[int]) -> list[Part]:
+    """What a manifest says of a request of which some events were refused: the others."""
+    taken = [event for index, event in enumerate(parcel.events) if index not in refused]
+    return [part._replace(events=len(taken), ids=ids_digest(taken)) for part in parcel.parts if taken]
 
 
 async def _until_answered(
@@ -104,7 +118,7 @@ async def _until_answered(
             case Retry(reason, wait, only):
                 if wait is not None and wait > policy.longest_wait:
                     raise LaneFailed(f"{reason}; it asks to wait {wait:.0f} s", permanent=False)
-                if only and len(only) < parcel.parts:
+                if only and len(only) < parcel.pieces:
                     # some of it arrived: what is left begins anew
                     parcel, attempt = destination.subset(parcel, only), 1
                 if attempt >= policy.attempts:

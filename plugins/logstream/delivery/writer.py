@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from logstream.delivery.ledger import Lane, LaneWrite, Ledger, Rejected
+from logstream.delivery.ledger import Lane, LaneWrite, Ledger, News, StepWriter
 
 
 class LedgerWriter:
@@ -13,22 +13,31 @@ class LedgerWriter:
     Every call returns when what it wrote is in the ledger.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, control_dsn: str) -> None:
         self._ledger = ledger
+        self._steps = StepWriter(control_dsn)
         self._waiting: list[tuple[LaneWrite, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
 
-    async def checkpoint(self, lane: Lane, rejected: Rejected) -> None:
-        """Write how far a lane has come, with the events rejected since the last time."""
-        await self._put(LaneWrite.checkpoint(lane, rejected))
+    async def step(self, lane: Lane) -> None:
+        """Write how far a lane has come, and no more."""
+        await self._put(LaneWrite.step(lane))
 
-    async def finish(self, lane: Lane, rejected: Rejected) -> None:
+    async def checkpoint(self, lane: Lane, news: News) -> None:
+        """Write how far a lane has come, its counts, and what is new since the last time."""
+        await self._put(LaneWrite.checkpoint(lane, news))
+
+    async def finish(self, lane: Lane, news: News) -> None:
         """Write that a lane is delivered."""
-        await self._put(LaneWrite.finish(lane, rejected))
+        await self._put(LaneWrite.finish(lane, news))
 
-    async def fail(self, lane: Lane, rejected: Rejected, error: str, *, permanent: bool) -> None:
+    async def fail(self, lane: Lane, news: News, error: str, *, permanent: bool) -> None:
         """Write that a lane stopped, where, and why."""
-        await self._put(LaneWrite.fail(lane, rejected, error, permanent=permanent))
+        await self._put(LaneWrite.fail(lane, news, error, permanent=permanent))
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        await self._steps.close()
 
     async def _put(self, write: LaneWrite) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -42,7 +51,7 @@ class LedgerWriter:
             while self._waiting:
                 together, self._waiting = self._waiting, []
                 try:
-                    missing = await asyncio.to_thread(self._ledger.write, [write for write, _ in together])
+                    missing = await self._write([write for write, _ in together])
                 except BaseException as error:
                     for _, done in together:
                         if not done.done():
@@ -59,3 +68,8 @@ class LedgerWriter:
                         done.set_result(None)
         finally:
             self._writing = None
+
+    async def _write(self, writes: list[LaneWrite]) -> set[tuple[int, int]]:
+        if all(write.steps for write in writes):
+            return await self._steps.write(writes)
+        return await asyncio.to_thread(self._ledger.write, writes)

@@ -23,9 +23,12 @@ from logstream.destinations.parcel import (
     LaneRef,
     Packer,
     Parcel,
+    Part,
     Tally,
     add_sizes,
     cursor_of,
+    id_lines,
+    sha256,
     sizes_of,
     tally_key,
     tally_of,
@@ -195,7 +198,9 @@ class EventPacker:
             key = f"{self._prefix}{self._name(event)}{self._suffix}"
             self._events.append(event)
             self._lengths.append(len(message))
-            self._objects.append((key, compress(message, self._compression)))
+            body = compress(message, self._compression)
+            self._objects.append((key, body))
+            self._parts.append(Part(key, len(body), sha256(body), 1, str(event[0])))
             self._size += len(message)
             if len(self._objects) >= BUNDLE_OBJECTS or self._size >= BUNDLE_BYTES:
                 yield self._bundle(0, len(self._objects))
@@ -205,13 +210,15 @@ class EventPacker:
         self._events: list[Event] = []
         self._lengths: list[int] = []
         self._objects: list[tuple[str, bytes]] = []
+        self._parts: list[Part] = []
         self._size = 0
 
     def _bundle(self, start: int, stop: int) -> Bundle:
         events = self._events[start:stop]
         objects = self._objects[start:stop]
         sizes = sizes_of(events, self._lengths[start:stop])
-        return Bundle(objects[0][0], b"", cursor_of(events[-1]), tally_of(events), sizes, objects=objects)
+        parts = self._parts[start:stop]
+        return Bundle(objects[0][0], b"", cursor_of(events[-1]), tally_of(events), sizes, parts, objects=objects)
 
     def finish(self) -> Iterator[Parcel]:
         """What is left, divided so that all threads have some: a small lane shall not wait for one thread."""
@@ -240,6 +247,8 @@ class BatchPacker:
         self._size = 0
         self._tally: Tally = Tally()
         self._sizes: Counter[int] = Counter()
+        self._ids = hashlib.sha256()
+        self._first: Event | None = None
         self._last: Event | None = None
 
     def pack(self, events: Sequence[Event], messages: Messages) -> Iterator[Parcel]:
@@ -274,13 +283,18 @@ class BatchPacker:
             self._size += len(block)
         self._tally.update(map(tally_key, events))
         add_sizes(self._sizes, events, lengths)
+        self._ids.update(id_lines(events))
+        self._first = self._first or events[0]
         self._last = events[-1]
 
     def _end(self) -> Parcel:
-        assert self._stream is not None and self._last is not None  # noqa: S101 - something was added
+        assert self._stream is not None and self._first is not None and self._last is not None  # noqa: S101 - added before
         suffix = f".ndjson{SUFFIX[self._compression]}"
         name = f"{self._prefix}{batch_key(self._lane, self._part)}{suffix}"
-        parcel = Parcel(name, self._stream.finish(), cursor_of(self._last), self._tally, self._sizes)
+        body = self._stream.finish()
+        ids = str(self._first.id) if self._tally.total() == 1 else self._ids.hexdigest()
+        part = Part(name, len(body), sha256(body), self._tally.total(), ids)
+        parcel = Parcel(name, body, cursor_of(self._last), self._tally, self._sizes, [part])
         self._part += 1
         self._begin()
         return parcel

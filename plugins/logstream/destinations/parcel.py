@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -39,12 +40,44 @@ class LaneRef:
     lanes: int
 
 
+class Part(NamedTuple):
+    """What a manifest says of one object or request.
+
+    `sha256` is of its bytes as they are sent. `ids` is the log store's id of its one event, or of several the SHA-256 of their
+    ids in order, in decimal, a line each (`ids_digest`).
+    """
+
+    name: str
+    bytes: int
+    sha256: str
+    events: int
+    ids: str
+
+
+def sha256(data: bytes) -> str:
+    """The digest in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def ids_digest(events: Sequence[Event] | Sequence[EventRef]) -> str:
+    """`Part.ids`."""
+    if len(events) == 1:
+        return str(events[0][0])
+    return sha256(id_lines(events))
+
+
+def id_lines(events: Iterable[Event] | Iterable[EventRef]) -> bytes:
+    """The ids of events, a line each."""
+    return b"".join([b"%d\n" % event[0] for event in events])
+
+
 @dataclass(slots=True)
 class Parcel:
     """One request or object. `name` is its object key or idempotency key: the same whenever it is made again.
 
-    `sizes` are the bytes of each workspace's messages. `events` and `messages` are kept only where a receiver may refuse
-    single events or want smaller requests. One that is `refused` is not sent: it says why its event cannot be.
+    `sizes` are the bytes of each workspace's messages. `parts` is what a manifest will say of it. `events` and `messages` are
+    kept only where a receiver may refuse single events or want smaller requests. One that is `refused` is not sent: it says
+    why its event cannot be.
     """
 
     name: str
@@ -52,6 +85,7 @@ class Parcel:
     last: Cursor
     tally: Tally
     sizes: Counter[int]
+    parts: list[Part]
     events: list[EventRef] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
     refused: str | None = None
@@ -67,7 +101,7 @@ class Parcel:
         return 1
 
     @property
-    def parts(self) -> int:
+    def pieces(self) -> int:
         """How many things in it a receiver may take or refuse for themselves."""
         return len(self.events)
 
@@ -89,7 +123,7 @@ class Bundle(Parcel):
         return len(self.objects)
 
     @property
-    def parts(self) -> int:
+    def pieces(self) -> int:
         """The objects."""
         return len(self.objects)
 

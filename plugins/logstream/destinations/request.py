@@ -21,7 +21,18 @@ from logstream.destinations.base import ConnectionOptions, Destination, Limits, 
 from logstream.destinations.compression import Compression, compress
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
-from logstream.destinations.parcel import EventRef, LaneRef, Packer, Parcel, cursor_of, sizes_of, tally_of
+from logstream.destinations.parcel import (
+    EventRef,
+    LaneRef,
+    Packer,
+    Parcel,
+    Part,
+    cursor_of,
+    ids_digest,
+    sha256,
+    sizes_of,
+    tally_of,
+)
 from logstream.errors import InputError
 from logstream.events import EPOCH, Event
 from logstream.messages import Messages
@@ -210,9 +221,9 @@ class RequestDestination(Destination[O]):
         mark = hashlib.sha256(b"\n".join(b"%d" % event.id for event in events)).hexdigest()[:24]
         body = compress(self.encode(messages), self.options.compression)
         last = like.last if isinstance(like, Parcel) else cursor_of(like)
-        return Parcel(
-            f"{prefix}-{mark}", body, last, tally_of(events), sizes_of(events, map(len, messages)), events, messages
-        )
+        name, sizes = f"{prefix}-{mark}", sizes_of(events, map(len, messages))
+        part = Part(name, len(body), sha256(body), len(events), ids_digest(events))
+        return Parcel(name, body, last, tally_of(events), sizes, [part], events, messages)
 
     async def check(self) -> AsyncIterator[Step]:
         """Post one small test event."""
@@ -272,7 +283,7 @@ class RequestPacker:
         reference = EventRef(event.id, event.workspace_id, event.kind)
         tally, sizes = tally_of([reference]), sizes_of([reference], [0])
         return Parcel(
-            f"{self._prefix}-{event.id}", b"", cursor_of(event), tally, sizes, [reference], [b""], refused=reason
+            f"{self._prefix}-{event.id}", b"", cursor_of(event), tally, sizes, [], [reference], [b""], refused=reason
         )
 
     def _end(self) -> Parcel:

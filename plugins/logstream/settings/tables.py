@@ -8,9 +8,11 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -64,6 +66,8 @@ lanes = Table(
     Column("now_ns", BigInteger, comment="The instant of the template's now placeholders, ns since 1970"),
     Column("position_us", BigInteger, comment="recorded_at of the last delivered event, microseconds since 2000"),
     Column("position_id", BigInteger, comment="id of the last delivered event"),
+    Column("counted_us", BigInteger, comment="As position_us: what the counts below take in; never after the position"),
+    Column("counted_id", BigInteger, comment="As position_id"),
     Column(
         "part", Integer, nullable=False, server_default="0", comment="Parcels (requests or objects) delivered so far"
     ),
@@ -91,5 +95,43 @@ rejections = Table(
     Column("workspace_id", BigInteger, nullable=False),
     Column("kind", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("request", Text, comment="The request or object that the event was in"),
+    Column("redelivered_at", DateTime(timezone=True), comment="When it was delivered after all, on demand"),
     Column("rejected_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+)
+
+lane_parts = Table(
+    "lane_parts",
+    metadata,
+    Column("delivery_id", BigInteger, primary_key=True),
+    Column("lane", Integer, primary_key=True),
+    Column("parcels", Integer, primary_key=True, comment="Parcels of the lane delivered when this was written"),
+    Column("entries", LargeBinary, nullable=False, comment="Objects or requests, NDJSON in zstd: delivery/parts.py"),
+    ForeignKeyConstraint(["delivery_id", "lane"], [lanes.c.delivery_id, lanes.c.lane], ondelete="CASCADE"),
+)
+
+manifests = Table(
+    "manifests",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, comment="Its place in the destination's chain, from 1"),
+    Column("delivery_id", BigInteger, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("window_start", DateTime(timezone=True), nullable=False),
+    Column("window_end", DateTime(timezone=True), nullable=False),
+    Column("document", Text, nullable=False, comment="The manifest, byte for byte what its digest is of"),
+    Column("digest", Text, nullable=False, comment="SHA-256 of the document"),
+    Column("signature", Text, comment="Ed25519, base64"),
+    Column("sealed_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+)
+Index("manifests_window", manifests.c.window_start, manifests.c.window_end)
+
+destinations = Table(
+    "destinations",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("failures", Integer, nullable=False, server_default="0", comment="Windows that failed in a row"),
+    Column("last_window", DateTime(timezone=True), comment="End of the last window that was counted as failed"),
+    Column("suspended_at", DateTime(timezone=True)),
+    Column("error", Text, comment="Why the last of them failed"),
 )
