@@ -17,11 +17,14 @@ from typing import Any
 
 from logstream.delivery.ledger import Lane, LaneLocks, Ledger, News, State
 from logstream.delivery.limiter import AdaptiveLimit
+from logstream.delivery.manifests import Manifest
 from logstream.delivery.memory import MemoryBudget, keep_freed_memory, rare_garbage_collection
 from logstream.delivery.pipeline import DeliveryPipeline
 from logstream.delivery.planning import MAX_TASKS, Share, WindowPlan, divide, plan_window
 from logstream.delivery.processes import Processes, worth_processes
+from logstream.delivery.sealing import ManifestWriter, seal_deliveries
 from logstream.delivery.sending import LaneFailed, RetryPolicy
+from logstream.delivery.signing import Signer
 from logstream.delivery.verification import Verification, Verifier
 from logstream.delivery.writer import LedgerWriter
 from logstream.destinations import Destination, open_destination
@@ -101,8 +104,10 @@ class Exporter:
     """Exports windows of one log store with the settings and ledger of one control database."""
 
     def __init__(
-        self, store_dsn: str, control_dsn: str, connections: Connections, *, policy: RetryPolicy | None = None
-    ) -> None:
+        self, store_dsn: str, control_dsn: str, connections: Connections, *, policy: RetryPolicy | None = None,
+        signer: Signer | None = None,
+    ) -> None:  # fmt: skip
+        self._signer = signer
         self._store_dsn, self.control_dsn = store_dsn, control_dsn
         self._connections = connections
         self.policy = policy or RetryPolicy()
@@ -199,7 +204,7 @@ class Exporter:
 
     def _again(self) -> Exporter:
         """Another one of the same, for another process."""
-        return Exporter(self._store_dsn, self.control_dsn, self._connections, policy=self.policy)
+        return Exporter(self._store_dsn, self.control_dsn, self._connections, policy=self.policy, signer=self._signer)
 
     async def _deliver(
         self, keys: list[tuple[int, int]], progress: Callable[[LaneResult], None] | None
@@ -212,7 +217,7 @@ class Exporter:
         locks = await asyncio.to_thread(LaneLocks, self.control_dsn)
         try:
             async with AsyncExitStack() as stack:
-                task = _Task(self, loaded, _Destinations(SharedConnections(self._connections), stack), locks, progress)
+                task = _Task(self, loaded, Destinations(SharedConnections(self._connections), stack), locks, progress)
                 return await task.run(lanes)
         finally:
             locks.close()
@@ -222,20 +227,42 @@ class Exporter:
         return Verifier(self.ledger, self.settings, self._store_dsn).verify(span)
 
     def seal(self, deliveries: Iterable[int]) -> list[DeliveryReport]:
-        """Compare what was planned with what was delivered, lane by lane, and write the outcome to the ledger."""
+        """Compare what was planned with what was delivered, lane by lane; write the outcome, and manifests, to the ledger.
+
+        At object stores manifests are put beside the data, too. A delivery whose manifest cannot be has an error; sealing it
+        again tries again.
+        """
         lanes: dict[int, list[Lane]] = {}
         for lane in self.ledger.lanes_of(deliveries):
             lanes.setdefault(lane.delivery_id, []).append(lane)
         reports = {delivery_id: _report(found[0].destination, found) for delivery_id, found in lanes.items()}
         self.ledger.seal({delivery_id: report.state for delivery_id, report in reports.items()})
+        complete = [
+            lane for lane_id, found in lanes.items() if reports[lane_id].state is State.DELIVERED for lane in found
+        ]
+        manifests = seal_deliveries(self.ledger, complete, self._signer)
+        if manifests:
+            snapshots = {lanes[manifest.delivery_id][0].snapshot_id for manifest in manifests}
+            loaded = {snapshot_id: self.settings.get(snapshot_id) for snapshot_id in snapshots}
+            of = {manifest.destination: lanes[manifest.delivery_id][0].snapshot_id for manifest in manifests}
+            for delivery_id, error in asyncio.run(self._write_manifests(manifests, loaded, of)).items():
+                reports[delivery_id].state, reports[delivery_id].error = State.FAILED, error
         return sorted(reports.values(), key=lambda report: report.destination)
+
+    async def _write_manifests(
+        self, manifests: Sequence[Manifest], snapshots: dict[int, Snapshot], of: dict[str, int]
+    ) -> dict[int, str]:
+        async with AsyncExitStack() as stack:
+            destinations = Destinations(SharedConnections(self._connections), stack)
+            writer = ManifestWriter(self.ledger, self.policy)
+            return await writer.write(manifests, lambda name: destinations.get(name, snapshots[of[name]].settings))
 
 
 class _Task:
     """Delivers the lanes that one call of `deliver` was given: many destinations at once, each in a pipeline of its own."""
 
     def __init__(
-        self, exporter: Exporter, snapshots: dict[int, Snapshot], destinations: _Destinations, locks: LaneLocks,
+        self, exporter: Exporter, snapshots: dict[int, Snapshot], destinations: Destinations, locks: LaneLocks,
         progress: Callable[[LaneResult], None] | None,
     ) -> None:  # fmt: skip
         self._exporter, self._snapshots, self._destinations = exporter, snapshots, destinations
@@ -342,7 +369,7 @@ class _Task:
             self._progress(result)
 
 
-class _Destinations:
+class Destinations:
     """Opens each destination once, when it is first needed; one that cannot be opened says so each time."""
 
     def __init__(self, connections: Connections, stack: AsyncExitStack) -> None:

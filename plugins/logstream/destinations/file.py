@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field
 
 from logstream.destinations.base import Step
-from logstream.destinations.objects import ObjectDestination, ObjectOptions
+from logstream.destinations.objects import ObjectDestination, ObjectOptions, ReadError
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
 
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE}
@@ -21,6 +21,12 @@ _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, e
 class FileOptions(ObjectOptions):
     """Options of `file`."""
 
+    manifests: bool = Field(
+        default=False,
+        strict=True,
+        description="Put each delivery's manifest beside the data, below `_manifests/`. Left out, it is in the ledger only: who "
+        "reads a folder seldom expects anything but events.",
+    )
     path: str = Field(min_length=1, description="The folder. It is made if it is not there.", examples=["/srv/audit"])
 
 
@@ -31,7 +37,7 @@ class FileDestination(ObjectDestination[FileOptions]):
     title = "Folder"
     options_model = FileOptions
 
-    def put_now(self, key: str, body: bytes) -> Outcome:
+    def put_now(self, key: str, body: bytes, media_type: str | None = None) -> Outcome:
         """Write one file so that a reader sees all of it or nothing."""
         target = Path(self.options.path) / key
         try:
@@ -54,6 +60,24 @@ class FileDestination(ObjectDestination[FileOptions]):
                 return Retry(reason)
             return GiveUp(f"{reason}; correct `path` or its permissions")
         return Delivered()
+
+    async def get(self, key: str) -> bytes:
+        """Read one file."""
+        target = Path(self.options.path) / key
+        try:
+            return await asyncio.to_thread(target.read_bytes)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ReadError(f"{target} cannot be read: {error.strerror}") from None
+
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
+        """The files below a folder."""
+        root = Path(self.options.path)
+        for folder, _, names in await asyncio.to_thread(lambda: list(os.walk(root / prefix))):
+            for name in names:
+                if not name.startswith(".part-"):
+                    yield (Path(folder) / name).relative_to(root).as_posix()
 
     async def delete(self, key: str) -> None:
         """Remove the file, and the folder `check` made for it if it is empty."""

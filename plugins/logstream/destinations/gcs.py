@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from typing import Any
 
 from obstore.store import GCSStore
@@ -61,12 +62,16 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
             secret["skip_signature"] = True
         return GCSStore(self.options.bucket, client_options=client, retry_config=RETRY_CONFIG, **secret)  # type: ignore[arg-type]
 
-    @property
-    def content_type(self) -> str:
-        """That of the objects. The emulator on PyPI parses a body of type application/json, and breaks."""
-        plain = super().content_type
-        elsewhere = _endpoint(self.connections.gcs(self.options.connection)) is not None
-        return "text/json" if elsewhere and plain == "application/json" else plain
+    @cached_property
+    def _elsewhere(self) -> bool:
+        return _endpoint(self.connections.gcs(self.options.connection)) is not None
+
+    def put_now(self, key: str, body: bytes, media_type: str | None = None) -> Outcome:
+        """Put one object. The emulator on PyPI parses a body of type application/json, and breaks."""
+        media_type = media_type or self.content_type
+        if media_type == "application/json" and self._elsewhere:
+            media_type = "text/json"
+        return super().put_now(key, body, media_type)
 
     def read_error(self, error: Exception) -> Outcome:
         """An answer without ETag (emulators give none) is looked for only after the object was stored."""

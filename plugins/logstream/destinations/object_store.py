@@ -15,7 +15,7 @@ from pydantic import Field
 
 from logstream.destinations.base import ConnectionOptions, Step
 from logstream.destinations.credentials import SharedConnections
-from logstream.destinations.objects import ObjectDestination, ObjectOptions, Prefix
+from logstream.destinations.objects import ObjectDestination, ObjectOptions, Prefix, ReadError
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
 
 RETRY_CONFIG: Any = {
@@ -73,10 +73,11 @@ class ObjectStoreDestination(ObjectDestination[O]):
         """Attributes every object gets."""
         return {"Content-Type": self.content_type}
 
-    def put_now(self, key: str, body: bytes) -> Outcome:
+    def put_now(self, key: str, body: bytes, media_type: str | None = None) -> Outcome:
         """Put one object and read the answer."""
+        attributes = self._attributes if media_type is None else {**self._attributes, "Content-Type": media_type}
         try:
-            obstore.put(self._store, key, body, attributes=self._attributes, use_multipart=False)
+            obstore.put(self._store, key, body, attributes=attributes, use_multipart=False)
         except Exception as error:
             return self.read_error(error)
         return Delivered()
@@ -85,6 +86,31 @@ class ObjectStoreDestination(ObjectDestination[O]):
         """What a failed put means."""
         remedy = self.remedy(error)
         return Retry(summary(error)) if remedy is None else GiveUp(remedy)
+
+    async def get(self, key: str) -> bytes:
+        """Read one object."""
+        try:
+            found = await obstore.get_async(self._store, key)
+            return bytes(await found.bytes_async())
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise self._unreadable(error) from None
+
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
+        """The keys below a prefix, a page at a time."""
+        try:
+            async for page in obstore.list(self._store, prefix or None):
+                for item in page:
+                    yield item["path"]
+        except Exception as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> ReadError:
+        remedy = (
+            f"grant this connection the right to read and list {self.place}" if is_denied(error) else summary(error)
+        )
+        return ReadError(f"{self.place} cannot be read: {remedy}")
 
     async def delete(self, key: str) -> None:
         """Remove an object."""

@@ -33,6 +33,7 @@ from logstream.destinations.parcel import (
     tally_key,
     tally_of,
 )
+from logstream.errors import DeliveryError
 from logstream.events import Event
 from logstream.messages import Messages
 
@@ -44,6 +45,10 @@ BUNDLE_OBJECTS = 32
 BUNDLE_BYTES = 4 * 1024 * 1024
 TROUBLES = 3
 """Puts of a bundle that may fail before the rest of it is left for later."""
+
+
+class ReadError(DeliveryError):
+    """Objects cannot be read back: why, and what to do."""
 
 
 class Packaging(StrEnum):
@@ -70,6 +75,9 @@ class ObjectOptions(Options):
         description="file: one object for each event, named by the platform's rule. batch: NDJSON objects, few and large.",
     )
     compression: Compression = Field(default=Compression.NONE, description="none, gzip or zstd.")
+    manifests: bool = Field(
+        default=True, strict=True, description="Put each delivery's manifest beside the data, below `_manifests/`."
+    )
 
 
 Prefix = Annotated[
@@ -110,7 +118,7 @@ class ObjectDestination(Destination[O]):
         return MEDIA_TYPE.get(self.options.compression, plain)
 
     @abstractmethod
-    def put_now(self, key: str, body: bytes) -> Outcome:
+    def put_now(self, key: str, body: bytes, media_type: str | None = None) -> Outcome:
         """The same, in a thread: blocks until the object is stored or refused."""
 
     async def open(self) -> None:
@@ -123,9 +131,12 @@ class ObjectDestination(Destination[O]):
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None
 
-    async def put(self, key: str, body: bytes) -> Outcome:
-        """Store one object, replacing one of the same key. Never raises for what a store may do."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.put_now, key, body)
+    async def put(self, key: str, body: bytes, media_type: str | None = None) -> Outcome:
+        """Store one object, replacing one of the same key. Never raises for what a store may do.
+
+        `media_type` is given where it is not that of the destination's events.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.put_now, key, body, media_type)
 
     async def send(self, parcel: Parcel) -> Outcome:
         """Put the parcel's object, or its objects one after another."""
@@ -157,6 +168,14 @@ class ObjectDestination(Destination[O]):
     @abstractmethod
     async def delete(self, key: str) -> None:
         """Remove an object that `check` made."""
+
+    @abstractmethod
+    async def get(self, key: str) -> bytes:
+        """Read one object, for verification. Raises `FileNotFoundError` if it is not there, `ReadError` if it cannot be told."""
+
+    @abstractmethod
+    def keys(self, prefix: str) -> AsyncIterator[str]:
+        """The keys that begin with a prefix (a whole number of parts), for verification. Raises `ReadError`."""
 
     async def check_writing(self, remedy: str) -> AsyncIterator[Step]:
         """The last steps of every check: a small object is written, and removed again."""

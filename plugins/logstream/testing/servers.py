@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -132,6 +132,11 @@ class Server:
         self._process.stop()
 
 
+def without_manifests(keys: Iterable[str]) -> list[str]:
+    """Keys of objects that hold events."""
+    return [key for key in keys if not key.startswith("_manifests/") and "/_manifests/" not in key]
+
+
 class S3Server(Server):
     """moto's S3 server, whose buckets take any credentials."""
 
@@ -165,10 +170,10 @@ class S3Server(Server):
         self.client().create_bucket(Bucket=name)
 
     def objects(self, bucket: str, prefix: str = "") -> dict[str, bytes]:
-        """All objects of a bucket, by key."""
+        """All objects of a bucket that hold events, by key."""
         client = self.client()
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
+        keys = without_manifests(item["Key"] for page in pages for item in page.get("Contents", []))
         return {key: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
 
@@ -223,9 +228,9 @@ class AzuriteServer(Server):
             return
 
     def objects(self, container: str, prefix: str = "") -> dict[str, bytes]:
-        """All blobs of a container, by name."""
+        """All blobs of a container that hold events, by name."""
         client = self.service().get_container_client(container)
-        names = [blob.name for blob in client.list_blobs(name_starts_with=prefix or None)]
+        names = without_manifests(blob.name for blob in client.list_blobs(name_starts_with=prefix or None))
         return {name: client.download_blob(name).readall() for name in names}
 
 
@@ -253,9 +258,9 @@ class GcsServer(Server):
         urllib.request.urlopen(request, timeout=10).close()
 
     def objects(self, bucket: str) -> dict[str, bytes]:
-        """All objects of a bucket, by name."""
+        """All objects of a bucket that hold events, by name."""
         with urllib.request.urlopen(f"{self.url}/storage/v1/b/{bucket}/o", timeout=30) as answer:
-            names = [item["name"] for item in json.load(answer).get("items", [])]
+            names = without_manifests(item["name"] for item in json.load(answer).get("items", []))
         found = {}
         for name in names:
             with urllib.request.urlopen(f"{self.url}/{bucket}/{quote(name)}", timeout=10) as answer:
