@@ -210,7 +210,8 @@ def _exporter(options: argparse.Namespace) -> Any:
     from logstream.hooks.connections import AirflowConnections, use_metadata_database
 
     use_metadata_database()
-    return Exporter(*_dsns(options), AirflowConnections())
+    connections = AirflowConnections()
+    return Exporter(*_dsns(options), connections, signer=connections.signer())
 
 
 def _window_of(options: argparse.Namespace) -> Any:
@@ -405,13 +406,15 @@ def verify(options: argparse.Namespace, out: TextIO) -> int:
             "deliveries": result.deliveries,
             "events": result.events,
             "rejected": result.rejected,
+            "objects": result.objects,
             "findings": [finding.as_json() for finding in result.findings],
         }
         print(json.dumps(document), file=out)
     else:
+        outcome = "NOT as it should be" if result.findings else "nothing is missing"
         print(
             f"{span}: {result.windows} windows, {result.deliveries} deliveries, {result.events:,} events delivered, "
-            f"{result.rejected:,} rejected: {'nothing is missing' if not result.findings else 'NOT as it should be'}",
+            f"{result.rejected:,} rejected, {result.objects:,} objects read: {outcome}",
             file=out,
         )
     for finding in result.findings:

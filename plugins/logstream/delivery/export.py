@@ -32,9 +32,9 @@ from logstream.destinations.credentials import Connections, SharedConnections
 from logstream.destinations.registry import make_destination
 from logstream.errors import DeliveryError, InputError, LaneBusy, LogstreamError, WindowNotClosed
 from logstream.settings.control import open_control
-from logstream.settings.models import Settings, Streaming
+from logstream.settings.models import Settings
 from logstream.settings.repository import SettingsRepository, Snapshot
-from logstream.settings.resolution import Route, resolve, route_of
+from logstream.settings.resolution import Route, resolve, streamings_of
 from logstream.store.closing import Writer
 from logstream.store.postgres import PostgresStore
 from logstream.window import Window
@@ -223,8 +223,16 @@ class Exporter:
             locks.close()
 
     def verify(self, span: Window) -> Verification:
-        """Compare the log store with the ledger, for every window in `span`."""
-        return Verifier(self.ledger, self.settings, self._store_dsn).verify(span)
+        """Compare log store, ledger, manifests and the objects at the destinations, for every window in `span`."""
+        connections = SharedConnections(self._connections)
+
+        async def opened(name: str, snapshot: Snapshot, stack: AsyncExitStack) -> Destination[Any]:
+            if name not in snapshot.settings.destinations:
+                raise DeliveryError("the settings no longer have it")
+            return await Destinations(connections, stack).get(name, snapshot.settings)
+
+        key = self._signer.public_key if self._signer else None
+        return Verifier(self.ledger, self.settings, self._store_dsn, opened, key).verify(span)
 
     def seal(self, deliveries: Iterable[int]) -> list[DeliveryReport]:
         """Compare what was planned with what was delivered, lane by lane; write the outcome, and manifests, to the ledger.
@@ -329,7 +337,7 @@ class _Task:
             exporter.store(snapshot),
             self._writer,
             destination,
-            _streamings(snapshot.settings, workspaces),
+            streamings_of(snapshot.settings, workspaces),
             exporter.policy,
             limit,
             self._threads,
@@ -385,12 +393,6 @@ class Destinations:
         destination = await open_destination(name, settings.destinations[name], self._connections)
         self._stack.push_async_callback(destination.close)
         return destination
-
-
-def _streamings(settings: Settings, workspaces: Sequence[int]) -> dict[int, Streaming]:
-    own = settings.own
-    found = {workspace: route_of(settings.admin, own.get(workspace))[0] for workspace in workspaces}
-    return {workspace: streaming for workspace, streaming in found.items() if streaming is not None}
 
 
 def _report(name: str, lanes: Sequence[Lane]) -> DeliveryReport:

@@ -105,8 +105,8 @@ def _content(sealed: Sealed) -> dict[str, Any]:
         "events": sealed.delivered.total(),
         "rejected": sealed.rejected.total(),
         "bytes": sealed.bytes,
-        "delivered_by_workspace": _by_workspace(sealed.delivered),
-        "rejected_by_workspace": _by_workspace(sealed.rejected),
+        "delivered_by_workspace": by_workspace(sealed.delivered),
+        "rejected_by_workspace": by_workspace(sealed.rejected),
         "listings": [{"parts": listing.parts, "sha256": listing.sha256} for listing in sealed.listings],
     }
 
@@ -161,7 +161,8 @@ def broken_links(chain: Iterable[tuple[int, str, str]]) -> Iterator[str]:
         expected, previous = sequence + 1, digest
 
 
-def _by_workspace(tally: Tally) -> dict[str, dict[str, int]]:
+def by_workspace(tally: Tally) -> dict[str, dict[str, int]]:
+    """Counts as a manifest has them."""
     found: dict[str, dict[str, int]] = {}
     for (workspace, kind), events in sorted(tally.items()):
         if events:

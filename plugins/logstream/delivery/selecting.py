@@ -59,10 +59,13 @@ class EventRenderer:
         self._filters = tuple(Filter.of(selection, sorted(workspaces)) for selection, workspaces in groups.items())
         return self._filters
 
+    def select(self, events: list[Event]) -> list[Event]:
+        """Those of some events, read by `filters`, that are streamed."""
+        return [event for event in events if self._selected(event)] if self._narrowing else events
+
     def render(self, events: list[Event]) -> Chunk:
         """Render the selected ones of some events, in order."""
-        if self._narrowing:
-            events = [event for event in events if self._selected(event)]
+        events = self.select(events)
         if self._only is not None:
             messages = self._only.render_plain(events)
             if messages is not None:

@@ -16,6 +16,7 @@ from logstream.destinations.parcel import LaneRef
 from logstream.errors import BadEvent
 from logstream.events import EPOCH, Event, Kind
 from logstream.jsontext import loads
+from logstream.window import Window
 
 MAX_PART = 120
 MAX_NAME = 180
@@ -89,10 +90,13 @@ def batch_key(lane: LaneRef, part: int) -> str:
 
     It names the destination, so that two destinations may share a bucket and a prefix without writing over each other.
     """
-    return (
-        f"{safe(lane.destination)}/{lane.window.start:%Y/%m/%d}/{lane.window.slug}/"
-        f"lane-{lane.lane:02d}-of-{lane.lanes:02d}-part-{part:05d}"
-    )
+    folder = window_folder(lane.destination, lane.window)
+    return f"{folder}/lane-{lane.lane:02d}-of-{lane.lanes:02d}-part-{part:05d}"
+
+
+def window_folder(destination: str, window: Window) -> str:
+    """The folder of the batches of one window and destination."""
+    return f"{safe(destination)}/{window.start:%Y/%m/%d}/{window.slug}"
 
 
 def _read_fields(payload: bytes) -> _Fields:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from logstream.delivery.signing import Signer
 from logstream.destinations.credentials import AwsCredentials, AzureBlobCredentials, GcsCredentials, HttpCredentials
 from logstream.errors import ConnectionNotFound
 
@@ -119,6 +120,17 @@ class AirflowConnections:
 
         return token
 
+    def signer(self) -> Signer | None:
+        """The key that signs manifests: the password of connection `logstream_signing`, if there is one.
+
+        Raises `InputError` if it is no Ed25519 private key.
+        """
+        try:
+            found = _get(SIGNING_CONNECTION)
+        except ConnectionNotFound:
+            return None
+        return Signer.of(found.password or "")
+
     def http(self, connection: str, default_url: str | None = None) -> HttpCredentials:
         """From a connection of type `http`: base URL, login and password, headers (`headers` in extra)."""
         found = _get(connection, "http", "https")
@@ -137,6 +149,9 @@ class AirflowConnections:
             password=found.password or None,
             headers={str(name): str(value) for name, value in headers.items()},
         )
+
+
+SIGNING_CONNECTION = "logstream_signing"
 
 
 def dsn_of(connection: str) -> str | None:

@@ -32,7 +32,8 @@ def window_of(context: Context) -> Window:
 @contextmanager
 def exporter() -> Iterator[Exporter]:
     """The engine over this deployment's databases, its errors turned into Airflow's without a traceback's noise."""
-    with plain_errors(), Exporter(*databases(), AirflowConnections()) as engine:
+    connections = AirflowConnections()
+    with plain_errors(), Exporter(*databases(), connections, signer=connections.signer()) as engine:
         yield engine
 
 

@@ -66,3 +66,10 @@ def resolve(settings: Settings, workspaces: Iterable[Workspace]) -> list[Route]:
 def overridden(settings: Settings) -> list[int]:
     """The ids of workspaces whose own enabled setting the admin setting overrides (or would, once enabled)."""
     return [workspace.id for workspace in settings.workspaces if workspace.streaming.enabled]
+
+
+def streamings_of(settings: Settings, workspaces: Iterable[int]) -> dict[int, Streaming]:
+    """The setting that applies to each of some workspaces, those that stream nothing left out."""
+    own = settings.own
+    found = {workspace: route_of(settings.admin, own.get(workspace))[0] for workspace in workspaces}
+    return {workspace: streaming for workspace, streaming in found.items() if streaming is not None}

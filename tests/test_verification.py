@@ -1,0 +1,244 @@
+"""The proof: `verify` finds each thing that may have been done to a delivery, and nothing where nothing was."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from logstream.delivery.export import Exporter
+from logstream.delivery.manifests import broken_links
+from logstream.delivery.signing import Signer, is_signed
+from logstream.errors import InputError
+from logstream.window import Window
+from tests.test_engine import START, WINDOW, Make, engine, export, filled, override
+
+__all__ = ["engine", "filled"]  # fixtures
+
+PROJECT = Path(__file__).parent.parent
+WINDOWS = [Window(START + timedelta(minutes=n), START + timedelta(minutes=n + 1)) for n in range(5)]
+
+
+def findings(exporter: Exporter, span: Window = WINDOW) -> list[str]:
+    return [finding.what for finding in exporter.verify(span).findings]
+
+
+def objects(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "_manifests" not in path.parts)
+
+
+@pytest.fixture(params=["file", "batch"])
+def sealed(request: pytest.FixtureRequest, engine: Make, tmp_path: Path) -> Exporter:
+    """Five windows in a folder, with their manifests beside them."""
+    out = {"type": "file", "path": str(tmp_path / "out"), "packaging": request.param, "manifests": True, "lanes": 2}
+    exporter = engine(override(out))
+    for window in WINDOWS:
+        _, reports = export(exporter, window)
+        assert [report.error for report in reports] == [None]
+    return exporter
+
+
+def test_nothing_is_found_where_nothing_was_done(sealed: Exporter, tmp_path: Path) -> None:
+    result = sealed.verify(WINDOW)
+    assert result.findings == []
+    assert (result.windows, result.events) == (5, 1_500)
+    assert result.objects == len(objects(tmp_path / "out"))
+    # again, from the start: the same objects, and no other manifests
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    for window in WINDOWS:
+        export(sealed, window)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+    assert findings(sealed) == []
+
+
+def delete_an_object(out: Path, _: psycopg.Connection) -> None:
+    objects(out)[3].unlink()
+
+
+def alter_a_byte(out: Path, _: psycopg.Connection) -> None:
+    body = bytearray(objects(out)[3].read_bytes())
+    body[len(body) // 2] ^= 1
+    objects(out)[3].write_bytes(body)
+
+
+def cut_an_object(out: Path, _: psycopg.Connection) -> None:
+    objects(out)[3].write_bytes(objects(out)[3].read_bytes()[:-1])
+
+
+def add_an_object(out: Path, _: psycopg.Connection) -> None:
+    shutil.copy(objects(out)[3], objects(out)[3].with_name("another" + objects(out)[3].suffix))
+
+
+def remove_a_manifest_there(out: Path, _: psycopg.Connection) -> None:
+    (out / "_manifests" / "d" / "00000002.json").unlink()
+
+
+def alter_a_manifest_there(out: Path, _: psycopg.Connection) -> None:
+    path = out / "_manifests" / "d" / "00000002.json"
+    path.write_text(path.read_text().replace('"events":', '"events": '))
+
+
+def alter_a_listing_there(out: Path, _: psycopg.Connection) -> None:
+    path = out / "_manifests" / "d" / "00000002-00000.ndjson.gz"
+    path.write_bytes((out / "_manifests" / "d" / "00000003-00000.ndjson.gz").read_bytes())
+
+
+def remove_a_manifest(_: Path, connection: psycopg.Connection) -> None:
+    connection.execute("delete from logstream.manifests where sequence = 3")
+
+
+def alter_a_manifest(_: Path, connection: psycopg.Connection) -> None:
+    connection.execute(
+        "update logstream.manifests set document = replace(document, '\"rejected\":0', '\"rejected\":1') where sequence = 3"
+    )
+
+
+def swap_two_manifests(_: Path, connection: psycopg.Connection) -> None:
+    connection.execute("update logstream.manifests set sequence = sequence + 100 where sequence in (2, 3)")
+    connection.execute("update logstream.manifests set sequence = 105 - sequence where sequence > 100")
+
+
+def forget_a_part(_: Path, connection: psycopg.Connection) -> None:
+    connection.execute(
+        "delete from logstream.lane_parts where ctid in (select ctid from logstream.lane_parts order by delivery_id limit 1)"
+    )
+
+
+def change_a_count(_: Path, connection: psycopg.Connection) -> None:
+    connection.execute(
+        'update logstream.lanes set delivered = \'{"1001": {"job": 1}}\' where (delivery_id, lane) in '
+        "(select delivery_id, lane from logstream.lanes order by 1, 2 limit 1)"
+    )
+
+
+def delete_a_row(_: Path, connection: psycopg.Connection) -> None:
+    connection.execute("delete from events where id = (select min(id) from events)")
+
+
+def add_a_row(_: Path, connection: psycopg.Connection) -> None:
+    connection.execute(
+        "insert into events (workspace_id, kind, occurred_at, recorded_at, payload) select workspace_id, kind, occurred_at,"
+        " recorded_at, payload from events order by id limit 1"
+    )
+
+
+def exchange_a_row(_: Path, connection: psycopg.Connection) -> None:
+    """The counts stay what they were: only the ids tell."""
+    connection.execute("update events set id = 1000000 where id = (select min(id) from events)")
+
+
+def change_nothing_but_move(_: Path, connection: psycopg.Connection) -> None:
+    connection.execute(
+        "update logstream.deliveries set state = 'failed' where id = (select min(id) from logstream.deliveries)"
+    )
+    connection.execute(
+        "update logstream.lanes set state = 'failed' where (delivery_id, lane) in "
+        "(select delivery_id, lane from logstream.lanes order by 1, 2 limit 1)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tamper", "found"),
+    [
+        (delete_an_object, "is missing ("),
+        (alter_a_byte, "its SHA-256 is not that of the manifest"),
+        (cut_an_object, "was altered: it has "),
+        (add_an_object, "is extra: no delivery made it"),
+        (remove_a_manifest_there, "is missing at the destination"),
+        (alter_a_manifest_there, "at the destination was altered"),
+        (alter_a_listing_there, "00000002-00000.ndjson.gz at the destination was altered"),
+        (remove_a_manifest, "manifest 3 of the chain is removed"),
+        (alter_a_manifest, "manifest 3 was altered"),
+        (swap_two_manifests, "manifest 2 is in another's place: it says it is 3"),
+        (forget_a_part, "the ledger's list of what was delivered is not that of manifest 1"),
+        (change_a_count, "the ledger's count of delivered events is not that of manifest"),
+        (delete_a_row, "1 events were delivered that the log store no longer holds"),
+        (add_a_row, "1 events are in the log store that were not there when the window was exported"),
+        (exchange_a_row, "do not hold the events that the log store has in their place"),
+        (change_nothing_but_move, "is failed, not delivered"),
+    ],
+)
+def test_each_thing_is_found(
+    sealed: Exporter, filled: psycopg.Connection, tmp_path: Path,
+    tamper: Callable[[Path, psycopg.Connection], None], found: str,
+) -> None:  # fmt: skip
+    tamper(tmp_path / "out", filled)
+    assert any(found in what for what in findings(sealed)), findings(sealed)
+
+
+def test_the_last_manifest_cannot_be_removed_unseen(sealed: Exporter, filled: psycopg.Connection) -> None:
+    filled.execute("delete from logstream.manifests where sequence = 5")
+    assert findings(sealed) == ["it has no manifest: it was removed, or the delivery never sealed"]
+
+
+def test_a_chain_without_its_beginning_or_in_another_order_is_broken() -> None:
+    assert list(broken_links([])) == []
+    (what,) = broken_links([(2, '{"sequence": 2, "previous": "x"}', _digest('{"sequence": 2, "previous": "x"}'))])
+    assert what == "manifest 1 of the chain is removed"
+
+
+def _digest(document: str) -> str:
+    from logstream.delivery.manifests import digest_of
+
+    return digest_of(document)
+
+
+def test_signatures(engine: Make, filled: psycopg.Connection, tmp_path: Path) -> None:
+    exporter = engine(override({"type": "file", "path": str(tmp_path / "out"), "manifests": True}))
+    exporter._signer = Signer.of(base64.b64encode(bytes(32)).decode())
+    export(exporter)
+    assert findings(exporter) == []
+    (manifest,) = exporter.ledger.manifests_within(WINDOW)
+    assert is_signed(manifest.document, manifest.signature, exporter._signer.public_key)
+    assert (tmp_path / "out" / "_manifests" / "d" / "00000001.sig").read_text() == manifest.signature
+    exporter._signer = Signer.of(base64.b64encode(b"1" * 32).decode())
+    assert findings(exporter) == ["manifest 1 is signed by another key than that of connection `logstream_signing`"]
+    filled.execute("update logstream.manifests set signature = null")
+    assert "the signature of manifest 1 is not valid" in findings(exporter)
+
+
+@pytest.mark.parametrize("text", ["", "x", "AAAA", "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----"])
+def test_what_is_no_key_is_refused_without_being_shown(text: str) -> None:
+    with pytest.raises(InputError, match="is no Ed25519 private key") as refused:
+        Signer.of(text)
+    assert not text or text not in str(refused.value)
+
+
+def auditor(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROJECT / "docs" / "verify_manifests.py"), str(folder), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_an_auditor_needs_no_logstream(sealed: Exporter, filled: psycopg.Connection, tmp_path: Path) -> None:
+    assert len((PROJECT / "docs" / "verify_manifests.py").read_text().splitlines()) < 150
+    done = auditor(tmp_path / "out")
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert "5 manifests, 1,500 events" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("tamper", "found"),
+    [
+        (delete_an_object, "is missing"),
+        (alter_a_byte, "was altered"),
+        (add_an_object, "is extra"),
+        (remove_a_manifest_there, "manifest 2 is missing"),
+        (alter_a_manifest_there, "manifest 3 does not hold the digest of manifest 2"),
+        (alter_a_listing_there, "listing 00000002-00000.ndjson.gz was altered"),
+    ],
+)
+def test_an_auditor_finds_it_too(
+    sealed: Exporter, filled: psycopg.Connection, tmp_path: Path, tamper: Callable[..., Any], found: str
+) -> None:
+    tamper(tmp_path / "out", filled)
+    done = auditor(tmp_path / "out")
+    assert done.returncode == 1
+    assert found in done.stdout
