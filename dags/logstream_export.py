@@ -11,6 +11,7 @@ from logstream.operators import (
     SealWindow,
     WaitForClosedWindow,
     export_schedule,
+    suspension_notifiers,
 )
 
 with DAG(
@@ -36,6 +37,11 @@ with DAG(
     deliver = Deliver.partial(task_id="deliver", map_index_template="{{ task.share['label'] }}").expand(
         share=plan.output
     )
-    seal = SealWindow(task_id="seal_window", deliveries=plan.output["deliveries"], trigger_rule=TriggerRule.ALL_DONE)
+    seal = SealWindow(
+        task_id="seal_window",
+        deliveries=plan.output["deliveries"],
+        notifiers=suspension_notifiers(),
+        trigger_rule=TriggerRule.ALL_DONE,
+    )
 
     closed >> routes >> plan >> deliver >> seal

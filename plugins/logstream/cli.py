@@ -140,6 +140,8 @@ def _parser() -> Parser:
     _window(command)
     _json(command)
 
+    _healing_commands(groups)
+
     command = _command(groups, "preview", preview, "render one event by a message template")
     command.add_argument("--template", metavar="FILE", type=Path, required=True, help="the message template")
     command.add_argument(
@@ -156,6 +158,39 @@ def _parser() -> Parser:
     _dsn(command, control=True)
     command.add_argument("name", metavar="NAME", help="a destination of the settings")
     return parser
+
+
+def _healing_commands(groups: Any) -> None:
+    command = _command(
+        groups, "owed", owed, "list what destinations have not got, and why",
+        "Scheduled runs deliver it on their own as soon as the destination is back, oldest first.",
+    )  # fmt: skip
+    _dsn(command, control=True)
+    command.add_argument("--destination", metavar="NAME", help="only what is owed to this destination")
+    _json(command)
+
+    command = _command(groups, "rejected", rejected, "list the dead letters: events that were refused, and why")
+    _dsn(command, control=True)
+    command.add_argument("--destination", metavar="NAME", help="only those of this destination")
+    command.add_argument("--limit", metavar="N", type=int, default=1000, help="at most so many (default 1000)")
+    _json(command)
+
+    command = _command(
+        groups, "redeliver", redeliver, "deliver what is owed now, or dead letters again after a mistake is mended",
+        "A suspended destination is taken back into service.",
+    )  # fmt: skip
+    _dsn(command, control=True)
+    command.add_argument("--destination", metavar="NAME", help="only to this destination")
+    command.add_argument(
+        "--rejected", action="store_true", help="send the rejected events again, by the settings in force"
+    )
+    _json(command)
+
+    command = _command(
+        groups, "prune", prune, "forget the details of complete deliveries of old windows; their manifests stay",
+    )  # fmt: skip
+    _dsn(command, control=True)
+    command.add_argument("--before", metavar="T", required=True, help="windows that ended at this time or earlier")
 
 
 def _group(groups: Any, name: str, help_: str) -> Any:
@@ -335,16 +370,24 @@ def routes(options: argparse.Namespace, out: TextIO) -> None:
 def export(options: argparse.Namespace, out: TextIO) -> int:
     """`logstream export`."""
     from logstream.delivery.export import empty_reports
+    from logstream.delivery.ledger import State
     from logstream.delivery.processes import processors
 
     window = _window_of(options)
     with _exporter(options) as exporter:
         exporter.wait_until_closed(window, timeout=options.wait, remind=_remind)
-        planned = exporter.plan(window, only=options.destination, max_tasks=processors())
+        heal = options.destination is None
+        planned = exporter.plan(window, only=options.destination, max_tasks=processors(), heal=heal)
         wait = exporter.deliver_shares(planned.shares)
         with _lane_progress(planned) as advance:
             results = wait(advance)
-        reports = exporter.seal(planned.deliveries.values())
+        sealed = exporter.seal(planned.delivery_ids)
+    for change in exporter.changes:
+        print(f"note: {change}", file=sys.stderr)
+    reports = [report for report in sealed if report.window == window]
+    healed = [report for report in sealed if report.window != window and report.state is State.DELIVERED]
+    if healed:
+        print(f"note: {len(healed)} earlier windows that destinations were owed were delivered, too", file=sys.stderr)
     for remark in sorted({f"{result.lane.destination}: {result.remarks}" for result in results if result.remarks}):
         print(f"warning: {remark}", file=sys.stderr)
     reports += [report for report in empty_reports(planned) if options.destination in (None, report.destination)]
@@ -420,6 +463,113 @@ def verify(options: argparse.Namespace, out: TextIO) -> int:
     for finding in result.findings:
         print(f"error: {finding}", file=sys.stderr)
     return 1 if result.findings else 0
+
+
+def owed(options: argparse.Namespace, out: TextIO) -> None:
+    """`logstream owed`."""
+    with _exporter(options) as exporter:
+        found, health = exporter.ledger.owed(options.destination), exporter.ledger.health()
+    if options.json:
+        document = [
+            {"destination": item.destination, "window": item.window.as_json(), "events": item.events,
+             "planned_at": item.since.isoformat(), "suspended": item.destination in health
+             and health[item.destination].suspended, "error": item.error}
+            for item in found
+        ]  # fmt: skip
+        print(json.dumps(document), file=out)
+        return
+    rows = [
+        (
+            item.destination,
+            str(item.window),
+            f"{item.events:,}",
+            "suspended" if item.destination in health and health[item.destination].suspended else "-",
+            item.error or "-",
+        )
+        for item in found
+    ]
+    _table(("destination", "window", "events", "state", "error"), rows, out)
+    print(f"{len(found)} windows are owed", file=out)
+
+
+def rejected(options: argparse.Namespace, out: TextIO) -> None:
+    """`logstream rejected`."""
+    with _exporter(options) as exporter:
+        found = exporter.ledger.rejected(destination=options.destination, limit=options.limit)
+    if options.json:
+        document = [
+            {"destination": row.destination, "window": row.window.as_json(), "event_id": row.event_id,
+             "workspace_id": row.workspace_id, "kind": row.kind, "reason": row.reason, "request": row.request,
+             "rejected_at": row.rejected_at.isoformat()}
+            for row in found
+        ]  # fmt: skip
+        print(json.dumps(document), file=out)
+        return
+    rows = [
+        (row.destination, str(row.window), str(row.event_id), str(row.workspace_id), row.kind, row.reason)
+        for row in found
+    ]
+    _table(("destination", "window", "event", "workspace", "kind", "reason"), rows, out)
+
+
+def redeliver(options: argparse.Namespace, out: TextIO) -> int:
+    """`logstream redeliver`."""
+    with _exporter(options) as exporter:
+        if options.destination and options.destination not in exporter.settings.current().settings.destinations:
+            raise InputError(f'no destination named "{options.destination}"')
+        if options.rejected:
+            return _redeliver_rejected(exporter, options, out)
+        ids, shares = exporter.plan_owed(options.destination)
+        results = exporter.deliver([key for share in shares for key in share.lanes])
+        for name in {result.lane.destination for result in results if not result.error}:
+            exporter.ledger.resume(name)
+        reports = exporter.seal(ids)
+    if options.json:
+        print(
+            json.dumps([{"window": r.window.as_json() if r.window else None, **r.as_json()} for r in reports]), file=out
+        )
+    else:
+        rows = [(r.destination, str(r.window), str(r.state), f"{r.events:,}", r.error or "") for r in reports]
+        _table(("destination", "window", "state", "events", "error"), rows, out)
+    failed = [report for report in reports if report.error]
+    for report in failed:
+        print(f"error: {report.destination}, window {report.window}: {report.error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _redeliver_rejected(exporter: Any, options: argparse.Namespace, out: TextIO) -> int:
+    results = exporter.redeliver_rejected(options.destination)
+    exporter.seal({delivery for result in results for delivery in result.deliveries})
+    document = [
+        {"destination": result.destination, "delivered": result.delivered, "rejected": result.rejected_again,
+         "gone": result.gone, "error": result.error}
+        for result in results
+    ]  # fmt: skip
+    if options.json:
+        print(json.dumps(document), file=out)
+    else:
+        rows = [
+            (
+                result.destination,
+                f"{result.delivered:,}",
+                f"{result.rejected_again:,}",
+                f"{result.gone:,}",
+                result.error or "",
+            )
+            for result in results
+        ]
+        _table(("destination", "delivered", "rejected again", "gone from the store", "error"), rows, out)
+    return 1 if any(result.error or result.rejected_again for result in results) else 0
+
+
+def prune(options: argparse.Namespace, out: TextIO) -> None:
+    """`logstream prune`."""
+    from logstream.window import parse_time
+
+    before = parse_time(options.before, "--before")
+    with _exporter(options) as exporter:
+        forgotten = exporter.ledger.prune(before)
+    print(f"forgot the details of {forgotten:,} deliveries; their manifests stay", file=out)
 
 
 def preview(options: argparse.Namespace, out: TextIO) -> None:

@@ -8,20 +8,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from logstream.delivery.ledger import Lane, LaneLocks, Ledger, News, State
+from logstream.delivery.health import Change, HealingPolicy, Health, Outcome, Owed, Turn, to_be_tried
+from logstream.delivery.ledger import Lane, LaneLocks, Ledger, News, Pending, PendingLane, RejectedEvent, State
 from logstream.delivery.limiter import AdaptiveLimit
 from logstream.delivery.manifests import Manifest
 from logstream.delivery.memory import MemoryBudget, keep_freed_memory, rare_garbage_collection
 from logstream.delivery.pipeline import DeliveryPipeline
 from logstream.delivery.planning import MAX_TASKS, Share, WindowPlan, divide, plan_window
 from logstream.delivery.processes import Processes, worth_processes
+from logstream.delivery.redelivery import Redeliverer, Redelivery
 from logstream.delivery.sealing import ManifestWriter, seal_deliveries
 from logstream.delivery.sending import LaneFailed, RetryPolicy
 from logstream.delivery.signing import Signer
@@ -63,6 +65,13 @@ class Planned:
     plan: WindowPlan
     deliveries: dict[str, int]
     shares: list[Share]
+    owed: list[int] = field(default_factory=list)
+    """Deliveries of earlier windows that are taken along."""
+
+    @property
+    def delivery_ids(self) -> list[int]:
+        """All deliveries that are to be sealed in the end."""
+        return sorted({*self.deliveries.values(), *self.owed})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,7 @@ class DeliveryReport:
 
     destination: str
     state: State
+    window: Window | None = None
     events: int = 0
     bytes: int = 0
     requests: int = 0
@@ -105,8 +115,10 @@ class Exporter:
 
     def __init__(
         self, store_dsn: str, control_dsn: str, connections: Connections, *, policy: RetryPolicy | None = None,
-        signer: Signer | None = None,
+        signer: Signer | None = None, healing: HealingPolicy | None = None,
     ) -> None:  # fmt: skip
+        self.healing = healing or HealingPolicy.from_environment()
+        self.changes: list[Change] = []
         self._signer = signer
         self._store_dsn, self.control_dsn = store_dsn, control_dsn
         self._connections = connections
@@ -162,25 +174,68 @@ class Exporter:
         return resolve(snapshot.settings, self.store(snapshot).workspaces())
 
     def plan(
-        self, window: Window, *, snapshot: Snapshot | None = None, only: str | None = None, max_tasks: int = MAX_TASKS
-    ) -> Planned:
-        """Plan a window and write the plan to the ledger. `only` plans one destination and leaves the others alone."""
+        self, window: Window, *, snapshot: Snapshot | None = None, only: str | None = None, max_tasks: int = MAX_TASKS,
+        heal: bool = False,
+    ) -> Planned:  # fmt: skip
+        """Plan a window and write the plan to the ledger. `only` plans one destination and leaves the others alone.
+
+        With `heal`, some of what destinations are owed is planned along, oldest first, and a destination that is suspended is
+        only probed: by one lane of the oldest window that it has not got.
+        """
         snapshot = snapshot or self.settings.current()
         settings = snapshot.settings
         if only is not None and only not in settings.destinations:
             raise InputError(
                 f'no destination named "{only}"; the settings have {", ".join(settings.destinations) or "none"}'
             )
-        store = self.store(snapshot)
-        plan = plan_window(
-            settings,
-            store.workspaces(),
-            store.count(window, by_log_type=settings.filters_logs),
-            {name: self._lane_count(name, settings) for name in settings.destinations},
-        )
+        plan = self._plan(window, settings)
         lanes = {name: found for name, found in plan.lanes.items() if only in (None, name)}
         pending = self.ledger.plan(window, snapshot.id, lanes)
-        return Planned(window, snapshot, plan, pending.deliveries, divide(pending.lanes, max_tasks))
+        todo, owed = pending.lanes, list[int]()
+        if heal:
+            before: list[PendingLane] = []
+            suspended = {name for name, health in self.ledger.health().items() if health.suspended}
+            for item in to_be_tried(
+                [item for item in self.ledger.owed() if item.window != window], suspended, self.healing.owed_per_run
+            ):
+                more = self._plan_owed(item, settings)
+                owed += more.deliveries.values()
+                before += more.lanes
+            todo = _probes_only(before + todo, suspended)
+        return Planned(window, snapshot, plan, pending.deliveries, divide(todo, max_tasks), owed)
+
+    def _plan(self, window: Window, settings: Settings, only: str | None = None) -> WindowPlan:
+        store = PostgresStore(self._store_dsn, settings.log_store)
+        names = settings.destinations if only is None else [only]
+        counts = {name: self._lane_count(name, settings) for name in names}
+        try:
+            return plan_window(
+                settings,
+                store.workspaces(),
+                store.count(window, by_log_type=settings.filters_logs),
+                {**dict.fromkeys(settings.destinations, 1), **counts},
+            )
+        finally:
+            store.close()
+
+    def _plan_owed(self, item: Owed, now: Settings) -> Pending:
+        """Plan what is owed anew: by the routes of then, to the destination as it is now."""
+        if item.destination not in now.destinations:
+            return Pending({}, [])
+        snapshot = self.settings.derive(self.settings.get(item.snapshot_id), item.destination, now)
+        lanes = self._plan(item.window, snapshot.settings, item.destination).lanes.get(item.destination, ())
+        return self.ledger.plan(item.window, snapshot.id, {item.destination: lanes})
+
+    def plan_owed(self, destination: str | None = None, max_tasks: int = MAX_TASKS) -> tuple[list[int], list[Share]]:
+        """Plan all that is owed, to one destination or to all. Returns the deliveries, and who carries them."""
+        now = self.settings.current().settings
+        ids: list[int] = []
+        todo: list[PendingLane] = []
+        for item in self.ledger.owed(destination):
+            pending = self._plan_owed(item, now)
+            ids += pending.deliveries.values()
+            todo += pending.lanes
+        return ids, divide(todo, max_tasks)
 
     def _lane_count(self, name: str, settings: Settings) -> int:
         return int(make_destination(name, settings.destinations[name], self._connections).options.lanes)
@@ -245,6 +300,8 @@ class Exporter:
             lanes.setdefault(lane.delivery_id, []).append(lane)
         reports = {delivery_id: _report(found[0].destination, found) for delivery_id, found in lanes.items()}
         self.ledger.seal({delivery_id: report.state for delivery_id, report in reports.items()})
+        self._note_health(lanes, reports)
+        self.ledger.seal({number: report.state for number, report in reports.items() if report.state is State.OWED})
         complete = [
             lane for lane_id, found in lanes.items() if reports[lane_id].state is State.DELIVERED for lane in found
         ]
@@ -256,6 +313,76 @@ class Exporter:
             for delivery_id, error in asyncio.run(self._write_manifests(manifests, loaded, of)).items():
                 reports[delivery_id].state, reports[delivery_id].error = State.FAILED, error
         return sorted(reports.values(), key=lambda report: report.destination)
+
+    def redeliver_rejected(self, destination: str | None = None) -> list[Redelivery]:
+        """Send the dead letters again, of one destination or of all: rendered and addressed by the settings in force."""
+        rejected: dict[tuple[int, int], list[RejectedEvent]] = {}
+        for row in self.ledger.rejected(destination=destination):
+            rejected.setdefault((row.delivery_id, row.lane), []).append(row)
+        return asyncio.run(self._redeliver(rejected)) if rejected else []
+
+    async def _redeliver(self, rejected: Mapping[tuple[int, int], list[RejectedEvent]]) -> list[Redelivery]:
+        now = self.settings.current()
+        results: dict[str, Redelivery] = {}
+        writer, locks = LedgerWriter(self.ledger, self.control_dsn), LaneLocks(self.control_dsn)
+        try:
+            async with AsyncExitStack() as stack:
+                destinations = Destinations(SharedConnections(self._connections), stack)
+                for lane in self.ledger.lanes(rejected):
+                    result = results.setdefault(lane.destination, Redelivery(lane.destination))
+                    if lane.destination not in now.settings.destinations:
+                        result.error = "the settings no longer have it"
+                    elif lane.state is not State.DELIVERED or not locks.acquire([lane]):
+                        result.error = f"window {lane.window} is not complete yet; deliver it first"
+                    else:
+                        try:
+                            opened = await destinations.get(lane.destination, now.settings)
+                            again = Redeliverer(self.ledger, writer, opened, self.store(now), now.settings, self.policy)
+                            await again.run(lane, rejected[lane.key], result)
+                        except InputError as error:
+                            result.error = str(error)
+                        finally:
+                            locks.release([lane])
+        finally:
+            await writer.close()
+            locks.close()
+        return sorted(results.values(), key=lambda result: result.destination)
+
+    def _note_health(self, lanes: Mapping[int, Sequence[Lane]], reports: Mapping[int, DeliveryReport]) -> None:
+        """Suspend who has failed too often, welcome who is back; what a suspended one has not got is owed, not failed."""
+        if not reports:
+            return
+        newest = max(found[0].window for found in lanes.values())
+        before = self.ledger.health()
+        outcomes: dict[str, Outcome] = {}
+        reasons = {
+            report.destination: next((lane.last_error for lane in lanes[number] if lane.last_error), None) or report.error
+            for number, report in sorted(reports.items(), reverse=True)
+        }
+        for delivery_id, report in reports.items():
+            window, health = lanes[delivery_id][0].window, before.get(report.destination, Health())
+            since = health.suspended_at
+            reached = since is not None and any(
+                lane.state is State.DELIVERED and lane.finished_at is not None and lane.finished_at > since
+                for lane in lanes[delivery_id]
+            )
+            known = outcomes.get(report.destination)
+            if window == newest or reached:
+                outcomes[report.destination] = Outcome(
+                    newest,
+                    failed=report.state is not State.DELIVERED,
+                    reached=reached or (known is not None and known.reached),
+                    error=reasons[report.destination],
+                )
+        self.changes += self.ledger.note(outcomes, self.healing.suspend_after)
+        suspended = {name: health for name, health in self.ledger.health().items() if health.suspended}
+        back = {change.destination for change in self.changes if change.turn is Turn.RECOVERED}
+        for report in reports.values():
+            if report.state is State.FAILED and report.destination in suspended.keys() | back:
+                report.state = State.OWED
+                since = (suspended.get(report.destination) or before.get(report.destination, Health())).suspended_at
+                when = f" since {since:%Y-%m-%d %H:%M} UTC" if since else ""
+                report.error = f"owed: the destination was suspended{when}; {report.error}"
 
     async def _write_manifests(
         self, manifests: Sequence[Manifest], snapshots: dict[int, Snapshot], of: dict[str, int]
@@ -293,17 +420,28 @@ class _Task:
         ours = await asyncio.to_thread(self._locks.acquire, lanes)
         taken = {lane.key for lane in ours}
         ours = await asyncio.to_thread(self._exporter.ledger.begin, ours, time.time_ns())
-        groups: dict[int, list[Lane]] = {}
+        groups: dict[str, dict[Window, list[Lane]]] = {}
         for lane in ours:
-            groups.setdefault(lane.delivery_id, []).append(lane)
+            groups.setdefault(lane.destination, {}).setdefault(lane.window, []).append(lane)
         await asyncio.gather(
-            *(self._group(group) for group in groups.values()),
+            *(self._in_order([group[window] for window in sorted(group)]) for group in groups.values()),
             *(self._later(lane) for lane in lanes if lane.key not in taken),
         )
         return self._results
 
-    async def _group(self, lanes: list[Lane]) -> None:
-        """Deliver the lanes of one delivery, and give their locks back."""
+    async def _in_order(self, windows: list[list[Lane]]) -> None:
+        """Deliver the windows of one destination, the oldest first. Where one fails, the later ones wait for another run."""
+        for index, lanes in enumerate(windows):
+            if await self._group(lanes):
+                continue
+            for later in windows[index + 1 :]:
+                await asyncio.to_thread(self._locks.release, later)
+                for lane in later:
+                    self._say(LaneResult(lane, 0.0, "not tried: an earlier window of this destination failed"))
+            return
+
+    async def _group(self, lanes: list[Lane]) -> bool:
+        """Deliver the lanes of one delivery, and give their locks back. Returns whether all of them arrived."""
         started = time.monotonic()
         try:
             todo = [lane for lane in lanes if lane.state is not State.DELIVERED]
@@ -317,8 +455,10 @@ class _Task:
         except LogstreamError as error:
             for lane in lanes:
                 self._say(LaneResult(lane, time.monotonic() - started, str(error)))
+            return False
         finally:
             await asyncio.to_thread(self._locks.release, lanes)
+        return all(lane.state is State.DELIVERED for lane in lanes)
 
     async def _deliver(self, lanes: list[Lane], started: float) -> None:
         exporter, name = self._exporter, lanes[0].destination
@@ -385,9 +525,11 @@ class Destinations:
         self._opening: dict[str, asyncio.Task[Destination[Any]]] = {}
 
     async def get(self, name: str, settings: Settings) -> Destination[Any]:
-        if name not in self._opening:
-            self._opening[name] = asyncio.create_task(self._open(name, settings))
-        return await self._opening[name]
+        """A destination as these settings have it."""
+        key = f"{name} {settings.destinations[name].model_dump_json()}"
+        if key not in self._opening:
+            self._opening[key] = asyncio.create_task(self._open(name, settings))
+        return await self._opening[key]
 
     async def _open(self, name: str, settings: Settings) -> Destination[Any]:
         destination = await open_destination(name, settings.destinations[name], self._connections)
@@ -396,7 +538,7 @@ class Destinations:
 
 
 def _report(name: str, lanes: Sequence[Lane]) -> DeliveryReport:
-    report = DeliveryReport(name, State.DELIVERED)
+    report = DeliveryReport(name, State.DELIVERED, lanes[0].window)
     for lane in lanes:
         report.events += lane.delivered.total()
         report.rejected += lane.rejected.total()
@@ -418,6 +560,19 @@ def _report(name: str, lanes: Sequence[Lane]) -> DeliveryReport:
                 "it held when the window was planned"
             )
     return report
+
+
+def _probes_only(todo: list[PendingLane], suspended: Collection[str]) -> list[PendingLane]:
+    """Of lanes in order of their windows: all, but of a suspended destination the first."""
+    probed: set[str] = set()
+    left = []
+    for lane in todo:
+        if lane[1] in suspended:
+            if lane[1] in probed:
+                continue
+            probed.add(lane[1])
+        left.append(lane)
+    return left
 
 
 def empty_reports(planned: Planned) -> list[DeliveryReport]:

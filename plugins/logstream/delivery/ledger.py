@@ -12,7 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -22,13 +22,14 @@ from sqlalchemy import Column, Connection, Engine, Row, case, delete, func, lite
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from logstream.database import connect, database_errors, session_parameters
+from logstream.delivery.health import Change, Health, Outcome, Owed, judge
 from logstream.delivery.manifests import Manifest, Sealed, manifest_of, says_the_same
 from logstream.delivery.parts import pack, unpack
 from logstream.delivery.signing import Signer
 from logstream.destinations.parcel import EventRef, Part, Tally
 from logstream.errors import DatabaseError
 from logstream.events import Cursor
-from logstream.settings.tables import SCHEMA, deliveries, lane_parts, lanes, manifests, rejections
+from logstream.settings.tables import SCHEMA, deliveries, destinations, lane_parts, lanes, manifests, rejections
 from logstream.window import Window
 
 
@@ -38,6 +39,21 @@ class Rejection(NamedTuple):
     event: EventRef
     reason: str
     request: str | None = None
+
+
+class RejectedEvent(NamedTuple):
+    """A dead letter: an event that was rejected, why, in which request, and where it was to go."""
+
+    event_id: int
+    workspace_id: int
+    kind: str
+    reason: str
+    request: str | None
+    rejected_at: datetime
+    destination: str
+    window: Window
+    delivery_id: int
+    lane: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +71,8 @@ class State(StrEnum):
     DELIVERING = "delivering"
     DELIVERED = "delivered"
     FAILED = "failed"
+    OWED = "owed"
+    """Of a delivery: set aside while its destination is suspended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +131,8 @@ class Lane:
     attempts: int = 0
     last_error: str | None = None
     permanent: bool = False
+    finished_at: datetime | None = None
+    pruned: bool = False
 
     @property
     def key(self) -> tuple[int, int]:
@@ -277,14 +297,14 @@ class Ledger:
         return Pending({destination: number for destination, (number, _) in begun.items()}, pending)
 
     def _begin_deliveries(
-        self, connection: Connection, window: Window, snapshot_id: int, destinations: Sequence[str]
+        self, connection: Connection, window: Window, snapshot_id: int, names: Sequence[str]
     ) -> dict[str, tuple[int, bool]]:
         """Destination to the id of its delivery, now planned, and whether it is begun afresh."""
         span = {"window_start": window.start, "window_end": window.end}
-        connection.exec_driver_sql(_BEGIN, (window.start, window.end, snapshot_id, list(destinations)))
+        connection.exec_driver_sql(_BEGIN, (window.start, window.end, snapshot_id, list(names)))
         # in one order, so that two runs of a window wait for each other and not each for the other
         query = select(deliveries.c.id, deliveries.c.destination, deliveries.c.state).filter_by(**span)
-        query = query.where(_any(deliveries.c.destination, destinations))
+        query = query.where(_any(deliveries.c.destination, names))
         rows = connection.execute(query.order_by(deliveries.c.destination).with_for_update()).all()
         connection.execute(
             update(deliveries)
@@ -295,6 +315,7 @@ class Ledger:
                 state=State.PLANNED,
                 planned_at=func.clock_timestamp(),
                 sealed_at=None,
+                pruned_at=None,
             )
         )
         return {row.destination: (row.id, row.state == State.DELIVERED) for row in rows}
@@ -326,7 +347,7 @@ class Ledger:
     def _lanes(self, condition: Any) -> list[Lane]:
         query = (
             select(lanes, deliveries.c.destination, deliveries.c.window_start, deliveries.c.window_end)
-            .add_columns(deliveries.c.snapshot_id)
+            .add_columns(deliveries.c.snapshot_id, deliveries.c.pruned_at)
             .join(deliveries, deliveries.c.id == lanes.c.delivery_id)
             .where(condition)
             .order_by(lanes.c.delivery_id, lanes.c.lane)
@@ -395,6 +416,99 @@ class Ledger:
                     .where(_any(deliveries.c.id, [number for number, found in outcomes.items() if found is state]))
                     .values(state=state, sealed_at=func.clock_timestamp() if state is State.DELIVERED else None)
                 )
+
+    def health(self) -> dict[str, Health]:
+        """How the destinations are that have failed of late."""
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return {row.name: _health(row) for row in connection.execute(select(destinations))}
+
+    def note(self, outcomes: Mapping[str, Outcome], suspend_after: int) -> list[Change]:
+        """Take note of what became of destinations in a window; return what somebody should hear of."""
+        changes = []
+        with database_errors("writing the ledger"), self._engine.begin() as connection:
+            now = connection.exec_driver_sql("select clock_timestamp()").scalar_one()
+            known = {
+                row.name: _health(row)
+                for row in connection.execute(select(destinations).order_by(destinations.c.name).with_for_update())
+            }
+            for name, outcome in sorted(outcomes.items()):
+                before = known.get(name, Health())
+                after, turn = judge(before, outcome, now, suspend_after)
+                if turn:
+                    changes.append(Change(name, turn, outcome.error))
+                if after == Health():
+                    if name in known:
+                        connection.execute(delete(destinations).where(destinations.c.name == name))
+                elif after != before:
+                    row = {"failures": after.failures, "last_window": after.last_window,
+                           "suspended_at": after.suspended_at, "error": after.error}  # fmt: skip
+                    statement = insert(destinations).values(name=name, **row)
+                    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
+        if not changes:
+            return []
+        owed = Counter(item.destination for item in self.owed())
+        return [replace(change, owed=owed[change.destination]) for change in changes]
+
+    def resume(self, destination: str) -> bool:
+        """Forget that a destination failed, so that the next run delivers to it. Returns whether it was suspended."""
+        with database_errors("writing the ledger"), self._engine.begin() as connection:
+            gone = delete(destinations).where(destinations.c.name == destination).returning(destinations.c.suspended_at)
+            row = connection.execute(gone).first()
+        return row is not None and row.suspended_at is not None
+
+    def owed(self, destination: str | None = None) -> list[Owed]:
+        """What destinations have not got, oldest first: deliveries that failed, were set aside, or whose run never ended."""
+        orphaned = (deliveries.c.state == State.PLANNED) & (
+            deliveries.c.planned_at < func.clock_timestamp() - timedelta(hours=ORPHAN_HOURS)
+        )
+        query = (
+            select(
+                deliveries,
+                func.coalesce(func.max(lanes.c.last_error), func.max(lanes.c.first_error)).label("error"),
+                func.json_agg(lanes.c.planned).label("planned"),
+                func.json_agg(lanes.c.delivered).label("delivered"),
+            )
+            .join(lanes, lanes.c.delivery_id == deliveries.c.id)
+            .where(deliveries.c.state.in_([State.FAILED, State.OWED]) | orphaned)
+            .group_by(deliveries.c.id)
+            .order_by(deliveries.c.window_start, deliveries.c.window_end, deliveries.c.destination)
+        )
+        if destination is not None:
+            query = query.where(deliveries.c.destination == destination)
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return [
+            Owed(
+                row.id,
+                row.destination,
+                Window(row.window_start.astimezone(UTC), row.window_end.astimezone(UTC)),
+                row.snapshot_id,
+                row.planned_at,
+                sum(_tally(tally).total() for tally in row.planned) - sum(_tally(t).total() for t in row.delivered),
+                row.error,
+            )
+            for row in rows
+        ]
+
+    def prune(self, before: datetime) -> int:
+        """Forget the parts, and the settled rejections, of complete deliveries of windows that ended by then.
+
+        Counts and manifests stay. Returns how many deliveries were pruned.
+        """
+        old = (deliveries.c.window_end <= before) & (deliveries.c.state == State.DELIVERED)
+        with database_errors("pruning the ledger"), self._engine.begin() as connection:
+            pruned = update(deliveries).where(old, deliveries.c.pruned_at.is_(None)).returning(deliveries.c.id)
+            ids = list(connection.execute(pruned.values(pruned_at=func.clock_timestamp())).scalars())
+            connection.execute(delete(lane_parts).where(_any(lane_parts.c.delivery_id, ids)))
+            settled = _any(rejections.c.delivery_id, ids) & rejections.c.redelivered_at.is_not(None)
+            connection.execute(delete(rejections).where(settled))
+        return len(ids)
+
+    def knows_all_names(self) -> bool:
+        """Whether nothing was pruned yet."""
+        query = select(deliveries.c.id).where(deliveries.c.pruned_at.is_not(None)).limit(1)
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return connection.execute(query).first() is None
 
     def parts(self, delivery_ids: Iterable[int]) -> Iterator[tuple[int, Part]]:
         """What was delivered, with its delivery's id, in order of deliveries, lanes and within them.
@@ -485,15 +599,47 @@ class Ledger:
             for (entries,) in connection.execute(query):
                 yield from (part.name for part in unpack(entries))
 
-    def rejected(self, delivery_ids: Iterable[int]) -> list[Row[Any]]:
-        """The rejected events of some deliveries, by event id."""
-        query = select(rejections).where(_any(rejections.c.delivery_id, delivery_ids))
+    def rejected(
+        self, delivery_ids: Iterable[int] | None = None, destination: str | None = None, *, limit: int | None = None
+    ) -> list[RejectedEvent]:
+        """The dead letters: rejected events that were not delivered later, by window and event."""
+        query = (
+            select(rejections, deliveries.c.destination, deliveries.c.window_start, deliveries.c.window_end)
+            .join(deliveries, deliveries.c.id == rejections.c.delivery_id)
+            .where(rejections.c.redelivered_at.is_(None))
+            .order_by(deliveries.c.window_start, rejections.c.delivery_id, rejections.c.event_id)
+            .limit(limit)
+        )
+        if delivery_ids is not None:
+            query = query.where(_any(rejections.c.delivery_id, delivery_ids))
+        if destination is not None:
+            query = query.where(deliveries.c.destination == destination)
         with database_errors("reading the ledger"), self._engine.connect() as connection:
-            return list(connection.execute(query.order_by(rejections.c.event_id)))
+            rows = connection.execute(query).all()
+        return [
+            RejectedEvent(
+                row.event_id, row.workspace_id, row.kind, row.reason, row.request, row.rejected_at, row.destination,
+                Window(row.window_start.astimezone(UTC), row.window_end.astimezone(UTC)), row.delivery_id, row.lane,
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def redelivered(self, delivery_id: int, event_ids: Sequence[int]) -> None:
+        """Note that rejected events have arrived after all."""
+        some = (rejections.c.delivery_id == delivery_id) & _any(rejections.c.event_id, event_ids)
+        with database_errors("writing the ledger"), self._engine.begin() as connection:
+            connection.execute(update(rejections).where(some).values(redelivered_at=func.clock_timestamp()))
 
 
 CHAIN_LOCK = 0x10957EA4
 """Key of the advisory lock that lets one process add manifests at a time."""
+
+ORPHAN_HOURS = 6
+"""A delivery that was planned so long ago and never sealed has no run any more."""
+
+
+def _health(row: Row[Any]) -> Health:
+    return Health(row.failures, row.last_window, row.suspended_at, row.error)
 
 
 def manifest_in(row: Row[Any]) -> Manifest:
@@ -619,6 +765,8 @@ def _lane(row: Row[Any]) -> Lane:
         attempts=row.attempts,
         last_error=row.last_error,
         permanent=bool(row.permanent),
+        finished_at=row.finished_at,
+        pruned=row.pruned_at is not None,
     )
 
 

@@ -164,14 +164,17 @@ def divide(lanes: Sequence[PendingLane], max_tasks: int = MAX_TASKS) -> list[Sha
 
 
 def _pieces(lanes: Sequence[PendingLane], small: int) -> list[tuple[int, list[PendingLane]]]:
-    """What is given to tasks as a whole, with its bytes: all lanes of a destination of at most `small` bytes, else a lane."""
+    """What is given to tasks as a whole, with its bytes: all lanes of a destination that is small or has several windows, else
+    a lane."""
     by_destination: dict[str, list[PendingLane]] = defaultdict(list)
     for lane in lanes:
         by_destination[lane[1]].append(lane)
     pieces = []
     for group in by_destination.values():
         size = sum(lane[2] for lane in group)
-        pieces += [(size, group)] if size <= small else [(lane[2], [lane]) for lane in group]
+        # several windows of one destination are delivered in order, by one task
+        together = size <= small or len({lane[0][0] for lane in group}) > 1
+        pieces += [(size, group)] if together else [(lane[2], [lane]) for lane in group]
     return pieces
 
 

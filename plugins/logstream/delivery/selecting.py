@@ -59,6 +59,10 @@ class EventRenderer:
         self._filters = tuple(Filter.of(selection, sorted(workspaces)) for selection, workspaces in groups.items())
         return self._filters
 
+    def knows(self, event: Event) -> bool:
+        """Whether there is a setting for the event's workspace."""
+        return event[1] in self._by_workspace
+
     def select(self, events: list[Event]) -> list[Event]:
         """Those of some events, read by `filters`, that are streamed."""
         return [event for event in events if self._selected(event)] if self._narrowing else events

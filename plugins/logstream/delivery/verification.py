@@ -14,8 +14,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import msgspec
+
 from logstream.delivery.ledger import Lane, Ledger, State
 from logstream.delivery.manifests import Manifest, broken_links, by_workspace, listing_key, listings_of, manifest_key
+from logstream.delivery.parts import parts_in
 from logstream.delivery.planning import plan_window
 from logstream.delivery.selecting import EventRenderer
 from logstream.delivery.signing import is_signed
@@ -196,7 +199,7 @@ class Verifier:
             {"parts": listing.parts, "sha256": listing.sha256}
             for listing, _ in listings_of(part for _, part in self._ledger.parts([manifest.delivery_id]))
         ]
-        if listings != says["listings"]:
+        if not lanes[0].pruned and listings != says["listings"]:
             yield f"the ledger's list of what was delivered is not that of manifest {manifest.sequence:,}"
         key = says.get("key")
         if key and not is_signed(manifest.document, manifest.signature, key):
@@ -211,7 +214,7 @@ class Verifier:
         """
         settings = self._settings.get(lanes[0].snapshot_id).settings
         stored = settings.destinations.get(lanes[0].destination)
-        if stored is None or not destination_type(stored.type).replaces:
+        if stored is None or not destination_type(stored.type).replaces or lanes[0].pruned:
             return
         ids = self._ids(lanes, settings)
         place = 0
@@ -283,15 +286,32 @@ class ObjectVerifier:
     async def verify(self, sealed: Sequence[tuple[Manifest, list[Lane]]]) -> None:
         """Read every object of some deliveries, and look for objects that are none of theirs."""
         known: set[bytes] = set()
-        for manifest, _ in sealed:
+        for manifest, lanes in sealed:
+            parts = self._listed(manifest) if lanes[0].pruned else self._kept(manifest)
             async with asyncio.TaskGroup() as tasks:
-                async for part in _aside(part for _, part in self._ledger.parts([manifest.delivery_id])):
+                async for part in parts:
                     known.add(_mark(part.name))
                     await self._room.acquire()  # no more are waiting in memory than are read
                     tasks.create_task(self._object(manifest, part))
             if self._destination.options.manifests:
                 await self._manifest(manifest)
         await self._extra(sealed, known)
+
+    def _kept(self, manifest: Manifest) -> AsyncIterator[Part]:
+        """What the ledger says was delivered."""
+        return _aside(part for _, part in self._ledger.parts([manifest.delivery_id]))
+
+    async def _listed(self, manifest: Manifest) -> AsyncIterator[Part]:
+        """The same from the listings at the destination, where the ledger was pruned; what is wrong with them is told apart."""
+        if not self._destination.options.manifests:
+            return
+        for number in range(len(manifest.fields["listings"])):
+            key = f"{self._destination.prefix}{listing_key(manifest.destination, manifest.sequence, number)}"
+            try:
+                for part in parts_in(gzip.decompress(await self._destination.get(key))):
+                    yield part
+            except (OSError, EOFError, zlib.error, msgspec.MsgspecError):
+                continue
 
     def _find(self, manifest: Manifest, what: str) -> None:
         self._result.findings.append(Finding(manifest.window, manifest.destination, what))
@@ -334,6 +354,8 @@ class ObjectVerifier:
     async def _extra(self, sealed: Sequence[tuple[Manifest, list[Lane]]], known: set[bytes]) -> None:
         """Objects where only ours may be, that no delivery made: in a window's folder of batches, a workspace's of files."""
         destination = self._destination
+        if destination.options.packaging is Packaging.FILE and not self._ledger.knows_all_names():
+            return  # what another window put into the same folder could not be told from what nobody did
         windows = {manifest.window: manifest for manifest, _ in sealed}
         if destination.options.packaging is Packaging.BATCH:
             folders = {

@@ -1,6 +1,7 @@
 """Airflow's edge: the tasks of a run. They hold no logic that a test would need Airflow for."""
 
 from logstream.operators.deliver import Deliver
+from logstream.operators.notify import suspension_notifiers
 from logstream.operators.plan import PlanDeliveries, ResolveRoutes
 from logstream.operators.schedule import export_schedule
 from logstream.operators.seal import SealWindow
@@ -13,4 +14,5 @@ __all__ = [
     "SealWindow",
     "WaitForClosedWindow",
     "export_schedule",
+    "suspension_notifiers",
 ]

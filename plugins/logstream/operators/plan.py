@@ -52,8 +52,11 @@ class PlanDeliveries(BaseOperator):
         """Plan, and write the plan to the ledger."""
         window = window_of(context)
         with exporter() as engine:
-            planned = engine.plan(window, snapshot=engine.settings.get(int(self.snapshot)), max_tasks=self.max_tasks)
-        context["ti"].xcom_push(key="deliveries", value=sorted(planned.deliveries.values()))
+            planned = engine.plan(
+                window, snapshot=engine.settings.get(int(self.snapshot)), max_tasks=self.max_tasks, heal=True
+            )
+            suspended = {name: health for name, health in engine.ledger.health().items() if health.suspended}
+        context["ti"].xcom_push(key="deliveries", value=planned.delivery_ids)
         plan = planned.plan
         self.log.info(
             "Window %s: %s events of %s workspaces are in the log store; %s of them are streamed, to %s destinations.",
@@ -63,6 +66,10 @@ class PlanDeliveries(BaseOperator):
             f"{plan.events:,}",
             len(planned.deliveries),
         )
+        if planned.owed:
+            self.log.info("%s earlier windows that destinations are owed are taken along.", len(planned.owed))
+        for name, health in sorted(suspended.items()):
+            self.log.warning("%s is suspended and only probed: %s", name, health.error)
         for share in planned.shares:
             self.log.info("One task: %s, %s lanes, about %s.", share.label, len(share.lanes), size(share.bytes))
         return [share.as_reference() for share in planned.shares]

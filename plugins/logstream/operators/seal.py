@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, AssetAlias, BaseOperator
+from airflow.sdk import Asset, AssetAlias, BaseNotifier, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from logstream.delivery.health import Change, Turn
 from logstream.delivery.ledger import State
 from logstream.operators.base import exporter, size, window_of
 
@@ -19,13 +20,17 @@ DELIVERIES = AssetAlias("logstream_deliveries")
 
 
 class SealWindow(BaseOperator):
-    """Compares planned with delivered for every workspace and kind, and writes the outcome to the ledger."""
+    """Compares planned with delivered for every workspace and kind, and writes the outcome to the ledger.
+
+    `notifiers` are called when a destination is suspended and when it is back; their templates find the change as `logstream`
+    (`{{ logstream }}` is it in words; `logstream.destination`, `.turn`, `.error`, `.owed`).
+    """
 
     template_fields: Sequence[str] = ("deliveries",)
 
-    def __init__(self, *, deliveries: Any, **kwargs: Any) -> None:
+    def __init__(self, *, deliveries: Any, notifiers: Sequence[BaseNotifier] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.deliveries = deliveries
+        self.deliveries, self.notifiers = deliveries, notifiers
         self.outlets = [DELIVERIES]
 
     def execute(self, context: Context) -> None:
@@ -35,10 +40,13 @@ class SealWindow(BaseOperator):
             raise AirflowFailException("the window was not planned; see the log of plan_deliveries")
         with exporter() as engine:
             reports = engine.seal(int(delivery) for delivery in self.deliveries)
+        for change in engine.changes:
+            self._notify(change, context)
         for report in reports:
             self.log.info(
-                "%s: %s, %s events, %s in %s requests%s.",
+                "%s%s: %s, %s events, %s in %s requests%s.",
                 report.destination,
+                "" if report.window == window else f", window {report.window}",
                 report.state,
                 f"{report.events:,}",
                 size(report.bytes),
@@ -48,11 +56,14 @@ class SealWindow(BaseOperator):
             if report.state is State.DELIVERED:
                 context["outlet_events"][DELIVERIES].add(
                     Asset(f"logstream_{report.destination}", uri=f"logstream://destination/{report.destination}"),
-                    extra={**window.as_json(), "events": report.events, "bytes": report.bytes},
+                    extra={**(report.window or window).as_json(), "events": report.events, "bytes": report.bytes},
                 )
         if len(reports) != len(set(self.deliveries)):
             raise AirflowFailException("another run has planned this window anew meanwhile; this one proves nothing")
-        failed = [report for report in reports if report.state is not State.DELIVERED]
+        for report in reports:
+            if report.state is State.OWED:
+                self.log.warning("%s, window %s: %s", report.destination, report.window, report.error)
+        failed = [report for report in reports if report.state is State.FAILED]
         if failed:
             raise AirflowFailException(
                 f"{len(failed)} of {len(reports)} deliveries of window {window} are not complete: "
@@ -61,6 +72,14 @@ class SealWindow(BaseOperator):
         self.log.info(
             "Window %s is complete: %s events delivered to %s destinations.",
             window,
-            f"{sum(report.events for report in reports):,}",
-            len(reports),
+            f"{sum(report.events for report in reports if report.window == window):,}",
+            sum(report.window == window and report.state is State.DELIVERED for report in reports),
         )
+
+    def _notify(self, change: Change, context: Context) -> None:
+        (self.log.error if change.turn is Turn.SUSPENDED else self.log.info)("%s.", change)
+        for notify in self.notifiers:
+            try:
+                notify({**context, "logstream": change})  # type: ignore[arg-type]
+            except Exception:  # the news is in the ledger and the log; a chat that is down must not fail the run
+                self.log.exception("A notifier failed.")

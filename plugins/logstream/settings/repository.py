@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Engine, insert, select, text
 
@@ -23,6 +24,13 @@ class Snapshot:
     created_at: datetime
 
 
+_NEWEST = select(snapshots).where(~snapshots.c.derived).order_by(snapshots.c.id.desc()).limit(1)
+
+
+def _digest(document: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
 class SettingsRepository:
     """Reads and replaces the stored settings."""
 
@@ -32,10 +40,10 @@ class SettingsRepository:
     def apply(self, settings: Settings, author: str | None = None) -> Snapshot:
         """Put settings in force. Settings equal to those in force make no new snapshot."""
         document = settings.as_document()
-        digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+        digest = _digest(document)
         with database_errors("saving the settings"), self._engine.begin() as connection:
             connection.execute(text(f"lock table {SCHEMA}.settings_snapshots in share row exclusive mode"))
-            newest = connection.execute(select(snapshots).order_by(snapshots.c.id.desc()).limit(1)).first()
+            newest = connection.execute(_NEWEST).first()
             if newest is None or newest.digest != digest:
                 newest = connection.execute(
                     insert(snapshots).values(digest=digest, document=document, author=author).returning(snapshots)
@@ -45,8 +53,27 @@ class SettingsRepository:
     def current(self) -> Snapshot:
         """The settings in force: in a new database, the empty ones with which nobody streams anything."""
         with database_errors("reading the settings"), self._engine.connect() as connection:
-            row = connection.execute(select(snapshots).order_by(snapshots.c.id.desc()).limit(1)).one()
+            row = connection.execute(_NEWEST).one()
         return Snapshot(row.id, Settings.model_validate(row.document), row.created_at)
+
+    def derive(self, base: Snapshot, destination: str, now: Settings) -> Snapshot:
+        """The settings of then with a destination as it is now: what is owed goes where it was to go, as that is today.
+
+        Equal ones are made once.
+        """
+        if base.settings.destinations.get(destination) == now.destinations[destination]:
+            return base
+        destinations = {**base.settings.destinations, destination: now.destinations[destination]}
+        settings = base.settings.model_copy(update={"destinations": destinations})
+        document = settings.as_document()
+        digest = _digest(document)
+        with database_errors("saving the settings"), self._engine.begin() as connection:
+            same = select(snapshots).where(snapshots.c.digest == digest, snapshots.c.derived).limit(1)
+            row = connection.execute(same).first()
+            if row is None:
+                values = {"digest": digest, "document": document, "derived": True, "author": f"derived from {base.id}"}
+                row = connection.execute(insert(snapshots).values(values).returning(snapshots)).one()
+        return Snapshot(row.id, settings, row.created_at)
 
     def get(self, snapshot_id: int) -> Snapshot:
         """The snapshot with this id. Raises `LookupError` if there is none."""

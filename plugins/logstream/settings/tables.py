@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     ForeignKey,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     func,
 )
 
@@ -30,6 +32,7 @@ snapshots = Table(
     Column("digest", Text, nullable=False, comment="SHA-256 of the document, to tell equal ones"),
     Column("document", JSON, nullable=False),
     Column("author", Text),
+    Column("derived", Boolean, nullable=False, server_default=false(), comment="Made for what is owed; never in force"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
 )
 
@@ -45,6 +48,7 @@ deliveries = Table(
     Column("planned_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("sealed_at", DateTime(timezone=True)),
     Column("generation", Integer, nullable=False, server_default="1", comment="How often it was begun afresh"),
+    Column("pruned_at", DateTime(timezone=True), comment="When its parts were forgotten"),
     UniqueConstraint("window_start", "window_end", "destination"),
 )
 Index("deliveries_state", deliveries.c.destination, deliveries.c.state, deliveries.c.window_start)

@@ -162,6 +162,16 @@ class PostgresStore:
                         return
         yield Page(events, more=read + len(events) == max_events)
 
+    def events(self, ids: Sequence[int]) -> list[Event]:
+        """The events with these ids, in `(recorded_at, id)` order; those that are gone are left out."""
+        query = sql.SQL(
+            "copy (select id, workspace_id, occurred_at, recorded_at, kind, payload from {} where id = any({}::bigint[])"
+            " order by recorded_at, id) to stdout (format binary)"
+        ).format(self._events, sql.Literal(list(ids)))
+        with self._connection() as connection, database_errors("reading events"):
+            with connection.cursor() as cursor, cursor.copy(query):
+                return list(_rows(connection))
+
     def _query(self, window: Window, filters: Sequence[Filter], after: Cursor | None, limit: int) -> sql.Composed:
         conditions: list[sql.Composable] = [
             sql.SQL("recorded_at >= {}").format(sql.Literal(window.start)),

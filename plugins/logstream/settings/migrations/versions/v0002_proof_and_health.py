@@ -10,12 +10,28 @@ down_revision = "0001"
 def upgrade() -> None:
     """Add what is new."""
     op.add_column(
+        "settings_snapshots",
+        sa.Column(
+            "derived",
+            sa.Boolean(),
+            server_default=sa.false(),
+            nullable=False,
+            comment="Made for what is owed; never in force",
+        ),
+        schema="logstream",
+    )
+    op.add_column(
         "lanes",
         sa.Column(
             "counted_us",
             sa.BigInteger(),
             comment="As position_us: what the counts below take in; never after the position",
         ),
+        schema="logstream",
+    )
+    op.add_column(
+        "deliveries",
+        sa.Column("pruned_at", sa.DateTime(timezone=True), comment="When its parts were forgotten"),
         schema="logstream",
     )
     op.add_column("lanes", sa.Column("counted_id", sa.BigInteger(), comment="As position_id"), schema="logstream")
@@ -88,3 +104,5 @@ def downgrade() -> None:
     op.drop_column("rejections", "request", schema="logstream")
     op.drop_column("lanes", "counted_id", schema="logstream")
     op.drop_column("lanes", "counted_us", schema="logstream")
+    op.drop_column("deliveries", "pruned_at", schema="logstream")
+    op.drop_column("settings_snapshots", "derived", schema="logstream")

@@ -1,0 +1,131 @@
+"""How destinations are: suspended after some failed windows in a row, probed while they are, and back when a probe arrives.
+
+Pure rules; the ledger keeps what they say.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from logstream.errors import InputError
+from logstream.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How one destination is. `failures` are windows in a row; `last_window` is the end of the last that was counted."""
+
+    failures: int = 0
+    last_window: datetime | None = None
+    suspended_at: datetime | None = None
+    error: str | None = None
+
+    @property
+    def suspended(self) -> bool:
+        """Whether later windows only probe it."""
+        return self.suspended_at is not None
+
+
+class Turn(StrEnum):
+    """A change that somebody should hear of."""
+
+    SUSPENDED = "suspended"
+    RECOVERED = "recovered"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A destination was suspended, or is back. `owed` counts the windows it has not got."""
+
+    destination: str
+    turn: Turn
+    error: str | None
+    owed: int = 0
+
+    def __str__(self) -> str:
+        windows = f"{self.owed} windows are owed to it"
+        if self.turn is Turn.SUSPENDED:
+            return f"destination {self.destination} is suspended: {self.error}; {windows} and will be delivered when it is back"
+        return f"destination {self.destination} is back; {windows} and follow, oldest first"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a destination in one window."""
+
+    window: Window
+    failed: bool
+    reached: bool
+    """Whether anything arrived, so that it is known to be there."""
+    error: str | None = None
+
+
+def judge(health: Health, outcome: Outcome, now: datetime, after: int) -> tuple[Health, Turn | None]:
+    """How a destination is after one window. `after` failed windows in a row suspend it; 0 never does."""
+    if health.suspended:
+        if outcome.reached:
+            return Health(), Turn.RECOVERED
+        return health, None
+    if not outcome.failed:
+        return Health(), None
+    if health.last_window == outcome.window.end:  # the same window again
+        return replace(health, error=outcome.error), None
+    failing = Health(health.failures + 1, outcome.window.end, None, outcome.error)
+    if after and failing.failures >= after:
+        return replace(failing, suspended_at=now), Turn.SUSPENDED
+    return failing, None
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A delivery that a destination has not got."""
+
+    delivery_id: int
+    destination: str
+    window: Window
+    snapshot_id: int
+    since: datetime
+    events: int
+    error: str | None
+
+
+def to_be_tried(owed: Sequence[Owed], suspended: Collection[str], limit: int) -> list[Owed]:
+    """What of what is owed a run takes along: the oldest `limit` of each destination, and of a suspended one a single one."""
+    taken: dict[str, int] = {}
+    chosen = []
+    for item in sorted(owed, key=lambda item: (item.window.start, item.window.end, item.delivery_id)):
+        room = 1 if item.destination in suspended else limit
+        if taken.get(item.destination, 0) < room:
+            taken[item.destination] = taken.get(item.destination, 0) + 1
+            chosen.append(item)
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class HealingPolicy:
+    """`suspend_after` failed windows in a row; `owed_per_run` owed windows of a destination are taken along by a run."""
+
+    suspend_after: int = 3
+    owed_per_run: int = 12
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> HealingPolicy:
+        """From `LOGSTREAM_SUSPEND_AFTER` and `LOGSTREAM_OWED_PER_RUN`. Raises `InputError` for what is no number."""
+        default = cls()
+        return cls(
+            _number(environment, "LOGSTREAM_SUSPEND_AFTER", default.suspend_after),
+            _number(environment, "LOGSTREAM_OWED_PER_RUN", default.owed_per_run),
+        )
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isdigit():
+        raise InputError(f"{name}={text!r} is no whole number")
+    return int(text)
