@@ -32,6 +32,16 @@ test: $(READY) ## All tests, real servers included
 unit: $(READY) ## The quick part of the tests: no Airflow is started
 	@$(BIN)/python -m pytest -m "not e2e"
 
+.PHONY: soak
+soak: $(READY) ## The long fault tests: hundreds of kills of workers and of the database (an hour or so)
+	@LOGSTREAM_SOAK=1 $(BIN)/python -m pytest tests/test_faults.py -v
+
+.PHONY: bench
+bench: $(READY) ## Measure beside what people would use instead; ARGS="--quick" for a tenth of it (the whole takes half an hour)
+	@test -x .venv-bench/bin/python || $(BIN)/python -m venv .venv-bench
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-bench/bin/python --requirement benchmarks/requirements.txt
+	@$(BIN)/python -m benchmarks $(ARGS)
+
 .PHONY: lint
 lint: $(READY) ## Format and lint checks, types, import rules
 	@$(BIN)/ruff format --check .

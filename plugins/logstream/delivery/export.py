@@ -356,7 +356,8 @@ class Exporter:
         before = self.ledger.health()
         outcomes: dict[str, Outcome] = {}
         reasons = {
-            report.destination: next((lane.last_error for lane in lanes[number] if lane.last_error), None) or report.error
+            report.destination: next((lane.last_error for lane in lanes[number] if lane.last_error), None)
+            or report.error
             for number, report in sorted(reports.items(), reverse=True)
         }
         for delivery_id, report in reports.items():
