@@ -1,9 +1,8 @@
-"""Every vendor's destination against its strict fake: all of it once, within its limits, and what it answers understood."""
+"""What is a vendor's own, against its strict fake. What all destinations share is in `test_contract.py`."""
 
 from __future__ import annotations
 
 import json
-import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -123,26 +122,6 @@ def canonical(documents: list[Any]) -> Counter[str]:
     return Counter(json.dumps(document, sort_keys=True) for document in documents)
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip"])
-def test_all_once_and_in_order(export: Export, vendor: Vendor, filled: psycopg.Connection, compression: str) -> None:
-    report = export(compression=compression, lanes=1, concurrency=1)
-    assert (report.state, report.events, report.error) == (State.DELIVERED, EVENTS, None)
-    assert canonical(vendor.taken) == stored(filled)
-    assert report.requests == vendor.requests < EVENTS / 10
-    if not isinstance(vendor, VENDORS["grafana_loki"]):  # there, order is that of each stream
-        rows = filled.execute("select payload::text from events order by recorded_at, id").fetchall()
-        assert vendor.taken == [json.loads(text) for (text,) in rows]
-
-
-def test_while_one_request_in_five_fails(export: Export, vendor: Vendor, filled: psycopg.Connection) -> None:
-    dice = random.Random(5)
-    vendor.fail = lambda _: dice.choice((429, 503, 0)) if dice.random() < 0.2 else None
-    report = export(concurrency=2)
-    assert (report.state, report.events) == (State.DELIVERED, EVENTS)
-    assert canonical(vendor.taken) == stored(filled)
-    assert vendor.changed_repetitions == 0
-
-
 def test_wrong_credentials_fail_at_once_and_stay_secret(
     export: Export, vendor: Vendor, filled: psycopg.Connection, name: str
 ) -> None:
@@ -156,32 +135,6 @@ def test_wrong_credentials_fail_at_once_and_stay_secret(
     assert "connection `vendor`" in (report.error or "") or "credentials" in (report.error or "")
     dump = filled.execute("select string_agg(l::text, ' ') from logstream.lanes l").fetchone()
     assert secret not in str(dump) and secret not in str(report)
-
-
-def test_events_too_large_for_the_vendor_are_rejected_alone(
-    export: Export, vendor: Vendor, filled: psycopg.Connection, name: str
-) -> None:
-    big = json.dumps({"id": "big", "text": "x" * 6_000_000})
-    filled.execute(
-        "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload) values (9000, 100, 'job', %s, %s, %s)",
-        (START, START + timedelta(minutes=2), big),
-    )
-    report = export()
-    assert (report.state, report.events, report.rejected) == (State.DELIVERED, EVENTS, 1)
-    (rejection,) = filled.execute("select event_id, reason from logstream.rejections").fetchall()
-    assert rejection[0] == 9000 and "at most" in rejection[1]
-
-
-@pytest.mark.parametrize("name", ["splunk_hec", "grafana_loki", "elasticsearch"])
-def test_one_bad_event_is_rejected_and_the_rest_arrives(
-    export: Export, vendor: Vendor, filled: psycopg.Connection, name: str
-) -> None:
-    wrong = [row[0] for row in filled.execute("select payload->>'id' from events where id in (3, 500, 501, 1200)")]
-    vendor.bad = lambda event: str(event["id"]) in wrong
-    report = export(lanes=2)
-    assert (report.state, report.events, report.rejected) == (State.DELIVERED, EVENTS - 4, 4)
-    assert {row[0] for row in filled.execute("select event_id from logstream.rejections")} == {3, 500, 501, 1200}
-    assert len(vendor.taken) == EVENTS - 4
 
 
 @pytest.mark.parametrize("name", ["elasticsearch"])
@@ -226,29 +179,6 @@ def test_sumo_headers(export: Export, vendor: Vendor) -> None:
     export(fields={"env": "prod"})
     assert vendor.headers[0]["X-Sumo-Category"] == "prod/audit"
     assert vendor.headers[0]["X-Sumo-Fields"] == "env=prod"
-
-
-def test_a_check_takes_a_test_event(vendor: Vendor, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import asyncio
-
-    monkeypatch.setenv("AIRFLOW_CONN_VENDOR", vendor.connection)
-    connections = Connections()
-    connections.token = vendor.token
-    document = settings_for(name, vendor, None)
-    settings = parse_settings(document, check_destination=check_options, check_message=compile_template)
-
-    async def steps() -> list[bool]:
-        destination = make_destination("d", settings.destinations["d"], connections)
-        await destination.open()
-        try:
-            return [step.ok async for step in destination.check()]
-        finally:
-            await destination.close()
-
-    assert all(asyncio.run(steps()))
-    assert len(vendor.taken) == 1
-    vendor.fail = lambda _: 403
-    assert not all(asyncio.run(steps()))
 
 
 def test_defaults_of_the_vendors_own_addresses(monkeypatch: pytest.MonkeyPatch) -> None:

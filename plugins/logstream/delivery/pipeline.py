@@ -74,6 +74,7 @@ class DeliveryPipeline:
         streamings: Mapping[int, Streaming], policy: RetryPolicy, limit: AdaptiveLimit, threads: Executor | None = None,
     ) -> None:  # fmt: skip
         self._threads = threads
+        self._external_ids = {w.id: w.external_id for w in store.workspaces()} if destination.needs_external_ids else {}
         self._store, self._writer, self._window = store, writer, lanes[0].window
         self._works = {lane.lane: self._work(lane, destination, policy, limit) for lane in lanes}
         lane_of = {workspace: lane.lane for lane in lanes for workspace in lane.workspace_ids}
@@ -86,7 +87,7 @@ class DeliveryPipeline:
         self, lane: Lane, destination: Destination[Options], policy: RetryPolicy, limit: AdaptiveLimit
     ) -> LaneWork:
         assert lane.now_ns is not None, "begin() gives a lane its instant"  # noqa: S101
-        name = LaneRef(lane.destination, lane.window, lane.lane, destination.options.lanes)
+        name = LaneRef(lane.destination, lane.window, lane.lane, destination.options.lanes, self._external_ids)
         packer = destination.packer(name, lane.part)
         return LaneWork(lane, packer, Outbox(lane, self._writer, destination, policy, limit))
 

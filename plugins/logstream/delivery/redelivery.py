@@ -51,7 +51,8 @@ class Redeliverer:
         )
         chunk = renderer.render([event for event in events if renderer.knows(event)])
         result.rejected_again += len(events) - len(chunk.events)
-        name = LaneRef(lane.destination, lane.window, lane.lane, self._destination.options.lanes)
+        external = {w.id: w.external_id for w in self._store.workspaces()}
+        name = LaneRef(lane.destination, lane.window, lane.lane, self._destination.options.lanes, external)
         packer = self._destination.packer(name, lane.part)
         known = {event.id: event for event in chunk.events}
         try:

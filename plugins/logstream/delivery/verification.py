@@ -23,7 +23,6 @@ from logstream.delivery.planning import plan_window
 from logstream.delivery.selecting import EventRenderer
 from logstream.delivery.signing import is_signed
 from logstream.destinations.base import Destination
-from logstream.destinations.keys import window_folder
 from logstream.destinations.objects import ObjectDestination, Packaging
 from logstream.destinations.parcel import Part, Tally, cursor_of, sha256
 from logstream.destinations.registry import destination_type
@@ -354,25 +353,24 @@ class ObjectVerifier:
     async def _extra(self, sealed: Sequence[tuple[Manifest, list[Lane]]], known: set[bytes]) -> None:
         """Objects where only ours may be, that no delivery made: in a window's folder of batches, a workspace's of files."""
         destination = self._destination
-        if destination.options.packaging is Packaging.FILE and not self._ledger.knows_all_names():
-            return  # what another window put into the same folder could not be told from what nobody did
         windows = {manifest.window: manifest for manifest, _ in sealed}
         if destination.options.packaging is Packaging.BATCH:
-            folders = {
-                f"{destination.prefix}{window_folder(destination.name, window)}/": manifest
-                for window, manifest in windows.items()
-            }
+            folders = {destination.folder_of(window): manifest for window, manifest in windows.items()}
+        elif destination.options.layout is not None:
+            folders = {destination.prefix: sealed[-1][0]}
         else:
-            newest = sealed[-1][0]
             workspaces = {workspace for _, lanes in sealed for lane in lanes for workspace in lane.workspace_ids}
-            folders = {f"{destination.prefix}{workspace}/": newest for workspace in sorted(workspaces)}
+            folders = {f"{destination.prefix}{workspace}/": sealed[-1][0] for workspace in sorted(workspaces)}
+        shared = destination.options.packaging is Packaging.FILE or destination.options.layout is not None
         strange: dict[bytes, tuple[str, Manifest]] = {}
         for folder, manifest in folders.items():
             async for key in destination.keys(folder):
-                if _mark(key) not in known:
+                if _mark(key) not in known and "_manifests/" not in key and "_logstream_check/" not in key:
                     strange[_mark(key)] = key, manifest
-        if strange and destination.options.packaging is Packaging.FILE:
-            # a workspace's folder holds what other windows, and destinations that share the place, delivered
+        if strange and shared:
+            if not self._ledger.knows_all_names():
+                return  # what another window put into the same folder could not be told from what nobody did
+            # such a folder holds what other windows, and destinations that share the place, delivered
             async for name in _aside(self._ledger.names_delivered()):
                 strange.pop(_mark(name), None)
         for key, manifest in strange.values():

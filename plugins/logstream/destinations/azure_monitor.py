@@ -72,6 +72,10 @@ class AzureMonitorDestination(RequestDestination[AzureMonitorOptions]):
             return GiveUp(str(error))
         return await super().send(parcel)
 
+    def without_secrets(self, answer: bytes) -> bytes:
+        """Without the token, too."""
+        return super().without_secrets(answer).replace(self._bearer.encode(), b"***")
+
     def request_headers(self, parcel: Parcel) -> dict[str, str]:
         """With the token."""
         return {**super().request_headers(parcel), "Authorization": f"Bearer {self._bearer}"}

@@ -101,6 +101,11 @@ class Destination(ABC, Generic[O]):
         return f"<{type(self).__name__} {self.name}>"
 
     @property
+    def needs_external_ids(self) -> bool:
+        """Whether `packer` wants workspaces' external ids in its lane."""
+        return False
+
+    @property
     @abstractmethod
     def limits(self) -> Limits:
         """What its receiver takes."""

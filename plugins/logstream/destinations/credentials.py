@@ -40,6 +40,12 @@ class HttpCredentials:
     login: str | None = None
     password: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    signing_secret: str | None = field(default=None, repr=False)
+    """Of signed webhooks: `whsec_` and base64, as the Standard Webhooks specification has it."""
+    client_certificate: str | None = field(default=None, repr=False)
+    """Of mutual TLS: certificate chain and private key, PEM."""
+    authority: str | None = field(default=None, repr=False)
+    """Certificates, PEM, of whoever signs the server's, where it is nobody public."""
 
 
 @dataclass(frozen=True, slots=True)

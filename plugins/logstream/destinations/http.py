@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hmac
+import time
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -9,7 +13,9 @@ from pydantic import Field
 
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
+from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, RequestOptions
+from logstream.errors import InputError
 
 
 class Format(StrEnum):
@@ -34,6 +40,12 @@ class HttpOptions(RequestOptions):
         default=Format.SINGLE,
         description="single: one event a request. array: a JSON array of events. lines: one event a line (NDJSON).",
     )
+    sign: bool = Field(
+        default=False,
+        strict=True,
+        description="Sign each request as the Standard Webhooks specification says; the secret is `webhook_secret` in the "
+        "connection's extra.",
+    )
     max_events: int = Field(default=500, ge=1, le=100_000, strict=True, description="Events a request, unless single.")
     max_bytes: int = Field(
         default=1_000_000, ge=1_000, le=100_000_000, strict=True, description="Bytes a request before compression."
@@ -46,6 +58,7 @@ class HttpDestination(RequestDestination[HttpOptions]):
     type = "http"
     title = "HTTP endpoint"
     options_model = HttpOptions
+    _key: bytes | None = None
 
     @property
     def limits(self) -> Limits:
@@ -68,6 +81,24 @@ class HttpDestination(RequestDestination[HttpOptions]):
             return credentials.base_url
         return f"{credentials.base_url.rstrip('/')}/{self.options.path.lstrip('/')}"
 
+    async def open(self) -> None:
+        """Get the connection, its address and, for signatures, its secret."""
+        await super().open()
+        self._key = _signing_key(self._credentials, self.options.connection) if self.options.sign else None
+
+    def request_headers(self, parcel: Parcel) -> dict[str, str]:
+        """The idempotency key and, signed, the three headers of Standard Webhooks: a repetition has the same id.
+
+        https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+        """
+        headers = super().request_headers(parcel)
+        if self._key is None:
+            return headers
+        moment = str(int(time.time()))
+        signed = hmac.digest(self._key, f"{parcel.name}.{moment}.".encode() + parcel.body, "sha256")
+        signature = f"v1,{base64.b64encode(signed).decode()}"
+        return {**headers, "webhook-id": parcel.name, "webhook-timestamp": moment, "webhook-signature": signature}
+
     def encode(self, entries: Sequence[bytes]) -> bytes:
         """One message, an array of them, or one a line."""
         if self.options.format is Format.SINGLE:
@@ -75,3 +106,16 @@ class HttpDestination(RequestDestination[HttpOptions]):
         if self.options.format is Format.ARRAY:
             return b"[" + b",".join(entries) + b"]"
         return b"\n".join(entries) + b"\n"
+
+
+def _signing_key(credentials: HttpCredentials, connection: str) -> bytes:
+    secret = (credentials.signing_secret or "").removeprefix("whsec_")
+    try:
+        key = base64.b64decode(secret, validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) < 24:  # as the specification wants
+        raise InputError(
+            f"connection `{connection}`: `webhook_secret` in its extra must be whsec_ and at least 24 bytes in base64"
+        )
+    return key

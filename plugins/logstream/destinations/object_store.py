@@ -7,7 +7,7 @@ import re
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import obstore
 from obstore import exceptions as refused
@@ -30,10 +30,23 @@ CLIENT_OPTIONS: Any = {"timeout": timedelta(seconds=60), "connect_timeout": time
 _STATUS = re.compile(r"(?:status|Status)[^0-9]{0,40}(\d{3})")
 
 
+Text = Annotated[str, Field(max_length=256, pattern=r"^[ -~]*$")]
+
+
 class StoreOptions(ObjectOptions, ConnectionOptions):
     """Options of all object stores."""
 
     prefix: Prefix = Field(default="")
+    storage_class: str | None = Field(
+        default=None, pattern=r"^[A-Za-z_]{1,40}$", description="The storage class or access tier of the objects.",
+        examples=["STANDARD_IA"],
+    )  # fmt: skip
+    metadata: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")], Text] = Field(
+        default={}, max_length=20, description="User metadata of every object.", examples=[{"team": "audit"}]
+    )
+    tags: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9 +=._:/@-]{1,128}$")], Text] = Field(
+        default={}, max_length=10, description="Tags of every object (not at Google).", examples=[{"retention": "7y"}]
+    )
 
 
 O = TypeVar("O", bound=StoreOptions)  # noqa: E741 - the options
@@ -57,9 +70,14 @@ class ObjectStoreDestination(ObjectDestination[O]):
     def place(self) -> str:
         """The bucket or container, for messages."""
 
+    @property
+    def client_key(self) -> tuple[object, ...]:
+        """What a client depends on: destinations with the same share one."""
+        return self.options.connection, self.place
+
     def _shared_store(self) -> Any:
         if isinstance(self.connections, SharedConnections):
-            return self.connections.client((self.type, self.options.connection, self.place), self.make_store)
+            return self.connections.client((self.type, *self.client_key), self.make_store)
         return self.make_store()
 
     async def open(self) -> None:
@@ -67,17 +85,21 @@ class ObjectStoreDestination(ObjectDestination[O]):
         await super().open()
         self._store = await asyncio.to_thread(self._shared_store)
         self._attributes = dict(self.attributes)
+        self._tags = dict(self.options.tags) or None
 
     @property
     def attributes(self) -> Mapping[str, str]:
         """Attributes every object gets."""
-        return {"Content-Type": self.content_type}
+        attributes = {"Content-Type": self.content_type, **self.options.metadata}
+        if self.options.storage_class:
+            attributes["Storage-Class"] = self.options.storage_class
+        return attributes
 
     def put_now(self, key: str, body: bytes, media_type: str | None = None) -> Outcome:
         """Put one object and read the answer."""
         attributes = self._attributes if media_type is None else {**self._attributes, "Content-Type": media_type}
         try:
-            obstore.put(self._store, key, body, attributes=attributes, use_multipart=False)
+            obstore.put(self._store, key, body, attributes=attributes, tags=self._tags, use_multipart=False)
         except Exception as error:
             return self.read_error(error)
         return Delivered()

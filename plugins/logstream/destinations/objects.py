@@ -6,17 +6,19 @@ import asyncio
 import hashlib
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from logstream.destinations.base import Destination, Limits, Options, Step
 from logstream.destinations.compression import MEDIA_TYPE, SUFFIX, Compression, Stream, compress
-from logstream.destinations.keys import batch_key, event_key
+from logstream.destinations.keys import batch_key, event_key, window_folder
+from logstream.destinations.layout import HIVE_BATCHES, HIVE_EVENTS, Layout
 from logstream.destinations.outcome import Delivered, Outcome, Retry
 from logstream.destinations.parcel import (
     Bundle,
@@ -36,6 +38,7 @@ from logstream.destinations.parcel import (
 from logstream.errors import DeliveryError
 from logstream.events import Event
 from logstream.messages import Messages
+from logstream.window import Window
 
 OBJECT_BYTES = 32 * 1024 * 1024
 """A batch object is cut when it holds this much before compression."""
@@ -75,9 +78,40 @@ class ObjectOptions(Options):
         description="file: one object for each event, named by the platform's rule. batch: NDJSON objects, few and large.",
     )
     compression: Compression = Field(default=Compression.NONE, description="none, gzip or zstd.")
+    key: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=300,
+        description="A template for keys, instead of the platform's rule; the suffix is added. packaging file: {destination} "
+        "{workspace_id} {external_id} {kind} {event_id} {yyyy} {mm} {dd} {hh} {window}; batch: {destination} {yyyy} {mm} {dd} "
+        "{hh} {window} {window_start} {window_end} {lane} {part}.",
+        examples=["{external_id}/{kind}/{yyyy}/{mm}/{dd}/{event_id}"],
+    )
+    hive: bool = Field(
+        default=False,
+        strict=True,
+        description="Folders in Hive's style, `workspace_id=1001/year=2026/`, that query engines read as partitions.",
+    )
     manifests: bool = Field(
         default=True, strict=True, description="Put each delivery's manifest beside the data, below `_manifests/`."
     )
+
+    @model_validator(mode="after")
+    def _layout_is_sound(self) -> ObjectOptions:
+        try:
+            self.layout  # noqa: B018 - it is made, or says what is wrong
+        except ValueError as error:
+            raise ValueError(f"key: {error}") from None
+        return self
+
+    @cached_property
+    def layout(self) -> Layout | None:
+        """Where objects are put; `None` for the platform's rule. Raises `ValueError`."""
+        if self.packaging is Packaging.FILE:
+            template = self.key or (HIVE_EVENTS if self.hive else None)
+            return Layout.of_events(template, hive=self.hive) if template else None
+        template = self.key or (HIVE_BATCHES if self.hive else None)
+        return Layout.of_batches(template, hive=self.hive) if template else None
 
 
 Prefix = Annotated[
@@ -107,9 +141,22 @@ class ObjectDestination(Destination[O]):
 
     def packer(self, lane: LaneRef, part: int) -> Packer:
         """One object an event, or batches."""
+        layout, compression = self.options.layout, self.options.compression
         if self.options.packaging is Packaging.FILE:
-            return EventPacker(self.prefix, self.options.compression, self.limits.concurrency)
-        return BatchPacker(self.prefix, self.options.compression, lane, part)
+            key = event_key if layout is None else (lambda event: f"{layout.event_key(event, lane)}.json")
+            return EventPacker(self.prefix, compression, self.limits.concurrency, key)
+        return BatchPacker(self.prefix, compression, lane, part, batch_key if layout is None else layout.batch_key)
+
+    @property
+    def needs_external_ids(self) -> bool:
+        """Where the key template has them."""
+        return "{external_id}" in (self.options.key or "")
+
+    def folder_of(self, window: Window) -> str:
+        """The folder that holds a window's batches, for verification; with a template it may hold others', too."""
+        layout = self.options.layout
+        folder = window_folder(self.name, window) if layout is None else layout.batch_folder(self.name, window)
+        return f"{self.prefix}{folder}/" if folder else self.prefix
 
     @property
     def content_type(self) -> str:
@@ -200,8 +247,10 @@ class EventPacker:
     status, recorded twice) must both be kept: the later gets the log store's id into its name.
     """
 
-    def __init__(self, prefix: str, compression: Compression, threads: int = 1) -> None:
-        self._prefix, self._compression, self._threads = prefix, compression, threads
+    def __init__(
+        self, prefix: str, compression: Compression, threads: int = 1, key: Callable[[Event], str] = event_key
+    ) -> None:
+        self._prefix, self._compression, self._threads, self._key = prefix, compression, threads, key
         self._suffix = SUFFIX[compression]
         self._used: set[bytes] = set()
         self._begin()
@@ -246,7 +295,7 @@ class EventPacker:
             yield self._bundle(start, start + each)
 
     def _name(self, event: Event) -> str:
-        name = event_key(event)
+        name = self._key(event)
         mark = hashlib.blake2b(name.encode(), digest_size=8).digest()
         if mark in self._used:
             name = f"{name.removesuffix('.json')}-{event.id}.json"
@@ -257,8 +306,11 @@ class EventPacker:
 class BatchPacker:
     """NDJSON objects, cut after the event with which they reach `OBJECT_BYTES`, compressed as they grow."""
 
-    def __init__(self, prefix: str, compression: Compression, lane: LaneRef, part: int) -> None:
-        self._prefix, self._compression, self._lane, self._part = prefix, compression, lane, part
+    def __init__(
+        self, prefix: str, compression: Compression, lane: LaneRef, part: int,
+        key: Callable[[LaneRef, int], str] = batch_key,
+    ) -> None:  # fmt: skip
+        self._prefix, self._compression, self._lane, self._part, self._key = prefix, compression, lane, part, key
         self._begin()
 
     def _begin(self) -> None:
@@ -309,7 +361,7 @@ class BatchPacker:
     def _end(self) -> Parcel:
         assert self._stream is not None and self._first is not None and self._last is not None  # noqa: S101 - added before
         suffix = f".ndjson{SUFFIX[self._compression]}"
-        name = f"{self._prefix}{batch_key(self._lane, self._part)}{suffix}"
+        name = f"{self._prefix}{self._key(self._lane, self._part)}{suffix}"
         body = self._stream.finish()
         ids = str(self._first.id) if self._tally.total() == 1 else self._ids.hexdigest()
         part = Part(name, len(body), sha256(body), self._tally.total(), ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import NamedTuple, Protocol
@@ -38,6 +38,8 @@ class LaneRef:
     window: Window
     lane: int
     lanes: int
+    external_ids: Mapping[int, str | None] = field(default_factory=dict, compare=False)
+    """Of workspaces, where the destination's keys want them (`needs_external_ids`)."""
 
 
 class Part(NamedTuple):

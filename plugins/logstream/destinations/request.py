@@ -6,6 +6,7 @@ import asyncio
 import email.utils
 import hashlib
 import ssl
+import tempfile
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -43,6 +44,9 @@ MAX_ANSWER_BYTES = 64 * 1024
 
 SECRET_LENGTH = 6
 """Shorter texts are no secrets, and would be found everywhere."""
+
+SECRET_PART_LENGTH = 16
+"""A part of an address's path that is so long may be a token."""
 
 RETRY_STATUS = frozenset({408, 425, 429})
 
@@ -139,9 +143,33 @@ class RequestDestination(Destination[O]):
             timeout=TIMEOUT,
             auto_decompress=False,
             trust_env=False,
-            connector=aiohttp.TCPConnector(resolver=PublicResolver(), limit=0, ttl_dns_cache=60),
+            connector=aiohttp.TCPConnector(
+                resolver=PublicResolver(), limit=0, ttl_dns_cache=60, ssl=self._tls(self._credentials)
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+
+    def _tls(self, credentials: HttpCredentials) -> ssl.SSLContext | bool:
+        """Certificates of our own, and whom to trust. Raises `InputError` for what is no PEM."""
+        if not credentials.client_certificate and not credentials.authority:
+            return True
+        where = f"connection `{self.options.connection}`"
+        try:
+            context = ssl.create_default_context(cadata=_pem(credentials.authority) if credentials.authority else None)
+        except (ssl.SSLError, ValueError):
+            raise InputError(f"{where}: `ca` in its extra holds no certificates (PEM)") from None
+        if credentials.client_certificate:
+            # the library reads files only: one that nobody else may read, for as long as it takes
+            with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+                file.write(_pem(credentials.client_certificate))
+                file.flush()
+                try:
+                    context.load_cert_chain(file.name)
+                except (ssl.SSLError, ValueError):
+                    raise InputError(
+                        f"{where}: `client_certificate` in its extra must hold a certificate and its private key (PEM)"
+                    ) from None
+        return context
 
     async def close(self) -> None:
         """Close the connections."""
@@ -161,7 +189,7 @@ class RequestDestination(Destination[O]):
                 self._url, data=parcel.body, headers=self.request_headers(parcel), allow_redirects=False
             ) as response:
                 answer = await _limited(response)
-                return self.read(response.status, response.headers, self._without_secrets(answer), parcel)
+                return self.read(response.status, response.headers, self.without_secrets(answer), parcel)
         except ForbiddenAddress as error:
             return GiveUp(str(error))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -172,7 +200,7 @@ class RequestDestination(Destination[O]):
                 return GiveUp(f"the server's certificate is not valid for {self._host}")
             return Retry(f"{self._host}: {_reason(error)}")
 
-    def _without_secrets(self, answer: bytes) -> bytes:
+    def without_secrets(self, answer: bytes) -> bytes:
         """An answer without what it may echo of the connection: receivers quote addresses and headers in their errors."""
         for secret in self._secrets:
             answer = answer.replace(secret, b"***")
@@ -298,11 +326,19 @@ class RequestPacker:
             yield self._end()
 
 
+def _pem(text: str) -> str:
+    """A PEM text; in JSON and in environment variables its line breaks are often written as `\\n`."""
+    return text.replace("\\n", "\n")
+
+
 def _secrets(credentials: HttpCredentials, url: str) -> list[bytes]:
     """What must appear in no message: password, header values and their words, and the address's path and query."""
     parts = urlsplit(url)
-    found = {credentials.password or "", parts.path, parts.query, *credentials.headers.values()}
+    found = {credentials.password or "", credentials.signing_secret or "", parts.path, parts.query}
+    found |= {*credentials.headers.values()}
     found |= {word for value in credentials.headers.values() for word in value.split()}
+    # of an address that is a secret as a whole, a long part is one, too
+    found |= {part for part in parts.path.split("/") if len(part) >= SECRET_PART_LENGTH}
     return sorted((text.encode() for text in found if len(text) >= SECRET_LENGTH), key=len, reverse=True)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, cast
 
 from obstore.store import S3Store
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from logstream.destinations.addresses import resolve_and_check
 from logstream.destinations.object_store import (
@@ -21,12 +22,37 @@ from logstream.destinations.object_store import (
 DEFAULT_REGION = "us-east-1"
 
 
+class Encryption(StrEnum):
+    """Encryption at the server, as S3 names it."""
+
+    S3 = "AES256"
+    KMS = "aws:kms"
+
+
 class S3Options(StoreOptions):
     """Options of `s3`."""
 
     bucket: str = Field(
         min_length=3, max_length=255, pattern=r"^[A-Za-z0-9._-]+$", description="The bucket.", examples=["audit"]
     )
+
+    encryption: Encryption | None = Field(
+        default=None,
+        description="Encryption at the server: AES256 (SSE-S3) or aws:kms (SSE-KMS); left out, the bucket's own.",
+    )
+    kms_key_id: str | None = Field(
+        default=None,
+        max_length=2048,
+        pattern=r"^[A-Za-z0-9:/_-]+$",
+        description="The KMS key for aws:kms; left out, AWS's own.",
+        examples=["arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"],
+    )
+
+    @model_validator(mode="after")
+    def _key_goes_with_kms(self) -> S3Options:
+        if self.kms_key_id and self.encryption is not Encryption.KMS:
+            raise ValueError("kms_key_id: it goes with encryption: aws:kms only")
+        return self
 
 
 class S3Destination(ObjectStoreDestination[S3Options]):
@@ -42,6 +68,11 @@ class S3Destination(ObjectStoreDestination[S3Options]):
         """The bucket."""
         return f"bucket `{self.options.bucket}`"
 
+    @property
+    def client_key(self) -> tuple[object, ...]:
+        """Encryption is the client's."""
+        return *super().client_key, self.options.encryption, self.options.kms_key_id
+
     def make_store(self) -> Any:
         """A client with the connection's credentials, asked for again as they expire."""
         credentials = self.connections.aws(self.options.connection)
@@ -51,6 +82,11 @@ class S3Destination(ObjectStoreDestination[S3Options]):
             client["allow_http"] = credentials.endpoint.startswith("http://")
         if not credentials.verify:
             client["allow_invalid_certificates"] = True
+        encryption: dict[str, Any] = {}
+        if self.options.encryption:
+            encryption["server_side_encryption"] = self.options.encryption.value
+        if self.options.kms_key_id:
+            encryption["sse_kms_key_id"] = self.options.kms_key_id
         return S3Store(
             self.options.bucket,
             region=credentials.region or DEFAULT_REGION,
@@ -60,6 +96,7 @@ class S3Destination(ObjectStoreDestination[S3Options]):
             credential_provider=None if credentials.anonymous else cast(Any, credentials.provider),
             client_options=cast(Any, client),
             retry_config=RETRY_CONFIG,
+            **encryption,
         )
 
     def remedy(self, error: Exception) -> str | None:

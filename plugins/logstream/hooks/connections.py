@@ -14,7 +14,7 @@ from logstream.destinations.credentials import AwsCredentials, AzureBlobCredenti
 from logstream.errors import ConnectionNotFound
 
 _NOT_HEADERS = {"headers", "verify", "cert", "timeout", "proxies", "proxy", "stream", "allow_redirects", "max_redirects",
-                "trust_env", "check_response", "ca"}  # fmt: skip
+                "trust_env", "check_response", "ca", "webhook_secret", "client_certificate"}  # fmt: skip
 """Extras of an `http` connection that Airflow's HttpHook takes as options; all others are headers there."""
 
 
@@ -132,7 +132,10 @@ class AirflowConnections:
         return Signer.of(found.password or "")
 
     def http(self, connection: str, default_url: str | None = None) -> HttpCredentials:
-        """From a connection of type `http`: base URL, login and password, headers (`headers` in extra)."""
+        """From a connection of type `http`: base URL, login and password, headers (`headers` in extra).
+
+        `webhook_secret`, `client_certificate` and `ca` in its extra are for signed webhooks and for TLS (PEM texts).
+        """
         found = _get(connection, "http", "https")
         extra = found.extra_dejson or {}
         headers = extra.get("headers")
@@ -148,6 +151,9 @@ class AirflowConnections:
             login=found.login or None,
             password=found.password or None,
             headers={str(name): str(value) for name, value in headers.items()},
+            signing_secret=extra.get("webhook_secret") or None,
+            client_certificate=extra.get("client_certificate") or None,
+            authority=extra.get("ca") or None,
         )
 
 

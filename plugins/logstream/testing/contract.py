@@ -1,0 +1,363 @@
+"""The contract of destinations that take requests, as pytest classes: for ours, and for authors of plug-ins.
+
+    class TestAcme(LimitsBytes):  # and RefusesSingleEvents, where it does
+        type = "acme"
+        options = {"stream": "audit"}
+
+        @pytest.fixture
+        def server(self):
+            with AcmeServer() as server:  # a LogSink or a Vendor: strict, counting, and able to fail on purpose
+                yield server
+
+Needs pytest; the log store is an embedded PostgreSQL of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psycopg
+import pytest
+
+from logstream.delivery.export import DeliveryReport, Exporter
+from logstream.delivery.ledger import State
+from logstream.delivery.sending import RetryPolicy
+from logstream.destinations import check_options
+from logstream.destinations.addresses import VARIABLE as ALLOW_VARIABLE
+from logstream.destinations.base import Destination
+from logstream.destinations.credentials import Connections, HttpCredentials
+from logstream.destinations.outcome import Outcome
+from logstream.destinations.registry import destination_type, make_destination
+from logstream.destinations.request import RequestDestination
+from logstream.embedded import embedded_dsn
+from logstream.errors import ConnectionNotFound
+from logstream.rendering import compile_template
+from logstream.settings.models import Settings, parse_settings
+from logstream.settings.resolution import Workspace
+from logstream.store.load import load_file
+from logstream.store.schema import create_tables
+from logstream.testing.events import EventMaker, workspace_line
+from logstream.testing.vendors import Vendor
+from logstream.window import Window
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+WINDOW = Window(START, START + timedelta(minutes=5))
+WORKSPACES = [Workspace(100 + number, f"c{number}") for number in range(12)]
+EVERYTHING = ["job_details", "user_activity", "api_platform", "log_service"]
+QUICK = RetryPolicy(attempts=12, base=0.005, cap=0.02)
+CANARY = "canary-7b1f0c94e2"
+
+Export = Callable[..., DeliveryReport]
+
+
+class StaticConnections:
+    """Credentials from a dictionary, where Airflow is not wanted."""
+
+    def __init__(self, http: HttpCredentials, token: str = "") -> None:
+        self._http, self._token = http, token
+
+    def http(self, connection: str, default_url: str | None = None) -> HttpCredentials:
+        """See `Connections`."""
+        return self._http
+
+    def azure_token(self, connection: str) -> Callable[[str], str]:
+        """See `Connections`."""
+        return lambda _: self._token
+
+    def aws(self, connection: str) -> Any:
+        """See `Connections`."""
+        raise ConnectionNotFound(connection)
+
+    azure_blob = gcs = aws
+
+
+class RequestContract:
+    """What every destination that takes requests must hold to."""
+
+    type: ClassVar[str]
+    options: ClassVar[dict[str, Any]] = {}
+    keeps_order: ClassVar[bool] = True
+    """Whether the receiver gives events back in the order in which they came."""
+    permanent_status: ClassVar[int] = 403
+    events: ClassVar[int] = 1_500
+    many: ClassVar[int] = 20_000
+
+    @pytest.fixture
+    def server(self) -> Iterator[Vendor]:
+        """The receiver: it counts what comes, in `taken`, and fails on purpose, by `fail`."""
+        raise NotImplementedError("give the fixture `server`")
+
+    def connections(self, server: Vendor) -> Connections:
+        """The credentials to it."""
+        return StaticConnections(HttpCredentials(server.url, password=server.token))
+
+    def settings_for(self, server: Vendor) -> dict[str, Any]:
+        """Options that name the server itself, where that is not the connection's part."""
+        return {}
+
+    @pytest.fixture
+    def store(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connection]:
+        """An empty log store."""
+        data = tmp_path_factory.getbasetemp() / "contract-postgres"
+        name = f"contract_{time.time_ns()}"
+        dsn = embedded_dsn(name, data)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            create_tables(connection)
+            yield connection
+        with psycopg.connect(embedded_dsn("postgres", data), autocommit=True) as connection:
+            connection.execute(f"drop database {name} with (force)")
+
+    def fill(self, store: psycopg.Connection, folder: Path, events: int) -> None:
+        """Load events of all kinds."""
+        file = folder / "events.ndjson"
+        lines = EventMaker(WORKSPACES).lines(events, START, timedelta(minutes=5))
+        file.write_text("\n".join([*map(workspace_line, WORKSPACES), *lines]) + "\n")
+        load_file(store, file)
+
+    def settings(self, server: Vendor, **options: Any) -> Settings:
+        """The override to the server."""
+        destination = {
+            "type": self.type,
+            "connection": "contract",
+            **self.options,
+            **self.settings_for(server),
+            **options,
+        }
+        document = {
+            "admin": {"enabled": True, "events": EVERYTHING, "destination": "d"},
+            "destinations": {"d": destination},
+        }
+        return parse_settings(document, check_destination=check_options, check_message=compile_template)
+
+    def export(
+        self, store: psycopg.Connection, server: Vendor, connections: Connections | None = None, **options: Any
+    ) -> DeliveryReport:
+        """Export the window."""
+        dsn = store.info.dsn
+        with Exporter(dsn, dsn, connections or self.connections(server), policy=QUICK) as exporter:
+            exporter.settings.apply(self.settings(server, **options))
+            planned = exporter.plan(WINDOW)
+            exporter.deliver([key for share in planned.shares for key in share.lanes])
+            (report,) = exporter.seal(planned.deliveries.values())
+            return report
+
+    def opened(self, server: Vendor) -> Destination[Any]:
+        """The destination, not yet open."""
+        return make_destination("d", self.settings(server).destinations["d"], self.connections(server))
+
+    @pytest.fixture(autouse=True)
+    def _allow_this_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(ALLOW_VARIABLE, "1")
+
+    @pytest.mark.parametrize("compression", ["none", "gzip"])
+    def test_all_once_and_in_order(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, compression: str
+    ) -> None:
+        """With one request at a time, the order is the store's."""
+        self.fill(store, tmp_path, self.events)
+        report = self.export(store, server, compression=compression, lanes=1, concurrency=1)
+        assert (report.state, report.events, report.error) == (State.DELIVERED, self.events, None)
+        assert canonical(server.taken) == stored(store)
+        assert report.requests == server.requests
+        if self.keeps_order:
+            rows = store.execute("select payload::text from events order by recorded_at, id").fetchall()
+            assert server.taken == [json.loads(text) for (text,) in rows]
+
+    def test_complete_while_one_request_in_five_fails(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path
+    ) -> None:
+        """429, 503 and connections that break: everything arrives, and what is repeated is the same under the same key."""
+        self.fill(store, tmp_path, self.many)
+        dice = random.Random(5)
+        server.fail = lambda _: dice.choice((429, 503, 0)) if dice.random() < 0.2 else None
+        report = self.export(store, server, concurrency=4)
+        assert (report.state, report.events, report.error) == (State.DELIVERED, self.many, None)
+        assert canonical(server.taken) == stored(store)
+        assert server.changed_repetitions == 0
+
+    def test_retry_after_is_honoured(self, store: psycopg.Connection, server: Vendor, tmp_path: Path) -> None:
+        """Nothing comes before the time the receiver asked for."""
+        self.fill(store, tmp_path, 5)
+        times: list[float] = []
+
+        def fail(_: int) -> int | None:
+            times.append(time.monotonic())
+            return 429 if len(times) == 1 else None
+
+        server.fail, server.answer_headers = fail, {"Retry-After": "1"}
+        assert self.export(store, server, lanes=1, concurrency=1).state is State.DELIVERED
+        assert times[1] - times[0] >= 1.0
+
+    def test_what_cannot_be_helped_is_not_tried_again(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path
+    ) -> None:
+        """A refused credential fails at once, with words that tell what to do."""
+        self.fill(store, tmp_path, 100)
+        server.fail = lambda _: self.permanent_status
+        report = self.export(store, server, lanes=1, concurrency=1)
+        assert (report.state, report.events) == (State.FAILED, 0)
+        assert server.requests == 1
+        assert "`contract`" in (report.error or "")
+
+    def test_after_a_kill_at_most_what_was_under_way_comes_again(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path
+    ) -> None:
+        """With the same key and the same bytes."""
+        self.fill(store, tmp_path, self.events)
+        killed_at(self.kill_at, lambda: self.export(store, server, lanes=1, concurrency=2, **self.small_requests))
+        report = self.export(store, server, lanes=1, concurrency=2, **self.small_requests)
+        assert (report.state, report.events) == (State.DELIVERED, self.events)
+        assert sum(times - 1 for times in server.keys.values()) <= 2
+        assert server.changed_repetitions == 0
+        assert set(canonical(server.taken)) == set(stored(store))
+
+    small_requests: ClassVar[dict[str, Any]] = {}
+    """Options that make requests small, where there are any."""
+    kill_at: ClassVar[int] = 1
+    """After how many requests of `events` events, so made, to be killed."""
+
+    def test_secrets_appear_nowhere(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Not in the ledger, in errors, in logs or in a `repr`, whatever the receiver answers."""
+        self.fill(store, tmp_path, 50)
+        caplog.set_level(logging.DEBUG)
+        server.token = CANARY
+        connections = self.connections(server)
+        written = [repr(connections.http("contract")), repr(self.opened(server))]
+        server.failure_answer = lambda status: f"{status}: no token {CANARY} at {server.url}/{CANARY}".encode()  # type: ignore[method-assign]
+        for status in (400, 401, 403, 404, 413, 429, 503, 0, None):
+            server.fail = lambda _, status=status: status  # type: ignore[misc]
+            report = self.export(store, server, connections)
+            written += [repr(report), json.dumps(report.as_json())]
+        tables = store.execute("select tablename from pg_tables where schemaname = 'logstream'").fetchall()
+        for (table,) in tables:
+            written += [row[0] for row in store.execute(f"select t::text from logstream.{table} t")]
+        written += [record.getMessage() for record in caplog.records]
+        assert [text for text in written if CANARY in text] == []
+
+    def test_this_machine_and_private_networks_are_refused_unless_allowed(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Customers choose addresses; only the operator may open what is inside."""
+        self.fill(store, tmp_path, 5)
+        monkeypatch.delenv(ALLOW_VARIABLE)
+        report = self.export(store, server)
+        assert report.state is State.FAILED
+        assert ALLOW_VARIABLE in (report.error or "")
+        assert server.requests == 0
+
+    def test_redirects_are_not_followed(self, store: psycopg.Connection, server: Vendor, tmp_path: Path) -> None:
+        """They would lead around the address check, with the credentials."""
+        self.fill(store, tmp_path, 5)
+        server.fail, server.answer_headers = (lambda _: 302), {"Location": f"{server.url}/elsewhere"}
+        report = self.export(store, server, lanes=1, concurrency=1)
+        assert report.state is State.FAILED
+        assert "redirects are not followed" in (report.error or "")
+        assert server.requests == 1
+
+    def test_options_are_checked_and_explained(self) -> None:
+        """Unknown ones are refused; each says what it is for."""
+        given = {"connection": "c", **self.options}
+        assert any(path == ("no_such_option",) for path, _ in check_options(self.type, {**given, "no_such_option": 1}))
+        for name, field in destination_type(self.type).options_model.model_fields.items():
+            assert field.description, f"{name} has no description"
+
+    def test_a_check_takes_a_test_event(self, server: Vendor) -> None:
+        """Every step says what it found, and a failed one what to do."""
+        assert [step.ok for step in asyncio.run(steps_of(self.opened(server)))].count(False) == 0
+        server.fail = lambda _: self.permanent_status
+        failed = [step for step in asyncio.run(steps_of(self.opened(server))) if not step.ok]
+        assert failed and all(step.remedy for step in failed)
+
+
+class RefusesSingleEvents(RequestContract):
+    """Besides, for a receiver that says which event of a request it finds bad (`server.bad` decides)."""
+
+    def test_one_bad_event_is_rejected_and_the_rest_arrives(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path
+    ) -> None:
+        """The ledger names it, with the reason."""
+        self.fill(store, tmp_path, self.events)
+        wrong = [row[0] for row in store.execute("select payload->>'id' from events where id in (3, 500, 501, 1200)")]
+        server.bad = lambda event: str(event["id"]) in wrong
+        report = self.export(store, server, lanes=2)
+        assert (report.state, report.events, report.rejected) == (State.DELIVERED, self.events - 4, 4)
+        rows = store.execute("select event_id, reason from logstream.rejections").fetchall()
+        assert {row[0] for row in rows} == {3, 500, 501, 1200} and all(row[1] for row in rows)
+        assert len(server.taken) == self.events - 4
+
+
+class LimitsBytes(RequestContract):
+    """Besides, for a receiver for which there is an event too large."""
+
+    def test_events_too_large_are_rejected_alone(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path
+    ) -> None:
+        """Before anything is sent: the receiver sees nothing that is beyond its limits."""
+        self.fill(store, tmp_path, self.events)
+        store.execute(
+            "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload)"
+            " values (9000, 100, 'job', %s, %s, %s)",
+            (START, START + timedelta(minutes=2), json.dumps({"id": "big", "text": "x" * 6_000_000})),
+        )
+        report = self.export(store, server)
+        assert (report.state, report.events, report.rejected) == (State.DELIVERED, self.events, 1)
+        (rejection,) = store.execute("select event_id, reason from logstream.rejections").fetchall()
+        assert rejection[0] == 9000 and "at most" in rejection[1]
+
+
+async def steps_of(destination: Destination[Any]) -> list[Any]:
+    """All steps of a check."""
+    await destination.open()
+    try:
+        return [step async for step in destination.check()]
+    finally:
+        await destination.close()
+
+
+def killed_at(send: int, export: Callable[[], object], method: tuple[type, str] = (RequestDestination, "send")) -> None:
+    """Run an export in a process of its own that is killed (SIGKILL) right after its `send`-th sending."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
+        return
+    try:  # the child: only the killing ends it as it should
+        owner, name = method
+        original, seen = getattr(owner, name), 0
+
+        async def counted(self: Any, *arguments: Any) -> Outcome:
+            nonlocal seen
+            outcome: Outcome = await original(self, *arguments)
+            seen += 1
+            if seen >= send:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return outcome
+
+        setattr(owner, name, counted)
+        export()
+    finally:
+        os._exit(1)
+
+
+def stored(connection: psycopg.Connection) -> Counter[str]:
+    """The payloads of the store, as text that compares."""
+    rows = connection.execute("select payload::text from events").fetchall()
+    return canonical([json.loads(text) for (text,) in rows])
+
+
+def canonical(documents: list[Any]) -> Counter[str]:
+    """Documents as text that compares."""
+    return Counter(json.dumps(document, sort_keys=True) for document in documents)

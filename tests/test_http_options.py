@@ -1,0 +1,147 @@
+"""What `http` may be asked for besides: signed requests, and certificates on both sides."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import hmac
+import http.server
+import json
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from logstream.delivery.ledger import State
+from logstream.destinations.credentials import HttpCredentials
+from logstream.testing.contract import LimitsBytes, StaticConnections
+from logstream.testing.vendors import Vendor
+from tests.test_contract import Hook
+
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+
+
+class SignedHook(Hook):
+    """Verifies by the Standard Webhooks specification, in its own words, not in ours."""
+
+    def authorized(self, request: http.server.BaseHTTPRequestHandler) -> bool:
+        self._request = request
+        return super().authorized(request)
+
+    def receive(self, request: http.server.BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
+        content = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode() + body
+        digest = hmac.new(base64.b64decode(SECRET[6:]), content, hashlib.sha256).digest()
+        if request.headers["webhook-signature"] != "v1," + base64.b64encode(digest).decode():
+            return 401, b"bad signature"
+        return super().receive(request, body)
+
+
+class TestSigned(LimitsBytes):
+    type = "http"
+    options = {"path": "/in", "format": "array", "sign": True}
+    small_requests = {"max_events": 7}
+    many = 2_000
+    kill_at = 20
+
+    @pytest.fixture
+    def server(self) -> Iterator[Vendor]:
+        with SignedHook() as server:
+            yield server
+
+    def connections(self, server: Vendor) -> StaticConnections:
+        headers = {"Authorization": f"Bearer {server.token}"}
+        return StaticConnections(HttpCredentials(server.url, headers=headers, signing_secret=SECRET))
+
+    @pytest.mark.parametrize("secret", [None, "", "whsec_", "whsec_c2hvcnQ=", "whsec_%%%"])
+    def test_a_secret_that_is_none_is_refused_without_being_shown(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, secret: str | None
+    ) -> None:
+        self.fill(store, tmp_path, 5)
+        connections = StaticConnections(HttpCredentials(server.url, signing_secret=secret))
+        report = self.export(store, server, connections)
+        assert report.state is State.FAILED
+        assert "`webhook_secret` in its extra must be whsec_ and at least 24 bytes" in (report.error or "")
+        assert not secret or len(secret) < 7 or secret not in (report.error or "")
+        assert server.requests == 0
+
+
+def certificate(name: str, issuer: tuple[Any, Any] | None = None) -> tuple[Any, Any, str]:
+    """A certificate for 127.0.0.1 and its key, by an issuer or by itself; both as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    import ipaddress
+
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer[0].subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+    )
+    made = builder.sign(issuer[1] if issuer else key, hashes.SHA256())
+    pem = made.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return made, key, pem.decode()
+
+
+class TestMutualTls(LimitsBytes):
+    type = "http"
+    options = {"path": "/in", "format": "array"}
+    many = 2_000
+    kill_at = 20
+    small_requests = {"max_events": 7}
+
+    @pytest.fixture
+    def server(self, tmp_path: Path) -> Iterator[Vendor]:
+        authority, key, _ = certificate("authority")
+        self.authority = authority.public_bytes(Encoding.PEM).decode()
+        _, _, ours = certificate("client", (authority, key))
+        _, _, theirs = certificate("server", (authority, key))
+        self.client, self.stranger = ours, certificate("stranger")[2]
+        (tmp_path / "server.pem").write_text(theirs)
+        (tmp_path / "authority.pem").write_text(self.authority)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "server.pem")
+        context.load_verify_locations(tmp_path / "authority.pem")
+        context.verify_mode = ssl.CERT_REQUIRED
+        with Hook() as server:
+            server.url = server.url.replace("http:", "https:")
+            server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
+            yield server
+
+    def connections(self, server: Vendor, **changed: str | None) -> StaticConnections:
+        given: dict[str, Any] = {"client_certificate": self.client.replace("\n", "\\n"), "authority": self.authority}
+        headers = {"Authorization": f"Bearer {server.token}"}
+        return StaticConnections(HttpCredentials(server.url, headers=headers, **{**given, **changed}))
+
+    @pytest.mark.parametrize(
+        ("changed", "error"),
+        [
+            ({"client_certificate": None}, "127.0.0.1: "),
+            ({"authority": None}, "the server's certificate is not valid for 127.0.0.1"),
+            ({"client_certificate": "no PEM"}, "must hold a certificate and its private key (PEM)"),
+            ({"authority": "no PEM"}, "holds no certificates (PEM)"),
+        ],
+    )
+    def test_without_the_right_certificates_nothing_is_sent(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, changed: dict[str, str | None], error: str
+    ) -> None:
+        self.fill(store, tmp_path, 5)
+        report = self.export(store, server, self.connections(server, **changed))
+        assert report.state is State.FAILED
+        assert error in (report.error or "")
+        assert server.requests == 0
+        assert json.dumps(report.as_json()).count("BEGIN") == 0
