@@ -54,6 +54,10 @@ format: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+.PHONY: docs
+docs: $(READY) ## Draw the tables of options in docs/destinations anew
+	@$(BIN)/python -m logstream.destinations.documentation docs/destinations
+
 .PHONY: lock
 lock: $(READY) ## Renew the lock files from requirements*.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --upgrade --no-annotate --no-header requirements.txt -o requirements.lock

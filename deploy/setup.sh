@@ -33,17 +33,17 @@ say "3/4 installing Logstream itself (editable, with $installer)"
 
 if ! command -v npm >/dev/null 2>&1; then
   say "4/4 no Node.js here: the demo will do without Azure Blob"
-elif cmp --silent deploy/azurite/package-lock.json .venv/azurite/installed.json; then
-  say "4/4 Azurite, the Azure Blob server, is there"
+elif cmp --silent deploy/node/package-lock.json .venv/node/installed.json; then
+  say "4/4 the servers from npm are there"
 else
-  say "4/4 installing Azurite, the Azure Blob server, from npm"
-  mkdir -p .venv/azurite
-  cp deploy/azurite/package.json deploy/azurite/package-lock.json .venv/azurite/
-  if npm ci --prefix .venv/azurite --omit=dev --no-audit --no-fund --loglevel=error --ignore-scripts; then
-    cp deploy/azurite/package-lock.json .venv/azurite/installed.json
+  say "4/4 installing Azurite (Azure Blob) and s3rver (S3) from npm"
+  mkdir -p .venv/node
+  cp deploy/node/package.json deploy/node/package-lock.json .venv/node/
+  if npm ci --prefix .venv/node --omit=dev --no-audit --no-fund --loglevel=error --ignore-scripts; then
+    cp deploy/node/package-lock.json .venv/node/installed.json
   else
     say "Azurite could not be installed: the demo and the tests will do without Azure Blob"
-    rm -rf .venv/azurite
+    rm -rf .venv/node
   fi
 fi
 

@@ -31,7 +31,7 @@ from logstream.cli import main  # noqa: E402
 from logstream.database import connect  # noqa: E402
 from logstream.embedded import embedded_dsn  # noqa: E402
 from logstream.store.schema import create_tables  # noqa: E402
-from logstream.testing.servers import AzuriteServer, GcsServer, LogSink, S3Server  # noqa: E402
+from logstream.testing.servers import AzuriteServer, GcsServer, LogSink, S3rver, S3Server  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -90,6 +90,13 @@ def store(database: str) -> Iterator[psycopg.Connection]:
 def s3() -> Iterator[S3Server]:
     """moto's S3 server."""
     with S3Server(_HOME / "s3.log") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3rver() -> Iterator[S3rver]:
+    """A second S3 server, by other people."""
+    with S3rver(_HOME / "s3rver", _HOME / "s3rver.log") as server:
         yield server
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from logstream.settings.models import parse_settings
 from logstream.store.load import load_file
 from logstream.testing.contract import WINDOW, WORKSPACES, canonical, stored
 from logstream.testing.events import EventMaker, workspace_line
-from logstream.testing.servers import AzuriteServer, FlakyProxy, GcsServer, S3Server
+from logstream.testing.servers import AzuriteServer, FlakyProxy, GcsServer, S3rver, S3Server
 
 EVERYTHING = ["job_details", "user_activity", "api_platform", "log_service"]
 
@@ -156,3 +157,23 @@ def test_twenty_thousand_events_are_complete_while_one_request_in_five_fails(
         [json.loads(line) for body in server.objects(place).values() for line in body.splitlines()]
     )
     assert found == stored(store)
+
+
+@pytest.mark.parametrize("packaging", ["file", "batch"])
+def test_a_second_s3_server_by_other_people(
+    run: Run, store: psycopg.Connection, s3rver: S3rver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packaging: str
+) -> None:
+    bucket = f"second-{packaging}"
+    s3rver.make_bucket(bucket)
+    monkeypatch.setenv("AIRFLOW_CONN_STORE", s3rver.connection)
+    fill(store, tmp_path, 400)
+    # a prefix with every sign that must be escaped alike by both sides
+    report = run(type="s3", bucket=bucket, prefix="a b/c=d+e@f,g:h/", packaging=packaging, compression="gzip")
+    assert (report.error, report.events) == (None, 400)
+    lines = [line for body in s3rver.objects(bucket).values() for line in gzip.decompress(body).splitlines()]
+    assert canonical(list(map(json.loads, lines))) == stored(store)
+    assert run.findings() == []
+    monkeypatch.setenv("AIRFLOW_CONN_STORE", s3rver.connection.replace("S3RVER:S3RVER", "nobody:S3RVER"))
+    report = run(type="s3", bucket=bucket, prefix="other/")
+    assert report.state is State.FAILED
+    assert "the credentials of connection `store` are refused" in (report.error or "")

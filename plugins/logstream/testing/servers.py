@@ -179,6 +179,40 @@ class S3Server(Server):
         return {key: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
 
+class S3rver(S3Server):
+    """s3rver, from npm: a second S3 server, by other people. It knows one access key."""
+
+    probe = "/"
+
+    def __init__(self, data: Path, log: Path, port: int | None = None) -> None:
+        super().__init__(log, port)
+        self._data = data
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        """Node's."""
+        script = Path(sys.prefix) / "node/node_modules/s3rver/bin/s3rver.js"
+        node = shutil.which("node")
+        if node is None or not script.exists():
+            raise LogstreamError("s3rver is not installed; it needs Node.js, then run make setup again")
+        self._data.mkdir(parents=True, exist_ok=True)
+        options = ["-d", str(self._data), "-a", "127.0.0.1", "-p", str(self.port), "--no-vhost-buckets", "--silent"]
+        return [node, str(script), *options], {}
+
+    def client(self, key: str = "S3RVER", secret: str = "S3RVER") -> Any:
+        """It knows one key."""
+        import boto3
+
+        return boto3.client(
+            "s3", endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=key, aws_secret_access_key=secret
+        )
+
+    @property
+    def connection(self) -> str:
+        """An Airflow connection to it."""
+        extra = {"endpoint_url": self.url, "region_name": "us-east-1"}
+        return f"aws://S3RVER:S3RVER@/?{urlencode(extra)}"
+
+
 class AzuriteServer(Server):
     """Azurite, Microsoft's Azure Blob emulator, from npm."""
 
@@ -191,7 +225,7 @@ class AzuriteServer(Server):
     def program() -> list[str] | None:
         """The command that starts it; `None` where Node.js or Azurite is not installed."""
         node = shutil.which("node")
-        script = Path(sys.prefix) / "azurite/node_modules/azurite/dist/src/blob/main.js"
+        script = Path(sys.prefix) / "node/node_modules/azurite/dist/src/blob/main.js"
         return [node, str(script)] if node and script.is_file() else None
 
     def command(self) -> tuple[list[str], dict[str, str]]:
