@@ -53,6 +53,7 @@ class Stage:
 
     airflow: LocalAirflow
     store: str
+    metadata: str
     s3: S3Server
     sink: LogSink
 
@@ -97,7 +98,7 @@ def stage(postgres: str, s3: S3Server, tmp_path_factory: pytest.TempPathFactory)
         }
         with LocalAirflow(folder / "home", PROJECT, metadata, environment) as airflow:
             airflow.unpause()
-            yield Stage(airflow, store, s3, sink)
+            yield Stage(airflow, store, metadata, s3, sink)
 
 
 def override(destination: dict[str, Any], **streaming: Any) -> dict[str, Any]:
@@ -220,6 +221,27 @@ def test_a_window_without_events_is_a_success(stage: Stage, tmp_path: Path) -> N
     empty = Window(DAY - HOURS, DAY)
     assert stage.run(empty, "empty") == "success"
     assert "0 events" in stage.log("empty", "seal_window")
+
+
+def test_no_credential_is_anywhere_that_airflow_or_logstream_writes(stage: Stage) -> None:
+    """After all the runs before this one, good and bad: in no log file, in no table of either database."""
+    secrets = ["demo-secret-key", stage.sink.token, "canary-in-a-connection"]
+    files = [path for path in stage.airflow.home.rglob("*") if path.is_file()]
+    assert any("deliver" in str(path) for path in files)
+    assert [(path, secret) for path in files for secret in secrets if secret.encode() in path.read_bytes()] == []
+    for dsn in (stage.store, stage.metadata):
+        with connect(dsn) as connection:
+            tables = connection.execute(
+                "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname not in"
+                " ('pg_catalog', 'information_schema')"
+            ).fetchall()
+            assert len(tables) > 5
+            for (table,) in tables:
+                for secret in secrets:
+                    found = connection.execute(
+                        f"select count(*) from {table} t where position(%s in t::text) > 0", (secret,)
+                    ).fetchone()
+                    assert found == (0,), f"{secret} is in {table}"
 
 
 def count(store: str, window: Window) -> int:
