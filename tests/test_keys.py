@@ -111,3 +111,18 @@ def test_batch_keys_name_window_lane_and_part() -> None:
     assert batch_key(LaneRef("lake", window, 3, 4), 12) == (
         "lake/2026/11/24/20261124T000000Z_20261124T000500.000250Z/lane-03-of-04-part-00012"
     )
+
+
+@given(
+    st.datetimes(datetime(1000, 1, 1), datetime(9998, 1, 1)),
+    st.sampled_from(["Z", "+00:00", "+05:30", "-0800", ""]),
+    st.sampled_from(["seconds", "milliseconds", "microseconds"]),
+    st.sampled_from("T "),
+)
+def test_a_jobs_time_is_its_completion_in_utc(moment: datetime, offset: str, precision: str, between: str) -> None:
+    text = moment.isoformat(between, precision) + offset
+    zone = UTC if offset in ("", "Z") else datetime.fromisoformat(f"2000-01-01T00:00:00{offset}").tzinfo
+    wanted = moment.replace(tzinfo=zone).astimezone(UTC)
+    key = event_key(event("job", {"id": "j", "recipe_id": 1, "status": "ok", "completed_at": text}))
+    assert f"/jobs/1/{wanted:%Y%m%d}/j/" in key
+    assert f"-{wanted:%Y%m%d%H%M%S}-ok.json" in key

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import msgspec
 
@@ -73,16 +74,16 @@ def event_key(event: Event) -> str:
     fields = _read_fields(event.payload)
     workspace = str(event.workspace_id)
     if event.kind == Kind.JOB:
-        moment = _moment(fields.completed_at, event.occurred_us)
+        day, second = _stamps(fields.completed_at, event.occurred_us)
         recipe, job = _part(fields.recipe_id, "unknown"), _part(fields.id, str(event.id))
         status = _part(fields.status, "unknown")
-        name = _short(f"{workspace}-{recipe}-{job}-{moment:%Y%m%d%H%M%S}-{status}", MAX_NAME)
-        return f"{workspace}/jobs/{recipe}/{moment:%Y%m%d}/{job}/{name}.json"
-    moment = _moment(None, event.occurred_us)
+        name = _short(f"{workspace}-{recipe}-{job}-{second}-{status}", MAX_NAME)
+        return f"{workspace}/jobs/{recipe}/{day}/{job}/{name}.json"
+    day, second = _stamps_of(event.occurred_us // 1_000_000)
     field = _TYPE_FIELD.get(event.kind)
     type_ = _part(getattr(fields, field), "event") if field else "event"
-    name = _short(f"{workspace}-{event.id}-{moment:%Y%m%d%H%M%S}-{type_}", MAX_NAME)
-    return f"{workspace}/{safe(event.kind)}/{moment:%Y%m%d}/{event.id}/{name}.json"
+    name = _short(f"{workspace}-{event.id}-{second}-{type_}", MAX_NAME)
+    return f"{workspace}/{safe(event.kind)}/{day}/{event.id}/{name}.json"
 
 
 def batch_key(lane: LaneRef, part: int) -> str:
@@ -121,14 +122,35 @@ def _part(value: object, default: str) -> str:
     return default
 
 
-def _moment(value: object, fallback_us: int) -> datetime:
+def _stamps(value: object, fallback_us: int) -> tuple[str, str]:
+    """A time as `YYYYMMDD` and `YYYYMMDDHHMMSS`, in UTC: that of a text, else microseconds since `EPOCH`."""
     if isinstance(value, str):
+        plain = _PLAIN_TIME.fullmatch(value)
+        if plain:  # nearly all are; the digits are where they must be already
+            day = "".join(plain.group(1, 2, 3))
+            return day, day + "".join(plain.group(4, 5, 6))
         try:
             moment = datetime.fromisoformat(value)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+            return _formatted((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC))
         except (ValueError, OverflowError):
             pass
+    return _stamps_of(fallback_us // 1_000_000)
+
+
+_PLAIN_TIME = re.compile(
+    # no day after the 28th: whether there is one is the calendar's to say
+    r"(?!0000)(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])T([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(?:\.\d{1,6})?(?:Z|\+00:00)",
+    re.ASCII,
+)
+
+
+@lru_cache(maxsize=4096)
+def _stamps_of(seconds: int) -> tuple[str, str]:
     try:
-        return EPOCH + timedelta(microseconds=fallback_us)
+        return _formatted(EPOCH + timedelta(seconds=seconds))
     except OverflowError:  # PostgreSQL's infinity
-        return EPOCH
+        return _formatted(EPOCH)
+
+
+def _formatted(moment: datetime) -> tuple[str, str]:
+    return f"{moment:%Y%m%d}", f"{moment:%Y%m%d%H%M%S}"
