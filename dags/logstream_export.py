@@ -7,6 +7,7 @@ from airflow.sdk import DAG, TriggerRule
 from logstream.operators import (
     Deliver,
     PlanDeliveries,
+    ReceiversDelay,
     ResolveRoutes,
     SealWindow,
     WaitForClosedWindow,
@@ -34,9 +35,9 @@ with DAG(
     closed = WaitForClosedWindow(task_id="wait_for_closed_window")
     routes = ResolveRoutes(task_id="resolve_routes")
     plan = PlanDeliveries(task_id="plan_deliveries", snapshot=routes.output)
-    deliver = Deliver.partial(task_id="deliver", map_index_template="{{ task.share['label'] }}").expand(
-        share=plan.output
-    )
+    deliver = Deliver.partial(
+        task_id="deliver", map_index_template="{{ task.share['label'] }}", retry_policy=ReceiversDelay()
+    ).expand(share=plan.output)
     seal = SealWindow(
         task_id="seal_window",
         deliveries=plan.output["deliveries"],

@@ -37,7 +37,7 @@ from logstream.settings.control import open_control
 from logstream.settings.models import Settings
 from logstream.settings.repository import SettingsRepository, Snapshot
 from logstream.settings.resolution import Route, resolve, streamings_of
-from logstream.store.closing import Writer
+from logstream.store.closing import Watch, Writer
 from logstream.store.postgres import PostgresStore
 from logstream.window import Window
 
@@ -83,6 +83,8 @@ class LaneResult:
     error: str | None = None
     permanent: bool = False
     remarks: str | None = None
+    after: float | None = None
+    """Seconds that the receiver asked to wait before it is tried again."""
 
 
 Wait = Callable[[Callable[[LaneResult], None] | None], list[LaneResult]]
@@ -193,7 +195,7 @@ class Exporter:
         pending = self.ledger.plan(window, snapshot.id, lanes)
         todo, owed = pending.lanes, list[int]()
         if heal:
-            before: list[PendingLane] = []
+            before, owed = self._plan_late(window)
             suspended = {name for name, health in self.ledger.health().items() if health.suspended}
             for item in to_be_tried(
                 [item for item in self.ledger.owed() if item.window != window], suspended, self.healing.owed_per_run
@@ -217,6 +219,29 @@ class Exporter:
             )
         finally:
             store.close()
+
+    def _plan_late(self, window: Window) -> tuple[list[PendingLane], list[int]]:
+        """Plan what was added to earlier windows after they were exported open, now that their writers have ended."""
+        todo: list[PendingLane] = []
+        ids: list[int] = []
+        for late, seen in self.ledger.open_windows():
+            if late == window:
+                continue
+            current = self.settings.current()
+            closing, connection = self.store(current).closed_window(late, watch=Watch.of(seen))
+            with connection:
+                closed = closing.look()
+            if not closed:
+                self.ledger.note_open(late, closing.watch.as_json())
+                continue
+            self.ledger.note_closed(late)
+            lanes = self.ledger.lanes_in(late)
+            snapshot = self.settings.get(max(lane.snapshot_id for lane in lanes)) if lanes else current
+            # a lane to which nothing was added is as it was planned, and stays delivered
+            pending = self.ledger.plan(late, snapshot.id, self._plan(late, snapshot.settings).lanes)
+            todo += pending.lanes
+            ids += pending.deliveries.values()
+        return todo, ids
 
     def _plan_owed(self, item: Owed, now: Settings) -> Pending:
         """Plan what is owed anew: by the routes of then, to the destination as it is now."""
@@ -489,7 +514,8 @@ class _Task:
             permanent = isinstance(stopped, LaneFailed) and stopped.permanent
             remarks = None if stopped else pipeline.remarks
             seconds, why = time.monotonic() - started, str(stopped) if stopped else None
-            self._say(LaneResult(lane, seconds, why, permanent=permanent, remarks=remarks))
+            after = stopped.after if isinstance(stopped, LaneFailed) else None
+            self._say(LaneResult(lane, seconds, why, permanent=permanent, remarks=remarks, after=after))
 
     async def _later(self, lane: Lane) -> None:
         """Wait for whoever delivers a lane, then see what is left to do."""

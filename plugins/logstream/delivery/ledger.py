@@ -29,7 +29,16 @@ from logstream.delivery.signing import Signer
 from logstream.destinations.parcel import EventRef, Part, Tally
 from logstream.errors import DatabaseError
 from logstream.events import Cursor
-from logstream.settings.tables import SCHEMA, deliveries, destinations, lane_parts, lanes, manifests, rejections
+from logstream.settings.tables import (
+    SCHEMA,
+    deliveries,
+    destinations,
+    lane_parts,
+    lanes,
+    manifests,
+    open_windows,
+    rejections,
+)
 from logstream.window import Window
 
 
@@ -489,6 +498,39 @@ class Ledger:
             )
             for row in rows
         ]
+
+    def note_open(self, window: Window, watch: Mapping[str, Sequence[str]]) -> None:
+        """Note that a window was exported while writers might still add to it."""
+        row = {"window_start": window.start, "window_end": window.end, "watch": dict(watch)}
+        statement = insert(open_windows).values(row)
+        with database_errors("writing the ledger"), self._engine.begin() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["window_start", "window_end"], set_={"watch": row["watch"]}
+                )
+            )
+
+    def open_windows(self) -> list[tuple[Window, Mapping[str, Sequence[str]]]]:
+        """The windows that are still open, oldest first, with what was seen of their writers."""
+        query = select(open_windows).order_by(open_windows.c.window_start, open_windows.c.window_end)
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return [
+                (Window(row.window_start.astimezone(UTC), row.window_end.astimezone(UTC)), row.watch)
+                for row in connection.execute(query)
+            ]
+
+    def note_closed(self, window: Window) -> None:
+        """A window that was open is closed: its deliveries are owed what was added."""
+        same = (deliveries.c.window_start == window.start) & (deliveries.c.window_end == window.end)
+        with database_errors("writing the ledger"), self._engine.begin() as connection:
+            connection.execute(
+                delete(open_windows).where(
+                    open_windows.c.window_start == window.start, open_windows.c.window_end == window.end
+                )
+            )
+            connection.execute(
+                update(deliveries).where(same, deliveries.c.state == State.DELIVERED).values(state=State.OWED)
+            )
 
     def prune(self, before: datetime) -> int:
         """Forget the parts, and the settled rejections, of complete deliveries of windows that ended by then.

@@ -15,11 +15,11 @@ from logstream.errors import DeliveryError
 
 
 class LaneFailed(DeliveryError):
-    """A lane cannot go on. `permanent`: somebody must act first; trying again cannot help."""
+    """A lane cannot go on. `permanent`: somebody must act first; trying again cannot help. `after`: seconds asked to wait."""
 
-    def __init__(self, reason: str, *, permanent: bool) -> None:
+    def __init__(self, reason: str, *, permanent: bool, after: float | None = None) -> None:
         super().__init__(reason)
-        self.permanent = permanent
+        self.permanent, self.after = permanent, after
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +117,12 @@ async def _until_answered(
                 raise LaneFailed(reason, permanent=True)
             case Retry(reason, wait, only):
                 if wait is not None and wait > policy.longest_wait:
-                    raise LaneFailed(f"{reason}; it asks to wait {wait:.0f} s", permanent=False)
+                    raise LaneFailed(f"{reason}; it asks to wait {wait:.0f} s", permanent=False, after=wait)
                 if only and len(only) < parcel.pieces:
                     # some of it arrived: what is left begins anew
                     parcel, attempt = destination.subset(parcel, only), 1
                 if attempt >= policy.attempts:
-                    raise LaneFailed(f"{reason} (tried {attempt} times)", permanent=False)
+                    raise LaneFailed(f"{reason} (tried {attempt} times)", permanent=False, after=wait)
                 await asyncio.sleep(max(wait or 0.0, policy.delay(attempt)))
             case _:
                 return outcome

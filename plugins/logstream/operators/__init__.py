@@ -1,6 +1,6 @@
 """Airflow's edge: the tasks of a run. They hold no logic that a test would need Airflow for."""
 
-from logstream.operators.deliver import Deliver
+from logstream.operators.deliver import Deliver, ReceiversDelay
 from logstream.operators.notify import suspension_notifiers
 from logstream.operators.plan import PlanDeliveries, ResolveRoutes
 from logstream.operators.schedule import export_schedule
@@ -10,6 +10,7 @@ from logstream.operators.wait import WaitForClosedWindow
 __all__ = [
     "Deliver",
     "PlanDeliveries",
+    "ReceiversDelay",
     "ResolveRoutes",
     "SealWindow",
     "WaitForClosedWindow",

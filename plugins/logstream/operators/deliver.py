@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, RetryDecision, RetryPolicy
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from logstream.delivery.export import LaneResult
@@ -13,6 +14,27 @@ from logstream.operators.base import exporter, size, window_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+class NotDelivered(AirflowException):
+    """Some lanes were not delivered, and may be later. `after`: seconds that a receiver asked to wait."""
+
+    def __init__(self, message: str, after: float) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class ReceiversDelay(RetryPolicy):
+    """Retries when a receiver says that it may be tried again, where it says so; else as the task says."""
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+    ) -> RetryDecision:
+        """A receiver's wish is honoured up to a day."""
+        if isinstance(exception, NotDelivered) and exception.after > 0:
+            delay = timedelta(seconds=min(exception.after, 86_400.0))
+            return RetryDecision.retry(delay, f"a receiver asks to wait {exception.after:.0f} s")
+        return RetryDecision.default()
 
 
 class Deliver(BaseOperator):
@@ -39,7 +61,7 @@ class Deliver(BaseOperator):
         message = f"{len(failed)} of {len(results)} lanes were not delivered: " + "; ".join(names[:5])
         if all(result.permanent for result in failed):
             raise AirflowFailException(message)
-        raise AirflowException(message)
+        raise NotDelivered(message, max((result.after or 0.0 for result in failed), default=0.0))
 
     def _say(self, result: LaneResult) -> None:
         lane = result.lane

@@ -139,3 +139,12 @@ destinations = Table(
     Column("suspended_at", DateTime(timezone=True)),
     Column("error", Text, comment="Why the last of them failed"),
 )
+
+open_windows = Table(
+    "open_windows",
+    metadata,
+    Column("window_start", DateTime(timezone=True), primary_key=True),
+    Column("window_end", DateTime(timezone=True), primary_key=True),
+    Column("watch", JSON, nullable=False, comment="The writers that may still add to it: store/closing.py"),
+    Column("noted_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+)

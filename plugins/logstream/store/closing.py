@@ -15,7 +15,7 @@ noted transaction can vanish without having ended. `Watch` follows it: see `obse
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -50,6 +50,16 @@ class Watch:
     waiting: dict[str, Writer] = field(default_factory=dict)
     _prepared_before: set[str] = field(default_factory=set)
     _started: bool = False
+
+    def as_json(self) -> dict[str, list[str]]:
+        """What it has seen, to go on later from (`of`)."""
+        return {"waiting": sorted(self.waiting), "prepared": sorted(self._prepared_before)}
+
+    @classmethod
+    def of(cls, document: Mapping[str, Sequence[str]]) -> Watch:
+        """Go on from what was seen."""
+        waiting = {key: Writer(key, prepared=key in document["prepared"]) for key in document["waiting"]}
+        return cls(waiting, set(document["prepared"]), _started=True)
 
     def observe(self, writers: Sequence[Writer]) -> bool:
         """Take one look at the locks; return whether the window is closed.
@@ -112,15 +122,17 @@ def writer_of(row: Sequence[object]) -> Writer:
 class ClosedWindow:
     """Asks a database, look by look, whether a window is closed. `tables` are those whose writers count."""
 
-    def __init__(self, connection: psycopg.Connection, window: Window, tables: Sequence[str]) -> None:
+    def __init__(
+        self, connection: psycopg.Connection, window: Window, tables: Sequence[str], watch: Watch | None = None
+    ) -> None:
         self._connection, self._window, self._tables = connection, window, list(tables)
-        self._watch = Watch()
+        self.watch = watch or Watch()
         self.past = False
 
     @property
     def waiting(self) -> list[Writer]:
         """The writers still waited for."""
-        return list(self._watch.waiting.values())
+        return list(self.watch.waiting.values())
 
     def look(self) -> bool:
         """Take one look; return whether the window is closed. Each look is a few statements of their own."""
@@ -132,7 +144,7 @@ class ClosedWindow:
             if not self.past:
                 return False
             rows = self._connection.execute(WRITERS, {"tables": self._tables}).fetchall()
-        return self._watch.observe([writer_of(row) for row in rows])
+        return self.watch.observe([writer_of(row) for row in rows])
 
     def _one(self, query: str, **parameters: object) -> object:
         row = self._connection.execute(query, parameters).fetchone()

@@ -24,7 +24,7 @@ from logstream.events import EPOCH, Cursor, Event, Kind
 from logstream.settings.models import LogStoreSettings
 from logstream.settings.resolution import Workspace
 from logstream.store.base import Filter, KindCount, Page
-from logstream.store.closing import ClosedWindow
+from logstream.store.closing import ClosedWindow, Watch
 from logstream.window import Window
 
 PAGE_EVENTS = 256
@@ -74,11 +74,11 @@ class PostgresStore:
         return list(self._settings.written_tables or (self._settings.events,))
 
     def closed_window(
-        self, window: Window, tables: Sequence[str] | None = None
+        self, window: Window, tables: Sequence[str] | None = None, watch: Watch | None = None
     ) -> tuple[ClosedWindow, psycopg.Connection]:
         """A watch over a window's writers (those of `tables`), and the connection it looks through, the caller's to close."""
         connection = connect(self._dsn, application="logstream window")
-        return ClosedWindow(connection, window, tables or self.written_tables), connection
+        return ClosedWindow(connection, window, tables or self.written_tables, watch), connection
 
     def now(self) -> datetime:
         """The database's clock."""

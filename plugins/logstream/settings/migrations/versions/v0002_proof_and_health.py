@@ -93,10 +93,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
         schema="logstream",
     )
+    op.create_table(
+        "open_windows",
+        sa.Column("window_start", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("window_end", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("watch", sa.JSON(), nullable=False, comment="The writers that may still add to it: store/closing.py"),
+        sa.Column("noted_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.PrimaryKeyConstraint("window_start", "window_end"),
+        schema="logstream",
+    )
 
 
 def downgrade() -> None:
     """Drop it."""
+    op.drop_table("open_windows", schema="logstream")
     op.drop_table("destinations", schema="logstream")
     op.drop_table("manifests", schema="logstream")
     op.drop_table("lane_parts", schema="logstream")
