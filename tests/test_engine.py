@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import threading
 import time
@@ -16,6 +17,8 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from logstream.delivery.export import Exporter
 from logstream.delivery.ledger import State
@@ -535,6 +538,23 @@ def test_shares_hold_every_lane_once(tasks: int) -> None:
     sizes = [share.bytes for share in shares]
     assert max(sizes) <= 1.2 * min(sizes)
     assert divide([], tasks) == []
+
+
+@given(
+    st.floats(0, 1.6), st.integers(160, 3_000), st.integers(1, 16), st.integers(1, 8), st.randoms(use_true_random=False)
+)
+def test_shares_are_balanced_within_a_fifth_however_skewed(
+    skew: float, lanes: int, tasks: int, each: int, dice: random.Random
+) -> None:
+    """Sizes by Zipf, several lanes a destination: no task has a fifth more than the mean, but one that is one large lane."""
+    sizes = [int(1e9 * (rank + 1) ** -skew) for rank in range(lanes)]
+    dice.shuffle(sizes)
+    pending = [((number // each, number % each), f"d{number // each}", size) for number, size in enumerate(sizes)]
+    shares = divide(pending, tasks)
+    assert len(shares) <= tasks
+    assert sorted(key for share in shares for key in share.lanes) == sorted(key for key, _, _ in pending)
+    mean, largest = sum(sizes) / len(shares), max(sizes)
+    assert max(share.bytes for share in shares) <= 1.2 * max(mean, largest)
 
 
 def test_a_plug_in_that_breaks_stops_no_other(engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
