@@ -81,9 +81,10 @@ def engine(filled: psycopg.Connection, sink: LogSink) -> Iterator[Make]:
     credentials = HttpCredentials(sink.url, headers={"Authorization": f"Bearer {sink.token}"})
     wrong = HttpCredentials(sink.url, headers={"Authorization": "Bearer no"})
     dead = HttpCredentials("http://127.0.0.1:9")
+    nowhere = HttpCredentials("http://no-such-host.invalid")
 
     def make(document: dict[str, Any], policy: RetryPolicy = QUICK) -> Exporter:
-        connections = Connections(sink=credentials, wrong=wrong, dead=dead)
+        connections = Connections(sink=credentials, wrong=wrong, dead=dead, nowhere=nowhere)
         exporter = Exporter(filled.info.dsn, filled.info.dsn, connections, policy=policy)
         settings = parse_settings(document, check_destination=check_options, check_message=compile_template)
         exporter.settings.apply(settings)
@@ -230,6 +231,40 @@ def test_requests_arrive_complete_while_one_in_five_fails(
     assert max(sink.keys.values()) == 1
     assert set(sink.paths) == {"/in"}
     assert report.requests == sink.requests
+
+
+def test_a_receiver_that_is_too_slow_gets_it_again(
+    engine: Make, sink: LogSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import aiohttp
+
+    from logstream.destinations import request
+
+    monkeypatch.setattr(request, "TIMEOUT", aiohttp.ClientTimeout(total=0.3))
+
+    def fail(number: int) -> int | None:
+        if number == 2:
+            time.sleep(1.0)
+        return None
+
+    sink.fail = fail
+    document = override({"type": "http", "connection": "sink", "format": "lines", "lanes": 1, "concurrency": 1})
+    _, (report,) = export(engine(document))
+    assert (report.state, report.events, report.error) == (State.DELIVERED, 1_500, None)
+    # it had taken what it was too slow to say so of: the same key tells
+    *once, repeated = sorted(sink.keys.values())
+    assert set(once) == {1} and repeated > 1
+    assert sink.changed_repetitions == 0
+
+
+def test_a_name_that_does_not_resolve_may_do_so_later(engine: Make) -> None:
+    exporter = engine(
+        override({"type": "http", "connection": "nowhere", "lanes": 1}), RetryPolicy(attempts=2, base=0.01)
+    )
+    results, (report,) = export(exporter)
+    assert [result.permanent for result in results] == [False]
+    assert report.state is State.FAILED
+    assert "no-such-host.invalid: cannot" in (report.error or "")
 
 
 def test_retry_after_is_honoured(engine: Make, sink: LogSink) -> None:

@@ -48,6 +48,7 @@ from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file
 from logstream.store.schema import create_tables
 from logstream.testing.events import EventMaker, workspace_line
+from logstream.testing.servers import CLOSED, HALF
 from logstream.testing.vendors import Vendor
 from logstream.window import Window
 
@@ -177,10 +178,10 @@ class RequestContract:
     def test_complete_while_one_request_in_five_fails(
         self, store: psycopg.Connection, server: Vendor, tmp_path: Path
     ) -> None:
-        """429, 503 and connections that break: everything arrives, and what is repeated is the same under the same key."""
+        """429, 503, broken connections, half answers: all arrives, and what is repeated is the same under the same key."""
         self.fill(store, tmp_path, self.many)
         dice = random.Random(5)
-        server.fail = lambda _: dice.choice((429, 503, 0)) if dice.random() < 0.2 else None
+        server.fail = lambda _: dice.choice((429, 503, CLOSED, HALF)) if dice.random() < 0.2 else None
         report = self.export(store, server, concurrency=4)
         assert (report.state, report.events, report.error) == (State.DELIVERED, self.many, None)
         assert canonical(server.taken) == stored(store)
@@ -237,7 +238,7 @@ class RequestContract:
         connections = self.connections(server)
         written = [repr(connections.http("contract")), repr(self.opened(server))]
         server.failure_answer = lambda status: f"{status}: no token {CANARY} at {server.url}/{CANARY}".encode()  # type: ignore[method-assign]
-        for status in (400, 401, 403, 404, 413, 429, 503, 0, None):
+        for status in (400, 401, 403, 404, 413, 429, 503, CLOSED, HALF, None):
             server.fail = lambda _, status=status: status  # type: ignore[misc]
             report = self.export(store, server, connections)
             written += [repr(report), json.dumps(report.as_json())]

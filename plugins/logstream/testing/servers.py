@@ -304,11 +304,15 @@ class GcsServer(Server):
         return found
 
 
+CLOSED, HALF = 0, -1
+"""What `LogSink.fail` may answer beside statuses."""
+
+
 class LogSink:
     """A strict HTTP log service: it demands its token and valid JSON, and counts what comes twice.
 
-    `fail` may be set to a function from the number of the request (from 1) to a status to answer instead, or `None`; the
-    status `0` closes the connection without an answer. `answer_headers` go with such answers.
+    `fail` may be set to a function from the number of the request (from 1) to a status to answer instead, or `None`; `CLOSED`
+    closes the connection without an answer, `HALF` in the middle of one. `answer_headers` go with such answers.
     """
 
     def __init__(
@@ -370,7 +374,9 @@ class LogSink:
             self.requests += 1
             failure = self.fail(self.requests)
             status, answer = self.receive(request, body) if failure is None else (failure, self.failure_answer(failure))
-        if status == 0:
+        if status in (CLOSED, HALF):
+            if status == HALF:
+                request.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of")
             request.close_connection = True
             request.connection.shutdown(socket.SHUT_RDWR)
             return
