@@ -193,13 +193,13 @@ def _digest(document: str) -> str:
 
 def test_signatures(engine: Make, filled: psycopg.Connection, tmp_path: Path) -> None:
     exporter = engine(override({"type": "file", "path": str(tmp_path / "out"), "manifests": True}))
-    exporter._signer = Signer.of(base64.b64encode(bytes(32)).decode())
+    exporter.signer = Signer.of(base64.b64encode(bytes(32)).decode())
     export(exporter)
     assert findings(exporter) == []
     (manifest,) = exporter.ledger.manifests_within(WINDOW)
-    assert is_signed(manifest.document, manifest.signature, exporter._signer.public_key)
+    assert is_signed(manifest.document, manifest.signature, exporter.signer.public_key)
     assert (tmp_path / "out" / "_manifests" / "d" / "00000001.sig").read_text() == manifest.signature
-    exporter._signer = Signer.of(base64.b64encode(b"1" * 32).decode())
+    exporter.signer = Signer.of(base64.b64encode(b"1" * 32).decode())
     assert findings(exporter) == ["manifest 1 is signed by another key than that of connection `logstream_signing`"]
     filled.execute("update logstream.manifests set signature = null")
     assert "the signature of manifest 1 is not valid" in findings(exporter)

@@ -246,7 +246,7 @@ def _exporter(options: argparse.Namespace) -> Any:
 
     use_metadata_database()
     connections = AirflowConnections()
-    return Exporter(*_dsns(options), connections, signer=connections.signer())
+    return Exporter(*_dsns(options), connections, signer=connections.signer)
 
 
 def _window_of(options: argparse.Namespace) -> Any:

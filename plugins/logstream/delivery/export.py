@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from logstream.delivery.health import Change, HealingPolicy, Health, Outcome, Owed, Turn, to_be_tried
@@ -117,11 +117,11 @@ class Exporter:
 
     def __init__(
         self, store_dsn: str, control_dsn: str, connections: Connections, *, policy: RetryPolicy | None = None,
-        signer: Signer | None = None, healing: HealingPolicy | None = None,
+        signer: Callable[[], Signer | None] | None = None, healing: HealingPolicy | None = None,
     ) -> None:  # fmt: skip
         self.healing = healing or HealingPolicy.from_environment()
         self.changes: list[Change] = []
-        self._signer = signer
+        self._make_signer = signer
         self._store_dsn, self.control_dsn = store_dsn, control_dsn
         self._connections = connections
         self.policy = policy or RetryPolicy()
@@ -129,6 +129,11 @@ class Exporter:
         self.settings = SettingsRepository(self._engine)
         self.ledger = Ledger(self._engine)
         self._stores: dict[int, PostgresStore] = {}
+
+    @cached_property
+    def signer(self) -> Signer | None:
+        """The key that signs manifests, if there is one: looked for only when something is sealed."""
+        return self._make_signer() if self._make_signer else None
 
     def __enter__(self) -> Exporter:
         return self
@@ -284,7 +289,9 @@ class Exporter:
 
     def _again(self) -> Exporter:
         """Another one of the same, for another process."""
-        return Exporter(self._store_dsn, self.control_dsn, self._connections, policy=self.policy, signer=self._signer)
+        return Exporter(
+            self._store_dsn, self.control_dsn, self._connections, policy=self.policy, signer=self._make_signer
+        )
 
     async def _deliver(
         self, keys: list[tuple[int, int]], progress: Callable[[LaneResult], None] | None
@@ -311,7 +318,7 @@ class Exporter:
                 raise DeliveryError("the settings no longer have it")
             return await Destinations(connections, stack).get(name, snapshot.settings)
 
-        key = self._signer.public_key if self._signer else None
+        key = self.signer.public_key if self.signer else None
         return Verifier(self.ledger, self.settings, self._store_dsn, opened, key).verify(span)
 
     def seal(self, deliveries: Iterable[int]) -> list[DeliveryReport]:
@@ -330,7 +337,7 @@ class Exporter:
         complete = [
             lane for lane_id, found in lanes.items() if reports[lane_id].state is State.DELIVERED for lane in found
         ]
-        manifests = seal_deliveries(self.ledger, complete, self._signer)
+        manifests = seal_deliveries(self.ledger, complete, self.signer if complete else None)
         if manifests:
             snapshots = {lanes[manifest.delivery_id][0].snapshot_id for manifest in manifests}
             loaded = {snapshot_id: self.settings.get(snapshot_id) for snapshot_id in snapshots}

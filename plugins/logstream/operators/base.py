@@ -33,7 +33,7 @@ def window_of(context: Context) -> Window:
 def exporter() -> Iterator[Exporter]:
     """The engine over this deployment's databases, its errors turned into Airflow's without a traceback's noise."""
     connections = AirflowConnections()
-    with plain_errors(), Exporter(*databases(), connections, signer=connections.signer()) as engine:
+    with plain_errors(), Exporter(*databases(), connections, signer=connections.signer) as engine:
         yield engine
 
 
