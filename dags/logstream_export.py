@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from airflow.sdk import DAG, TriggerRule
+from airflow.sdk import DAG, Param, TriggerRule
 
 from logstream.operators import (
     Deliver,
@@ -24,6 +24,14 @@ with DAG(
     catchup=False,
     max_active_runs=4,
     tags=["logstream"],
+    params={
+        "destinations": Param(
+            None,
+            type=["null", "array"],
+            items={"type": "string"},
+            description="Export the window to these destinations only, and leave the others as they are.",
+        )
+    },
     default_args={
         "owner": "logstream",
         "retries": 3,

@@ -61,7 +61,7 @@ def test_only_what_arrives_brings_it_back() -> None:
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 40)), unique=True), st.integers(0, 5))
 def test_the_oldest_are_taken_along_and_no_more_than_some(items: list[tuple[str, int]], limit: int) -> None:
     owed = [Owed(index, name, window(number), 1, NOW, 1, None) for index, (name, number) in enumerate(items)]
-    taken = to_be_tried(owed, {"a"}, limit)
+    taken = to_be_tried(owed, {"a": Health(suspended_at=NOW)}, limit)
     for name in "abc":
         ours = sorted(item.window for item in owed if item.destination == name)
         assert [item.window for item in taken if item.destination == name] == ours[: 1 if name == "a" else limit]

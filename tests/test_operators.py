@@ -133,7 +133,7 @@ def test_a_receiver_that_asks_for_long_ends_the_task_with_its_wish(
         yield exporter
 
     monkeypatch.setattr("logstream.operators.deliver.exporter", ours)
-    planned = exporter.plan(window(0), only="hook")
+    planned = exporter.plan(window(0), only=["hook"])
     context: Any = {"data_interval_start": window(0).start, "data_interval_end": window(0).end}
     with pytest.raises(NotDelivered) as failed:
         for share in planned.shares:

@@ -377,7 +377,8 @@ def export(options: argparse.Namespace, out: TextIO) -> int:
     with _exporter(options) as exporter:
         exporter.wait_until_closed(window, timeout=options.wait, remind=_remind)
         heal = options.destination is None
-        planned = exporter.plan(window, only=options.destination, max_tasks=processors(), heal=heal)
+        only = [options.destination] if options.destination else None
+        planned = exporter.plan(window, only=only, max_tasks=processors(), heal=heal)
         wait = exporter.deliver_shares(planned.shares)
         with _lane_progress(planned) as advance:
             results = wait(advance)
@@ -515,15 +516,9 @@ def rejected(options: argparse.Namespace, out: TextIO) -> None:
 def redeliver(options: argparse.Namespace, out: TextIO) -> int:
     """`logstream redeliver`."""
     with _exporter(options) as exporter:
-        if options.destination and options.destination not in exporter.settings.current().settings.destinations:
-            raise InputError(f'no destination named "{options.destination}"')
         if options.rejected:
             return _redeliver_rejected(exporter, options, out)
-        ids, shares = exporter.plan_owed(options.destination)
-        results = exporter.deliver([key for share in shares for key in share.lanes])
-        for name in {result.lane.destination for result in results if not result.error}:
-            exporter.ledger.resume(name)
-        reports = exporter.seal(ids)
+        reports = exporter.redeliver_owed(options.destination)
     if options.json:
         print(
             json.dumps([{"window": r.window.as_json() if r.window else None, **r.as_json()} for r in reports]), file=out
@@ -539,7 +534,6 @@ def redeliver(options: argparse.Namespace, out: TextIO) -> int:
 
 def _redeliver_rejected(exporter: Any, options: argparse.Namespace, out: TextIO) -> int:
     results = exporter.redeliver_rejected(options.destination)
-    exporter.seal({delivery for result in results for delivery in result.deliveries})
     document = [
         {"destination": result.destination, "delivered": result.delivered, "rejected": result.rejected_again,
          "gone": result.gone, "error": result.error}

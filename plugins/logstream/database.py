@@ -76,12 +76,17 @@ def database_errors(doing: str) -> Iterator[None]:
     """Turn a database's error into one line that says what was being done and, where it can, what to do."""
     try:
         yield
-    except psycopg.errors.UndefinedTable as error:
-        raise DatabaseError(f"{doing}: {first_line(error)}; run `logstream store init`") from error
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise DatabaseError(f"{doing}: {first_line(error)}; grant it to the user of this DSN") from error
-    except psycopg.Error as error:
-        raise DatabaseError(f"{doing}: {first_line(error)}") from error
+    except Exception as caught:
+        # SQLAlchemy's errors have psycopg's as `orig`
+        error = getattr(caught, "orig", None) or caught
+        if not isinstance(error, psycopg.Error):
+            raise
+        remedy = ""
+        if isinstance(error, psycopg.errors.UndefinedTable):
+            remedy = "; run `logstream store init`"
+        elif isinstance(error, psycopg.errors.InsufficientPrivilege):
+            remedy = "; grant it to the user of this DSN"
+        raise DatabaseError(f"{doing}: {first_line(error)}{remedy}") from caught
 
 
 def first_line(error: BaseException) -> str:

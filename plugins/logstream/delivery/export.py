@@ -125,9 +125,9 @@ class Exporter:
         self._store_dsn, self.control_dsn = store_dsn, control_dsn
         self._connections = connections
         self.policy = policy or RetryPolicy()
-        self._engine = open_control(control_dsn, pooled=True)
-        self.settings = SettingsRepository(self._engine)
-        self.ledger = Ledger(self._engine)
+        self.engine = open_control(control_dsn, pooled=True)
+        self.settings = SettingsRepository(self.engine)
+        self.ledger = Ledger(self.engine)
         self._stores: dict[int, PostgresStore] = {}
 
     @cached_property
@@ -145,7 +145,7 @@ class Exporter:
         """Give back all connections."""
         for store in self._stores.values():
             store.close()
-        self._engine.dispose()
+        self.engine.dispose()
 
     def store(self, snapshot: Snapshot) -> PostgresStore:
         """The log store as a snapshot's settings describe it."""
@@ -181,35 +181,39 @@ class Exporter:
         return resolve(snapshot.settings, self.store(snapshot).workspaces())
 
     def plan(
-        self, window: Window, *, snapshot: Snapshot | None = None, only: str | None = None, max_tasks: int = MAX_TASKS,
-        heal: bool = False,
+        self, window: Window, *, snapshot: Snapshot | None = None, only: Collection[str] | None = None,
+        max_tasks: int = MAX_TASKS, heal: bool = False,
     ) -> Planned:  # fmt: skip
-        """Plan a window and write the plan to the ledger. `only` plans one destination and leaves the others alone.
+        """Plan a window and write the plan to the ledger. `only` plans some destinations and leaves the others alone.
 
-        With `heal`, some of what destinations are owed is planned along, oldest first, and a destination that is suspended is
-        only probed: by one lane of the oldest window that it has not got.
+        With `heal`, some of what destinations are owed is planned along, oldest first, a destination that is suspended is
+        only probed, by one lane of the oldest window that it has not got, and one that is held is left in peace.
         """
         snapshot = snapshot or self.settings.current()
         settings = snapshot.settings
-        if only is not None and only not in settings.destinations:
-            raise InputError(
-                f'no destination named "{only}"; the settings have {", ".join(settings.destinations) or "none"}'
-            )
+        for name in only or ():
+            if name not in settings.destinations:
+                known = ", ".join(settings.destinations) or "none"
+                raise InputError(f'no destination named "{name}"; the settings have {known}')
         plan = self._plan(window, settings)
-        lanes = {name: found for name, found in plan.lanes.items() if only in (None, name)}
+        lanes = {name: found for name, found in plan.lanes.items() if only is None or name in only}
         pending = self.ledger.plan(window, snapshot.id, lanes)
         todo, owed = pending.lanes, list[int]()
         if heal:
             before, owed = self._plan_late(window)
-            suspended = {name for name, health in self.ledger.health().items() if health.suspended}
+            suspended = self.suspended()
             for item in to_be_tried(
                 [item for item in self.ledger.owed() if item.window != window], suspended, self.healing.owed_per_run
             ):
                 more = self._plan_owed(item, settings)
                 owed += more.deliveries.values()
                 before += more.lanes
-            todo = _probes_only(before + todo, suspended)
+            todo = probes_only(before + todo, suspended)
         return Planned(window, snapshot, plan, pending.deliveries, divide(todo, max_tasks), owed)
+
+    def suspended(self) -> dict[str, Health]:
+        """The destinations that are suspended."""
+        return {name: health for name, health in self.ledger.health().items() if health.suspended}
 
     def _plan(self, window: Window, settings: Settings, only: str | None = None) -> WindowPlan:
         store = PostgresStore(self._store_dsn, settings.log_store)
@@ -256,16 +260,43 @@ class Exporter:
         lanes = self._plan(item.window, snapshot.settings, item.destination).lanes.get(item.destination, ())
         return self.ledger.plan(item.window, snapshot.id, {item.destination: lanes})
 
-    def plan_owed(self, destination: str | None = None, max_tasks: int = MAX_TASKS) -> tuple[list[int], list[Share]]:
-        """Plan all that is owed, to one destination or to all. Returns the deliveries, and who carries them."""
+    def plan_owed(
+        self, destination: str | None = None, window: Window | None = None, max_tasks: int = MAX_TASKS
+    ) -> tuple[list[int], list[Share]]:
+        """Plan all that is owed, to one destination or to all that are not held, of one window or of all.
+
+        Returns the deliveries, and who carries them.
+        """
         now = self.settings.current().settings
+        held = {name for name, health in self.suspended().items() if health.held}
         ids: list[int] = []
         todo: list[PendingLane] = []
         for item in self.ledger.owed(destination):
+            if window is not None and item.window != window:
+                continue
+            if destination is None and item.destination in held:
+                continue
             pending = self._plan_owed(item, now)
             ids += pending.deliveries.values()
             todo += pending.lanes
         return ids, divide(todo, max_tasks)
+
+    def redeliver_owed(
+        self, destination: str | None = None, window: Window | None = None,
+        progress: Callable[[LaneResult], None] | None = None,
+    ) -> list[DeliveryReport]:  # fmt: skip
+        """Deliver what is owed now. A destination that takes it is back in service, whoever suspended it.
+
+        Raises `InputError` for a destination that the settings do not have.
+        """
+        if destination is not None and destination not in self.settings.current().settings.destinations:
+            raise InputError(f'no destination named "{destination}"')
+        ids, shares = self.plan_owed(destination, window)
+        results = self.deliver([key for share in shares for key in share.lanes], progress)
+        failed = {result.lane.destination for result in results if result.error}
+        for name in {result.lane.destination for result in results} - failed:
+            self.ledger.resume(name)
+        return self.seal(ids)
 
     def _lane_count(self, name: str, settings: Settings) -> int:
         return int(make_destination(name, settings.destinations[name], self._connections).options.lanes)
@@ -347,11 +378,16 @@ class Exporter:
         return sorted(reports.values(), key=lambda report: report.destination)
 
     def redeliver_rejected(self, destination: str | None = None) -> list[Redelivery]:
-        """Send the dead letters again, of one destination or of all: rendered and addressed by the settings in force."""
+        """Send the dead letters again, of one destination or of all: rendered and addressed by the settings in force.
+
+        What arrives is sealed anew.
+        """
         rejected: dict[tuple[int, int], list[RejectedEvent]] = {}
         for row in self.ledger.rejected(destination=destination):
             rejected.setdefault((row.delivery_id, row.lane), []).append(row)
-        return asyncio.run(self._redeliver(rejected)) if rejected else []
+        results = asyncio.run(self._redeliver(rejected)) if rejected else []
+        self.seal({delivery for result in results for delivery in result.deliveries})
+        return results
 
     async def _redeliver(self, rejected: Mapping[tuple[int, int], list[RejectedEvent]]) -> list[Redelivery]:
         now = self.settings.current()
@@ -408,7 +444,7 @@ class Exporter:
                     error=reasons[report.destination],
                 )
         self.changes += self.ledger.note(outcomes, self.healing.suspend_after)
-        suspended = {name: health for name, health in self.ledger.health().items() if health.suspended}
+        suspended = self.suspended()
         back = {change.destination for change in self.changes if change.turn is Turn.RECOVERED}
         for report in reports.values():
             if report.state is State.FAILED and report.destination in suspended.keys() | back:
@@ -596,13 +632,13 @@ def _report(name: str, lanes: Sequence[Lane]) -> DeliveryReport:
     return report
 
 
-def _probes_only(todo: list[PendingLane], suspended: Collection[str]) -> list[PendingLane]:
-    """Of lanes in order of their windows: all, but of a suspended destination the first."""
+def probes_only(todo: list[PendingLane], suspended: Mapping[str, Health]) -> list[PendingLane]:
+    """Of lanes in order of their windows: all, but of a suspended destination the first, and none of one that is held."""
     probed: set[str] = set()
     left = []
     for lane in todo:
         if lane[1] in suspended:
-            if lane[1] in probed:
+            if lane[1] in probed or suspended[lane[1]].held:
                 continue
             probed.add(lane[1])
         left.append(lane)

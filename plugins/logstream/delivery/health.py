@@ -6,7 +6,7 @@ Pure rules; the ledger keeps what they say.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -23,6 +23,8 @@ class Health:
     last_window: datetime | None = None
     suspended_at: datetime | None = None
     error: str | None = None
+    held: bool = False
+    """Somebody suspended it: it is not even probed until somebody resumes it."""
 
     @property
     def suspended(self) -> bool:
@@ -66,6 +68,8 @@ class Outcome:
 
 def judge(health: Health, outcome: Outcome, now: datetime, after: int) -> tuple[Health, Turn | None]:
     """How a destination is after one window. `after` failed windows in a row suspend it; 0 never does."""
+    if health.held:
+        return health, None
     if health.suspended:
         if outcome.reached:
             return Health(), Turn.RECOVERED
@@ -93,12 +97,15 @@ class Owed:
     error: str | None
 
 
-def to_be_tried(owed: Sequence[Owed], suspended: Collection[str], limit: int) -> list[Owed]:
-    """What of what is owed a run takes along: the oldest `limit` of each destination, and of a suspended one a single one."""
+def to_be_tried(owed: Sequence[Owed], suspended: Mapping[str, Health], limit: int) -> list[Owed]:
+    """What of what is owed a run takes along.
+
+    The oldest `limit` of each destination; of a suspended one a single one, and of one that is held none.
+    """
     taken: dict[str, int] = {}
     chosen = []
     for item in sorted(owed, key=lambda item: (item.window.start, item.window.end, item.delivery_id)):
-        room = 1 if item.destination in suspended else limit
+        room = limit if item.destination not in suspended else 0 if suspended[item.destination].held else 1
         if taken.get(item.destination, 0) < room:
             taken[item.destination] = taken.get(item.destination, 0) + 1
             chosen.append(item)

@@ -18,7 +18,20 @@ from typing import Any, NamedTuple
 
 import orjson
 import psycopg
-from sqlalchemy import Column, Connection, Engine, Row, case, delete, func, literal, select, tuple_, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Row,
+    case,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from logstream.database import connect, database_errors, session_parameters
@@ -101,6 +114,7 @@ class PlannedLane:
             "fingerprint": self.fingerprint,
             "planned": _document(self.tally),
             "planned_bytes": self.bytes,
+            "planned_events": self.tally.total(),
         }
 
 
@@ -205,6 +219,7 @@ class LaneWrite:
             **name, "state": str(state), "position_us": position[0], "position_id": position[1],
             "counted_us": counted[0], "counted_id": counted[1], "part": lane.part,
             "delivered": _document(lane.delivered), "rejected": _document(lane.rejected),
+            "delivered_events": lane.delivered.total(), "rejected_events": lane.rejected.total(),
             "sizes": {str(workspace): size for workspace, size in lane.sizes.items()},
             "bytes": lane.bytes, "requests": lane.requests,
             # PostgreSQL's text takes no NUL
@@ -234,6 +249,7 @@ update {SCHEMA}.lanes l set
     state = n.state, position_us = n.position_us, position_id = n.position_id,
     counted_us = n.counted_us, counted_id = n.counted_id, part = n.part,
     delivered = n.delivered, rejected = n.rejected, sizes = n.sizes,
+    delivered_events = n.delivered_events, rejected_events = n.rejected_events,
     bytes = n.bytes, requests = n.requests,
     first_error = coalesce(l.first_error, n.error),
     last_error = case n.state when 'delivering' then l.last_error else n.error end,
@@ -241,7 +257,8 @@ update {SCHEMA}.lanes l set
     finished_at = case n.state when 'delivered' then clock_timestamp() else l.finished_at end
 from json_to_recordset(%s::json) as n(
     delivery_id bigint, lane int, state text, position_us bigint, position_id bigint, counted_us bigint,
-    counted_id bigint, part int, delivered json, rejected json, sizes json, bytes bigint, requests bigint, error text,
+    counted_id bigint, part int, delivered json, rejected json, delivered_events bigint, rejected_events bigint,
+    sizes json, bytes bigint, requests bigint, error text,
     permanent int)
 where l.delivery_id = n.delivery_id and l.lane = n.lane
 returning l.delivery_id, l.lane
@@ -261,9 +278,10 @@ select %s, %s, %s, '{State.PLANNED}', unnest(%s::text[]) on conflict do nothing
 """
 
 _PLAN = f"""
-insert into {SCHEMA}.lanes (delivery_id, lane, fingerprint, state, planned, planned_bytes)
-select delivery_id, lane, fingerprint, '{State.PLANNED}', planned, planned_bytes from json_to_recordset(%s::json) as n(
-    delivery_id bigint, lane int, fingerprint text, planned json, planned_bytes bigint)
+insert into {SCHEMA}.lanes (delivery_id, lane, fingerprint, state, planned, planned_bytes, planned_events)
+select delivery_id, lane, fingerprint, '{State.PLANNED}', planned, planned_bytes, planned_events
+from json_to_recordset(%s::json) as n(
+    delivery_id bigint, lane int, fingerprint text, planned json, planned_bytes bigint, planned_events bigint)
 """  # noqa: S608 - the schema is ours
 
 
@@ -458,6 +476,13 @@ class Ledger:
         owed = Counter(item.destination for item in self.owed())
         return [replace(change, owed=owed[change.destination]) for change in changes]
 
+    def suspend(self, destination: str, reason: str) -> None:
+        """Hold a destination: nothing is sent to it, what it would have got is owed, until somebody resumes it."""
+        row = {"suspended_at": func.clock_timestamp(), "error": reason.replace("\0", " "), "held": True}
+        statement = insert(destinations).values(name=destination, **row)
+        with database_errors("writing the ledger"), self._engine.begin() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
+
     def resume(self, destination: str) -> bool:
         """Forget that a destination failed, so that the next run delivers to it. Returns whether it was suspended."""
         with database_errors("writing the ledger"), self._engine.begin() as connection:
@@ -467,9 +492,6 @@ class Ledger:
 
     def owed(self, destination: str | None = None) -> list[Owed]:
         """What destinations have not got, oldest first: deliveries that failed, were set aside, or whose run never ended."""
-        orphaned = (deliveries.c.state == State.PLANNED) & (
-            deliveries.c.planned_at < func.clock_timestamp() - timedelta(hours=ORPHAN_HOURS)
-        )
         query = (
             select(
                 deliveries,
@@ -478,7 +500,7 @@ class Ledger:
                 func.json_agg(lanes.c.delivered).label("delivered"),
             )
             .join(lanes, lanes.c.delivery_id == deliveries.c.id)
-            .where(deliveries.c.state.in_([State.FAILED, State.OWED]) | orphaned)
+            .where(is_owed())
             .group_by(deliveries.c.id)
             .order_by(deliveries.c.window_start, deliveries.c.window_end, deliveries.c.destination)
         )
@@ -680,8 +702,19 @@ ORPHAN_HOURS = 6
 """A delivery that was planned so long ago and never sealed has no run any more."""
 
 
+def is_owed() -> Any:
+    """The condition on `deliveries` that something is owed: it failed, was set aside, or its run never ended."""
+    orphaned = (deliveries.c.state == State.PLANNED) & (
+        deliveries.c.planned_at < func.clock_timestamp() - timedelta(hours=ORPHAN_HOURS)
+    )
+    # the first condition is that of the index `deliveries_open`
+    return (deliveries.c.state != literal_column("'delivered'")) & (
+        deliveries.c.state.in_([State.FAILED, State.OWED]) | orphaned
+    )
+
+
 def _health(row: Row[Any]) -> Health:
-    return Health(row.failures, row.last_window, row.suspended_at, row.error)
+    return Health(row.failures, row.last_window, row.suspended_at, row.error, row.held)
 
 
 def manifest_in(row: Row[Any]) -> Manifest:

@@ -3,6 +3,7 @@
 from logstream.operators.deliver import Deliver, ReceiversDelay
 from logstream.operators.notify import suspension_notifiers
 from logstream.operators.plan import PlanDeliveries, ResolveRoutes
+from logstream.operators.redeliver import Redeliver
 from logstream.operators.schedule import export_schedule
 from logstream.operators.seal import SealWindow
 from logstream.operators.wait import WaitForClosedWindow
@@ -11,6 +12,7 @@ __all__ = [
     "Deliver",
     "PlanDeliveries",
     "ReceiversDelay",
+    "Redeliver",
     "ResolveRoutes",
     "SealWindow",
     "WaitForClosedWindow",

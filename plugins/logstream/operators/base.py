@@ -29,6 +29,12 @@ def window_of(context: Context) -> Window:
     return Window(start, end)
 
 
+def destinations_of(context: Context) -> list[str] | None:
+    """The destinations that the run is for, where its configuration names some (a backfill of one customer's, say)."""
+    names = (context.get("params") or {}).get("destinations")
+    return [str(name) for name in names] if names else None
+
+
 @contextmanager
 def exporter() -> Iterator[Exporter]:
     """The engine over this deployment's databases, its errors turned into Airflow's without a traceback's noise."""

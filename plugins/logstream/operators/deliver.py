@@ -52,7 +52,7 @@ class Deliver(BaseOperator):
         self.log.info("Window %s, %s: %s lanes.", window_of(context), self.share["label"], len(lanes))
         with exporter() as engine:
             results = engine.deliver(lanes, self._say)
-            suspended = {name for name, health in engine.ledger.health().items() if health.suspended}
+            suspended = engine.suspended()
         # a suspended destination fails no run: what it is owed is in the ledger, and somebody was told
         failed = [result for result in results if result.error and result.lane.destination not in suspended]
         if not failed:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from logstream.delivery.planning import MAX_TASKS
-from logstream.operators.base import exporter, size, window_of
+from logstream.operators.base import destinations_of, exporter, size, window_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -51,11 +51,16 @@ class PlanDeliveries(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, object]]:
         """Plan, and write the plan to the ledger."""
         window = window_of(context)
+        only = destinations_of(context)
         with exporter() as engine:
             planned = engine.plan(
-                window, snapshot=engine.settings.get(int(self.snapshot)), max_tasks=self.max_tasks, heal=True
+                window,
+                snapshot=engine.settings.get(int(self.snapshot)),
+                only=only,
+                max_tasks=self.max_tasks,
+                heal=only is None,
             )
-            suspended = {name: health for name, health in engine.ledger.health().items() if health.suspended}
+            suspended = engine.suspended()
         context["ti"].xcom_push(key="deliveries", value=planned.delivery_ids)
         plan = planned.plan
         self.log.info(
@@ -66,10 +71,13 @@ class PlanDeliveries(BaseOperator):
             f"{plan.events:,}",
             len(planned.deliveries),
         )
+        if only is not None:
+            self.log.info("Only some destinations, as the run's configuration says: %s.", ", ".join(only))
         if planned.owed:
             self.log.info("%s earlier windows that destinations are owed are taken along.", len(planned.owed))
         for name, health in sorted(suspended.items()):
-            self.log.warning("%s is suspended and only probed: %s", name, health.error)
+            what = "suspended by hand, and gets nothing" if health.held else "suspended and only probed"
+            self.log.warning("%s is %s: %s", name, what, health.error)
         for share in planned.shares:
             self.log.info("One task: %s, %s lanes, about %s.", share.label, len(share.lanes), size(share.bytes))
         return [share.as_reference() for share in planned.shares]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, insert, select, text
+from sqlalchemy import Engine, Row, insert, select, text
 
 from logstream.database import database_errors
+from logstream.errors import InputError
 from logstream.settings.models import Settings
 from logstream.settings.tables import SCHEMA, snapshots
 
@@ -22,6 +23,27 @@ class Snapshot:
     id: int
     settings: Settings
     created_at: datetime
+    author: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A snapshot without its settings, for lists."""
+
+    id: int
+    created_at: datetime
+    author: str | None
+
+
+class SettingsMoved(InputError):
+    """Somebody else has changed the settings since they were read. `current` is what is in force."""
+
+    def __init__(self, current: Snapshot) -> None:
+        self.current = current
+        by = f" by {current.author}" if current.author else ""
+        super().__init__(
+            f"the settings have changed meanwhile{by}, at {current.created_at:%Y-%m-%d %H:%M:%S} UTC (version {current.id})"
+        )
 
 
 _NEWEST = select(snapshots).where(~snapshots.c.derived).order_by(snapshots.c.id.desc()).limit(1)
@@ -37,24 +59,43 @@ class SettingsRepository:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def apply(self, settings: Settings, author: str | None = None) -> Snapshot:
-        """Put settings in force. Settings equal to those in force make no new snapshot."""
+    def apply(self, settings: Settings, author: str | None = None, *, expected: int | None = None) -> Snapshot:
+        """Put settings in force. Settings equal to those in force make no new snapshot.
+
+        With `expected`, only if the snapshot in force is still that one; raises `SettingsMoved` otherwise.
+        """
         document = settings.as_document()
         digest = _digest(document)
         with database_errors("saving the settings"), self._engine.begin() as connection:
             connection.execute(text(f"lock table {SCHEMA}.settings_snapshots in share row exclusive mode"))
             newest = connection.execute(_NEWEST).first()
+            if expected is not None and newest is not None and newest.id != expected:
+                raise SettingsMoved(_snapshot(newest))
             if newest is None or newest.digest != digest:
                 newest = connection.execute(
                     insert(snapshots).values(digest=digest, document=document, author=author).returning(snapshots)
                 ).one()
-            return Snapshot(newest.id, settings, newest.created_at)
+            return Snapshot(newest.id, settings, newest.created_at, newest.author)
+
+    def newest(self) -> int:
+        """The id of the settings in force."""
+        with database_errors("reading the settings"), self._engine.connect() as connection:
+            return int(connection.execute(_NEWEST.with_only_columns(snapshots.c.id)).scalar_one())
+
+    def versions(self, *, before: int | None = None, limit: int = 50) -> list[Version]:
+        """The newest settings that were in force, those before a snapshot if asked, newest first."""
+        query = select(snapshots.c.id, snapshots.c.created_at, snapshots.c.author).where(~snapshots.c.derived)
+        if before is not None:
+            query = query.where(snapshots.c.id < before)
+        with database_errors("reading the settings"), self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(snapshots.c.id.desc()).limit(limit))
+            return [Version(row.id, row.created_at, row.author) for row in rows]
 
     def current(self) -> Snapshot:
         """The settings in force: in a new database, the empty ones with which nobody streams anything."""
         with database_errors("reading the settings"), self._engine.connect() as connection:
             row = connection.execute(_NEWEST).one()
-        return Snapshot(row.id, Settings.model_validate(row.document), row.created_at)
+        return _snapshot(row)
 
     def derive(self, base: Snapshot, destination: str, now: Settings) -> Snapshot:
         """The settings of then with a destination as it is now: what is owed goes where it was to go, as that is today.
@@ -81,4 +122,8 @@ class SettingsRepository:
             row = connection.execute(select(snapshots).where(snapshots.c.id == snapshot_id)).first()
         if row is None:
             raise LookupError(f"no settings snapshot {snapshot_id}")
-        return Snapshot(row.id, Settings.model_validate(row.document), row.created_at)
+        return _snapshot(row)
+
+
+def _snapshot(row: Row[Any]) -> Snapshot:
+    return Snapshot(row.id, Settings.model_validate(row.document), row.created_at, row.author)

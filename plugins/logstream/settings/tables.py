@@ -52,6 +52,13 @@ deliveries = Table(
     UniqueConstraint("window_start", "window_end", "destination"),
 )
 Index("deliveries_state", deliveries.c.destination, deliveries.c.state, deliveries.c.window_start)
+Index("deliveries_window", deliveries.c.window_start, deliveries.c.id)
+Index(
+    "deliveries_open",
+    deliveries.c.destination,
+    deliveries.c.window_start,
+    postgresql_where=deliveries.c.state != "delivered",
+)
 
 lanes = Table(
     "lanes",
@@ -67,6 +74,7 @@ lanes = Table(
     Column("state", Text, nullable=False, comment="planned | delivering | delivered | failed"),
     Column("planned", JSON, nullable=False, comment="{workspace id: {kind: events}}"),
     Column("planned_bytes", BigInteger, nullable=False),
+    Column("planned_events", BigInteger, nullable=False, server_default="0", comment="The sum of planned"),
     Column("now_ns", BigInteger, comment="The instant of the template's now placeholders, ns since 1970"),
     Column("position_us", BigInteger, comment="recorded_at of the last delivered event, microseconds since 2000"),
     Column("position_id", BigInteger, comment="id of the last delivered event"),
@@ -77,6 +85,8 @@ lanes = Table(
     ),
     Column("delivered", JSON, nullable=False, server_default="{}", comment="As planned"),
     Column("rejected", JSON, nullable=False, server_default="{}", comment="As planned"),
+    Column("delivered_events", BigInteger, nullable=False, server_default="0", comment="The sum of delivered"),
+    Column("rejected_events", BigInteger, nullable=False, server_default="0", comment="The sum of rejected"),
     Column("sizes", JSON, nullable=False, server_default="{}", comment="{workspace id: bytes of its messages}"),
     Column("bytes", BigInteger, nullable=False, server_default="0", comment="Sent, after compression"),
     Column(
@@ -138,6 +148,13 @@ destinations = Table(
     Column("last_window", DateTime(timezone=True), comment="End of the last window that was counted as failed"),
     Column("suspended_at", DateTime(timezone=True)),
     Column("error", Text, comment="Why the last of them failed"),
+    Column(
+        "held",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="Suspended by somebody: not even probed until somebody resumes it",
+    ),
 )
 
 open_windows = Table(

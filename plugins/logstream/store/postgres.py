@@ -95,6 +95,22 @@ class PostgresStore:
         with self._connection() as connection, database_errors("reading the workspaces"):
             return [Workspace(*row) for row in connection.execute(query)]
 
+    def newest(self, kind: str, workspace_id: int | None, max_bytes: int) -> bytes | None:
+        """The payload of the newest event of a kind within the last day, of one workspace if asked, and not too large."""
+        query = sql.SQL(
+            "select payload::text from {events} where recorded_at > clock_timestamp() - interval '1 day' and kind = {kind}"
+            " and ({workspace} is null or workspace_id = {workspace}) and pg_column_size(payload) <= {size}"
+            " order by recorded_at desc limit 1"
+        ).format(
+            events=self._events,
+            kind=sql.Literal(kind),
+            workspace=sql.SQL("{}::bigint").format(sql.Literal(workspace_id)),
+            size=sql.Literal(max_bytes),
+        )
+        with self._connection() as connection, database_errors("reading the newest event"):
+            row = connection.execute(query).fetchone()
+        return row[0].encode() if row else None
+
     def count(self, window: Window, *, by_log_type: bool) -> list[KindCount]:
         """Count the window's events by workspace and kind (log events also by type and level if asked)."""
         nothing = sql.SQL("null::text")

@@ -1,0 +1,29 @@
+"""Delivers what destinations are owed, or their dead letters, when somebody asks for it: here, or on the console's page."""
+
+from datetime import datetime, timedelta
+
+from airflow.sdk import DAG, Param
+
+from logstream.operators import Redeliver
+
+WHEN = "ISO 8601 with an offset, like 2026-11-24T00:00:00Z. Leave both out for all windows that are owed."
+
+with DAG(
+    "logstream_redeliver",
+    description="Delivers what destinations are owed, or their dead letters, on demand",
+    doc_md=__doc__,
+    schedule=None,
+    start_date=datetime(2020, 1, 1),
+    catchup=False,
+    is_paused_upon_creation=False,
+    max_active_runs=4,
+    tags=["logstream"],
+    default_args={"owner": "logstream", "retries": 1, "retry_delay": timedelta(seconds=30)},
+    params={
+        "destination": Param(None, type=["null", "string"], description="Only to this destination; all if left out."),
+        "window_start": Param(None, type=["null", "string"], description=WHEN),
+        "window_end": Param(None, type=["null", "string"], description=WHEN),
+        "rejected": Param(False, type="boolean", description="Send the rejected events again instead."),
+    },
+):
+    Redeliver(task_id="redeliver")

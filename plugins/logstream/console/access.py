@@ -1,0 +1,116 @@
+"""Who may do what: Airflow's own users and roles, and the defence against requests that other sites make in their name.
+
+Whoever may see the export DAG's runs reads; whoever may edit Airflow's connections writes: settings decide where all
+customers' data goes, and with which connection. Every route depends on one of the two.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import ConnectionDetails, DagAccessEntity, DagDetails
+from airflow.api_fastapi.auth.tokens import get_signing_key
+from airflow.api_fastapi.core_api.security import get_user
+from fastapi import Depends, HTTPException, Request
+from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
+
+from logstream.console.runs import EXPORT_DAG
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+TOKEN_SECONDS = 24 * 3600
+TOKEN_HEADER, TOKEN_FIELD = "X-CSRF-Token", "csrf_token"
+
+User = Annotated[Any, Depends(get_user)]
+
+
+def may_read(user: Any) -> bool:
+    """Whether a user may see runs of the export DAG."""
+    return bool(
+        get_auth_manager().is_authorized_dag(
+            method="GET", access_entity=DagAccessEntity.RUN, details=DagDetails(id=EXPORT_DAG), user=user
+        )
+    )
+
+
+def may_write(user: Any) -> bool:
+    """Whether a user may edit Airflow's connections."""
+    return bool(get_auth_manager().is_authorized_connection(method="PUT", details=ConnectionDetails(), user=user))
+
+
+def reader(request: Request, user: User) -> Any:
+    """The user of a request, who may read. Raises 401 for nobody, 403 for somebody who may not."""
+    if not may_read(user):
+        raise HTTPException(403, "You may not see the runs of this DAG, and so not this page either.")
+    request.state.logstream_user = user
+    return user
+
+
+async def writer(request: Request, user: Annotated[Any, Depends(reader)]) -> Any:
+    """The user of a request, who may write. Raises 403 for a reader, and for a request that another site made."""
+    if not may_write(user):
+        raise HTTPException(403, "You may look at this and not change it: that takes the right to edit connections.")
+    await _refuse_forged(request, user)
+    return user
+
+
+Reader = Annotated[Any, Depends(reader)]
+Writer = Annotated[Any, Depends(writer)]
+
+
+def may_start_runs(user: Any) -> bool:
+    """Whether a user may start runs of the export DAG."""
+    return bool(
+        get_auth_manager().is_authorized_dag(
+            method="POST", access_entity=DagAccessEntity.RUN, details=DagDetails(id=EXPORT_DAG), user=user
+        )
+    )
+
+
+def name_of(user: Any) -> str:
+    """How a user is called in the history."""
+    return str(user.get_name())[:200]
+
+
+def csrf_token(user: Any) -> str:
+    """A token that only this user's pages hold."""
+    return _tokens().dumps(str(user.get_id()))
+
+
+def login_url(next_url: str) -> str:
+    """Where somebody logs in."""
+    return str(get_auth_manager().get_url_login(next_url=next_url))
+
+
+def _tokens() -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(get_signing_key("api", "secret_key"), salt="logstream console")
+
+
+async def _refuse_forged(request: Request, user: Any) -> None:
+    """A browser sends its cookie whoever asks it to; a bearer token is only sent on purpose."""
+    if request.method in SAFE_METHODS or request.headers.get("Authorization", "").lower().startswith("bearer "):
+        return
+    origin = request.headers.get("Origin")
+    if request.headers.get("Sec-Fetch-Site") == "cross-site" or (origin and not _same_origin(origin, request)):
+        raise HTTPException(403, "This request came from another site.")
+    token = request.headers.get(TOKEN_HEADER)
+    if token is None and request.headers.get("Content-Type", "").startswith(
+        ("application/x-www-form-urlencoded", "multipart/form-data")
+    ):
+        token = str((await request.form()).get(TOKEN_FIELD, ""))
+    try:
+        known = _tokens().loads(token or "", max_age=TOKEN_SECONDS)
+    except SignatureExpired:
+        raise HTTPException(403, "This page was open for more than a day; load it again and repeat.") from None
+    except BadSignature:
+        raise HTTPException(
+            403, f"The {TOKEN_HEADER} is missing or not yours; load the page again and repeat."
+        ) from None
+    if known != str(user.get_id()):
+        raise HTTPException(403, "You have logged in as somebody else meanwhile; load the page again and repeat.")
+
+
+def _same_origin(origin: str, request: Request) -> bool:
+    host = request.headers.get("X-Forwarded-Host") or request.headers.get("Host", "")
+    return urlsplit(origin).netloc == host.split(",")[0].strip()

@@ -1,0 +1,170 @@
+"""Airflow's runs as the console needs them: which run exported a window, starting backfills and redeliveries, connections."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from airflow.api.common.trigger_dag import trigger_dag
+from airflow.exceptions import AirflowException, DagNotFound
+from airflow.models.backfill import (
+    AlreadyRunningBackfill,
+    ReprocessBehavior,
+    _create_backfill,
+)
+from airflow.models.connection import Connection
+from airflow.models.dagrun import DagRun
+from airflow.models.serialized_dag import SerializedDagModel
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+from airflow.utils.types import DagRunTriggeredByType
+from sqlalchemy import select, tuple_
+
+from logstream.errors import InputError
+from logstream.window import Window
+
+EXPORT_DAG, REDELIVER_DAG = "logstream_export", "logstream_redeliver"
+
+MAX_BACKFILL_WINDOWS = 9_000
+"""A month of windows of five minutes. Airflow makes the runs of a backfill at once, before it answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where a delivery is in Airflow's UI, as paths below its base."""
+
+    run: str
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillPlan:
+    """What a backfill would make: how many windows, the first and the last of them."""
+
+    windows: int
+    first: Window | None = None
+    last: Window | None = None
+
+
+def links(windows: Iterable[tuple[Window, str]]) -> dict[tuple[Window, str], Links]:
+    """For (window, destination): the run that exported the window last, and the log of the task that had the destination."""
+    wanted = list(windows)
+    intervals = {(window.start, window.end) for window, _ in wanted}
+    if not intervals:
+        return {}
+    with create_session() as session:
+        runs = session.execute(
+            select(DagRun.run_id, DagRun.data_interval_start, DagRun.data_interval_end)
+            .where(DagRun.dag_id == EXPORT_DAG)
+            .where(tuple_(DagRun.data_interval_start, DagRun.data_interval_end).in_(list(intervals)))
+            .order_by(DagRun.id)
+        ).all()
+        run_of = {Window(row.data_interval_start, row.data_interval_end): row.run_id for row in runs}
+        tasks = session.execute(
+            select(TaskInstance.run_id, TaskInstance.map_index, TaskInstance.rendered_map_index)
+            .where(TaskInstance.dag_id == EXPORT_DAG, TaskInstance.task_id == "deliver")
+            .where(TaskInstance.run_id.in_(list(run_of.values())))
+        ).all()
+    carriers: dict[str, list[tuple[str, int]]] = {}
+    for row in tasks:
+        carriers.setdefault(row.run_id, []).append((row.rendered_map_index or "", row.map_index))
+    found = {}
+    for window, destination in wanted:
+        run_id = run_of.get(window)
+        if run_id is None:
+            continue
+        run = f"dags/{EXPORT_DAG}/runs/{quote(run_id, safe='')}"
+        index = next((index for label, index in carriers.get(run_id, ()) if _names(label, destination)), None)
+        task = f"{run}/tasks/seal_window" if index is None or index < 0 else f"{run}/tasks/deliver/mapped/{index}"
+        found[window, destination] = Links(run, task)
+    return found
+
+
+def _names(label: str, destination: str) -> bool:
+    return destination in label.replace(",", " ").replace(":", " ").split()
+
+
+def plan_backfill(start: datetime, end: datetime) -> BackfillPlan:
+    """What a backfill of the export DAG from `start` to `end` would make. Raises `InputError` where it cannot be."""
+    if end <= start:
+        raise InputError("the end must be after the start")
+    with create_session() as session:
+        found = session.scalar(SerializedDagModel.latest_item_select_object(EXPORT_DAG))
+    if found is None:
+        raise InputError(f"Airflow does not know the DAG {EXPORT_DAG} yet; see that its dag-processor runs")
+    if not found.dag.timetable.periodic:
+        raise InputError(
+            f"the DAG {EXPORT_DAG} has no schedule, so there are no windows to backfill; set logstream_schedule"
+        )
+    infos = found.dag.iter_dagrun_infos_between(start, end)
+    intervals = [info.data_interval for info in itertools.islice(infos, MAX_BACKFILL_WINDOWS + 1)]
+    # a window must have ended before the backfill's end
+    windows = [Window(interval.start, interval.end) for interval in intervals]
+    if len(windows) > MAX_BACKFILL_WINDOWS:
+        raise InputError(f"these are more than {MAX_BACKFILL_WINDOWS:,} windows; backfill a shorter range at a time")
+    return BackfillPlan(len(windows), windows[0], windows[-1]) if windows else BackfillPlan(0)
+
+
+def start_backfill(start: datetime, end: datetime, destinations: Sequence[str], user: str) -> int:
+    """Start a backfill of the export DAG; windows that were run already are run again. Returns its id.
+
+    Raises `InputError` with Airflow's reason where it does not.
+    """
+    plan = plan_backfill(start, end)
+    if not plan.windows:
+        raise InputError("there is no window that begins and ends in this range")
+    try:
+        backfill = _create_backfill(
+            dag_id=EXPORT_DAG,
+            from_date=start,
+            to_date=end,
+            max_active_runs=4,
+            reverse=False,
+            dag_run_conf={"destinations": list(destinations)} if destinations else {},
+            triggering_user_name=user,
+            reprocess_behavior=ReprocessBehavior.COMPLETED,
+        )
+    except AlreadyRunningBackfill:
+        raise InputError(
+            "a backfill of this DAG is running already; wait for its end, or cancel it in Airflow"
+        ) from None
+    except AirflowException as error:
+        raise InputError(f"Airflow starts no backfill: {error}") from None
+    return int(backfill.id)
+
+
+def start_redelivery(conf: dict[str, Any], user: str) -> str:
+    """Start a run of the redelivery DAG; return where it is in Airflow's UI. Raises `InputError` where there is no such DAG."""
+    try:
+        run = trigger_dag(
+            REDELIVER_DAG, triggered_by=DagRunTriggeredByType.UI, triggering_user_name=user, conf=conf,
+        )  # fmt: skip
+    except DagNotFound:
+        raise InputError(
+            f"Airflow does not know the DAG {REDELIVER_DAG} yet; see that its dag-processor runs"
+        ) from None
+    if run is None:
+        raise InputError(f"Airflow started no run of {REDELIVER_DAG}")
+    return f"dags/{REDELIVER_DAG}/runs/{quote(run.run_id, safe='')}"
+
+
+def connection_ids(conn_type: str) -> list[str]:
+    """The ids of Airflow's connections of a type: those in its database, and in the environment. Nothing else of them is read."""
+    types = {conn_type, *({"https"} if conn_type == "http" else ())}
+    with create_session() as session:
+        stored = set(session.scalars(select(Connection.conn_id).where(Connection.conn_type.in_(types))))
+    for variable, value in os.environ.items():
+        if variable.startswith("AIRFLOW_CONN_"):
+            name = variable.removeprefix("AIRFLOW_CONN_").lower()
+            try:
+                found = Connection.from_json(value) if value.lstrip().startswith("{") else Connection(uri=value)
+            except Exception:  # noqa: S112 - a connection that cannot be read is none to choose
+                continue
+            if found.conn_type in types:
+                stored.add(name)
+    return sorted(str(name) for name in stored)

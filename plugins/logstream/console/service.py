@@ -1,0 +1,345 @@
+"""What the console does, apart from HTTP and from Airflow."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from logstream.console.edits import Data, Document, with_admin, with_destination, with_workspace
+from logstream.console.samples import sample_text
+from logstream.delivery.export import Exporter
+from logstream.delivery.ledger import RejectedEvent
+from logstream.delivery.overview import DeliveryFilter, DeliverySummary, DestinationStatus, Moment, Overview
+from logstream.destinations import check_options
+from logstream.destinations.base import Step
+from logstream.destinations.credentials import Connections
+from logstream.destinations.registry import make_destination
+from logstream.errors import InputError, LogstreamError, SettingsError
+from logstream.jsontext import dumps
+from logstream.rendering import compile_template
+from logstream.rendering.preview import Rendered, render_sample
+from logstream.settings.changes import SettingsChange, changes
+from logstream.settings.document import TEMPLATES, write_yaml
+from logstream.settings.models import DestinationSettings, Settings, Streaming, explain, parse_settings
+from logstream.settings.repository import Snapshot, Version
+from logstream.settings.resolution import Reason, Route, Workspace, overridden, resolve, route_of
+
+CHECK_SECONDS = 30.0
+"""How long trying a destination out may take."""
+
+WORKSPACES_SECONDS = 5.0
+"""How long the list of workspaces is kept: a page is looked at in less."""
+
+NEWEST_BYTES = 256 * 1024
+"""Real events larger than this are not offered for a preview."""
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A workspace as the list of customers shows it."""
+
+    workspace: Workspace
+    reason: Reason
+    destination: str | None
+    status: DestinationStatus | None
+
+    @property
+    def health(self) -> str:
+        """The word for its destination's health, or `-` where nothing is streamed."""
+        return self.status.word if self.status else "-"
+
+    @property
+    def lag(self) -> timedelta | None:
+        """How old the oldest window is that its destination has not got; `None` if nothing is owed."""
+        since = self.status.owed_since if self.status else None
+        return datetime.now(UTC) - since if since else None
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerPage:
+    """Some of the customers, and how many there are."""
+
+    customers: list[Customer]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What switching the admin setting on would override: the workspaces with a setting of their own that is on."""
+
+    workspaces: list[Workspace] = field(default_factory=list)
+
+
+SORTS: dict[str, Callable[[Customer], Any]] = {
+    "id": lambda customer: customer.workspace.id,
+    "external_id": lambda customer: (customer.workspace.external_id or "\U0010ffff", customer.workspace.id),
+    "name": lambda customer: ((customer.workspace.name or "\U0010ffff").casefold(), customer.workspace.id),
+    "route": lambda customer: (customer.reason.name, customer.workspace.id),
+    "destination": lambda customer: (customer.destination or "\U0010ffff", customer.workspace.id),
+    "health": lambda customer: (customer.health, customer.workspace.id),
+    "last_delivered": lambda customer: (
+        (customer.status and customer.status.delivered_until) or datetime.min.replace(tzinfo=UTC),
+        customer.workspace.id,
+    ),
+    "lag": lambda customer: (customer.lag or timedelta(), customer.workspace.id),
+    "owed": lambda customer: (customer.status.owed if customer.status else 0, customer.workspace.id),
+}
+"""How the list of customers may be sorted."""
+
+
+class Console:
+    """Reads and changes the settings and looks at the ledger. Safe to use from several threads."""
+
+    def __init__(self, store_dsn: str, control_dsn: str, connections: Connections) -> None:
+        self.exporter = Exporter(store_dsn, control_dsn, connections)
+        self.overview = Overview(self.exporter.engine)
+        self._connections = connections
+        self._lock = threading.Lock()
+        self._snapshot: Snapshot | None = None
+        self._workspaces: tuple[int, datetime, list[Workspace]] | None = None
+
+    # settings
+
+    def current(self) -> Snapshot:
+        """The settings in force. They are read, and validated, only when they have changed."""
+        with self._lock:
+            if self._snapshot is None or self._snapshot.id != self.exporter.settings.newest():
+                self._snapshot = self.exporter.settings.current()
+            return self._snapshot
+
+    def snapshot(self, snapshot_id: int) -> Snapshot:
+        """An earlier version of the settings. Raises `LookupError` if there is none."""
+        return self.exporter.settings.get(snapshot_id)
+
+    def versions(self, before: int | None = None, limit: int = 50) -> list[Version]:
+        """Who changed the settings and when, newest first."""
+        return self.exporter.settings.versions(before=before, limit=limit)
+
+    def changes_of(self, snapshot_id: int) -> list[SettingsChange]:
+        """What a version changed. Raises `LookupError` if there is none."""
+        after = self.snapshot(snapshot_id).settings
+        before = next(iter(self.versions(snapshot_id, 1)), None)
+        return changes(self.snapshot(before.id).settings if before else Settings(), after)
+
+    def changed_since(self, snapshot_id: int) -> list[SettingsChange]:
+        """What has changed since a version. Raises `LookupError` if there is none."""
+        return changes(self.snapshot(snapshot_id).settings, self.current().settings)
+
+    def validate(self, document: object) -> Settings:
+        """Validate settings whole. Raises `SettingsError` naming the paths."""
+        return parse_settings(document, check_destination=check_options, check_message=compile_template)
+
+    def save(self, document: object, author: str, expected: int | None) -> Snapshot:
+        """Validate settings whole and put them in force.
+
+        Raises `SettingsError` for settings that do not hold together, `SettingsMoved` if `expected` is no longer in force.
+        """
+        return self.exporter.settings.apply(self.validate(document), author, expected=expected)
+
+    def document(self) -> Document:
+        """The settings in force as plain data, the caller's to change."""
+        return self.current().settings.as_document()
+
+    def save_admin(
+        self, streaming: Data | None, author: str, expected: int | None, more: Document | None = None
+    ) -> Snapshot:
+        """Replace the admin's setting; `more` is the document it is put into, if not the one in force."""
+        return self.save(with_admin(more or self.document(), streaming), author, expected)
+
+    def save_workspace(
+        self, workspace_id: int, streaming: Data | None, author: str, expected: int | None, more: Document | None = None
+    ) -> Snapshot:
+        """Replace a workspace's own setting. Raises `Locked` while the admin setting is on."""
+        return self.save(with_workspace(more or self.document(), workspace_id, streaming), author, expected)
+
+    def save_destination(self, name: str, destination: Data | None, author: str, expected: int | None) -> Snapshot:
+        """Add, replace or take away a destination."""
+        if destination is None and name not in self.current().settings.destinations:
+            raise LookupError(f'no destination named "{name}"')
+        return self.save(with_destination(self.document(), name, destination), author, expected)
+
+    def restore(self, snapshot_id: int, author: str, expected: int | None) -> Snapshot:
+        """Put an earlier version in force again. Raises `LookupError` if there is none."""
+        document = self.snapshot(snapshot_id).settings.as_document()
+        return self.save(document, f"{author} (version {snapshot_id} again)", expected)
+
+    def as_yaml(self) -> str:
+        """The settings in force as `settings.yaml`."""
+        return write_yaml(self.document())
+
+    def override(self) -> Override:
+        """Whose own settings the admin setting overrides, or would once it is on."""
+        ids = set(overridden(self.current().settings))
+        known = {workspace.id: workspace for workspace in self.workspaces()}
+        return Override([known.get(number, Workspace(number)) for number in sorted(ids)])
+
+    # customers
+
+    def workspaces(self) -> list[Workspace]:
+        """All workspaces of the log store, as they were a few seconds ago at most."""
+        snapshot, now = self.current(), datetime.now(UTC)
+        kept = self._workspaces
+        if kept is None or kept[0] != snapshot.id or now - kept[1] > timedelta(seconds=WORKSPACES_SECONDS):
+            kept = snapshot.id, now, self.exporter.store(snapshot).workspaces()
+            self._workspaces = kept
+        return kept[2]
+
+    def customers(
+        self, query: str = "", sort: str = "id", *, descending: bool = False, offset: int = 0, limit: int = 50,
+        health: str = "",
+    ) -> CustomerPage:  # fmt: skip
+        """Some of the customers: those whose id, external id, name or destination holds `query`."""
+        settings = self.current().settings
+        routes = resolve(settings, self.workspaces())
+        needle = query.strip().casefold()
+        if needle:
+            routes = [route for route in routes if needle in _haystack(route)]
+        statuses = self.overview.statuses(sorted({route.destination for route in routes if route.destination}))
+        found = [
+            Customer(route.workspace, route.reason, route.destination, statuses.get(route.destination or ""))
+            for route in routes
+        ]
+        if health:
+            found = [customer for customer in found if customer.health == health]
+        found.sort(key=SORTS.get(sort, SORTS["id"]), reverse=descending)
+        return CustomerPage(found[offset : offset + limit], len(found))
+
+    def customer(self, workspace_id: int) -> Customer:
+        """One customer. Raises `LookupError` for a workspace that neither log store nor settings know."""
+        settings = self.current().settings
+        workspace = next((found for found in self.workspaces() if found.id == workspace_id), None)
+        if workspace is None and workspace_id not in settings.own:
+            raise LookupError(f"no workspace {workspace_id} is in the log store")
+        streaming, reason = route_of(settings.admin, settings.own.get(workspace_id))
+        name = streaming.destination if streaming else None
+        status = self.overview.statuses([name])[name] if name else None
+        return Customer(workspace or Workspace(workspace_id), reason, name, status)
+
+    def customer_deliveries(self, customer: Customer, limit: int = 20) -> list[tuple[DeliverySummary, int]]:
+        """The newest deliveries to a customer's destination, with how many of its events each has."""
+        if customer.destination is None:
+            return []
+        found = self.overview.deliveries(DeliveryFilter(destination=customer.destination), limit)
+        events = self.overview.events_of(customer.workspace.id, [item.id for item in found])
+        return [(item, events.get(item.id, 0)) for item in found]
+
+    # destinations and deliveries
+
+    def statuses(self) -> list[DestinationStatus]:
+        """How all destinations stand, by name."""
+        names = sorted(self.current().settings.destinations)
+        return list(self.overview.statuses(names).values())
+
+    def check(self, name: str, destination: Data) -> list[Step]:
+        """Try a destination out, saved or not. Waits for it, half a minute at most.
+
+        Raises `InputError` for settings that are none, and for a connection that cannot be used.
+        """
+        kind = str(destination.get("type", ""))
+        options = {key: value for key, value in destination.items() if key != "type"}
+        try:
+            problems = check_options(kind, options)
+        except KeyError:
+            raise InputError(f'type: there is no destination type "{kind}"') from None
+        if problems:
+            raise SettingsError([f"{'.'.join(map(str, path))}: {what}" for path, what in problems], name)
+        made = make_destination(name, DestinationSettings.model_validate(destination), self._connections)
+        steps: list[Step] = []
+
+        async def run() -> None:
+            await made.open()
+            try:
+                async for step in made.check():
+                    steps.append(step)  # noqa: PERF401 - what was found out is kept when it is stopped
+            finally:
+                await made.close()
+
+        async def in_time() -> None:
+            await asyncio.wait_for(run(), CHECK_SECONDS)
+
+        try:
+            asyncio.run(in_time())
+        except TimeoutError:
+            remedy = "See that the address is right and can be reached from Airflow's api-server."
+            steps.append(Step("answers in time", False, f"not within {CHECK_SECONDS:.0f} s", remedy))
+        except LogstreamError as error:
+            steps.append(Step("connection", False, str(error), "Correct the Airflow connection."))
+        return steps
+
+    def suspend(self, destination: str, author: str) -> None:
+        """Hold a destination. Raises `LookupError` if there is none of that name."""
+        self._known(destination)
+        self.exporter.ledger.suspend(destination, f"suspended by {author}")
+
+    def resume(self, destination: str) -> bool:
+        """Take a destination back into service; return whether it was suspended. Raises `LookupError` as `suspend`."""
+        self._known(destination)
+        return self.exporter.ledger.resume(destination)
+
+    def _known(self, destination: str) -> None:
+        if destination not in self.current().settings.destinations:
+            raise LookupError(f'no destination named "{destination}"')
+
+    def rejected(self, destination: str | None = None, limit: int = 200) -> list[RejectedEvent]:
+        """The dead letters, oldest window first."""
+        return self.exporter.ledger.rejected(destination=destination or None, limit=limit)
+
+    def deliveries(self, wanted: DeliveryFilter, limit: int = 50) -> list[DeliverySummary]:
+        """The newest deliveries first."""
+        return self.overview.deliveries(wanted, limit)
+
+    def timeline(self, destination: str | None = None) -> list[Moment]:
+        """Volume and lag of the newest windows."""
+        return self.overview.timeline(destination=destination)
+
+    # messages
+
+    def preview(
+        self,
+        setting: Data,
+        kind: str,
+        *,
+        newest: bool = False,
+        workspace_id: int | None = None,
+        event: Data | None = None,
+    ) -> Rendered:
+        """Render one event as a setting would: the one given, the newest real one, or a sample. Mistakes are returned.
+
+        Of the setting `message`, `mask` and `events` matter. Raises `SettingsError` for masks or events that are none.
+        """
+        try:
+            streaming = Streaming.model_validate({"mask": setting.get("mask", ()), "events": setting.get("events", ())})
+        except ValidationError as error:
+            raise SettingsError(explain(error, Streaming), "preview") from None
+        payload = dumps(event) if event is not None else sample_text(kind).encode()
+        if newest:
+            found = self.exporter.store(self.current()).newest(kind, workspace_id, NEWEST_BYTES)
+            if found is None:
+                return Rendered(error="there was no such event in the last day")
+            payload = found
+        drop_lines = bool(streaming.events) and streaming.selection.drops_lines
+        return render_sample(setting.get("message"), kind, payload, drop_lines=drop_lines, mask=streaming.mask)
+
+
+def _haystack(route: Route) -> str:
+    workspace = route.workspace
+    words = (str(workspace.id), workspace.external_id or "", workspace.name or "", route.destination or "")
+    return "\n".join(words).casefold()
+
+
+def templates() -> dict[str, str]:
+    """The message templates to start from, by name: those of `include/templates/`."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(TEMPLATES.glob("*.json"))}
+
+
+def named(workspaces: Iterable[Workspace], limit: int = 5) -> str:
+    """Some workspaces by name, in a sentence."""
+    shown = [workspace.name or workspace.external_id or str(workspace.id) for workspace in workspaces]
+    more = f" and {len(shown) - limit} more" if len(shown) > limit else ""
+    return ", ".join(shown[:limit]) + more

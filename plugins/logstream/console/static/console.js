@@ -1,0 +1,93 @@
+// What htmx does not do: putting text into the editor, confirming, and links to Airflow's own pages out of its frame.
+"use strict";
+
+const on = (type, selector, act) =>
+  document.addEventListener(type, (event) => {
+    const found = event.target instanceof Element ? event.target.closest(selector) : null;
+    if (found) act(found, event);
+  });
+
+const changed = (field) => {
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+  field.dispatchEvent(new Event("change", { bubbles: true }));
+};
+
+// placeholders go where the cursor is
+on("click", "[data-insert]", (button) => {
+  const editor = document.getElementById("message");
+  editor.setRangeText(button.dataset.insert, editor.selectionStart, editor.selectionEnd, "end");
+  editor.focus();
+  changed(editor);
+});
+
+on("click", "[data-template]", (button) => {
+  const editor = document.getElementById("message");
+  if (editor.value.trim() && !confirm("Replace the message template?")) return;
+  editor.value = button.dataset.template;
+  editor.focus();
+  changed(editor);
+});
+
+on("click", "[data-fill]", (button) => {
+  const field = document.getElementById(button.dataset.fill);
+  field.value = button.dataset.value;
+  changed(field);
+});
+
+// a mistake in the template: put the cursor there
+on("click", "[data-goto]", (button) => {
+  const place = button.closest("[data-line]").dataset;
+  const editor = document.getElementById("message");
+  const lines = editor.value.split("\n");
+  const before = lines.slice(0, Number(place.line) - 1).reduce((sum, line) => sum + line.length + 1, 0);
+  const at = Math.min(before + Number(place.column) - 1, editor.value.length);
+  editor.focus();
+  editor.setSelectionRange(at, Math.min(at + 1, editor.value.length));
+});
+
+// log types and levels only go with log events; masks and job details change the preview
+on("change", "[data-event]", (box) => {
+  if (box.value === "log_service") document.getElementById("logs").hidden = !box.checked;
+  const editor = document.querySelector(".editor");
+  if (editor) editor.dispatchEvent(new Event("message-set"));
+});
+
+// switching the override on says first whom it overrides
+on("change", "[data-warns]", (box) => {
+  document.getElementById(box.dataset.warns).hidden = !box.checked;
+});
+
+on("click", "[data-confirm]", (button, event) => {
+  if (!confirm(button.dataset.confirm)) event.preventDefault();
+});
+
+// only fields that somebody has been in are found fault with
+on("input", "[name^='option.']", (field) => {
+  const touched = document.getElementById("touched");
+  if (touched && !touched.value.split(" ").includes(field.name)) touched.value += ` ${field.name}`;
+});
+on("change", "[name^='option.']", (field) => {
+  const touched = document.getElementById("touched");
+  if (touched && !touched.value.split(" ").includes(field.name)) touched.value += ` ${field.name}`;
+});
+
+document.addEventListener("htmx:oobAfterSwap", (event) => {
+  const error = event.detail.target;
+  if (!error.id.startsWith("error.")) return;
+  const field = document.getElementById(`option.${error.id.slice("error.".length)}`);
+  if (field) field.setAttribute("aria-invalid", String(error.textContent.trim() !== ""));
+});
+
+// Airflow shows this page in a frame that may not open others: its own document follows the link instead
+on("click", "a.out", (link, event) => {
+  if (window.parent === window || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  const anchor = window.parent.document.createElement("a");
+  anchor.href = link.href;
+  window.parent.document.body.append(anchor);
+  anchor.click();
+  anchor.remove();
+});
+
+const problem = document.getElementById("problem");
+if (problem) problem.scrollIntoView({ block: "nearest" });

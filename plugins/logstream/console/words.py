@@ -1,0 +1,69 @@
+"""How the pages say things: sizes, times, names that may be hostile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+
+def as_text(value: Any) -> str:
+    """Plain data as people read it."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            break
+        value /= 1000
+    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def moment(value: datetime | None) -> str:
+    """A time in UTC, to the second."""
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if value else "-"
+
+
+def span(value: timedelta | float | None) -> str:
+    """A duration in a unit that suits it."""
+    if value is None:
+        return "-"
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def short(value: object, length: int = 80) -> str:
+    """A name that may be hostile: not too long, and without what cannot be seen."""
+    text = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in str(value))
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def sentence(text: str) -> str:
+    """A text as a sentence: our errors begin in lower case and have no full stop."""
+    return text[:1].upper() + text[1:] + ("" if text[-1:] in ".!?" else ".")
+
+
+def query_of(**values: object) -> str:
+    """A query string of what is not empty."""
+    return urlencode({name: value for name, value in values.items() if value not in ("", None, False)})
+
+
+def spell(names: Sequence[object]) -> str:
+    """Several words on one line."""
+    return ", ".join(map(str, names))
+
+
+FILTERS = {
+    "size": size, "moment": moment, "span": span, "short": short, "sentence": sentence, "spell": spell, "text": as_text,
+}  # fmt: skip
+"""The filters of the pages' templates."""

@@ -1,0 +1,68 @@
+"""`redeliver`: what destinations are owed, or their dead letters, on demand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from logstream.delivery.export import LaneResult
+from logstream.operators.base import exporter
+from logstream.window import Window, parse_time
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class Redeliver(BaseOperator):
+    """Delivers by the run's parameters: `destination`, `window_start` and `window_end`, `rejected`. All may be left out."""
+
+    def execute(self, context: Context) -> None:
+        """Deliver; fail naming what did not arrive."""
+        given = context["params"]
+        destination = given.get("destination") or None
+        window = None
+        if given.get("window_start") and given.get("window_end"):
+            window = Window(
+                parse_time(given["window_start"], "window_start"), parse_time(given["window_end"], "window_end")
+            )
+        if given.get("rejected"):
+            self._rejected(destination)
+        else:
+            self._owed(destination, window)
+
+    def _owed(self, destination: str | None, window: Window | None) -> None:
+        with exporter() as engine:
+            reports = engine.redeliver_owed(destination, window, self._say)
+        if not reports:
+            self.log.info("Nothing is owed.")
+        for report in reports:
+            self.log.info(
+                "%s, window %s: %s, %s events.", report.destination, report.window, report.state, f"{report.events:,}"
+            )
+        failed = [f"{report.destination}, window {report.window}: {report.error}" for report in reports if report.error]
+        if failed:
+            raise AirflowFailException(f"{len(failed)} of {len(reports)} deliveries: " + "; ".join(failed[:5]))
+
+    def _rejected(self, destination: str | None) -> None:
+        with exporter() as engine:
+            results = engine.redeliver_rejected(destination)
+        if not results:
+            self.log.info("There are no dead letters.")
+        for result in results:
+            self.log.info(
+                "%s: %s delivered, %s rejected again, %s no longer in the log store.",
+                result.destination,
+                result.delivered,
+                result.rejected_again,
+                result.gone,
+            )
+        failed = [f"{r.destination}: {r.error or 'rejected again'}" for r in results if r.error or r.rejected_again]
+        if failed:
+            raise AirflowFailException("; ".join(failed[:5]))
+
+    def _say(self, result: LaneResult) -> None:
+        if result.error:
+            lane = result.lane
+            self.log.error("%s, lane %s, window %s: %s", lane.destination, lane.lane, lane.window, result.error)

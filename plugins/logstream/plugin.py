@@ -1,0 +1,60 @@
+"""What Airflow loads: the Admin console, and its place in the navigation.
+
+Every process of Airflow loads this, tasks included; only the api-server imports the console.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cached_property
+from typing import Any, ClassVar
+
+from airflow.plugins_manager import AirflowPlugin
+
+PREFIX = "/logstream"
+"""Where the console is, below Airflow's own address."""
+
+
+class ConsoleApp:
+    """The console as an ASGI application that is made when it is first needed."""
+
+    @cached_property
+    def _app(self) -> Any:
+        from logstream.console.app import create_app
+
+        return create_app()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+        await self._app(scope, receive, send)
+
+    def prepare(self) -> None:
+        """Make it now, so that the first request does not wait for it."""
+        _ = self._app
+
+
+console = ConsoleApp()
+
+
+class LogstreamPlugin(AirflowPlugin):
+    """Admin > Audit log streaming."""
+
+    name = "logstream"
+    fastapi_apps: ClassVar[list[Any]] = [{"app": console, "url_prefix": PREFIX, "name": "Logstream"}]
+    external_views: ClassVar[list[Any]] = [
+        {
+            "name": "Audit log streaming",
+            "href": f"{PREFIX}/",
+            "destination": "nav",
+            "category": "admin",
+            "url_route": "audit-log-streaming",
+            "icon": f"{PREFIX}/static/icon.svg",
+            "icon_dark_mode": f"{PREFIX}/static/icon-dark.svg",
+        }
+    ]
+
+    @classmethod
+    def on_load(cls, *args: Any, **kwargs: Any) -> None:
+        """In the api-server, make the console."""
+        if "airflow.api_fastapi.app" in sys.modules:
+            console.prepare()

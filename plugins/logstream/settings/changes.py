@@ -1,0 +1,45 @@
+"""What changed between two settings, in the words of `settings.yaml`: for histories, and for two who edit at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from logstream.settings.models import Settings, dotted
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChange:
+    """One field that changed. `before` and `after` are plain data; `None` where the field was, or is, left out."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+def changes(before: Settings, after: Settings) -> list[SettingsChange]:
+    """Every field that differs, workspaces and destinations told apart by id and name wherever they stand in the file."""
+    return list(_differences((), _by_name(before), _by_name(after)))
+
+
+def _by_name(settings: Settings) -> dict[str, Any]:
+    document = settings.as_document()
+    # by id and not by place: one workspace more in front is one change
+    document["workspaces"] = {item["id"]: item.get("streaming", {}) for item in document.get("workspaces", ())}
+    return document
+
+
+def _differences(path: tuple[str | int, ...], before: Any, after: Any) -> Iterator[SettingsChange]:
+    if before == after:
+        return
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in (*before, *(key for key in after if key not in before)):
+            yield from _differences((*path, key), before.get(key), after.get(key))
+        return
+    for side in (before, after):
+        if isinstance(side, Mapping) and (before is None or after is None) and side:
+            for key in side:
+                yield from _differences((*path, key), (before or {}).get(key), (after or {}).get(key))
+            return
+    yield SettingsChange(dotted(path), before, after)
