@@ -26,7 +26,7 @@ up: $(READY) ## The same, staying up: Airflow UI on http://localhost:8080, sched
 
 .PHONY: test
 test: $(READY) ## All tests, real servers included
-	@$(BIN)/python -m pytest -n auto --dist loadscope
+	@$(BIN)/python -m pytest -n auto --dist loadgroup
 
 .PHONY: unit
 unit: $(READY) ## The quick part of the tests: no Airflow is started

@@ -36,7 +36,7 @@ if ! command -v npm >/dev/null 2>&1; then
 elif cmp --silent deploy/node/package-lock.json .venv/node/installed.json; then
   say "4/4 the servers from npm are there"
 else
-  say "4/4 installing Azurite (Azure Blob) and s3rver (S3) from npm"
+  say "4/4 installing Azurite (Azure Blob), s3rver (S3) and axe-core from npm"
   mkdir -p .venv/node
   cp deploy/node/package.json deploy/node/package-lock.json .venv/node/
   if npm ci --prefix .venv/node --omit=dev --no-audit --no-fund --loglevel=error --ignore-scripts; then

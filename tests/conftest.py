@@ -33,7 +33,7 @@ from logstream.embedded import embedded_dsn  # noqa: E402
 from logstream.store.schema import create_tables  # noqa: E402
 from logstream.testing.servers import AzuriteServer, GcsServer, LogSink, S3rver, S3Server  # noqa: E402
 
-PROJECT = Path(__file__).resolve().parents[1]
+from .stage import PROJECT, Stage, airflow_stage  # noqa: E402, F401
 
 settings.register_profile("logstream", deadline=None, max_examples=200, derandomize=True, print_blob=True)
 settings.load_profile("logstream")
@@ -127,6 +127,21 @@ def bucket(s3: S3Server) -> str:
     name = f"bucket-{next(_numbers)}"
     s3.make_bucket(name)
     return name
+
+
+@pytest.fixture(scope="session")
+def stage(postgres: str, s3: S3Server) -> Iterator[Stage]:
+    """A real Airflow. The tests that use it run on one worker, one after the other."""
+    with airflow_stage(postgres, s3, _HOME / "stage") as found:
+        yield found
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Divide the tests among workers by module or class, all that use Airflow on one of them."""
+    for item in items:
+        group = "airflow" if item.get_closest_marker("e2e") else item.nodeid.rpartition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]

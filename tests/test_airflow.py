@@ -2,103 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from logstream.cli import main
 from logstream.database import connect
-from logstream.delivery.export import Exporter
-from logstream.destinations import check_options
-from logstream.hooks import AirflowConnections
-from logstream.rendering import compile_template
-from logstream.settings.models import parse_settings
-from logstream.settings.resolution import Workspace
-from logstream.store.load import load_file
-from logstream.store.schema import create_tables
-from logstream.testing.airflow import DAG, LocalAirflow
-from logstream.testing.events import EventMaker, workspace_line
-from logstream.testing.servers import LogSink, S3Server
+from logstream.testing.airflow import DAG
 from logstream.window import Window
 
-from .conftest import PROJECT
+from .stage import DAY, EVERYTHING, FIRST, HOURS, SECOND, THIRD, WINDOWS, Stage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
-
-DAY = datetime(2025, 3, 1, tzinfo=UTC)
-HOURS = timedelta(hours=6)
-WINDOWS = [Window(DAY + HOURS * number, DAY + HOURS * (number + 1)) for number in range(4)]
-WORKSPACES = [
-    Workspace(1, None, "Platform", "admin"),
-    *(Workspace(100 + n, f"c{n}", f"Customer {n}") for n in range(9)),
-]
-# a run is named by the start of its window: these are none of the schedule's
-FIRST, SECOND, THIRD = (Window(DAY + timedelta(hours=hour), DAY + timedelta(hours=hour + 2)) for hour in (1, 7, 13))
-EVERYTHING = ["job_details", "user_activity", "api_platform", "log_service"]
-EVENTS = 4_000
-
-
-@dataclass
-class Stage:
-    """What the tests work with."""
-
-    airflow: LocalAirflow
-    store: str
-    metadata: str
-    s3: S3Server
-    sink: LogSink
-
-    def apply(self, document: dict[str, Any]) -> None:
-        settings = parse_settings(document, check_destination=check_options, check_message=compile_template)
-        with Exporter(self.store, self.store, AirflowConnections()) as engine:
-            engine.settings.apply(settings)
-
-    def run(self, window: Window, name: str) -> str:
-        return self.airflow.wait_for_run(self.airflow.trigger(window, name))
-
-    def log(self, run: str, task: str, **options: Any) -> str:
-        return self.airflow.log(run, task, **options)
-
-
-@pytest.fixture(scope="module")
-def stage(postgres: str, s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("airflow")
-    with connect(postgres) as connection:
-        for name in ("e2e_store", "e2e_airflow"):
-            connection.execute(f"create database {name}")
-    store, metadata = (make_conninfo(postgres, dbname=name) for name in ("e2e_store", "e2e_airflow"))
-    lines = EventMaker(WORKSPACES).lines(EVENTS, DAY, timedelta(days=1))
-    (folder / "events.ndjson").write_text("\n".join([*map(workspace_line, WORKSPACES), *lines]) + "\n")
-    with connect(store) as connection:
-        create_tables(connection)
-        load_file(connection, folder / "events.ndjson")
-    given = conninfo_to_dict(store)
-    connection_fields = {
-        "conn_type": "postgres",
-        "login": given["user"],
-        "host": given["host"],
-        "schema": given["dbname"],
-    }
-    with LogSink() as sink:
-        environment = {
-            "AIRFLOW_CONN_LOGSTREAM_STORE": json.dumps(connection_fields),
-            "AIRFLOW_CONN_LAKE": s3.connection,
-            "AIRFLOW_CONN_SIEM": sink.connection,
-            "AIRFLOW_CONN_SIEM_WRONG": sink.connection.replace(sink.token, "canary-in-a-connection"),
-            "LOGSTREAM_SCHEDULE": "0 */6 * * *",
-        }
-        with LocalAirflow(folder / "home", PROJECT, metadata, environment) as airflow:
-            airflow.unpause()
-            yield Stage(airflow, store, metadata, s3, sink)
 
 
 def override(destination: dict[str, Any], **streaming: Any) -> dict[str, Any]:

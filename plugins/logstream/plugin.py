@@ -54,7 +54,7 @@ class LogstreamPlugin(AirflowPlugin):
     ]
 
     @classmethod
-    def on_load(cls, *args: Any, **kwargs: Any) -> None:
+    def on_load(cls, *_: Any, **__: Any) -> None:
         """In the api-server, make the console."""
         if "airflow.api_fastapi.app" in sys.modules:
             console.prepare()

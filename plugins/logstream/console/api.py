@@ -48,7 +48,9 @@ CHANGING: dict[int | str, dict[str, Any]] = {
     428: {"description": "`If-Match` is missing."},
 }
 
-router = APIRouter(prefix="/api/v1", dependencies=[Depends(reader)], responses=REFUSED)
+PREFIX = "/api/v1"
+
+router = APIRouter(prefix=PREFIX, dependencies=[Depends(reader)], responses=REFUSED)
 
 
 def schema_of(name: str, content_type: str = "application/json") -> dict[str, Any]:

@@ -18,8 +18,10 @@ from logstream import __version__
 from logstream.console import api, pages
 from logstream.console.access import login_url, reader
 from logstream.console.problems import problem_of
+from logstream.console.wiring import the_console
 from logstream.errors import LogstreamError
 from logstream.settings.models import DestinationSettings, Settings, Streaming
+from logstream.settings.repository import SettingsMoved
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -57,9 +59,17 @@ def create_app() -> FastAPI:
     return app
 
 
-def openapi_document(app: FastAPI) -> dict[str, Any]:
-    """The API as OpenAPI 3.1, with the settings' own schemas."""
+def openapi_document(app: FastAPI, *, pages: bool = False) -> dict[str, Any]:
+    """The API as OpenAPI 3.1, with the settings' own schemas; with the pages too, for those who test them."""
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    if pages:
+        form = {"schema": {"type": "object", "additionalProperties": {"type": "string"}}}
+        body = {"content": {"application/x-www-form-urlencoded": form}}
+        for path, methods in document["paths"].items():
+            if "post" in methods and not path.startswith(api.PREFIX):
+                methods["post"]["requestBody"] = body
+    else:
+        document["paths"] = {path: found for path, found in document["paths"].items() if path.startswith(api.PREFIX)}
     ours = [(Settings, "validation"), (Streaming, "validation"), (DestinationSettings, "validation")]
     _, found = models_json_schema(ours, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
@@ -93,7 +103,7 @@ def _answer(request: Request, status: int, detail: str, problems: list[str]) -> 
 async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, KeyError | IndexError) or not isinstance(error, LogstreamError | LookupError):
         raise error  # a mistake of ours, and no answer
-    problem = problem_of(error)
+    problem = problem_of(error, the_console().exporter.settings if isinstance(error, SettingsMoved) else None)
     if _is_api(request):
         return JSONResponse(problem.as_json(), problem.status)
     return _answer(request, problem.status, problem.detail, problem.problems)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from logstream.delivery.overview import Moment
 
+BACKFILLED_SECONDS = 86_400
+"""A window that was complete so long after its end was exported late on purpose: no lag to be drawn."""
+
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 960, 180, 56, 22, 12
 
 
@@ -44,9 +47,9 @@ def timeline_chart(moments: Sequence[Moment]) -> Chart | None:
         return None
     inner, base = WIDTH - 2 * LEFT, HEIGHT - BOTTOM
     step = inner / len(moments)
-    most = max(1, *(moment.events for moment in moments))
+    most = max([1, *(moment.events for moment in moments)])
     lags = [moment.lag.total_seconds() if moment.lag else 0.0 for moment in moments]
-    slowest = max(1.0, *lags)
+    slowest = max([1.0, *(lag for lag in lags if lag < BACKFILLED_SECONDS)])
     bars, points = [], []
     for index, (moment, lag) in enumerate(zip(moments, lags, strict=True)):
         height = (base - TOP) * moment.events / most
@@ -54,6 +57,7 @@ def timeline_chart(moments: Sequence[Moment]) -> Chart | None:
         label = f"{moment.start:%Y-%m-%d %H:%M} UTC: {moment.events:,} events"
         if moment.lag is not None:
             label += f", complete {lag:,.0f} s after the window's end"
+        if moment.lag is not None and lag < BACKFILLED_SECONDS:
             points.append(f"{x + step / 2:.1f},{base - (base - TOP) * max(lag, 0.0) / slowest:.1f}")
         if moment.open:
             label += f"; {moment.open} deliveries are not complete"

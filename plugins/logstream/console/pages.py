@@ -38,7 +38,6 @@ from logstream.errors import InputError, LogstreamError
 from logstream.events import Kind
 from logstream.rendering.template import NAMES
 from logstream.settings.document import parse_yaml
-from logstream.settings.repository import SettingsMoved
 
 PAGE = 50
 DEAD_LETTERS = 200
@@ -48,7 +47,7 @@ Id = Annotated[int, Path(ge=0, le=BIG)]
 Text = Annotated[str, Query(max_length=200)]
 MaybeId = Annotated[int | None, Query(ge=0, le=BIG)]
 
-router = APIRouter(dependencies=[Depends(reader)], default_response_class=HTMLResponse, include_in_schema=False)
+router = APIRouter(dependencies=[Depends(reader)], default_response_class=HTMLResponse)
 jinja = Jinja2Templates(directory=FilePath(__file__).parent / "templates")
 jinja.env.trim_blocks = jinja.env.lstrip_blocks = True
 jinja.env.filters.update(FILTERS)
@@ -159,12 +158,9 @@ def version_of(form: Form) -> int:
     return int(text)
 
 
-def not_saved(console: Console, error: LogstreamError | LookupError, form: Form) -> Problem:
+def not_saved(console: Console, error: LogstreamError | LookupError) -> Problem:
     """Why something was not saved; with what somebody else has changed meanwhile."""
-    problem = problem_of(error)
-    if isinstance(error, SettingsMoved):
-        return Problem(409, problem.detail, version=problem.version, changes=console.changed_since(version_of(form)))
-    return problem
+    return problem_of(error, console.exporter.settings)
 
 
 # settings of all workspaces
@@ -202,7 +198,7 @@ def save_settings(request: Request, console: Its, user: Writer, form: Sent) -> R
     try:
         saved = console.save_admin(streaming, name_of(user), version_of(form), document)
     except LogstreamError as error:
-        problem = not_saved(console, error, form)
+        problem = not_saved(console, error)
         version = problem.version or console.current().id
         edited = sent_destination(form)[1]
         return _settings(request, console, user, streaming, version=version, problem=problem, edited=edited)
@@ -238,7 +234,7 @@ def validate_part(request: Request, console: Its, user: Writer, form: Sent) -> R
         options = {key: value for key, value in destination.items() if key != "type"}
         for path, what in check_options(kind.type, options):
             wrong.setdefault(str(path[0]) if path else "type", what)
-    touched = set(one(form, "touched").split())
+    touched = {name.removeprefix("option.") for name in one(form, "touched").split()}
     shown = {name: wrong.get(name, "") for name in (kind.options_model.model_fields if kind else ()) if name in touched}
     return show(request, "parts/validated.html", user, shown=shown)
 
@@ -338,7 +334,7 @@ def save_customer(request: Request, console: Its, user: Writer, workspace_id: Id
     try:
         saved = console.save_workspace(workspace_id, new, name_of(user), version_of(form), more)
     except LogstreamError as error:
-        problem = not_saved(console, error, form)
+        problem = not_saved(console, error)
         version = problem.version or console.current().id
         edited = sent_destination(form)[1]
         return _customer(request, console, user, customer, streaming, version=version, problem=problem, edited=edited)
@@ -389,7 +385,7 @@ def act_on_destination(request: Request, console: Its, user: Writer, name: Name,
             case _:
                 raise InputError("the form does not say what to do")
     except (LogstreamError, LookupError) as error:
-        return _destinations(request, console, user, problem=not_saved(console, error, form))
+        return _destinations(request, console, user, problem=not_saved(console, error))
     return back(request, "destinations", done=f"{name} is {done}.")
 
 
@@ -425,7 +421,7 @@ def save_destination(request: Request, console: Its, user: Writer, name: Name, f
     try:
         saved = console.save_destination(name, destination, name_of(user), version_of(form))
     except LogstreamError as error:
-        problem = not_saved(console, error, form)
+        problem = not_saved(console, error)
         version = problem.version or console.current().id
         return _destination(request, console, user, name, destination, version=version, problem=problem)
     return back(request, f"destinations/{name}", saved=saved.id)
@@ -562,7 +558,7 @@ def restore_version(request: Request, console: Its, user: Writer, version: Id, f
     try:
         saved = console.restore(version, name_of(user), version_of(form))
     except LogstreamError as error:
-        return _history(request, console, user, problem=not_saved(console, error, form))
+        return _history(request, console, user, problem=not_saved(console, error))
     return back(request, "history", saved=saved.id)
 
 
@@ -573,5 +569,5 @@ def import_settings(request: Request, console: Its, user: Writer, form: Sent) ->
         document = parse_yaml("".join(form.get("file", ())), "settings.yaml")
         saved = console.save(document, name_of(user), version_of(form))
     except LogstreamError as error:
-        return _history(request, console, user, problem=not_saved(console, error, form))
+        return _history(request, console, user, problem=not_saved(console, error))
     return back(request, "history", saved=saved.id)

@@ -8,7 +8,7 @@ from typing import Any
 from logstream.console.edits import Locked
 from logstream.errors import DatabaseError, LogstreamError, SettingsError
 from logstream.settings.changes import SettingsChange
-from logstream.settings.repository import SettingsMoved
+from logstream.settings.repository import SettingsMoved, SettingsRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,13 @@ def change_as_json(change: SettingsChange) -> dict[str, Any]:
     return {"path": change.path, "before": change.before, "after": change.after}
 
 
-def problem_of(error: LogstreamError | LookupError) -> Problem:
-    """What an error is to whoever asked."""
+def problem_of(error: LogstreamError | LookupError, settings: SettingsRepository | None = None) -> Problem:
+    """What an error is to whoever asked. With `settings`, what has changed meanwhile is looked up."""
     if isinstance(error, LookupError):
         return Problem(404, str(error.args[0]) if error.args else "not found")
     if isinstance(error, SettingsMoved):
-        return Problem(409, str(error), version=error.current.id)
+        found = settings.changes_since(error.since, error.current) if settings else []
+        return Problem(409, str(error), version=error.current.id, changes=found)
     if isinstance(error, Locked):
         return Problem(409, str(error))
     if isinstance(error, SettingsError):

@@ -103,8 +103,7 @@ def plan_backfill(start: datetime, end: datetime) -> BackfillPlan:
         )
     infos = found.dag.iter_dagrun_infos_between(start, end)
     intervals = [info.data_interval for info in itertools.islice(infos, MAX_BACKFILL_WINDOWS + 1)]
-    # a window must have ended before the backfill's end
-    windows = [Window(interval.start, interval.end) for interval in intervals]
+    windows = [Window(interval.start, interval.end) for interval in intervals if interval.end <= end]
     if len(windows) > MAX_BACKFILL_WINDOWS:
         raise InputError(f"these are more than {MAX_BACKFILL_WINDOWS:,} windows; backfill a shorter range at a time")
     return BackfillPlan(len(windows), windows[0], windows[-1]) if windows else BackfillPlan(0)
@@ -116,13 +115,14 @@ def start_backfill(start: datetime, end: datetime, destinations: Sequence[str], 
     Raises `InputError` with Airflow's reason where it does not.
     """
     plan = plan_backfill(start, end)
-    if not plan.windows:
+    if plan.first is None or plan.last is None:
         raise InputError("there is no window that begins and ends in this range")
     try:
         backfill = _create_backfill(
             dag_id=EXPORT_DAG,
-            from_date=start,
-            to_date=end,
+            # Airflow takes the dates of runs, both ends included: the starts of windows
+            from_date=plan.first.start,
+            to_date=plan.last.start,
             max_active_runs=4,
             reverse=False,
             dag_run_conf={"destinations": list(destinations)} if destinations else {},

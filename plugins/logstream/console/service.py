@@ -127,10 +127,6 @@ class Console:
         before = next(iter(self.versions(snapshot_id, 1)), None)
         return changes(self.snapshot(before.id).settings if before else Settings(), after)
 
-    def changed_since(self, snapshot_id: int) -> list[SettingsChange]:
-        """What has changed since a version. Raises `LookupError` if there is none."""
-        return changes(self.snapshot(snapshot_id).settings, self.current().settings)
-
     def validate(self, document: object) -> Settings:
         """Validate settings whole. Raises `SettingsError` naming the paths."""
         return parse_settings(document, check_destination=check_options, check_message=compile_template)

@@ -138,7 +138,8 @@ class Overview:
         """How some destinations stand."""
         newest = text(
             f"select n.name, (select d.window_end from {SCHEMA}.deliveries d where d.destination = n.name"  # noqa: S608
-            " and d.state = 'delivered' order by d.window_start desc limit 1) as until from unnest(cast(:names as text[])) n(name)"
+            " and d.state = 'delivered' order by d.window_start desc limit 1) as until"
+            " from unnest(cast(:names as text[])) n(name)"
         )
         owed = (
             select(

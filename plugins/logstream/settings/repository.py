@@ -12,6 +12,7 @@ from sqlalchemy import Engine, Row, insert, select, text
 
 from logstream.database import database_errors
 from logstream.errors import InputError
+from logstream.settings.changes import SettingsChange, changes
 from logstream.settings.models import Settings
 from logstream.settings.tables import SCHEMA, snapshots
 
@@ -36,10 +37,10 @@ class Version:
 
 
 class SettingsMoved(InputError):
-    """Somebody else has changed the settings since they were read. `current` is what is in force."""
+    """Somebody else has changed the settings since version `since` was read. `current` is what is in force."""
 
-    def __init__(self, current: Snapshot) -> None:
-        self.current = current
+    def __init__(self, current: Snapshot, since: int) -> None:
+        self.current, self.since = current, since
         by = f" by {current.author}" if current.author else ""
         super().__init__(
             f"the settings have changed meanwhile{by}, at {current.created_at:%Y-%m-%d %H:%M:%S} UTC (version {current.id})"
@@ -70,7 +71,7 @@ class SettingsRepository:
             connection.execute(text(f"lock table {SCHEMA}.settings_snapshots in share row exclusive mode"))
             newest = connection.execute(_NEWEST).first()
             if expected is not None and newest is not None and newest.id != expected:
-                raise SettingsMoved(_snapshot(newest))
+                raise SettingsMoved(_snapshot(newest), expected)
             if newest is None or newest.digest != digest:
                 newest = connection.execute(
                     insert(snapshots).values(digest=digest, document=document, author=author).returning(snapshots)
@@ -90,6 +91,13 @@ class SettingsRepository:
         with database_errors("reading the settings"), self._engine.connect() as connection:
             rows = connection.execute(query.order_by(snapshots.c.id.desc()).limit(limit))
             return [Version(row.id, row.created_at, row.author) for row in rows]
+
+    def changes_since(self, snapshot_id: int, current: Snapshot) -> list[SettingsChange]:
+        """What is otherwise in a snapshot than in an earlier one; nothing where there is no such one."""
+        try:
+            return changes(self.get(snapshot_id).settings, current.settings)
+        except LookupError:
+            return []
 
     def current(self) -> Snapshot:
         """The settings in force: in a new database, the empty ones with which nobody streams anything."""

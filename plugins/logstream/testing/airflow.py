@@ -169,10 +169,10 @@ class LocalAirflow:
         }
         return str(self.call("POST", f"/api/v2/dags/{DAG}/dagRuns", body)["dag_run_id"])
 
-    def wait_for_run(self, run_id: str, seconds: float = 240) -> str:
+    def wait_for_run(self, run_id: str, seconds: float = 240, dag: str = DAG) -> str:
         """Wait until a run has ended; return its state."""
         deadline = time.monotonic() + seconds
-        path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}"
+        path = f"/api/v2/dags/{dag}/dagRuns/{quote(run_id, safe='')}"
         while time.monotonic() < deadline:
             self._alive()
             state = str(self.call("GET", path)["state"])

@@ -72,9 +72,10 @@ on("change", "[name^='option.']", (field) => {
 });
 
 document.addEventListener("htmx:oobAfterSwap", (event) => {
-  const error = event.detail.target;
-  if (!error.id.startsWith("error.")) return;
-  const field = document.getElementById(`option.${error.id.slice("error.".length)}`);
+  // the event's own target is what was replaced
+  const error = document.getElementById(event.detail.target.id);
+  if (!error?.id.startsWith("error-")) return;
+  const field = document.getElementById(`option.${error.id.slice("error-".length)}`);
   if (field) field.setAttribute("aria-invalid", String(error.textContent.trim() !== ""));
 });
 

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Prints the program of a Chromium to test with: the machine's own, else Debian's package and what it needs, unpacked below
+# .venv. Nothing else is touched, and no root is needed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+for name in chromium chromium-browser google-chrome; do
+  if command -v "$name"; then exit; fi
+done
+place=$PWD/.venv/chromium
+if [ ! -x "$place/run" ]; then
+  command -v apt-get >/dev/null || { echo "error: there is no Chromium here, and no apt-get to fetch one; install chromium" >&2; exit 1; }
+  rm -rf "$place"
+  mkdir -p "$place"/apt/lists/partial "$place"/apt/cache/archives/partial "$place"/root
+  apt=(apt-get -qq -o "Dir::State=$place/apt" -o "Dir::State::Lists=$place/apt/lists" -o "Dir::Cache=$place/apt/cache"
+    -o Dir::State::status=/var/lib/dpkg/status -o Debug::NoLocking=1 -o APT::Sandbox::User="" -o Dpkg::Use-Pty=0)
+  "${apt[@]}" update >&2
+  "${apt[@]}" install --yes --no-install-recommends --download-only chromium fonts-liberation >&2
+  for package in "$place"/apt/cache/archives/*.deb; do dpkg-deb -x "$package" "$place/root"; done
+  rm -rf "$place/apt"
+  cat > "$place/fonts.conf" <<XML
+<?xml version="1.0"?>
+<fontconfig><dir>$place/root/usr/share/fonts</dir><dir>/usr/share/fonts</dir><cachedir>$place/fonts</cachedir></fontconfig>
+XML
+  libraries=$(find "$place/root/usr/lib" -name '*.so*' -printf '%h\n' | sort -u | tr '\n' ':')
+  cat > "$place/run" <<SH
+#!/bin/sh
+export LD_LIBRARY_PATH="$libraries\$LD_LIBRARY_PATH" FONTCONFIG_FILE="$place/fonts.conf"
+exec "$place/root/usr/lib/chromium/chromium" "\$@"
+SH
+  chmod +x "$place/run"
+fi
+echo "$place/run"
