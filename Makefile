@@ -21,7 +21,7 @@ demo: $(READY) ## Export two windows of demo events through a real Airflow, prin
 	@$(BIN)/python include/demo/demo.py run
 
 .PHONY: up
-up: $(READY) ## The same, staying up: Airflow UI on http://localhost:8080, schedule on, new events arriving
+up: $(READY) ## The same, staying up: the console in Airflow on http://localhost:8080, schedule on, new events arriving
 	@$(BIN)/python include/demo/demo.py up
 
 .PHONY: test

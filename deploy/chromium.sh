@@ -17,10 +17,14 @@ if [ ! -x "$place/run" ]; then
   "${apt[@]}" install --yes --no-install-recommends --download-only chromium fonts-liberation >&2
   for package in "$place"/apt/cache/archives/*.deb; do dpkg-deb -x "$package" "$place/root"; done
   rm -rf "$place/apt"
-  cat > "$place/fonts.conf" <<XML
-<?xml version="1.0"?>
-<fontconfig><dir>$place/root/usr/share/fonts</dir><dir>/usr/share/fonts</dir><cachedir>$place/fonts</cachedir></fontconfig>
-XML
+  {
+    echo '<?xml version="1.0"?><fontconfig>'
+    echo "<dir>$place/root/usr/share/fonts</dir><dir>/usr/share/fonts</dir><cachedir>$place/fonts</cachedir>"
+    for alias in sans-serif:Sans Inter:Sans Helvetica:Sans Arial:Sans serif:Serif monospace:Mono; do
+      echo "<alias binding=\"strong\"><family>${alias%:*}</family><prefer><family>Liberation ${alias#*:}</family></prefer></alias>"
+    done
+    echo '</fontconfig>'
+  } > "$place/fonts.conf"
   libraries=$(find "$place/root/usr/lib" -name '*.so*' -printf '%h\n' | sort -u | tr '\n' ':')
   cat > "$place/run" <<SH
 #!/bin/sh

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -91,6 +91,9 @@ SORTS: dict[str, Callable[[Customer], Any]] = {
     "owed": lambda customer: (customer.status.owed if customer.status else 0, customer.workspace.id),
 }
 """How the list of customers may be sorted."""
+
+OF_DESTINATION = frozenset({"health", "last_delivered", "lag", "owed"})
+"""The sorts for which it must be known how every destination stands."""
 
 
 class Console:
@@ -190,21 +193,30 @@ class Console:
         self, query: str = "", sort: str = "id", *, descending: bool = False, offset: int = 0, limit: int = 50,
         health: str = "",
     ) -> CustomerPage:  # fmt: skip
-        """Some of the customers: those whose id, external id, name or destination holds `query`."""
+        """Some of the customers: those whose id, external id, name or destination holds `query`.
+
+        `sort` is one of `SORTS`, `health` a word of `DestinationStatus`.
+        """
         settings = self.current().settings
         routes = resolve(settings, self.workspaces())
         needle = query.strip().casefold()
         if needle:
             routes = [route for route in routes if needle in _haystack(route)]
+        total = len(routes)
+        if sort in OF_DESTINATION or health:
+            found = self._customers(routes)
+            if health:
+                found = [customer for customer in found if customer.health == health]
+                total = len(found)
+            found.sort(key=SORTS[sort], reverse=descending)
+            return CustomerPage(found[offset : offset + limit], total)
+        # how destinations stand is looked up for those that are shown
+        routes.sort(key=lambda route: SORTS[sort](_customer(route)), reverse=descending)
+        return CustomerPage(self._customers(routes[offset : offset + limit]), total)
+
+    def _customers(self, routes: Sequence[Route]) -> list[Customer]:
         statuses = self.overview.statuses(sorted({route.destination for route in routes if route.destination}))
-        found = [
-            Customer(route.workspace, route.reason, route.destination, statuses.get(route.destination or ""))
-            for route in routes
-        ]
-        if health:
-            found = [customer for customer in found if customer.health == health]
-        found.sort(key=SORTS.get(sort, SORTS["id"]), reverse=descending)
-        return CustomerPage(found[offset : offset + limit], len(found))
+        return [_customer(route, statuses.get(route.destination or "")) for route in routes]
 
     def customer(self, workspace_id: int) -> Customer:
         """One customer. Raises `LookupError` for a workspace that neither log store nor settings know."""
@@ -321,6 +333,10 @@ class Console:
             payload = found
         drop_lines = bool(streaming.events) and streaming.selection.drops_lines
         return render_sample(setting.get("message"), kind, payload, drop_lines=drop_lines, mask=streaming.mask)
+
+
+def _customer(route: Route, status: DestinationStatus | None = None) -> Customer:
+    return Customer(route.workspace, route.reason, route.destination, status)
 
 
 def _haystack(route: Route) -> str:

@@ -166,7 +166,7 @@ class Overview:
             for name in names
         }
 
-    def timeline(self, moments: int = 96, destination: str | None = None) -> list[Moment]:
+    def timeline(self, moments: int = 48, destination: str | None = None) -> list[Moment]:
         """The newest windows with their volume and lag, oldest first."""
         starts = select(deliveries.c.window_start).distinct().order_by(deliveries.c.window_start.desc()).limit(moments)
         if destination:

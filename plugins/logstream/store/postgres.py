@@ -99,7 +99,7 @@ class PostgresStore:
         """The payload of the newest event of a kind within the last day, of one workspace if asked, and not too large."""
         query = sql.SQL(
             "select payload::text from {events} where recorded_at > clock_timestamp() - interval '1 day' and kind = {kind}"
-            " and ({workspace} is null or workspace_id = {workspace}) and pg_column_size(payload) <= {size}"
+            " and ({workspace} is null or workspace_id = {workspace}) and octet_length(payload::text) <= {size}"
             " order by recorded_at desc limit 1"
         ).format(
             events=self._events,
