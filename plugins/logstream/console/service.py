@@ -33,7 +33,7 @@ from logstream.settings.resolution import Reason, Route, Workspace, overridden, 
 CHECK_SECONDS = 30.0
 """How long trying a destination out may take."""
 
-WORKSPACES_SECONDS = 5.0
+WORKSPACES_SECONDS = 2.0
 """How long the list of workspaces is kept: a page is looked at in less."""
 
 NEWEST_BYTES = 256 * 1024
