@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -136,12 +137,19 @@ def stage(postgres: str, s3: S3Server) -> Iterator[Stage]:
         yield found
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+AIRFLOW_MODULES = ("test_airflow.py", "test_console_browser.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Divide the tests among workers by module or class, all that use Airflow on one of them."""
-    for item in items:
-        group = "airflow" if item.get_closest_marker("e2e") else item.nodeid.rpartition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByServers(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return "airflow" if any(name in nodeid for name in AIRFLOW_MODULES) else str(super()._split_scope(nodeid))
+
+    return ByServers(config, log)
 
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]

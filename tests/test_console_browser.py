@@ -550,7 +550,7 @@ def test_pages_shut_nobody_out(admin: Person, stage: Stage) -> None:
 
 def settle(page: Page) -> None:
     """Wait until htmx has nothing more to fetch and nothing to put in its place."""
-    page.wait_for_function("!document.querySelector('.htmx-request, .htmx-settling, .htmx-swapping')")
+    expect(page.locator(".htmx-request, .htmx-settling, .htmx-swapping, .htmx-added")).to_have_count(0)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
