@@ -292,7 +292,8 @@ def stay(demo: Demo) -> None:
     """Stay up, with new events arriving."""
     threading.Thread(target=arrive, args=(demo.store,), daemon=True).start()
     print(
-        f"\nThe console: {demo.airflow.url}/plugin/audit-log-streaming (user admin, password {USERS['admin']}; user viewer only looks)"
+        f"\nThe console: {demo.airflow.url}/plugin/audit-log-streaming"
+        f"\n(user admin, password {USERS['admin']}; user viewer, password {USERS['viewer']}, only looks)"
         f"\nAirflow: {demo.airflow.url}; the DAG logstream_export runs every minute."
         f"\nThe log store: {demo.store}"
         "\nNew events arrive all the time. Stop with Ctrl-C.\n",

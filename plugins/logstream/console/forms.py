@@ -93,7 +93,7 @@ def streaming_of(form: Form) -> dict[str, Any]:
     streaming: dict[str, Any] = {"enabled": bool(form.get("enabled")), "events": list(form.get("events", ()))}
     if EventType.LOG_SERVICE in streaming["events"]:
         for name in ("log_types", "log_levels"):
-            words = _lines(form.get(name, ()))
+            words = lines_of(form.get(name, ()))
             if words:
                 streaming[name] = words
     message = "".join(form.get("message", ())).replace("\r\n", "\n")
@@ -173,7 +173,7 @@ def _value(control: Control, values: Sequence[str]) -> Any:
         return bool(values)
     text = "".join(values[:1]).strip()
     if control is Control.LINES:
-        return _lines(values) or None
+        return lines_of(values) or None
     if not text:
         return None
     if control is Control.NUMBER:
@@ -184,5 +184,6 @@ def _value(control: Control, values: Sequence[str]) -> Any:
     return text
 
 
-def _lines(values: Sequence[str]) -> list[str]:
+def lines_of(values: Sequence[str]) -> list[str]:
+    """Words that stand on lines of their own, or with commas between them."""
     return [word.strip() for value in values for word in value.replace(",", "\n").splitlines() if word.strip()]

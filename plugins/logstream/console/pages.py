@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path as FilePath
@@ -27,7 +28,7 @@ from logstream.console.api import (
 )
 from logstream.console.chart import timeline_chart
 from logstream.console.edits import Data, Document, users_of, with_destination
-from logstream.console.forms import EVENT_LINES, Form, fields_of, options_of, streaming_of
+from logstream.console.forms import EVENT_LINES, Form, fields_of, lines_of, options_of, streaming_of
 from logstream.console.problems import Problem, problem_of
 from logstream.console.service import SORTS, Console, Customer, named, templates
 from logstream.console.wiring import the_console
@@ -122,6 +123,7 @@ def destination_fields(known: Mapping[str, Any], name: str, given: Mapping[str, 
     seen, more = fields_of(made.options_model, given) if made else ([], [])
     return {
         "destination_name": name,
+        "destination_known": name in known,
         "destination_type": kind,
         "types": {key: item.title for key, item in destination_types().items()},
         "fields": seen,
@@ -344,24 +346,36 @@ def save_customer(request: Request, console: Its, user: Writer, workspace_id: Id
 # destinations
 
 
+@router.get("/parts/names")
+def names_part(
+    request: Request, console: Its, user: Reader, destination: Text = "", destination_name: Text = ""
+) -> Response:
+    """Some names of destinations that hold what was typed."""
+    needle = (destination or destination_name).strip().casefold()
+    found = (name for name in sorted(console.current().settings.destinations) if needle in name.casefold())
+    return show(request, "parts/names.html", user, names=list(itertools.islice(found, PAGE)))
+
+
 @router.get("/destinations")
-def destinations_page(request: Request, console: Its, user: Reader, done: Text = "", run: Text = "") -> Response:
+def destinations_page(
+    request: Request, console: Its, user: Reader, query: Text = "", health: Text = "",
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1, done: Text = "", run: Text = "",
+) -> Response:  # fmt: skip
     """All destinations, and how they stand."""
-    return _destinations(request, console, user, done=done, run=run)
+    return _destinations(request, console, user, query=query, health=health, page=page, done=done, run=run)
 
 
 def _destinations(
-    request: Request, console: Console, user: Any, *, done: str = "", run: str = "", problem: Problem | None = None
-) -> HTMLResponse:
-    settings = console.current().settings
-    rows = []
-    for status in console.statuses():
-        admin, own = users_of(settings, status.name)
-        kind = destination_types().get(settings.destinations[status.name].type)
-        rows.append((status, kind.title if kind else settings.destinations[status.name].type, admin, len(own)))
+    request: Request, console: Console, user: Any, *, query: str = "", health: str = "", page: int = 1, done: str = "",
+    run: str = "", problem: Problem | None = None,
+) -> HTMLResponse:  # fmt: skip
+    snapshot = console.current()
+    total, found = console.destinations(query, health, offset=(page - 1) * PAGE, limit=PAGE)
+    rows = [(item, *users_of(snapshot.settings, item.status.name)) for item in found]
     return show(
         request, "destinations.html", user, problem.status if problem else 200, tab="destinations", rows=rows, done=done,
-        run=run_path(run), problem=problem, version=console.current().id,
+        run=run_path(run), problem=problem, version=snapshot.id, total=total, query=query, health=health, page=page,
+        pages=max(1, -(-total // PAGE)),
     )  # fmt: skip
 
 
@@ -482,7 +496,9 @@ def act_on_deliveries(request: Request, console: Its, user: Writer, form: Sent) 
 def backfill_part(request: Request, console: Its, user: Writer, form: Sent) -> Response:
     """How many windows a backfill makes; or start it."""
     known = console.current().settings.destinations
-    chosen = [name for name in form.get("destinations", ()) if name in known]
+    chosen = lines_of(form.get("destinations", ()))
+    if unknown := [name for name in chosen if name not in known]:
+        return show(request, "parts/backfill.html", user, mistake=f'no destination named "{unknown[0]}"')
     wanted = BackfillRequest(
         start=with_utc(one(form, "start"))[:40], end=with_utc(one(form, "end"))[:40], destinations=chosen
     )

@@ -16,7 +16,7 @@ from logstream.console.samples import sample_text
 from logstream.delivery.export import Exporter
 from logstream.delivery.ledger import RejectedEvent
 from logstream.delivery.overview import DeliveryFilter, DeliverySummary, DestinationStatus, Moment, Overview
-from logstream.destinations import check_options
+from logstream.destinations import check_options, destination_types
 from logstream.destinations.base import Step
 from logstream.destinations.credentials import Connections
 from logstream.destinations.registry import make_destination
@@ -67,6 +67,14 @@ class CustomerPage:
 
     customers: list[Customer]
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class NamedDestination:
+    """A destination as the list shows it: its type in words, and how it stands."""
+
+    title: str
+    status: DestinationStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +251,22 @@ class Console:
         """How all destinations stand, by name."""
         names = sorted(self.current().settings.destinations)
         return list(self.overview.statuses(names).values())
+
+    def destinations(
+        self, query: str = "", health: str = "", *, offset: int = 0, limit: int = 50
+    ) -> tuple[int, list[NamedDestination]]:
+        """How many destinations there are whose name or type holds `query`, and some of them, by name."""
+        needle, titles = query.strip().casefold(), {name: kind.title for name, kind in destination_types().items()}
+        known = {
+            name: titles.get(found.type, found.type) for name, found in self.current().settings.destinations.items()
+        }
+        names = sorted(name for name, title in known.items() if needle in f"{name}\n{title}".casefold())
+        if health:
+            statuses = self.overview.statuses(names)
+            names = [name for name in names if statuses[name].word == health]
+        shown = names[offset : offset + limit]
+        statuses = self.overview.statuses(shown)
+        return len(names), [NamedDestination(known[name], statuses[name]) for name in shown]
 
     def check(self, name: str, destination: Data) -> list[Step]:
         """Try a destination out, saved or not. Waits for it, half a minute at most.
