@@ -171,6 +171,8 @@ def test_an_override_from_nothing(admin: Person, stage: Stage, bucket: str) -> N
     assert row.get_by_role("link", name="run").get_attribute("href") == f"/dags/logstream_export/runs/{run}"
     log = row.get_by_role("link", name="log").get_attribute("href") or ""
     assert re.fullmatch(rf"/dags/logstream_export/runs/{run}/tasks/deliver/mapped/\d+", log), log
+    found = stage.airflow.call("GET", f"/api/v2/dags/logstream_export/dagRuns/{run}/taskInstances/seal_window/links")
+    assert found["extra_links"] == {"Deliveries": f"{admin.base}deliveries"}
     keys = stage.s3.objects(bucket)
     assert any(key.startswith("all/") for key in keys), sorted(keys)
     assert b'"sourcetype": "workato:audit"' in next(

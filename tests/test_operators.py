@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -111,6 +111,30 @@ def test_runs_are_red_until_a_destination_is_suspended_and_somebody_is_told_once
     assert Told.told == ["hook suspended", "hook recovered"]
     assert exporter.ledger.owed() == []
     assert exporter.verify(Window(window(0).start, window(5).end)).findings == []
+
+
+def test_what_was_delivered_is_counted(
+    engine: Make, sink: LogSink, tmp_path: Path, airflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: Counter[tuple[str, str]] = Counter()
+    late: list[str] = []
+
+    class Stats:
+        incr = staticmethod(lambda name, count, tags: counted.update({(name, tags["destination"]): count}))
+        gauge = staticmethod(lambda name, value, tags: late.append(name) if value > 0 else None)
+
+    monkeypatch.setattr("logstream.operators.seal.stats", Stats)
+    exporter = engine(two_destinations(tmp_path / "out"))
+    exporter.policy = type(exporter.policy)(attempts=1)
+    airflow(exporter, 0)
+    sink.fail = lambda _: 503
+    with pytest.raises(AirflowFailException):
+        airflow(exporter, 1)
+    hook = {name: count for (name, destination), count in counted.items() if destination == "hook"}
+    assert hook["logstream.events"] == len(sink.events())
+    assert (hook["logstream.deliveries.delivered"], hook["logstream.deliveries.failed"]) == (1, 1)
+    assert hook["logstream.bytes"] > 0
+    assert set(late) == {"logstream.lag_seconds"}
 
 
 def test_a_receivers_wish_decides_when_airflow_tries_again() -> None:

@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-PREFIX = "/logstream"
-"""Where the console is, below Airflow's own address."""
+from logstream.links import PREFIX, DeliveriesLink
 
 
 class ConsoleApp:
@@ -52,6 +51,8 @@ class LogstreamPlugin(AirflowPlugin):
             "icon_dark_mode": f"{PREFIX}/static/icon-dark.svg",
         }
     ]
+
+    operator_extra_links: ClassVar[list[Any]] = [DeliveriesLink()]
 
     @classmethod
     def on_load(cls, *_: Any, **__: Any) -> None:

@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator, RetryDecision, RetryPolicy
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from logstream.delivery.export import LaneResult
+from logstream.links import DeliveriesLink
 from logstream.operators.base import exporter, size, window_of
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Deliver(BaseOperator):
     """Delivers the lanes of a share. A retry goes on where the lanes' checkpoints are; what is delivered stays so."""
 
     template_fields: Sequence[str] = ("share",)
+    operator_extra_links = (DeliveriesLink(),)
 
     def __init__(self, *, share: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

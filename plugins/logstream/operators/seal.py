@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetAlias, BaseNotifier, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.observability import stats
 
+from logstream.delivery.export import DeliveryReport
 from logstream.delivery.health import Change, Turn
 from logstream.delivery.ledger import State
+from logstream.links import DeliveriesLink
 from logstream.operators.base import exporter, size, window_of
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ class SealWindow(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("deliveries",)
+    operator_extra_links = (DeliveriesLink(),)
 
     def __init__(self, *, deliveries: Any, notifiers: Sequence[BaseNotifier] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -42,6 +47,7 @@ class SealWindow(BaseOperator):
             reports = engine.seal(int(delivery) for delivery in self.deliveries)
         for change in engine.changes:
             self._notify(change, context)
+        _count(reports)
         for report in reports:
             self.log.info(
                 "%s%s: %s, %s events, %s in %s requests%s.",
@@ -83,3 +89,17 @@ class SealWindow(BaseOperator):
                 notify({**context, "logstream": change})  # type: ignore[arg-type]
             except Exception:  # the news is in the ledger and the log; a chat that is down must not fail the run
                 self.log.exception("A notifier failed.")
+
+
+def _count(reports: Sequence[DeliveryReport]) -> None:
+    """Tell Airflow's metrics, by destination, what was delivered and how late it was."""
+    now = datetime.now(UTC)
+    for report in reports:
+        tags = {"destination": report.destination}
+        stats.incr(f"logstream.deliveries.{report.state}", 1, tags=tags)
+        if report.state is State.DELIVERED:
+            stats.incr("logstream.events", report.events, tags=tags)
+            stats.incr("logstream.rejected", report.rejected, tags=tags)
+            stats.incr("logstream.bytes", report.bytes, tags=tags)
+            if report.window is not None:
+                stats.gauge("logstream.lag_seconds", (now - report.window.end).total_seconds(), tags=tags)

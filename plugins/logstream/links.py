@@ -1,0 +1,26 @@
+"""Links from a task in Airflow's UI to the console."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseOperatorLink
+from airflow.sdk.configuration import conf
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+PREFIX = "/logstream"
+"""Where the console is, below Airflow's own address."""
+
+
+class DeliveriesLink(BaseOperatorLink):
+    """The button *Deliveries* of a task: what became of its window and of those around it."""
+
+    name = "Deliveries"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """The console's page."""
+        base = conf.get("api", "base_url", fallback="").rstrip("/")
+        return f"{base}{PREFIX}/deliveries"
