@@ -15,12 +15,16 @@ from airflow.api_fastapi.auth.tokens import get_signing_key
 from airflow.api_fastapi.core_api.security import get_user
 from fastapi import Depends, HTTPException, Request
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
+from starlette.datastructures import FormData
 
 from logstream.console.runs import EXPORT_DAG
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 TOKEN_SECONDS = 24 * 3600
 TOKEN_HEADER, TOKEN_FIELD = "X-CSRF-Token", "csrf_token"
+
+MAX_FORM_BYTES = 20_000_000
+"""A settings.yaml of ten thousand workspaces is a few million."""
 
 User = Annotated[Any, Depends(get_user)]
 
@@ -87,18 +91,28 @@ def _tokens() -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(get_signing_key("api", "secret_key"), salt="logstream console")
 
 
+async def form_of(request: Request) -> FormData:
+    """A request's form. It is read once, so its limits are the same whoever asks first."""
+    return await request.form(max_fields=2000, max_part_size=MAX_FORM_BYTES)
+
+
 async def _refuse_forged(request: Request, user: Any) -> None:
-    """A browser sends its cookie whoever asks it to; a bearer token is only sent on purpose."""
-    if request.method in SAFE_METHODS or request.headers.get("Authorization", "").lower().startswith("bearer "):
+    """A browser sends its cookie whoever asks it to; a bearer token is only sent on purpose.
+
+    Other sites are refused either way: where everybody is an administrator, Airflow itself adds the bearer token.
+    """
+    if request.method in SAFE_METHODS:
         return
     origin = request.headers.get("Origin")
     if request.headers.get("Sec-Fetch-Site") == "cross-site" or (origin and not _same_origin(origin, request)):
         raise HTTPException(403, "This request came from another site.")
+    if request.headers.get("Authorization", "").lower().startswith("bearer "):
+        return
     token = request.headers.get(TOKEN_HEADER)
     if token is None and request.headers.get("Content-Type", "").startswith(
         ("application/x-www-form-urlencoded", "multipart/form-data")
     ):
-        token = str((await request.form()).get(TOKEN_FIELD, ""))
+        token = str((await form_of(request)).get(TOKEN_FIELD, ""))
     try:
         known = _tokens().loads(token or "", max_age=TOKEN_SECONDS)
     except SignatureExpired:

@@ -15,7 +15,7 @@ from fastapi.templating import Jinja2Templates
 
 from logstream import __version__
 from logstream.console import runs
-from logstream.console.access import Reader, Writer, csrf_token, may_write, name_of, reader
+from logstream.console.access import Reader, Writer, csrf_token, form_of, may_write, name_of, reader
 from logstream.console.api import (
     BIG,
     BackfillRequest,
@@ -42,7 +42,6 @@ from logstream.settings.document import parse_yaml
 
 PAGE = 50
 DEAD_LETTERS = 200
-MAX_FILE_BYTES = 20_000_000
 Its = Annotated[Console, Depends(the_console)]
 Id = Annotated[int, Path(ge=0, le=BIG)]
 Text = Annotated[str, Query(max_length=200)]
@@ -58,7 +57,7 @@ jinja.env.globals.update(query_of=query_of)
 async def form_data(request: Request) -> dict[str, list[str]]:
     """What a browser sent: each name with all its values, files as text."""
     found: dict[str, list[str]] = {}
-    for name, value in (await request.form(max_fields=2000, max_part_size=MAX_FILE_BYTES)).multi_items():
+    for name, value in (await form_of(request)).multi_items():
         text = value if isinstance(value, str) else (await value.read()).decode("utf-8", "replace")
         found.setdefault(name, []).append(text)
     return found
