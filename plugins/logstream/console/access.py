@@ -45,9 +45,9 @@ def may_write(user: Any) -> bool:
 
 def reader(request: Request, user: User) -> Any:
     """The user of a request, who may read. Raises 401 for nobody, 403 for somebody who may not."""
+    request.state.logstream_user = user  # for the page that says what is wrong
     if not may_read(user):
         raise HTTPException(403, "You may not see the runs of this DAG, and so not this page either.")
-    request.state.logstream_user = user
     return user
 
 
