@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+import webbrowser
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -290,9 +291,12 @@ def show_one() -> None:
 
 def stay(demo: Demo) -> None:
     """Stay up, with new events arriving."""
+    console = f"{demo.airflow.url}/plugin/audit-log-streaming"
+    if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(console)
     threading.Thread(target=arrive, args=(demo.store,), daemon=True).start()
     print(
-        f"\nThe console: {demo.airflow.url}/plugin/audit-log-streaming"
+        f"\nThe console: {console}"
         f"\n(user admin, password {USERS['admin']}; user viewer, password {USERS['viewer']}, only looks)"
         f"\nAirflow: {demo.airflow.url}; the DAG logstream_export runs every minute."
         f"\nThe log store: {demo.store}"
