@@ -52,7 +52,35 @@ def test_airflow_loads_only_the_plugin_module() -> None:
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     found = {Path(name).name for name in done.stdout.split() if name.endswith(".py")}
-    assert found <= {"plugin.py"}
+    assert found == {"plugin.py"}
+
+
+@pytest.mark.parametrize("folder", ["plugins", "nowhere"])
+@pytest.mark.parametrize("installed", [True, False])
+def test_airflow_finds_the_plugin_once(folder: str, installed: bool, tmp_path: Path) -> None:
+    """Installed, copied into Airflow's plugins folder, or both."""
+    program = (
+        "import importlib.metadata, sys\n"
+        "try:\n    import importlib_metadata as backport\n"
+        "except ImportError:\n    backport = importlib.metadata\n"
+        "def hide(module):\n"  # Airflow reads the backport, on some Pythons
+        "    every, points = module.distributions, module.entry_points\n"
+        "    module.distributions = lambda **k: (found for found in every(**k) if found.name != 'logstream')\n"
+        "    module.entry_points = lambda **k: [found for found in points(**k) if found.name != 'logstream']\n"
+        "if sys.argv[1] == 'False':\n"
+        "    hide(importlib.metadata); hide(backport)\n"
+        "from airflow.plugins_manager import _get_plugins\n"
+        "plugins, errors = _get_plugins()\n"
+        "print([plugin.name for plugin in plugins].count('logstream'), errors, file=sys.stderr)\n"
+        "print('logstream.console.app' in sys.modules, file=sys.stderr)\n"
+    )
+    environment = {"AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / folder), "AIRFLOW_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, str(installed)],
+        capture_output=True, text=True, check=True, timeout=120, env={**os.environ, **environment},
+    )  # fmt: skip
+    once = int(installed or folder == "plugins")
+    assert done.stderr.splitlines()[-2:] == [f"{once} {{}}", "False"], "and only the api-server imports the console"
 
 
 def test_the_core_imports_no_airflow() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from functools import cached_property
+from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
@@ -59,3 +60,11 @@ class LogstreamPlugin(AirflowPlugin):
         """In the api-server, make the console."""
         if "airflow.api_fastapi.app" in sys.modules:
             console.prepare()
+
+
+if __name__ != "logstream.plugin" and any(
+    point.value.startswith("logstream.plugin:") for point in entry_points(group="airflow.plugins")
+):
+    # Airflow executes this file in its plugins folder, and the package is installed, too: its entry point brings the plug-in,
+    # and bringing it twice is an error
+    del LogstreamPlugin
