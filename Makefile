@@ -1,6 +1,7 @@
 # The one door to every task. `make help` lists them.
 SHELL := /bin/bash
 PYTHON ?= python3
+PORT ?= 8080
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -21,8 +22,8 @@ demo: $(READY) ## Export two windows of demo events through a real Airflow, prin
 	@$(BIN)/python include/demo/demo.py run
 
 .PHONY: up
-up: $(READY) ## The same, staying up: the console in Airflow on http://localhost:8080, schedule on, new events arriving
-	@$(BIN)/python include/demo/demo.py up
+up: $(READY) ## The same, staying up: the console in Airflow on http://localhost:8080 (or PORT=), schedule on, new events arriving
+	@$(BIN)/python include/demo/demo.py up --port $(PORT)
 
 .PHONY: test
 test: $(READY) ## All tests, real servers included

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
@@ -82,6 +83,7 @@ def main() -> int:
     """Run the demo, or stay up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["run", "up"])
+    parser.add_argument("--port", type=int, default=8080, help="of Airflow's UI, for `up` (default 8080)")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     HOME.parent.mkdir(exist_ok=True)
@@ -92,7 +94,7 @@ def main() -> int:
             print("error: a demo is running in this folder already; end it first", file=sys.stderr)
             return 2
         try:
-            demo = start(stack, port=8080 if options.what == "up" else None)
+            demo = start(stack, port=options.port if options.what == "up" else None)
             complete = run(demo)
             if options.what == "up":
                 stay(demo)
@@ -108,6 +110,8 @@ def main() -> int:
 
 def start(stack: ExitStack, port: int | None) -> Demo:
     """Start all servers, load the log store, start Airflow."""
+    if port:
+        refuse_taken(port)
     shutil.rmtree(HOME, ignore_errors=True)
     HOME.mkdir(parents=True)
     say("starting PostgreSQL (embedded) for the log store, the settings and Airflow's metadata")
@@ -140,6 +144,16 @@ def start(stack: ExitStack, port: int | None) -> Demo:
     say("starting Airflow: api-server, scheduler, dag-processor, triggerer (some 20 s on two cores)")
     airflow = stack.enter_context(LocalAirflow(HOME / "airflow", PROJECT, metadata, connections, port))
     return Demo(store, s3, azure, sink, airflow)
+
+
+def refuse_taken(port: int) -> None:
+    """Raise `LogstreamError` if another program listens on a port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise LogstreamError(f"port {port}: {error.strerror}; end what uses it, or `make up PORT=8081`") from None
 
 
 def postgres_connection(dsn: str) -> str:
