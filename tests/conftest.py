@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import re
@@ -19,6 +20,8 @@ from psycopg.conninfo import make_conninfo
 
 # before anything of Airflow is imported: its home, quiet logs, and loopback destinations
 _HOME = Path(tempfile.mkdtemp(prefix="logstream-tests-"))
+# the process that only hands tests to others has an empty one
+atexit.register(lambda: _HOME.exists() and not any(_HOME.iterdir()) and _HOME.rmdir())
 os.environ["LOGSTREAM_HOME"] = str(_HOME)
 os.environ["AIRFLOW_HOME"] = str(_HOME / "airflow-home")
 os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"
@@ -47,7 +50,7 @@ def _home() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> str:
+def postgres() -> Iterator[str]:
     """The DSN of a PostgreSQL server that knows two-phase commit."""
     data = _HOME / "postgres"
     dsn = embedded_dsn("logstream", data)
@@ -59,7 +62,9 @@ def postgres() -> str:
     server = get_server(data)
     server.stop()
     server.ensure_postgres_running()
-    return dsn
+    yield dsn
+    # it would stop by itself with the last process that used it; those that tests killed it waits for in vain
+    server.stop()
 
 
 _numbers = itertools.count(1)
