@@ -35,7 +35,7 @@ unit: $(READY) ## The quick part of the tests: no Airflow is started
 
 .PHONY: soak
 soak: $(READY) ## The long fault tests: hundreds of kills of workers and of the database (an hour or so)
-	@LOGSTREAM_SOAK=1 $(BIN)/python -m pytest tests/test_faults.py -v
+	@LOGSTREAM_SOAK=1 $(BIN)/python -m pytest tests/test_faults.py tests/test_verification.py -v
 
 .PHONY: bench
 bench: $(READY) ## Measure beside what people would use instead; ARGS="--quick" for a tenth of it (the whole takes half an hour)

@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
+# the machine's own certificates, as pip takes them: behind a proxy uv's are not enough
+export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true} UV_NATIVE_TLS=${UV_NATIVE_TLS:-true}
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
 
 "$PYTHON" - <<'PY' || { echo "error: Logstream needs Python 3.11 to 3.14; name one with make setup PYTHON=python3.12" >&2; exit 2; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import subprocess
 import sys
@@ -242,3 +243,27 @@ def test_an_auditor_finds_it_too(
     done = auditor(tmp_path / "out")
     assert done.returncode == 1
     assert found in done.stdout
+
+
+def test_nothing_is_found_in_a_clean_month(engine: Make, filled: psycopg.Connection, tmp_path: Path) -> None:
+    """Hour by hour: a month with `make soak`, two days of it else."""
+    hours = 30 * 24 if os.environ.get("LOGSTREAM_SOAK") else 48
+    begin = WINDOW.end + timedelta(days=1)
+    filled.execute(
+        "insert into events (workspace_id, kind, occurred_at, recorded_at, payload)"
+        " select 100 + n, 'user_activity', t, t, json_build_object('id', n)"
+        " from generate_series(0, %(hours)s - 1) h, generate_series(1, 5) n, lateral"
+        " (select %(begin)s::timestamptz + h * interval '1 hour' + n * interval '1 minute' as t) x",
+        {"hours": hours, "begin": begin},
+    )
+    out = {"type": "file", "path": str(tmp_path / "out"), "packaging": "batch", "manifests": True, "lanes": 1}
+    exporter = engine(override(out))
+    for hour in range(hours):
+        export(exporter, Window(begin + timedelta(hours=hour), begin + timedelta(hours=hour + 1)))
+    result = exporter.verify(Window(begin, begin + timedelta(hours=hours)))
+    assert [str(finding) for finding in result.findings] == []
+    assert (result.windows, result.events) == (hours, 5 * hours)
+    # the same month with one row gone
+    filled.execute("delete from events where id = (select max(id) from events)")
+    gone, *_ = findings(exporter, Window(begin, begin + timedelta(hours=hours)))
+    assert gone == "workspace 105, user_activity: 1 events were delivered that the log store no longer holds"
