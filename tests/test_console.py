@@ -174,7 +174,7 @@ def test_two_who_save_at_a_time(console: Console) -> None:
     with pytest.raises(SettingsMoved, match="by ben") as moved:
         console.save_admin({**ON, "enabled": False, "events": ["user_activity"]}, "ann", first.id)
     assert moved.value.current.id == second.id
-    told = console.exporter.settings.changes_since(first.id, moved.value.current)
+    told = moved.value.changes
     assert told == [SettingsChange("admin.events", ["job_status"], ["job_details"])]
     restored = console.restore(first.id, "ann", second.id)
     assert restored.author == f"ann (version {first.id} again)"
@@ -208,7 +208,7 @@ def test_ten_thousand_customers(console: Console, store: psycopg.Connection) -> 
     assert [customer.workspace.id for customer in last] == [10_000, 9_999]
     assert console.customers(offset=9_990, limit=50).customers[-1].workspace.id == 10_000
     assert {customer.health for customer in console.customers(health="healthy").customers} == {"healthy"}
-    assert len(console.override().workspaces) == 5_000
+    assert len(console.overridden()) == 5_000
     text = console.as_yaml()
     assert parsed(parse_yaml(text)) == console.current().settings
 
@@ -336,7 +336,9 @@ def test_the_newest_real_event(console: Console, store: psycopg.Connection) -> N
 
 
 def test_a_check_says_what_is_wrong_before_it_tries(console: Console, tmp_path: Path) -> None:
-    assert all(step.ok for step in console.check("x", {"type": "file", "path": str(tmp_path)}))
+    steps = console.check("x", {"type": "file", "path": str(tmp_path)})
+    assert steps
+    assert all(step.ok for step in steps)
     with pytest.raises(InputError, match="no destination type"):
         console.check("x", {"type": "nope"})
     with pytest.raises(SettingsError, match="path"):

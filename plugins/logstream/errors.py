@@ -32,6 +32,10 @@ class TemplateError(InputError):
         super().__init__(f"line {line}, column {column}: {message}")
 
 
+class NotThere(InputError, LookupError):
+    """Something that was asked for by its name or number does not exist."""
+
+
 class DatabaseError(InputError):
     """A database cannot be reached, or lacks what Logstream needs in it."""
 

@@ -22,7 +22,7 @@ from logstream.console.wiring import the_console
 from logstream.delivery.overview import DeliveryFilter, DeliverySummary, DestinationStatus
 from logstream.destinations import destination_types
 from logstream.destinations.base import Step
-from logstream.errors import InputError
+from logstream.errors import InputError, NotThere
 from logstream.events import Kind
 from logstream.settings.document import parse_yaml
 from logstream.settings.models import DESTINATION_NAME
@@ -206,11 +206,12 @@ def get_workspaces(
     query: Annotated[str, Query(max_length=200, description="Part of an id, external id, name or destination.")] = "",
     sort: Annotated[str, Query(pattern=f"^({'|'.join(SORTS)})$")] = "id",
     descending: bool = False,
+    health: Annotated[Literal["healthy", "failing", "suspended", "held"] | None, Query()] = None,
     offset: Annotated[int, Query(ge=0, le=BIG)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> dict[str, Any]:
     """Workspaces with their routes, and how the destinations stand that they lead to."""
-    page = console.customers(query, sort, descending=descending, offset=offset, limit=limit)
+    page = console.customers(query, sort, descending=descending, offset=offset, limit=limit, health=health or "")
     return {"total": page.total, "workspaces": [_customer(customer) for customer in page.customers]}
 
 
@@ -307,7 +308,7 @@ def check_saved(console: Its, user: Writer, name: Name) -> dict[str, Any]:
     """Try a destination out, step by step. What is written for it is removed again where the vendor allows."""
     found = console.current().settings.destinations
     if name not in found:
-        raise LookupError(f'no destination named "{name}"')
+        raise NotThere(f'no destination named "{name}"')
     return _steps(console.check(name, {"type": found[name].type, **found[name].options}))
 
 
@@ -456,10 +457,10 @@ def redeliver(console: Its, user: Writer, wanted: RedeliveryRequest) -> dict[str
 
 
 def begin_redelivery(console: Console, user: Any, wanted: RedeliveryRequest) -> str:
-    """Start a run of the redelivery DAG. Raises `LookupError` for an unknown destination."""
+    """Start a run of the redelivery DAG. Raises `NotThere` for an unknown destination."""
     may_start(user)
     if wanted.destination and wanted.destination not in console.current().settings.destinations:
-        raise LookupError(f'no destination named "{wanted.destination}"')
+        raise NotThere(f'no destination named "{wanted.destination}"')
     conf: dict[str, Any] = {"destination": wanted.destination, "rejected": wanted.rejected}
     if wanted.start or wanted.end:
         window = Window(parse_time(wanted.start or "", "start"), parse_time(wanted.end or "", "end")).as_json()
@@ -497,10 +498,10 @@ def backfill(console: Its, user: Writer, wanted: BackfillRequest) -> dict[str, A
 
 
 def range_of(console: Console, start: str, end: str, destinations: list[str]) -> tuple[datetime, datetime]:
-    """The range of a backfill. Raises `InputError` for times that are none, `LookupError` for an unknown destination."""
+    """The range of a backfill. Raises `InputError` for times that are none, `NotThere` for an unknown destination."""
     for name in destinations:
         if name not in console.current().settings.destinations:
-            raise LookupError(f'no destination named "{name}"')
+            raise NotThere(f'no destination named "{name}"')
     span = Window(parse_time(start, "start"), parse_time(end, "end"))
     if span.end.year > 9990 or span.start.year < 1970:
         raise InputError("the range is not one in which there are events")

@@ -15,13 +15,12 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
 from logstream import __version__
-from logstream.console import api, pages
+from logstream.console import api, pages, parts
 from logstream.console.access import login_url, reader
+from logstream.console.layout import show
 from logstream.console.problems import problem_of
-from logstream.console.wiring import the_console
 from logstream.errors import LogstreamError
 from logstream.settings.models import DestinationSettings, Settings, Streaming
-from logstream.settings.repository import SettingsMoved
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -50,10 +49,10 @@ def create_app() -> FastAPI:
 
     app.include_router(api.router)
     app.include_router(pages.router)
+    app.include_router(parts.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.middleware("http")(_with_headers)
     app.add_exception_handler(LogstreamError, _refused)
-    app.add_exception_handler(LookupError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     return app
@@ -97,13 +96,12 @@ def _answer(request: Request, status: int, detail: str, problems: list[str]) -> 
     if user is None or _is_api(request):
         return JSONResponse({"detail": detail, **({"problems": problems} if problems else {})}, status)
     template = "parts/error.html" if request.headers.get("HX-Request") else "error.html"
-    return pages.show(request, template, user, status, tab="", detail=detail, problems=problems)
+    return show(request, template, user, status, tab="", detail=detail, problems=problems)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    if isinstance(error, KeyError | IndexError) or not isinstance(error, LogstreamError | LookupError):
-        raise error  # a mistake of ours, and no answer
-    problem = problem_of(error, the_console().exporter.settings if isinstance(error, SettingsMoved) else None)
+    assert isinstance(error, LogstreamError)  # noqa: S101
+    problem = problem_of(error)
     if _is_api(request):
         return JSONResponse(problem.as_json(), problem.status)
     return _answer(request, problem.status, problem.detail, problem.problems)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from logstream.console.edits import Locked
-from logstream.errors import DatabaseError, LogstreamError, SettingsError
+from logstream.errors import DatabaseError, LogstreamError, NotThere, SettingsError
 from logstream.settings.changes import SettingsChange
-from logstream.settings.repository import SettingsMoved, SettingsRepository
+from logstream.settings.repository import SettingsMoved
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,12 @@ def change_as_json(change: SettingsChange) -> dict[str, Any]:
     return {"path": change.path, "before": change.before, "after": change.after}
 
 
-def problem_of(error: LogstreamError | LookupError, settings: SettingsRepository | None = None) -> Problem:
-    """What an error is to whoever asked. With `settings`, what has changed meanwhile is looked up."""
-    if isinstance(error, LookupError):
-        return Problem(404, str(error.args[0]) if error.args else "not found")
+def problem_of(error: LogstreamError) -> Problem:
+    """What an error is to whoever asked."""
+    if isinstance(error, NotThere):
+        return Problem(404, str(error))
     if isinstance(error, SettingsMoved):
-        found = settings.changes_since(error.since, error.current) if settings else []
-        return Problem(409, str(error), version=error.current.id, changes=found)
+        return Problem(409, str(error), version=error.current.id, changes=error.changes)
     if isinstance(error, Locked):
         return Problem(409, str(error))
     if isinstance(error, SettingsError):

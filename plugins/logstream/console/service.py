@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,7 +20,7 @@ from logstream.destinations import check_options, destination_types
 from logstream.destinations.base import Step
 from logstream.destinations.credentials import Connections
 from logstream.destinations.registry import make_destination
-from logstream.errors import InputError, LogstreamError, SettingsError
+from logstream.errors import InputError, LogstreamError, NotThere, SettingsError
 from logstream.jsontext import dumps
 from logstream.rendering import compile_template
 from logstream.rendering.preview import Rendered, render_sample
@@ -77,13 +77,6 @@ class NamedDestination:
     status: DestinationStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
-    """What switching the admin setting on would override: the workspaces with a setting of their own that is on."""
-
-    workspaces: list[Workspace] = field(default_factory=list)
-
-
 SORTS: dict[str, Callable[[Customer], Any]] = {
     "id": lambda customer: customer.workspace.id,
     "external_id": lambda customer: (customer.workspace.external_id or "\U0010ffff", customer.workspace.id),
@@ -125,7 +118,7 @@ class Console:
             return self._snapshot
 
     def snapshot(self, snapshot_id: int) -> Snapshot:
-        """An earlier version of the settings. Raises `LookupError` if there is none."""
+        """An earlier version of the settings. Raises `NotThere` if there is none."""
         return self.exporter.settings.get(snapshot_id)
 
     def versions(self, before: int | None = None, limit: int = 50) -> list[Version]:
@@ -133,7 +126,7 @@ class Console:
         return self.exporter.settings.versions(before=before, limit=limit)
 
     def changes_of(self, snapshot_id: int) -> list[SettingsChange]:
-        """What a version changed. Raises `LookupError` if there is none."""
+        """What a version changed. Raises `NotThere` if there is none."""
         after = self.snapshot(snapshot_id).settings
         before = next(iter(self.versions(snapshot_id, 1)), None)
         return changes(self.snapshot(before.id).settings if before else Settings(), after)
@@ -168,11 +161,11 @@ class Console:
     def save_destination(self, name: str, destination: Data | None, author: str, expected: int | None) -> Snapshot:
         """Add, replace or take away a destination."""
         if destination is None and name not in self.current().settings.destinations:
-            raise LookupError(f'no destination named "{name}"')
+            raise NotThere(f'no destination named "{name}"')
         return self.save(with_destination(self.document(), name, destination), author, expected)
 
     def restore(self, snapshot_id: int, author: str, expected: int | None) -> Snapshot:
-        """Put an earlier version in force again. Raises `LookupError` if there is none."""
+        """Put an earlier version in force again. Raises `NotThere` if there is none."""
         document = self.snapshot(snapshot_id).settings.as_document()
         return self.save(document, f"{author} (version {snapshot_id} again)", expected)
 
@@ -180,11 +173,11 @@ class Console:
         """The settings in force as `settings.yaml`."""
         return write_yaml(self.document())
 
-    def override(self) -> Override:
+    def overridden(self) -> list[Workspace]:
         """Whose own settings the admin setting overrides, or would once it is on."""
         ids = set(overridden(self.current().settings))
         known = {workspace.id: workspace for workspace in self.workspaces()}
-        return Override([known.get(number, Workspace(number)) for number in sorted(ids)])
+        return [known.get(number, Workspace(number)) for number in sorted(ids)]
 
     # customers
 
@@ -227,11 +220,11 @@ class Console:
         return [_customer(route, statuses.get(route.destination or "")) for route in routes]
 
     def customer(self, workspace_id: int) -> Customer:
-        """One customer. Raises `LookupError` for a workspace that neither log store nor settings know."""
+        """One customer. Raises `NotThere` for a workspace that neither log store nor settings know."""
         settings = self.current().settings
         workspace = next((found for found in self.workspaces() if found.id == workspace_id), None)
         if workspace is None and workspace_id not in settings.own:
-            raise LookupError(f"no workspace {workspace_id} is in the log store")
+            raise NotThere(f"no workspace {workspace_id} is in the log store")
         streaming, reason = route_of(settings.admin, settings.own.get(workspace_id))
         name = streaming.destination if streaming else None
         status = self.overview.statuses([name])[name] if name else None
@@ -305,18 +298,18 @@ class Console:
         return steps
 
     def suspend(self, destination: str, author: str) -> None:
-        """Hold a destination. Raises `LookupError` if there is none of that name."""
+        """Hold a destination. Raises `NotThere` if there is none of that name."""
         self._known(destination)
         self.exporter.ledger.suspend(destination, f"suspended by {author}")
 
     def resume(self, destination: str) -> bool:
-        """Take a destination back into service; return whether it was suspended. Raises `LookupError` as `suspend`."""
+        """Take a destination back into service; return whether it was suspended. Raises `NotThere` as `suspend`."""
         self._known(destination)
         return self.exporter.ledger.resume(destination)
 
     def _known(self, destination: str) -> None:
         if destination not in self.current().settings.destinations:
-            raise LookupError(f'no destination named "{destination}"')
+            raise NotThere(f'no destination named "{destination}"')
 
     def rejected(self, destination: str | None = None, limit: int = 200) -> list[RejectedEvent]:
         """The dead letters, oldest window first."""

@@ -50,13 +50,3 @@ def plain_errors() -> Iterator[None]:
         yield
     except LogstreamError as error:
         raise AirflowException(str(error)) from (None if isinstance(error, InputError) else error)
-
-
-def size(count: int) -> str:
-    """Bytes for people."""
-    value = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            break
-        value /= 1000
-    return f"{count} bytes" if unit == "bytes" else f"{value:.1f} {unit}"

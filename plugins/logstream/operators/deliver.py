@@ -11,7 +11,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from logstream.delivery.export import LaneResult
 from logstream.links import DeliveriesLink
-from logstream.operators.base import exporter, size, window_of
+from logstream.operators.base import exporter, window_of
+from logstream.units import size
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

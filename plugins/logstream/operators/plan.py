@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from logstream.delivery.planning import MAX_TASKS
-from logstream.operators.base import destinations_of, exporter, size, window_of
+from logstream.operators.base import destinations_of, exporter, window_of
+from logstream.units import size
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -14,7 +14,8 @@ from logstream.delivery.export import DeliveryReport
 from logstream.delivery.health import Change, Turn
 from logstream.delivery.ledger import State
 from logstream.links import DeliveriesLink
-from logstream.operators.base import exporter, size, window_of
+from logstream.operators.base import exporter, window_of
+from logstream.units import size
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -33,13 +33,10 @@ def _by_name(settings: Settings) -> dict[str, Any]:
 def _differences(path: tuple[str | int, ...], before: Any, after: Any) -> Iterator[SettingsChange]:
     if before == after:
         return
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        for key in (*before, *(key for key in after if key not in before)):
-            yield from _differences((*path, key), before.get(key), after.get(key))
-        return
-    for side in (before, after):
-        if isinstance(side, Mapping) and (before is None or after is None) and side:
-            for key in side:
-                yield from _differences((*path, key), (before or {}).get(key), (after or {}).get(key))
-            return
-    yield SettingsChange(dotted(path), before, after)
+    sides = [side for side in (before, after) if side is not None]
+    if any(sides) and all(isinstance(side, Mapping) for side in sides):
+        # what is new or gone is told field by field, too
+        for key in {**(before or {}), **(after or {})}:
+            yield from _differences((*path, key), (before or {}).get(key), (after or {}).get(key))
+    else:
+        yield SettingsChange(dotted(path), before, after)

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Engine, Row, insert, select, text
 
 from logstream.database import database_errors
-from logstream.errors import InputError
+from logstream.errors import InputError, NotThere
 from logstream.settings.changes import SettingsChange, changes
 from logstream.settings.models import Settings
 from logstream.settings.tables import SCHEMA, snapshots
@@ -37,10 +37,10 @@ class Version:
 
 
 class SettingsMoved(InputError):
-    """Somebody else has changed the settings since version `since` was read. `current` is what is in force."""
+    """Somebody else has changed the settings since they were read. `current` is what is in force, `changes` what is new."""
 
-    def __init__(self, current: Snapshot, since: int) -> None:
-        self.current, self.since = current, since
+    def __init__(self, current: Snapshot, changes: list[SettingsChange]) -> None:
+        self.current, self.changes = current, changes
         by = f" by {current.author}" if current.author else ""
         super().__init__(
             f"the settings have changed meanwhile{by}, at {current.created_at:%Y-%m-%d %H:%M:%S} UTC (version {current.id})"
@@ -69,14 +69,17 @@ class SettingsRepository:
         digest = _digest(document)
         with database_errors("saving the settings"), self._engine.begin() as connection:
             connection.execute(text(f"lock table {SCHEMA}.settings_snapshots in share row exclusive mode"))
-            newest = connection.execute(_NEWEST).first()
-            if expected is not None and newest is not None and newest.id != expected:
-                raise SettingsMoved(_snapshot(newest), expected)
-            if newest is None or newest.digest != digest:
+            # there always is one: the first migration puts the empty settings in force
+            newest = connection.execute(_NEWEST).one()
+            moved = expected is not None and newest.id != expected
+            if not moved and newest.digest != digest:
                 newest = connection.execute(
                     insert(snapshots).values(digest=digest, document=document, author=author).returning(snapshots)
                 ).one()
-            return Snapshot(newest.id, settings, newest.created_at, newest.author)
+        if expected is not None and moved:
+            current = _snapshot(newest)
+            raise SettingsMoved(current, self.changes_since(expected, current))
+        return Snapshot(newest.id, settings, newest.created_at, newest.author)
 
     def newest(self) -> int:
         """The id of the settings in force."""
@@ -96,7 +99,7 @@ class SettingsRepository:
         """What is otherwise in a snapshot than in an earlier one; nothing where there is no such one."""
         try:
             return changes(self.get(snapshot_id).settings, current.settings)
-        except LookupError:
+        except NotThere:
             return []
 
     def current(self) -> Snapshot:
@@ -125,11 +128,11 @@ class SettingsRepository:
         return Snapshot(row.id, settings, row.created_at)
 
     def get(self, snapshot_id: int) -> Snapshot:
-        """The snapshot with this id. Raises `LookupError` if there is none."""
+        """The snapshot with this id. Raises `NotThere` if there is none."""
         with database_errors("reading the settings"), self._engine.connect() as connection:
             row = connection.execute(select(snapshots).where(snapshots.c.id == snapshot_id)).first()
         if row is None:
-            raise LookupError(f"no settings snapshot {snapshot_id}")
+            raise NotThere(f"no settings snapshot {snapshot_id}")
         return _snapshot(row)
 
 

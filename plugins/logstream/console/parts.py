@@ -1,0 +1,139 @@
+"""The parts of pages that htmx swaps in: what is looked up while somebody types, and what takes its time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.responses import HTMLResponse, Response
+
+from logstream.console import runs
+from logstream.console.access import Reader, Writer, may_write, name_of, reader
+from logstream.console.api import BackfillRequest, may_start, range_of
+from logstream.console.chart import timeline_chart
+from logstream.console.forms import lines_of, streaming_of
+from logstream.console.layout import PAGE, Its, Sent, Text, one, show, with_utc
+from logstream.console.problems import problem_of
+from logstream.console.setting_form import destination_fields, sent_destination
+from logstream.destinations import check_options, destination_types
+from logstream.errors import LogstreamError
+from logstream.events import Kind
+
+router = APIRouter(prefix="/parts", dependencies=[Depends(reader)], default_response_class=HTMLResponse)
+
+
+@router.get("/destination")
+def destination_part(
+    request: Request, console: Its, user: Reader, destination_name: Text = "", destination_type: Text = "",
+    changed: Text = "",
+) -> Response:  # fmt: skip
+    """The fields of a destination: those of the type chosen, or those of the destination chosen by its name."""
+    name = destination_name.strip()
+    known = console.current().settings.destinations
+    stored = known.get(name)
+    given: dict[str, Any] = {"type": destination_type}
+    if stored and (changed == "name" or stored.type == destination_type):
+        given = {"type": stored.type, **stored.options}
+    context = destination_fields(known, name, given)
+    return show(request, "parts/destination.html", user, names=sorted(known), locked=False, **context)
+
+
+@router.post("/validate")
+def validate_part(request: Request, console: Its, user: Writer, form: Sent) -> Response:
+    """What is wrong with the fields of a destination that were touched, each beside its field."""
+    _, destination = sent_destination(form)
+    wrong: dict[str, str] = {}
+    kind = destination_types().get(str((destination or {}).get("type", "")))
+    if kind is not None and destination is not None:
+        options = {key: value for key, value in destination.items() if key != "type"}
+        for path, what in check_options(kind.type, options):
+            wrong.setdefault(str(path[0]) if path else "type", what)
+    touched = {name.removeprefix("option.") for name in one(form, "touched").split()}
+    shown = {name: wrong.get(name, "") for name in (kind.options_model.model_fields if kind else ()) if name in touched}
+    return show(request, "parts/validated.html", user, shown=shown)
+
+
+@router.post("/preview")
+def preview_part(request: Request, console: Its, user: Reader, form: Sent) -> Response:
+    """The message as it will be, for one event."""
+    kind = one(form, "preview_kind", Kind.JOB)
+    if kind not in list(Kind):
+        raise HTTPException(422, "There is no such kind of event.")
+    newest = one(form, "preview_event") == "newest" and may_write(user)
+    workspace = one(form, "workspace_id")
+    number = int(workspace) if workspace.isascii() and workspace.isdigit() and len(workspace) < 19 else None
+    setting = streaming_of(form)
+    try:
+        found = console.preview(setting, kind, newest=newest, workspace_id=number)
+    except LogstreamError as error:
+        problem = problem_of(error)
+        return show(request, "parts/preview.html", user, mistakes=problem.problems or [problem.detail])
+    if found.message is None:
+        excerpt = _excerpt(str(setting.get("message", "")), found.line, found.column) if found.line else None
+        return show(request, "parts/preview.html", user, mistakes=[found.error], found=found, excerpt=excerpt)
+    pretty = json.dumps(json.loads(found.message), indent=2, ensure_ascii=False)
+    return show(request, "parts/preview.html", user, found=found, pretty=pretty[:20_000], cut=len(pretty) > 20_000)
+
+
+def _excerpt(template: str, line: int, column: int | None) -> tuple[str, str]:
+    """The line of a template in which a mistake is, and a mark below its place."""
+    lines = template.splitlines() or [""]
+    text = lines[min(line, len(lines)) - 1]
+    begin = max(0, (column or 1) - 60)
+    return text[begin : begin + 120], " " * max(0, (column or 1) - 1 - begin) + "^"
+
+
+@router.post("/test")
+def test_part(request: Request, console: Its, user: Writer, form: Sent) -> Response:
+    """Try the destination out that a form describes, saved or not."""
+    name, destination = sent_destination(form)
+    if not destination:
+        return show(request, "parts/steps.html", user, steps=[], mistakes=["Choose a destination type first."])
+    try:
+        steps = console.check(name or "unsaved", destination)
+    except LogstreamError as error:
+        problem = problem_of(error)
+        return show(request, "parts/steps.html", user, steps=[], mistakes=problem.problems or [problem.detail])
+    return show(request, "parts/steps.html", user, steps=steps, mistakes=[])
+
+
+@router.get("/names")
+def names_part(
+    request: Request, console: Its, user: Reader, destination: Text = "", destination_name: Text = ""
+) -> Response:
+    """Some names of destinations that hold what was typed."""
+    needle = (destination or destination_name).strip().casefold()
+    found = (name for name in sorted(console.current().settings.destinations) if needle in name.casefold())
+    return show(request, "parts/names.html", user, names=list(itertools.islice(found, PAGE)))
+
+
+@router.get("/timeline")
+def timeline_part(request: Request, console: Its, user: Reader, destination: Text = "") -> Response:
+    """Volume and lag over time."""
+    names = console.current().settings.destinations
+    moments = console.timeline(destination if destination in names else None)
+    return show(request, "parts/timeline.html", user, chart=timeline_chart(moments), moments=moments)
+
+
+@router.post("/backfill")
+def backfill_part(request: Request, console: Its, user: Writer, form: Sent) -> Response:
+    """How many windows a backfill makes; or start it."""
+    known = console.current().settings.destinations
+    chosen = lines_of(form.get("destinations", ()))
+    if unknown := [name for name in chosen if name not in known]:
+        return show(request, "parts/backfill.html", user, mistake=f'no destination named "{unknown[0]}"')
+    wanted = BackfillRequest(
+        start=with_utc(one(form, "start"))[:40], end=with_utc(one(form, "end"))[:40], destinations=chosen
+    )
+    begun = None
+    try:
+        start, end = range_of(console, wanted.start, wanted.end, wanted.destinations)
+        plan = runs.plan_backfill(start, end)
+        if one(form, "do") == "start":
+            may_start(user)
+            begun = runs.start_backfill(start, end, wanted.destinations, name_of(user))
+    except LogstreamError as error:
+        return show(request, "parts/backfill.html", user, mistake=problem_of(error).detail)
+    return show(request, "parts/backfill.html", user, plan=plan, begun=begun, dag=runs.EXPORT_DAG)

@@ -1,0 +1,68 @@
+"""The form of a setting, the admin's or a customer's, and the destination in it: what it shows, and what it sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from logstream.console import runs
+from logstream.console.edits import Data, Document, with_destination
+from logstream.console.forms import EVENT_LINES, Form, fields_of, options_of, streaming_of
+from logstream.console.layout import one
+from logstream.console.service import Console, templates
+from logstream.destinations import destination_types
+from logstream.events import Kind
+from logstream.rendering.template import NAMES
+
+
+def setting_form(console: Console, streaming: Data, edited: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What the form of a setting shows. `edited` is the destination as somebody is filling it in."""
+    known = console.current().settings.destinations
+    name = streaming.get("destination") or ""
+    stored = known.get(name)
+    given = edited if edited is not None else ({"type": stored.type, **stored.options} if stored else {})
+    return {
+        "streaming": streaming,
+        "lines": EVENT_LINES,
+        "names": sorted(known),
+        "templates": templates(),
+        "placeholders": [f"{{{{{{{name}}}}}}}" for name in (*NAMES, "$.context.user_email")],
+        "kinds": list(Kind),
+        **destination_fields(known, name, given),
+    }
+
+
+def destination_fields(known: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the part of a form shows that is about a destination."""
+    kind = str(given.get("type") or "")
+    made = destination_types().get(kind)
+    seen, more = fields_of(made.options_model, given) if made else ([], [])
+    return {
+        "destination_name": name,
+        "destination_known": name in known,
+        "destination_type": kind,
+        "types": {key: item.title for key, item in destination_types().items()},
+        "fields": seen,
+        "more_fields": more,
+        "more_open": any(field.value != field.default for field in more),
+        "connection_type": made.connection_type if made else None,
+        "connections": runs.connection_ids(made.connection_type) if made and made.connection_type else [],
+    }
+
+
+def sent_destination(form: Form) -> tuple[str, Data | None]:
+    """The destination that a form names, and its type and options; `None` where the form has no fields for it."""
+    name, kind = one(form, "destination_name"), one(form, "destination_type")
+    made = destination_types().get(kind)
+    if made is None:
+        return name, ({"type": kind} if kind else None)
+    return name, {"type": kind, **options_of(made.options_model, form)}
+
+
+def sent_setting(console: Console, form: Form) -> tuple[Data, Document]:
+    """A form as (setting, the document that holds its destination)."""
+    name, destination = sent_destination(form)
+    document = console.document()
+    if name and destination is not None:
+        document = with_destination(document, name, destination)
+    return streaming_of(form), document
