@@ -1,0 +1,69 @@
+"""Destinations and deliveries as people act on them."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from ..stage import WINDOWS, Stage
+from .person import OURS, Person, call, start_from
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+def test_a_destination_is_suspended_by_hand_and_resumed(admin: Person, stage: Stage, bucket: str) -> None:
+    lake = {"type": "s3", "connection": "lake", "bucket": bucket}
+    start_from(
+        stage,
+        {
+            "admin": {"enabled": True, "events": ["user_activity"], "destination": "lake"},
+            "destinations": {"lake": lake},
+        },
+    )
+    page = admin.visit("destinations")
+    page.get_by_role("button", name="Suspend lake").click()
+    expect(page.get_by_role("row", name="lake")).to_contain_text("suspended by admin")
+    assert stage.run(OURS[2], "console_held") == "success"
+    assert stage.s3.objects(bucket) == {}
+    page = admin.visit("deliveries?destination=lake&state=owed")
+    expect(page.get_by_role("row", name="owed")).to_have_count(1)
+    page = admin.visit("destinations")
+    page.get_by_role("button", name="Deliver what is owed to lake").click()
+    link = page.get_by_role("link", name="Watch it in Airflow").get_attribute("href") or ""
+    run = link.rsplit("/", 1)[-1]
+    assert (
+        stage.airflow.wait_for_run(run.replace("%3A", ":").replace("%2B", "+"), dag="logstream_redeliver") == "success"
+    )
+    page = admin.visit("destinations")
+    expect(page.get_by_role("row", name="lake")).to_contain_text("healthy")
+    assert any("_manifests" not in key for key in stage.s3.objects(bucket))
+
+
+def test_a_backfill_says_how_many_windows(admin: Person, stage: Stage, bucket: str) -> None:
+    lake = {"type": "s3", "connection": "lake", "bucket": bucket}
+    start_from(
+        stage,
+        {
+            "admin": {"enabled": True, "events": ["user_activity"], "destination": "lake"},
+            "destinations": {"lake": lake},
+        },
+    )
+    page = admin.visit("deliveries")
+    form = page.locator("#backfill-form")
+    form.get_by_label("From (UTC)").fill(f"{WINDOWS[0].start:%Y-%m-%dT%H:%M}")
+    form.get_by_label("To (UTC)").fill(f"{WINDOWS[1].end:%Y-%m-%dT%H:%M}")
+    expect(page.locator("#backfill")).to_contain_text("This makes 2 windows")
+    form.get_by_label("Only to").fill("lake")
+    page.get_by_role("button", name="Start the backfill").click()
+    expect(page.locator("#backfill")).to_contain_text("has started: 2 windows")
+    status, answer, _ = call(
+        stage,
+        "POST",
+        "api/v1/backfills",
+        {"start": "2025-03-01T00:00:00Z", "end": "2025-03-01T12:00:00Z", "dry_run": True},
+    )
+    assert (status, answer["windows"]) == (200, 2)
+    started = [run for run in stage.airflow.runs() if run["run_type"] == "backfill" and run["conf"].get("destinations")]
+    assert [run["conf"] for run in started] == [{"destinations": ["lake"]}] * 2
+    for run in started:
+        assert stage.airflow.wait_for_run(run["dag_run_id"]) == "success"

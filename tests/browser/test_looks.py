@@ -1,0 +1,71 @@
+"""The console as a part of Airflow's UI: its place, its colours, its weight, and that it shuts out no one."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from ..stage import PROJECT, Stage
+from .person import MESSAGE, PAGES, Person, call, picture, settle, start_from
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+AXE = PROJECT / ".venv/node/node_modules/axe-core/axe.min.js"
+
+
+def test_pages_shut_nobody_out(admin: Person, stage: Stage) -> None:
+    lake = {"type": "s3", "connection": "lake", "bucket": "audit-logs", "prefix": "customers/"}
+    streaming = {"events": ["job_details", "user_activity", "log_service"], "log_levels": ["warn", "error"]}
+    own = {"enabled": True, "events": ["user_activity"], "destination": "lake"}
+    start_from(
+        stage,
+        {
+            "admin": {"enabled": True, "destination": "lake", "message": MESSAGE, **streaming},
+            "workspaces": [{"id": 100, "streaming": own}],
+            "destinations": {"lake": lake, "siem": {"type": "http", "connection": "siem"}},
+        },
+    )
+    version = call(stage, "GET", "api/v1/versions")[1][0]["version"]
+    page = admin.page
+    for path in [*PAGES, f"history/{version}", "history/4711"]:
+        page.emulate_media(color_scheme="light")
+        admin.visit(path)
+        settle(page)
+        page.evaluate(AXE.read_text())
+        for scheme, options in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            expect(page.locator("html")).to_have_attribute("data-theme", scheme)
+            found = page.evaluate("options => axe.run(options)", {**options, "resultTypes": ["violations"]})
+            told = [(item["id"], item["help"], item["nodes"][0]["html"][:200]) for item in found["violations"]]
+            assert told == [], (path, scheme)
+            if path in ("customers", "deliveries"):
+                picture(admin, f"{path}-{scheme}")
+    admin.complaints.clear()  # the browser says so of the answer 404
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_a_part_of_airflow(chromium: Browser, stage: Stage, scheme: str) -> None:
+    person = Person(chromium, stage, "admin", scheme)
+    page = person.page
+    page.goto(stage.airflow.url)
+    page.get_by_role("button", name="Admin").click()
+    page.get_by_role("menuitem", name="Audit log streaming").click()
+    frame = page.frame_locator("iframe")
+    expect(frame.get_by_role("heading", name="Settings for all customer workspaces")).to_be_visible()
+    expect(frame.locator("#preview pre")).to_be_visible()
+    expect(frame.locator("html")).to_have_attribute("data-theme", scheme)
+    picture(person, f"console-{scheme}")
+    frame.get_by_role("link", name="Add one in Airflow").click()
+    page.wait_for_url(re.compile("/connections"))
+    person.context.close()
+
+
+def test_first_views_are_small(admin: Person, stage: Stage) -> None:
+    sizes: list[int] = []
+    admin.page.on("response", lambda response: sizes.append(len(response.body())) if response.ok else None)
+    admin.visit()
+    admin.page.wait_for_load_state("networkidle")
+    assert len(sizes) >= 5, "the page, its style, its scripts, the preview"
+    assert sum(sizes) < 150_000, sizes
