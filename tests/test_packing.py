@@ -19,9 +19,11 @@ from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.http import HttpDestination, HttpOptions
 from logstream.destinations.objects import BatchPacker
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
-from logstream.destinations.request import RequestPacker
+from logstream.destinations.registry import make_destination
+from logstream.destinations.request import RequestDestination, RequestPacker
 from logstream.events import Event
 from logstream.messages import Messages
+from logstream.settings.models import DestinationSettings
 from logstream.window import Window
 
 LANE = LaneRef("lake", Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)), 0, 4)
@@ -114,6 +116,41 @@ def test_requests(messages: list[bytes], cuts: list[int], most: int) -> None:
         assert len(parcel.body) <= 1_000
         assert parcel.tally.total() == len(parcel.events)
     assert len({parcel.name for parcel in whole}) == len(whole)
+
+
+BY_BYTES_ALONE = {
+    "splunk_hec": {},
+    "new_relic": {},
+    "grafana_loki": {"labels": {"job": "audit"}},
+    "sumo_logic": {},
+    "elasticsearch": {"index": "audit"},
+    "azure_monitor": {"endpoint": "https://dce.example", "rule_id": "dcr-1", "stream": "Custom-A"},
+    "datadog": {},
+    "http": {"format": "array"},
+}
+
+
+@pytest.mark.parametrize("kind", BY_BYTES_ALONE)
+@given(MESSAGES, st.lists(st.integers(0, 40)), st.integers(0, 3))
+@hypothesis_settings(max_examples=50)
+def test_pages_that_give_a_lane_nothing(kind: str, messages: list[bytes], cuts: list[int], empty: int) -> None:
+    """A quiet lane beside a busy one gets pages without events: they neither break a request nor cut one."""
+    stored = DestinationSettings(type=kind, connection="c", **BY_BYTES_ALONE[kind])  # type: ignore[arg-type]
+    destination = make_destination("d", stored, _None())  # type: ignore[arg-type]
+    assert isinstance(destination, RequestDestination)
+    packer = RequestPacker(destination, LANE)
+    events = events_for(messages)
+    places = sorted({0, len(messages), *(cut for cut in cuts if cut < len(messages))})
+    parcels: list[Parcel] = []
+    for start, stop in itertools.pairwise([0, *places]):
+        for _ in range(empty):
+            parcels += packer.pack([], Messages([]))
+        parcels += packer.pack(events[start:stop], Messages(messages[start:stop]))
+    parcels += [*packer.pack([], Messages([])), *packer.finish()]
+    assert [event.id for parcel in parcels for event in parcel.events] == [event.id for event in events]
+    assert all(parcel.events for parcel in parcels)
+    # so few bytes fill no request: there is one, however the pages fell
+    assert len(parcels) == bool(messages)
 
 
 def _plain(compression: Compression):  # type: ignore[no-untyped-def]

@@ -40,13 +40,18 @@ from logstream.messages import Messages
 
 TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 MAX_ANSWER_BYTES = 64 * 1024
-"""More of an answer than this is not read: receivers are not trusted either."""
+EVENT_ANSWER_BYTES = 4 * 1024
+"""More of an answer than the first, and the second for each event sent, is not read: receivers are not trusted either. A bulk
+API answers with a status for each event, so what it may say grows with what it was sent."""
 
 SECRET_LENGTH = 6
 """Shorter texts are no secrets, and would be found everywhere."""
 
 SECRET_PART_LENGTH = 16
 """A part of an address's path that is so long may be a token."""
+
+REQUEST_BYTES = 1_000_000
+"""A request of a destination that names no limit at all: a request is held in memory until it is full."""
 
 RETRY_STATUS = frozenset({408, 425, 429})
 
@@ -188,7 +193,7 @@ class RequestDestination(Destination[O]):
             async with self._session.post(
                 self._url, data=parcel.body, headers=self.request_headers(parcel), allow_redirects=False
             ) as response:
-                answer = await _limited(response)
+                answer = await _limited(response, MAX_ANSWER_BYTES + EVENT_ANSWER_BYTES * len(parcel.events))
                 return self.read(response.status, response.headers, self.without_secrets(answer), parcel)
         except ForbiddenAddress as error:
             return GiveUp(str(error))
@@ -275,7 +280,12 @@ class RequestPacker:
 
     def __init__(self, destination: RequestDestination[O], lane: LaneRef) -> None:
         self._destination = destination
-        self._limits = destination.limits
+        self._limits = limits = destination.limits
+        most = REQUEST_BYTES if limits.bytes is None and limits.events is None else limits.bytes
+        self._room = None if most is None else most - destination.envelope
+        # the most that one event may take; where each is a request of its own, the receiver knows better
+        sizes = [size for size in (self._room, limits.event_bytes) if size is not None]
+        self._alone = min(sizes) if sizes and limits.events != 1 else None
         name = f"{lane.destination}|{lane.window.slug}|{lane.lane}/{lane.lanes}"
         self._prefix = f"ls-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
         self._events: list[EventRef] = []
@@ -284,26 +294,23 @@ class RequestPacker:
         self._last: Event | None = None
 
     def pack(self, events: Sequence[Event], messages: Messages) -> Iterator[Parcel]:
-        """Add messages; return the requests that are full."""
-        most = self._limits.events or len(events) + len(self._events)
-        room = None if self._limits.bytes is None else self._limits.bytes - self._destination.envelope
-        alone = min((size for size in (room, self._limits.event_bytes) if size is not None), default=None)
+        """Add messages; return the requests that are full: by these and by nothing else, so not by where a page ends."""
         for event, message in zip(events, map(self._destination.entry, events, messages), strict=True):
             # two bytes for what stands between messages and around them
             size = len(message) + 2
-            if alone is not None and size > alone and most > 1:
+            if self._alone is not None and size > self._alone:
                 if self._events:
                     yield self._end()
-                yield self._too_large(event, size, alone)
+                yield self._too_large(event, size, self._alone)
                 continue
-            if self._events and (len(self._events) >= most or (room is not None and self._size + size > room)):
+            if self._events and self._room is not None and self._size + size > self._room:
                 yield self._end()
             self._events.append(EventRef(event.id, event.workspace_id, event.kind))
             self._messages.append(message)
             self._size += size
             self._last = event
-        if len(self._events) >= most:
-            yield self._end()
+            if len(self._events) == self._limits.events:
+                yield self._end()
 
     def _too_large(self, event: Event, size: int, limit: int) -> Parcel:
         """A parcel that is not sent: its one event is rejected in its place in the order."""
@@ -342,11 +349,11 @@ def _secrets(credentials: HttpCredentials, url: str) -> list[bytes]:
     return sorted((text.encode() for text in found if len(text) >= SECRET_LENGTH), key=len, reverse=True)
 
 
-async def _limited(response: aiohttp.ClientResponse) -> bytes:
+async def _limited(response: aiohttp.ClientResponse, most: int) -> bytes:
     """The beginning of an answer; the rest is read only where that lets the connection be used again."""
-    answer = await response.content.read(MAX_ANSWER_BYTES)
-    while not response.content.at_eof() and len(answer) < MAX_ANSWER_BYTES:
-        more = await response.content.read(MAX_ANSWER_BYTES - len(answer))
+    answer = await response.content.read(most)
+    while not response.content.at_eof() and len(answer) < most:
+        more = await response.content.read(most - len(answer))
         if not more:
             break
         answer += more

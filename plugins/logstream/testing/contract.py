@@ -175,6 +175,26 @@ class RequestContract:
             rows = store.execute("select payload::text from events order by recorded_at, id").fetchall()
             assert server.taken == [json.loads(text) for (text,) in rows]
 
+    def test_quiet_workspaces_beside_a_busy_one(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path
+    ) -> None:
+        """Most pages of the window hold nothing of the quiet ones: their one event arrives all the same."""
+        file = tmp_path / "events.ndjson"
+        busy, quiet = WORKSPACES[:1], WORKSPACES[1:10]
+        lines = [*EventMaker(busy).lines(2_500, START, timedelta(minutes=5))]
+        lines += [
+            line
+            for number, workspace in enumerate(quiet)
+            for line in EventMaker([workspace]).lines(
+                1, START + timedelta(seconds=30 * number), timedelta(seconds=1), 10_000 + number
+            )
+        ]
+        file.write_text("\n".join([*map(workspace_line, WORKSPACES), *lines]) + "\n")
+        load_file(store, file)
+        report = self.export(store, server, lanes=8)
+        assert (report.state, report.events, report.error) == (State.DELIVERED, 2_509, None)
+        assert canonical(server.taken) == stored(store)
+
     def test_complete_while_one_request_in_five_fails(
         self, store: psycopg.Connection, server: Vendor, tmp_path: Path
     ) -> None:
