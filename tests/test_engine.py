@@ -340,6 +340,29 @@ def test_after_a_fix_only_what_is_owed_is_delivered(engine: Make, filled: psycop
     assert sink.changed_repetitions == 0
 
 
+@pytest.mark.parametrize("status", [403, 503])
+def test_a_receiver_that_stops_in_the_middle_of_a_long_window_ends_the_export(
+    engine: Make, filled: psycopg.Connection, sink: LogSink, status: int
+) -> None:
+    """More is read ahead than is sent: what is read in vain must hold nothing up."""
+    filled.execute(
+        "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload) select 100000 + n, 100, 'job', t, t,"
+        " json_build_object('id', 'j-' || n, 'text', repeat('x', 1500)) from (select n, timestamptz '2026-03-01 00:00Z'"
+        " + n * interval '20 ms' as t from generate_series(1, 12000) n) made"
+    )
+    options = {"format": "array", "max_bytes": 200_000, "lanes": 1, "concurrency": 1}
+    exporter = engine(override({"type": "http", "connection": "sink", **options}))
+    sink.fail = lambda number: status if number > 3 else None
+    ended: list[Any] = []
+    run = threading.Thread(target=lambda: ended.append(export(exporter)), daemon=True)
+    run.start()
+    run.join(60)
+    assert ended, "the export does not end"
+    _, (report,) = ended[0]
+    assert report.state is State.FAILED and str(status) in (report.error or "")
+    assert 0 < report.events == len(sink.events())
+
+
 def test_other_settings_void_a_checkpoint(engine: Make, filled: psycopg.Connection, sink: LogSink) -> None:
     sink.fail = lambda number: 503 if number > 100 else None
     document = override({"type": "http", "connection": "sink", "lanes": 1})

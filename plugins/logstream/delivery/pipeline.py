@@ -138,18 +138,23 @@ class DeliveryPipeline:
         await self._writer.fail(work.lane, work.outbox.news, str(error), permanent=permanent)
 
     async def _stream(self) -> None:
-        waiting: asyncio.Queue[Packed | None] = asyncio.Queue(maxsize=1)
-        producing = asyncio.create_task(self._produce(waiting))
+        """Send chunk after chunk. While one is sent the next is read and packaged, and no more than that one."""
+        ahead: asyncio.Future[tuple[Packed, Cursor | None, bool]] | None = self._ahead(self._start())
         try:
-            while (packed := await waiting.get()) is not None:
+            while ahead is not None:
+                packed, position, more = await ahead
+                ahead = self._ahead(position) if more else None
                 for work, parcels, bad in packed:
                     await self._put(work, parcels, bad)
                 if not self._open():
                     return
-            await producing
         finally:
-            producing.cancel()
-            await asyncio.gather(producing, return_exceptions=True)
+            if ahead is not None:
+                # a thread cannot be stopped: the packers are its own until it has ended
+                await asyncio.gather(ahead, return_exceptions=True)
+
+    def _ahead(self, position: Cursor | None) -> asyncio.Future[tuple[Packed, Cursor | None, bool]]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, self._chunk, position)
 
     async def _put(self, work: LaneWork, parcels: list[Parcel], bad: list[tuple[Event, str]]) -> None:
         if work.error is not None:
@@ -160,18 +165,6 @@ class DeliveryPipeline:
                 await work.put(parcel)
         except LogstreamError as error:
             await self._stop(work, error)
-
-    async def _produce(self, waiting: asyncio.Queue[Packed | None]) -> None:
-        """Read and package, chunk by chunk, one chunk ahead of what is sent."""
-        loop = asyncio.get_running_loop()
-        position, more = self._start(), True
-        try:
-            while more:
-                packed, position, more = await loop.run_in_executor(self._threads, self._chunk, position)
-                await waiting.put(packed)
-        finally:
-            # whoever waits learns of the end; why it ended is in this task
-            await waiting.put(None)
 
     def _start(self) -> Cursor | None:
         """Where to begin: after the earliest checkpoint, unless names depend on all that came before."""
