@@ -1,0 +1,90 @@
+"""Production's Python: what `requirements.lock` installs, without the tools of tests and without the checkout.
+
+A virtual environment of links into the tests' own one, made in a second. What is imported there is what is locked, as
+long as `tests/test_locked.py` holds: the tests' environment has exactly the locked versions.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections import defaultdict
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from .stage import PROJECT
+
+CHECKOUT_VARIABLES = ("PYTHONPATH", "LOGSTREAM_DSN", "LOGSTREAM_CONTROL_DSN")
+
+
+def normal(name: str) -> str:
+    """A distribution's name as PyPI compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked() -> dict[str, str]:
+    """The version of each distribution that `requirements.lock` installs on this Python and machine."""
+    lines = (PROJECT / "requirements.lock").read_text().splitlines()
+    wanted = [Requirement(line) for line in lines if line.strip()]
+    here = [each for each in wanted if each.marker is None or each.marker.evaluate()]
+    return {normal(each.name): str(each.specifier).removeprefix("==") for each in here}
+
+
+class Production:
+    """A virtual environment in `folder` with the locked packages and nothing else; commands run in an empty folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.cwd = folder / "venv", folder / "empty"
+        self.cwd.mkdir(parents=True)
+        venv.create(self.folder, with_pip=False, symlinks=True)
+        self.bin = self.folder / "bin"
+        site = sysconfig.get_path("purelib", vars={"base": str(self.folder), "platbase": str(self.folder)})
+        _link_locked(Path(site))
+
+    def run(self, *words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a program of this environment (`python`, `logstream`); fail with what it wrote if it fails."""
+        own = {name: value for name, value in os.environ.items() if name not in CHECKOUT_VARIABLES}
+        own |= {"AIRFLOW_HOME": str(self.folder / "airflow"), "PYTHONWARNINGS": "ignore", **(environment or {})}
+        done = subprocess.run(
+            [str(self.bin / words[0]), *words[1:]],
+            cwd=self.cwd, env=own, capture_output=True, text=True, check=False, timeout=180,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        return done
+
+    def install(self, *requirements: str) -> None:
+        """`pip install` into it, without dependencies and without a package index."""
+        pip = [sys.executable, "-m", "pip", "--python", str(self.bin / "python"), "install", "--quiet", "--no-index"]
+        done = subprocess.run(
+            [*pip, "--no-deps", "--no-build-isolation", *requirements],
+            cwd=self.cwd, capture_output=True, text=True, check=False, timeout=180,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+
+def _link_locked(site: Path) -> None:
+    """Link the files of the locked distributions into `site`: whole folders, but single files where others share one."""
+    wanted = locked()
+    tops: dict[str, list[tuple[Distribution, list[Path]]]] = defaultdict(list)
+    for found in distributions():
+        files = [Path(str(file)) for file in found.files or [] if ".." not in file.parts]
+        for top in {file.parts[0] for file in files}:
+            tops[top].append((found, [file for file in files if file.parts[0] == top]))
+    for top, owners in tops.items():
+        if top in ("__pycache__", "bin"):
+            continue
+        ours = [(found, files) for found, files in owners if normal(found.name) in wanted]
+        if len(ours) == len(owners):
+            (site / top).symlink_to(Path(str(owners[0][0].locate_file(top))))
+            continue
+        for found, files in ours:
+            for file in files:
+                (site / file).parent.mkdir(parents=True, exist_ok=True)
+                if not (site / file).exists():
+                    (site / file).symlink_to(Path(str(found.locate_file(file))))
