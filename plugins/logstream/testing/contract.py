@@ -15,11 +15,15 @@ Needs pytest; the log store is an embedded PostgreSQL of its own.
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
 import json
 import logging
 import os
 import random
+import shutil
 import signal
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -60,6 +64,18 @@ QUICK = RetryPolicy(attempts=12, base=0.005, cap=0.02)
 CANARY = "canary-7b1f0c94e2"
 
 Export = Callable[..., DeliveryReport]
+
+
+@functools.cache
+def _folder() -> Path:
+    """Where the suite's PostgreSQL keeps its data until the process ends.
+
+    Not below pytest's own temporary folder: every start of pytest closes that to other users, and the server is one when root
+    runs the tests.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="logstream-contract-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 class StaticConnections:
@@ -108,9 +124,9 @@ class RequestContract:
         return {}
 
     @pytest.fixture
-    def store(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connection]:
+    def store(self) -> Iterator[psycopg.Connection]:
         """An empty log store."""
-        data = tmp_path_factory.getbasetemp() / "contract-postgres"
+        data = _folder() / "postgres"
         name = f"contract_{time.time_ns()}"
         dsn = embedded_dsn(name, data)
         with psycopg.connect(dsn, autocommit=True) as connection:
