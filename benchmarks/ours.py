@@ -10,9 +10,9 @@ import time
 from typing import Any
 
 from benchmarks.store import WORKSPACES, window_of
-from logstream.delivery.export import Exporter
-from logstream.delivery.processes import processors
 from logstream.destinations import check_options
+from logstream.export.exporter import Exporter
+from logstream.export.processes import processors
 from logstream.hooks.connections import AirflowConnections
 from logstream.rendering import compile_template
 from logstream.settings.models import Settings, parse_settings

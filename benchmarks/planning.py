@@ -7,9 +7,9 @@ import time
 
 from benchmarks.store import START
 from logstream.database import connect
-from logstream.delivery.export import Exporter
 from logstream.destinations import check_options
 from logstream.embedded import embedded_dsn, home
+from logstream.export.exporter import Exporter
 from logstream.hooks.connections import AirflowConnections
 from logstream.rendering import compile_template
 from logstream.settings.models import parse_settings

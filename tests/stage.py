@@ -13,8 +13,8 @@ from typing import Any
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from logstream.database import connect
-from logstream.delivery.export import Exporter
 from logstream.destinations import check_options
+from logstream.export.exporter import Exporter
 from logstream.hooks import AirflowConnections
 from logstream.rendering import compile_template
 from logstream.settings.models import parse_settings

@@ -14,7 +14,7 @@ import pytest
 import yaml
 import zstandard
 
-from logstream.settings.control import open_control
+from logstream.control.engine import open_control
 from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file
 from logstream.testing.events import EventMaker, workspace_line

@@ -18,10 +18,10 @@ from logstream.console.forms import Control, fields_of, options_of, streaming_of
 from logstream.console.samples import sample_event
 from logstream.console.service import Console, templates
 from logstream.console.words import short, size, span
-from logstream.delivery.overview import DeliveryFilter, Moment
 from logstream.destinations import check_options, destination_types
 from logstream.errors import InputError, SettingsError
 from logstream.events import Kind
+from logstream.ledger.overview import DeliveryFilter, Moment
 from logstream.rendering import compile_template
 from logstream.settings.changes import SettingsChange, changes
 from logstream.settings.document import parse_yaml

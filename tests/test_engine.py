@@ -20,16 +20,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logstream.delivery.export import Exporter
-from logstream.delivery.ledger import State
-from logstream.delivery.planning import divide, lane_of
-from logstream.delivery.sending import RetryPolicy, send
 from logstream.destinations import check_options
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
 from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, retry_after
 from logstream.errors import ConnectionNotFound, LogstreamError
+from logstream.export.exporter import Exporter
+from logstream.export.planning import divide, lane_of
+from logstream.export.send import RetryPolicy, send
+from logstream.ledger.ledger import State
 from logstream.rendering import compile_template
 from logstream.settings.models import parse_settings
 from logstream.settings.resolution import Workspace
@@ -528,7 +528,7 @@ def test_only_what_failed_is_sent_again() -> None:
     [(Retry("busy"), 12, False), (GiveUp("no"), 1, True), (Retry("busy", after=9_999), 1, False)],
 )
 def test_giving_up(outcome: Outcome, tries: int, permanent: bool) -> None:
-    from logstream.delivery.sending import LaneFailed
+    from logstream.export.send import LaneFailed
 
     destination = _Scripted(lambda _: outcome)
     with pytest.raises(LaneFailed) as caught:

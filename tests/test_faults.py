@@ -20,13 +20,13 @@ import psutil
 import psycopg
 import pytest
 
-from logstream.delivery.export import Exporter
-from logstream.delivery.ledger import State
-from logstream.delivery.sending import RetryPolicy
 from logstream.destinations import check_options
 from logstream.destinations.credentials import HttpCredentials
 from logstream.embedded import embedded_dsn
 from logstream.errors import DatabaseError, LogstreamError
+from logstream.export.exporter import Exporter
+from logstream.export.send import RetryPolicy
+from logstream.ledger.ledger import State
 from logstream.rendering import compile_template
 from logstream.settings.models import parse_settings
 from logstream.settings.resolution import Workspace

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logstream.delivery.export import DeliveryReport, Exporter
-from logstream.delivery.health import HealingPolicy, Health, Outcome, Owed, Turn, judge, to_be_tried
-from logstream.delivery.ledger import State
 from logstream.errors import InputError
+from logstream.export.exporter import DeliveryReport, Exporter
+from logstream.ledger.health import HealingPolicy, Health, Outcome, Owed, Turn, judge, to_be_tried
+from logstream.ledger.ledger import State
 from logstream.testing.servers import LogSink
 from logstream.window import Window
 from tests.test_engine import EVERYTHING, START, Make, engine, files, filled

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from logstream.delivery.ledger import State
 from logstream.destinations.credentials import HttpCredentials
+from logstream.ledger.ledger import State
 from logstream.testing.contract import LimitsBytes, StaticConnections
 from logstream.testing.vendors import Vendor
 from tests.test_contract import Hook

@@ -13,11 +13,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from logstream.delivery.export import DeliveryReport, Exporter
-from logstream.delivery.ledger import State
-from logstream.delivery.sending import RetryPolicy
 from logstream.destinations import check_options, objects
+from logstream.export.exporter import DeliveryReport, Exporter
+from logstream.export.send import RetryPolicy
 from logstream.hooks import AirflowConnections
+from logstream.ledger.ledger import State
 from logstream.rendering import compile_template
 from logstream.settings.models import parse_settings
 from logstream.store.load import load_file

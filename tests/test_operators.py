@@ -16,8 +16,8 @@ import pytest
 from airflow.sdk import BaseNotifier
 from airflow.sdk.exceptions import AirflowFailException
 
-from logstream.delivery.export import Exporter
 from logstream.errors import InputError
+from logstream.export.exporter import Exporter
 from logstream.operators import Deliver, PlanDeliveries, ReceiversDelay, SealWindow, suspension_notifiers
 from logstream.operators import base as operators
 from logstream.operators.deliver import NotDelivered

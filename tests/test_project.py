@@ -84,7 +84,7 @@ def test_airflow_finds_the_plugin_once(folder: str, installed: bool, tmp_path: P
 
 
 def test_the_core_imports_no_airflow() -> None:
-    core = "logstream.delivery.export logstream.rendering logstream.settings.control logstream.testing.servers"
+    core = "logstream.export.exporter logstream.rendering logstream.control.engine logstream.testing.servers"
     program = "import sys\n" + "\n".join(f"import {name}" for name in core.split())
     program += "\nprint([name for name in sys.modules if name.split('.')[0] == 'airflow'])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
+from logstream.control.engine import HEAD, open_control
+from logstream.control.tables import SCHEMA, metadata
 from logstream.destinations import check_options
 from logstream.errors import InputError, SettingsError
 from logstream.rendering import compile_template
-from logstream.settings.control import HEAD, open_control
 from logstream.settings.document import parse_yaml, read_document, write_yaml
 from logstream.settings.models import Settings, parse_settings
 from logstream.settings.repository import SettingsRepository
-from logstream.settings.tables import SCHEMA, metadata
 
 GOOD = """
 admin:
@@ -181,7 +181,7 @@ def test_migrations_make_the_tables_that_code_names(database: str) -> None:
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
-    from logstream.settings import migrations
+    from logstream.control import migrations
 
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))

@@ -12,13 +12,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from logstream.delivery.export import DeliveryReport, Exporter
-from logstream.delivery.ledger import State
-from logstream.delivery.sending import RetryPolicy
 from logstream.destinations import check_options
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.registry import make_destination
+from logstream.export.exporter import DeliveryReport, Exporter
+from logstream.export.send import RetryPolicy
 from logstream.hooks import AirflowConnections
+from logstream.ledger.ledger import State
 from logstream.rendering import compile_template
 from logstream.settings.models import parse_settings
 from logstream.settings.resolution import Workspace

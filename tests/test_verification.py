@@ -15,10 +15,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from logstream.delivery.export import Exporter
-from logstream.delivery.manifests import broken_links
-from logstream.delivery.signing import Signer, is_signed
 from logstream.errors import InputError
+from logstream.export.exporter import Exporter
+from logstream.proof.manifests import broken_links
+from logstream.proof.signing import Signer, is_signed
 from logstream.window import Window
 from tests.test_engine import START, WINDOW, Make, engine, export, filled, override
 
@@ -187,7 +187,7 @@ def test_a_chain_without_its_beginning_or_in_another_order_is_broken() -> None:
 
 
 def _digest(document: str) -> str:
-    from logstream.delivery.manifests import digest_of
+    from logstream.proof.manifests import digest_of
 
     return digest_of(document)
 

@@ -234,14 +234,14 @@ def _dsns(options: argparse.Namespace) -> tuple[str, str]:
 
 
 def _repository(options: argparse.Namespace) -> Any:
-    from logstream.settings.control import open_control
+    from logstream.control.engine import open_control
     from logstream.settings.repository import SettingsRepository
 
     return SettingsRepository(open_control(_dsns(options)[1]))
 
 
 def _exporter(options: argparse.Namespace) -> Any:
-    from logstream.delivery.export import Exporter
+    from logstream.export.exporter import Exporter
     from logstream.hooks.connections import AirflowConnections, use_metadata_database
 
     use_metadata_database()
@@ -257,8 +257,8 @@ def _window_of(options: argparse.Namespace) -> Any:
 
 def store_init(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream store init`."""
+    from logstream.control.engine import open_control
     from logstream.database import connect
-    from logstream.settings.control import open_control
     from logstream.store.schema import create_tables
 
     store, control = _dsns(options)
@@ -369,9 +369,9 @@ def routes(options: argparse.Namespace, out: TextIO) -> None:
 
 def export(options: argparse.Namespace, out: TextIO) -> int:
     """`logstream export`."""
-    from logstream.delivery.export import empty_reports
-    from logstream.delivery.ledger import State
-    from logstream.delivery.processes import processors
+    from logstream.export.exporter import empty_reports
+    from logstream.export.processes import processors
+    from logstream.ledger.ledger import State
 
     window = _window_of(options)
     with _exporter(options) as exporter:

@@ -19,11 +19,11 @@ from logstream.console.problems import change_as_json
 from logstream.console.samples import sample_event
 from logstream.console.service import SORTS, Console, Customer
 from logstream.console.wiring import the_console
-from logstream.delivery.overview import DeliveryFilter, DeliverySummary, DestinationStatus
 from logstream.destinations import destination_types
 from logstream.destinations.base import Step
 from logstream.errors import InputError, NotThere
 from logstream.events import Kind
+from logstream.ledger.overview import DeliveryFilter, DeliverySummary, DestinationStatus
 from logstream.settings.document import parse_yaml
 from logstream.settings.models import DESTINATION_NAME
 from logstream.settings.repository import Snapshot

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from logstream.delivery.overview import Moment
+from logstream.ledger.overview import Moment
 
 BACKFILLED_SECONDS = 86_400
 """A window that was complete so long after its end was exported late on purpose: no lag to be drawn."""

@@ -15,8 +15,8 @@ from logstream.console.layout import PAGE, Id, Its, MaybeId, Sent, Text, back, o
 from logstream.console.problems import Problem, problem_of
 from logstream.console.service import SORTS, Console, Customer, named
 from logstream.console.setting_form import destination_fields, sent_destination, sent_setting, setting_form
-from logstream.delivery.overview import DeliveryFilter
 from logstream.errors import InputError, LogstreamError, NotThere
+from logstream.ledger.overview import DeliveryFilter
 from logstream.settings.document import parse_yaml
 
 DEAD_LETTERS = 200

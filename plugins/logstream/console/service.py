@@ -13,15 +13,15 @@ from pydantic import ValidationError
 
 from logstream.console.edits import Data, Document, with_admin, with_destination, with_workspace
 from logstream.console.samples import sample_text
-from logstream.delivery.export import Exporter
-from logstream.delivery.ledger import RejectedEvent
-from logstream.delivery.overview import DeliveryFilter, DeliverySummary, DestinationStatus, Moment, Overview
 from logstream.destinations import check_options, destination_types
 from logstream.destinations.base import Step
 from logstream.destinations.credentials import Connections
 from logstream.destinations.registry import make_destination
 from logstream.errors import InputError, LogstreamError, NotThere, SettingsError
+from logstream.export.exporter import Exporter
 from logstream.jsontext import dumps
+from logstream.ledger.ledger import RejectedEvent
+from logstream.ledger.overview import DeliveryFilter, DeliverySummary, DestinationStatus, Moment, Overview
 from logstream.rendering import compile_template
 from logstream.rendering.preview import Rendered, render_sample
 from logstream.settings.changes import SettingsChange, changes

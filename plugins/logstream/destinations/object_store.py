@@ -23,7 +23,7 @@ RETRY_CONFIG: Any = {
     "retry_timeout": timedelta(seconds=10),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 2.0},
 }
-"""obstore tries again on its own for what passes in a moment; all else is answered in delivery/sending.py."""
+"""obstore tries again on its own for what passes in a moment; all else is answered in export/send.py."""
 
 CLIENT_OPTIONS: Any = {"timeout": timedelta(seconds=60), "connect_timeout": timedelta(seconds=5)}
 

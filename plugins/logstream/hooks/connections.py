@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from logstream.delivery.signing import Signer
 from logstream.destinations.credentials import AwsCredentials, AzureBlobCredentials, GcsCredentials, HttpCredentials
 from logstream.errors import ConnectionNotFound
+from logstream.proof.signing import Signer
 
 _NOT_HEADERS = {"headers", "verify", "cert", "timeout", "proxies", "proxy", "stream", "allow_redirects", "max_redirects",
                 "trust_env", "check_response", "ca", "webhook_secret", "client_certificate"}  # fmt: skip

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from logstream.delivery.export import Exporter
 from logstream.errors import InputError, LogstreamError
+from logstream.export.exporter import Exporter
 from logstream.hooks import AirflowConnections
 from logstream.hooks.databases import databases
 from logstream.window import Window

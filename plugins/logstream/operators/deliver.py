@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, RetryDecision, RetryPolicy
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from logstream.delivery.export import LaneResult
+from logstream.export.exporter import LaneResult
 from logstream.links import DeliveriesLink
 from logstream.operators.base import exporter, window_of
 from logstream.units import size

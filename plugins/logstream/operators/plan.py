@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from logstream.delivery.planning import MAX_TASKS
+from logstream.export.planning import MAX_TASKS
 from logstream.operators.base import destinations_of, exporter, window_of
 from logstream.units import size
 

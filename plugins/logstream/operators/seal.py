@@ -10,9 +10,9 @@ from airflow.sdk import Asset, AssetAlias, BaseNotifier, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.observability import stats
 
-from logstream.delivery.export import DeliveryReport
-from logstream.delivery.health import Change, Turn
-from logstream.delivery.ledger import State
+from logstream.export.exporter import DeliveryReport
+from logstream.ledger.health import Change, Turn
+from logstream.ledger.ledger import State
 from logstream.links import DeliveriesLink
 from logstream.operators.base import exporter, window_of
 from logstream.units import size

@@ -10,11 +10,11 @@ from typing import Any
 
 from sqlalchemy import Engine, Row, insert, select, text
 
+from logstream.control.tables import SCHEMA, snapshots
 from logstream.database import database_errors
 from logstream.errors import InputError, NotThere
 from logstream.settings.changes import SettingsChange, changes
 from logstream.settings.models import Settings
-from logstream.settings.tables import SCHEMA, snapshots
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,6 @@ from typing import Any, ClassVar
 import psycopg
 import pytest
 
-from logstream.delivery.export import DeliveryReport, Exporter
-from logstream.delivery.ledger import State
-from logstream.delivery.sending import RetryPolicy
 from logstream.destinations import check_options
 from logstream.destinations.addresses import VARIABLE as ALLOW_VARIABLE
 from logstream.destinations.base import Destination
@@ -46,6 +43,9 @@ from logstream.destinations.registry import destination_type, make_destination
 from logstream.destinations.request import RequestDestination
 from logstream.embedded import embedded_dsn
 from logstream.errors import ConnectionNotFound
+from logstream.export.exporter import DeliveryReport, Exporter
+from logstream.export.send import RetryPolicy
+from logstream.ledger.ledger import State
 from logstream.rendering import compile_template
 from logstream.settings.models import Settings, parse_settings
 from logstream.settings.resolution import Workspace

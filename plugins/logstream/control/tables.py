@@ -120,7 +120,7 @@ lane_parts = Table(
     Column("delivery_id", BigInteger, primary_key=True),
     Column("lane", Integer, primary_key=True),
     Column("parcels", Integer, primary_key=True, comment="Parcels of the lane delivered when this was written"),
-    Column("entries", LargeBinary, nullable=False, comment="Objects or requests, NDJSON in zstd: delivery/parts.py"),
+    Column("entries", LargeBinary, nullable=False, comment="Objects or requests, NDJSON in zstd: proof/listings.py"),
     ForeignKeyConstraint(["delivery_id", "lane"], [lanes.c.delivery_id, lanes.c.lane], ondelete="CASCADE"),
 )
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import Engine, Row, func, select, text, tuple_
 
+from logstream.control.tables import SCHEMA, deliveries, destinations, lanes
 from logstream.database import database_errors
-from logstream.delivery.health import Health
-from logstream.delivery.ledger import is_owed
-from logstream.settings.tables import SCHEMA, deliveries, destinations, lanes
+from logstream.ledger.health import Health
+from logstream.ledger.ledger import is_owed
 from logstream.window import Window
 
 

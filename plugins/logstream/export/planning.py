@@ -8,9 +8,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from logstream.delivery.ledger import PendingLane, PlannedLane, fingerprint_of
 from logstream.destinations.parcel import Tally
 from logstream.events import Selection
+from logstream.ledger.ledger import PendingLane, PlannedLane, fingerprint_of
 from logstream.settings.models import Settings, Streaming
 from logstream.settings.resolution import Route, Workspace, resolve
 from logstream.store.base import KindCount

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from logstream.delivery.pipeline import CHUNK_BYTES
+from logstream.export.pipeline import CHUNK_BYTES
 
 CHUNKS = 4
 """Chunks a pipeline holds at once: being read, being rendered with its messages, waiting."""

@@ -6,13 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from logstream.delivery.ledger import Lane, Ledger, News, RejectedEvent, Rejection
-from logstream.delivery.selecting import EventRenderer
-from logstream.delivery.sending import LaneFailed, RetryPolicy, send
-from logstream.delivery.writer import LedgerWriter
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.parcel import LaneRef, Parcel, Tally, sizes_of, tally_of
 from logstream.events import Event
+from logstream.export.select import EventRenderer
+from logstream.export.send import LaneFailed, RetryPolicy, send
+from logstream.ledger.checkpoints import LedgerWriter
+from logstream.ledger.ledger import Lane, Ledger, News, RejectedEvent, Rejection
 from logstream.settings.models import Settings
 from logstream.settings.resolution import streamings_of
 from logstream.store.postgres import PostgresStore

@@ -34,15 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from logstream.database import connect, database_errors, session_parameters
-from logstream.delivery.health import Change, Health, Outcome, Owed, judge
-from logstream.delivery.manifests import Manifest, Sealed, manifest_of, says_the_same
-from logstream.delivery.parts import pack, unpack
-from logstream.delivery.signing import Signer
-from logstream.destinations.parcel import EventRef, Part, Tally
-from logstream.errors import DatabaseError
-from logstream.events import Cursor
-from logstream.settings.tables import (
+from logstream.control.tables import (
     SCHEMA,
     deliveries,
     destinations,
@@ -52,6 +44,14 @@ from logstream.settings.tables import (
     open_windows,
     rejections,
 )
+from logstream.database import connect, database_errors, session_parameters
+from logstream.destinations.parcel import EventRef, Part, Tally
+from logstream.errors import DatabaseError
+from logstream.events import Cursor
+from logstream.ledger.health import Change, Health, Outcome, Owed, judge
+from logstream.proof.listings import pack, unpack
+from logstream.proof.manifests import Manifest, Sealed, manifest_of, says_the_same
+from logstream.proof.signing import Signer
 from logstream.window import Window
 
 

@@ -13,17 +13,17 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 
-from logstream.delivery.ledger import Lane
-from logstream.delivery.limiter import AdaptiveLimit
-from logstream.delivery.outbox import Outbox
-from logstream.delivery.selecting import Chunk, Demultiplexer, EventRenderer, after
-from logstream.delivery.sending import LaneFailed, RetryPolicy
-from logstream.delivery.writer import LedgerWriter
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.objects import EventPacker
 from logstream.destinations.parcel import LaneRef, Packer, Parcel, cursor_of
 from logstream.errors import DeliveryError, LogstreamError
 from logstream.events import Cursor, Event
+from logstream.export.limiter import AdaptiveLimit
+from logstream.export.outbox import Outbox
+from logstream.export.select import Chunk, Demultiplexer, EventRenderer, after
+from logstream.export.send import LaneFailed, RetryPolicy
+from logstream.ledger.checkpoints import LedgerWriter
+from logstream.ledger.ledger import Lane
 from logstream.settings.models import Streaming
 from logstream.store.base import EventStore, Page
 

@@ -7,13 +7,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 
-from logstream.delivery.ledger import Lane, News, Rejection
-from logstream.delivery.limiter import AdaptiveLimit
-from logstream.delivery.sending import RetryPolicy, Sent, send
-from logstream.delivery.writer import LedgerWriter
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.parcel import EventRef, Parcel, Part, cursor_of
 from logstream.events import Cursor, Event
+from logstream.export.limiter import AdaptiveLimit
+from logstream.export.send import RetryPolicy, Sent, send
+from logstream.ledger.checkpoints import LedgerWriter
+from logstream.ledger.ledger import Lane, News, Rejection
 
 CHECKPOINT_SECONDS = 1.0
 """How often a lane's counts are written."""

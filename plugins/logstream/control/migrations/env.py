@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from logstream.settings.tables import SCHEMA, metadata
+from logstream.control.tables import SCHEMA, metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -7,11 +7,11 @@ import random
 import time
 from dataclasses import dataclass, field
 
-from logstream.delivery.limiter import AdaptiveLimit
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
 from logstream.destinations.parcel import EventRef, Parcel, Part, Tally, ids_digest, tally_of
 from logstream.errors import DeliveryError
+from logstream.export.limiter import AdaptiveLimit
 
 
 class LaneFailed(DeliveryError):

@@ -16,17 +16,17 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from logstream.delivery.ledger import Lane, Ledger, State
-from logstream.delivery.manifests import Manifest, broken_links, by_workspace, listing_key, listings_of, manifest_key
-from logstream.delivery.parts import parts_in
-from logstream.delivery.planning import plan_window
-from logstream.delivery.selecting import EventRenderer
-from logstream.delivery.signing import is_signed
 from logstream.destinations.base import Destination
 from logstream.destinations.objects import ObjectDestination, Packaging
 from logstream.destinations.parcel import Part, Tally, cursor_of, sha256
 from logstream.destinations.registry import destination_type
 from logstream.errors import LogstreamError
+from logstream.export.planning import plan_window
+from logstream.export.select import EventRenderer
+from logstream.ledger.ledger import Lane, Ledger, State
+from logstream.proof.listings import parts_in
+from logstream.proof.manifests import Manifest, broken_links, by_workspace, listing_key, listings_of, manifest_key
+from logstream.proof.signing import is_signed
 from logstream.settings.models import Settings
 from logstream.settings.repository import SettingsRepository, Snapshot
 from logstream.settings.resolution import streamings_of

@@ -15,30 +15,30 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
-from logstream.delivery.health import Change, HealingPolicy, Health, Outcome, Owed, Turn, to_be_tried
-from logstream.delivery.ledger import Lane, LaneLocks, Ledger, News, Pending, PendingLane, RejectedEvent, State
-from logstream.delivery.limiter import AdaptiveLimit
-from logstream.delivery.manifests import Manifest
-from logstream.delivery.memory import MemoryBudget, keep_freed_memory, rare_garbage_collection
-from logstream.delivery.pipeline import DeliveryPipeline
-from logstream.delivery.planning import MAX_TASKS, Share, WindowPlan, divide, plan_window
-from logstream.delivery.processes import Processes, worth_processes
-from logstream.delivery.redelivery import Redeliverer, Redelivery
-from logstream.delivery.sealing import ManifestWriter, seal_deliveries
-from logstream.delivery.sending import LaneFailed, RetryPolicy
-from logstream.delivery.signing import Signer
-from logstream.delivery.verification import Verification, Verifier
-from logstream.delivery.writer import LedgerWriter
+from logstream.control.engine import open_control
 from logstream.destinations import Destination, open_destination
 from logstream.destinations.credentials import Connections, SharedConnections
 from logstream.destinations.registry import make_destination
 from logstream.errors import DeliveryError, InputError, LaneBusy, LogstreamError, WindowNotClosed
-from logstream.settings.control import open_control
+from logstream.export.limiter import AdaptiveLimit
+from logstream.export.memory import MemoryBudget, keep_freed_memory, rare_garbage_collection
+from logstream.export.pipeline import DeliveryPipeline
+from logstream.export.planning import MAX_TASKS, Share, WindowPlan, divide, plan_window
+from logstream.export.processes import Processes, worth_processes
+from logstream.export.redeliver import Redeliverer, Redelivery
+from logstream.export.seal import ManifestWriter, seal_deliveries
+from logstream.export.send import LaneFailed, RetryPolicy
+from logstream.ledger.checkpoints import LedgerWriter
+from logstream.ledger.health import Change, HealingPolicy, Health, Outcome, Owed, Turn, to_be_tried
+from logstream.ledger.ledger import Lane, LaneLocks, Ledger, News, Pending, PendingLane, RejectedEvent, State
+from logstream.proof.manifests import Manifest
+from logstream.proof.signing import Signer
 from logstream.settings.models import Settings
 from logstream.settings.repository import SettingsRepository, Snapshot
 from logstream.settings.resolution import Route, resolve, streamings_of
 from logstream.store.closing import Watch, Writer
 from logstream.store.postgres import PostgresStore
+from logstream.verify.verification import Verification, Verifier
 from logstream.window import Window
 
 log = logging.getLogger("logstream")

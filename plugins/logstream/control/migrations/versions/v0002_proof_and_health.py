@@ -57,7 +57,7 @@ def upgrade() -> None:
             "entries",
             sa.LargeBinary(),
             nullable=False,
-            comment="Objects or requests, NDJSON in zstd: delivery/parts.py",
+            comment="Objects or requests, NDJSON in zstd: proof/listings.py",
         ),
         sa.ForeignKeyConstraint(
             ["delivery_id", "lane"], ["logstream.lanes.delivery_id", "logstream.lanes.lane"], ondelete="CASCADE"

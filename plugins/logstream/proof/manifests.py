@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from logstream.delivery.parts import lines_of
 from logstream.destinations.keys import safe
 from logstream.destinations.parcel import Part, Tally
+from logstream.proof.listings import lines_of
 from logstream.window import Window
 
 FORMAT = "logstream-manifest/1"

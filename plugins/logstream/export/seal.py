@@ -7,16 +7,16 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from logstream.delivery.ledger import Lane, Ledger
-from logstream.delivery.manifests import Manifest, Sealed, listing_key, listings_of, manifest_key
-from logstream.delivery.sending import LaneFailed, RetryPolicy
-from logstream.delivery.signing import Signer
 from logstream.destinations.base import Destination
 from logstream.destinations.compression import MEDIA_TYPE, Compression, compress
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.outcome import Delivered, Retry
 from logstream.destinations.parcel import Part, Tally
 from logstream.errors import LogstreamError
+from logstream.export.send import LaneFailed, RetryPolicy
+from logstream.ledger.ledger import Lane, Ledger
+from logstream.proof.manifests import Manifest, Sealed, listing_key, listings_of, manifest_key
+from logstream.proof.signing import Signer
 
 AT_ONCE = 16
 """Destinations whose manifests are written at once."""

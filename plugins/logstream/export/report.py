@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from logstream.delivery.ledger import Lane, Ledger
-from logstream.delivery.planning import plan_window
+from logstream.export.planning import plan_window
+from logstream.ledger.ledger import Lane, Ledger
 from logstream.settings.models import Settings
 from logstream.settings.resolution import Route
 from logstream.store.base import EventStore

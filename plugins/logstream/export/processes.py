@@ -14,11 +14,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING
 
-from logstream.delivery.planning import Share
 from logstream.errors import DeliveryError, LogstreamError
+from logstream.export.planning import Share
 
 if TYPE_CHECKING:
-    from logstream.delivery.export import Exporter, LaneResult
+    from logstream.export.exporter import Exporter, LaneResult
 
 Keys = Sequence[tuple[int, int]]
 Progress = Callable[["LaneResult"], None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from logstream.delivery.ledger import Lane, LaneWrite, Ledger, News, StepWriter
+from logstream.ledger.ledger import Lane, LaneWrite, Ledger, News, StepWriter
 
 
 class LedgerWriter:

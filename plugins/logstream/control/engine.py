@@ -8,8 +8,8 @@ import psycopg
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool, QueuePool
 
+from logstream.control.tables import SCHEMA
 from logstream.database import connect, database_errors
-from logstream.settings.tables import SCHEMA
 
 HEAD = "0003"
 """The newest migration; a test holds it equal to the one Alembic finds."""

@@ -1,0 +1,1 @@
+"""The control database: tables, migrations, engine. Settings and ledger live in it."""

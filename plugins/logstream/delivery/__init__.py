@@ -1,1 +1,0 @@
-"""Delivery: planning a window, sending its lanes, keeping the ledger."""

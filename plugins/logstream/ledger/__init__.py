@@ -1,0 +1,1 @@
+"""The ledger: what was planned, how far each lane has come, what was delivered, rejected or is owed."""

@@ -1,0 +1,1 @@
+"""Proof: manifests, listings and signatures. Pure."""

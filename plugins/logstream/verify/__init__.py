@@ -1,0 +1,1 @@
+"""Verification: the log store against ledger, manifests and objects."""
