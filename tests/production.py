@@ -47,13 +47,15 @@ class Production:
         site = sysconfig.get_path("purelib", vars={"base": str(self.folder), "platbase": str(self.folder)})
         _link_locked(Path(site))
 
-    def run(self, *words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a program of this environment (`python`, `logstream`); fail with what it wrote if it fails."""
+    def run(
+        self, *words: str, environment: dict[str, str] | None = None, given: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program of this environment (`python`, `logstream`), `given` being its input; fail if it fails."""
         own = {name: value for name, value in os.environ.items() if name not in CHECKOUT_VARIABLES}
         own |= {"AIRFLOW_HOME": str(self.folder / "airflow"), "PYTHONWARNINGS": "ignore", **(environment or {})}
         done = subprocess.run(
             [str(self.bin / words[0]), *words[1:]],
-            cwd=self.cwd, env=own, capture_output=True, text=True, check=False, timeout=180,
+            cwd=self.cwd, env=own, input=given, capture_output=True, text=True, check=False, timeout=180,
         )  # fmt: skip
         assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         return done

@@ -16,7 +16,7 @@ from logstream.console.chart import timeline_chart
 from logstream.console.edits import Locked, users_of, with_admin, with_destination, with_workspace
 from logstream.console.forms import Control, fields_of, options_of, streaming_of
 from logstream.console.samples import sample_event
-from logstream.console.service import Console, templates
+from logstream.console.service import Console
 from logstream.console.words import short, size, span
 from logstream.destinations import check_options, destination_types
 from logstream.errors import InputError, SettingsError
@@ -25,6 +25,7 @@ from logstream.ledger.overview import DeliveryFilter, Moment
 from logstream.rendering import compile_template
 from logstream.settings.changes import SettingsChange, changes
 from logstream.settings.document import parse_yaml
+from logstream.settings.message_files import shipped_templates
 from logstream.settings.models import Settings, parse_settings
 from logstream.settings.repository import SettingsMoved
 from logstream.window import Window
@@ -303,9 +304,9 @@ def test_only_some_destinations_of_a_window(console: Console, store: psycopg.Con
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-@pytest.mark.parametrize("name", [None, *templates()])
+@pytest.mark.parametrize("name", [None, *shipped_templates()])
 def test_every_template_renders_every_sample(console: Console, kind: str, name: str | None) -> None:
-    found = console.preview({"message": templates()[name] if name else None, "events": ["job_details"]}, kind)
+    found = console.preview({"message": shipped_templates()[name] if name else None, "events": ["job_details"]}, kind)
     assert found.error is None
     assert json.loads(found.message or "")
 

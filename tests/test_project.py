@@ -22,11 +22,12 @@ from logstream.rendering.preview import preview
 from logstream.settings.document import read_document
 from logstream.settings.models import parse_settings
 
-from .conftest import PROJECT
+from .conftest import PROJECT, Cli
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 COMPOSE = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 MAKEFILE = (PROJECT / "Makefile").read_text()
+COMPOSE_RUN = re.compile(r"docker compose run --rm (?:-T )?(\S+) ([^;<`\n]+)")
 
 
 def test_built_in_destinations_are_the_entry_points() -> None:
@@ -156,14 +157,50 @@ def test_the_compose_file_holds_no_password() -> None:
     assert all(f"{name}=" in example for name in needed)
 
 
+def operators_variables() -> set[str]:
+    """The variables by which an operator sets Logstream up: those that the package reads."""
+    sources = [path for path in (PROJECT / "plugins/logstream").rglob("*.py") if "testing" not in path.parts]
+    return {name for path in sources for name in re.findall(r'"(LOGSTREAM_[A-Z_]+)"', path.read_text())}
+
+
+def test_the_compose_file_hands_on_every_variable_that_is_documented() -> None:
+    """Compose reads `.env` for its own use; a service gets what its `environment` names."""
+    variables = operators_variables()
+    documented = set(re.findall(r"LOGSTREAM_[A-Z_]+", (PROJECT / "docs/operating.md").read_text()))
+    assert variables == documented
+    for name, service in COMPOSE["services"].items():
+        if "build" in service:
+            assert variables <= service["environment"].keys(), name
+
+
+def compose_commands() -> list[tuple[str, str]]:
+    texts = [PROJECT / "docker-compose.yml", *documents()]
+    found = {match for path in texts for match in re.findall(COMPOSE_RUN, path.read_text())}
+    return sorted((service, command.strip()) for service, command in found)
+
+
+def test_commands_for_the_compose_file_are_there(cli: Cli) -> None:
+    """Airflow's entry point makes `airflow ...` of each command: `logstream` needs a service of its own."""
+    commands = compose_commands()
+    assert {service for service, _ in commands} == {"logstream", "airflow-cli"}
+    for service, command in commands:
+        words = command.split()
+        if COMPOSE["services"][service].get("entrypoint") == ["logstream"]:
+            groups = [word for word in words if re.fullmatch("[a-z]+", word)]
+            assert cli(*groups, "--help").returncode == 0, command
+        else:
+            program = "import sys; from airflow.cli.cli_parser import get_parser; get_parser().parse_args(sys.argv[1:])"
+            subprocess.run([sys.executable, "-c", program, *words], check=True, capture_output=True, timeout=60)
+
+
 def test_the_image_is_made_of_files_that_are_here() -> None:
     lines = (PROJECT / "deploy/Dockerfile").read_text().splitlines()
-    copied = [line.split()[1:] for line in lines if line.startswith("COPY")]
+    copied = [line.split()[1:] for line in lines if line.startswith("COPY") and "--from" not in line]
     assert copied
     for words in copied:
         for source in [word for word in words if not word.startswith("--")][:-1]:
             assert (PROJECT / source).exists(), source
-    (image,) = [line for line in lines if line.startswith("FROM")]
+    (image,) = {line.split()[1] for line in lines if line.startswith("FROM")}
     pinned = re.search(r"^apache-airflow==([^ ;\n]+)", (PROJECT / "requirements.lock").read_text(), re.MULTILINE)
     assert pinned is not None
     assert f"apache/airflow:{pinned.group(1)}-" in image

@@ -143,7 +143,13 @@ def _parser() -> Parser:
     _healing_commands(groups)
 
     command = _command(groups, "preview", preview, "render one event by a message template")
-    command.add_argument("--template", metavar="FILE", type=Path, required=True, help="the message template")
+    command.add_argument(
+        "--template",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="the message template; include/templates/NAME.json has some",
+    )
     command.add_argument(
         "--event",
         metavar="FILE",
@@ -569,8 +575,10 @@ def prune(options: argparse.Namespace, out: TextIO) -> None:
 def preview(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream preview`."""
     from logstream.rendering.preview import preview as render
+    from logstream.settings.message_files import find_message_file
 
-    message = render(_read(options.template), _read(options.event), str(options.template), str(options.event))
+    template = find_message_file(str(options.template), Path.cwd()) or options.template
+    message = render(_read(template), _read(options.event), str(options.template), str(options.event))
     print(message, file=out)
 
 

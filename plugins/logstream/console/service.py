@@ -25,7 +25,7 @@ from logstream.ledger.overview import DeliveryFilter, DeliverySummary, Destinati
 from logstream.rendering import compile_template
 from logstream.rendering.preview import Rendered, render_sample
 from logstream.settings.changes import SettingsChange, changes
-from logstream.settings.document import TEMPLATES, write_yaml
+from logstream.settings.document import write_yaml
 from logstream.settings.models import DestinationSettings, Settings, Streaming, explain, parse_settings
 from logstream.settings.repository import Snapshot, Version
 from logstream.settings.resolution import Reason, Route, Workspace, overridden, resolve, route_of
@@ -360,11 +360,6 @@ def _haystack(route: Route) -> str:
     workspace = route.workspace
     words = (str(workspace.id), workspace.external_id or "", workspace.name or "", route.destination or "")
     return "\n".join(words).casefold()
-
-
-def templates() -> dict[str, str]:
-    """The message templates to start from, by name: those of `include/templates/`."""
-    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(TEMPLATES.glob("*.json"))}
 
 
 def named(workspaces: Iterable[Workspace], limit: int = 5) -> str:

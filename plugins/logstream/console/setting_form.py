@@ -9,10 +9,11 @@ from logstream.console import runs
 from logstream.console.edits import Data, Document, with_destination
 from logstream.console.forms import EVENT_LINES, Form, fields_of, options_of, streaming_of
 from logstream.console.layout import one
-from logstream.console.service import Console, templates
+from logstream.console.service import Console
 from logstream.destinations import destination_types
 from logstream.events import Kind
 from logstream.rendering.template import NAMES
+from logstream.settings.message_files import shipped_templates
 
 
 def setting_form(console: Console, streaming: Data, edited: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def setting_form(console: Console, streaming: Data, edited: Mapping[str, Any] | 
         "streaming": streaming,
         "lines": EVENT_LINES,
         "names": sorted(known),
-        "templates": templates(),
+        "templates": shipped_templates(),
         "placeholders": [f"{{{{{{{name}}}}}}}" for name in (*NAMES, "$.context.user_email")],
         "kinds": list(Kind),
         **destination_fields(known, name, given),

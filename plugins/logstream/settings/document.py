@@ -8,9 +8,7 @@ from typing import Any
 import yaml
 
 from logstream.errors import InputError, SettingsError
-
-TEMPLATES = Path(__file__).resolve().parents[3] / "include" / "templates"
-"""The templates that come with Logstream, in a checkout; `include/templates/` of the working folder is tried first."""
+from logstream.settings.message_files import find_message_file
 
 
 class _Loader(yaml.SafeLoader):
@@ -89,10 +87,8 @@ def _inline_messages(document: dict[Any, Any], path: Path) -> None:
 def _read_message(name: object, path: Path, place: str) -> str:
     if not isinstance(name, str):
         raise SettingsError([f"{place}.message_file: expected the path of a file"], str(path))
-    for base in (path.parent, Path.cwd(), TEMPLATES.parents[1], TEMPLATES):
-        candidate = base / name
-        if candidate.is_file():
-            return candidate.read_text(encoding="utf-8")
-    raise SettingsError(
-        [f"{place}.message_file: no file {name!r} beside the settings or in the working folder"], str(path)
-    )
+    found = find_message_file(name, path.parent)
+    if found is None:
+        problem = f"{place}.message_file: no file {name!r} beside the settings or in the working folder"
+        raise SettingsError([problem], str(path))
+    return found.read_text(encoding="utf-8")

@@ -1,0 +1,236 @@
+"""Logstream as it is installed: the wheel that `deploy/Dockerfile` makes, in an empty folder, with no checkout near it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from logstream.destinations.registry import BUILT_IN
+from logstream.settings import message_files
+
+from .production import Production
+from .stage import PROJECT
+
+TEMPLATES = PROJECT / "include/templates"
+PACKAGE = PROJECT / "plugins/logstream"
+DOCKERFILE = (PROJECT / "deploy/Dockerfile").read_text().splitlines()
+NO_INDEX = ("--no-index", "--no-build-isolation", "--disable-pip-version-check")
+STALE = "logstream/gone_since.py"
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Each file's content by its path; what Python compiles is none of them."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+@dataclass
+class Image:
+    """What the Dockerfile makes: the wheel, Python with all that is installed, the DAGs."""
+
+    wheel: Path
+    production: Production
+    dags: Path
+
+
+def copy_into(root: Path, words: list[str]) -> None:
+    *sources, target = words
+    for source in sources:
+        wanted = root / target.lstrip("/")
+        if (PROJECT / source).is_dir():
+            shutil.copytree(PROJECT / source, wanted, dirs_exist_ok=True)
+        else:
+            wanted = wanted / source if target.endswith("/") else wanted
+            wanted.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / source, wanted)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """The Dockerfile's own steps below a folder; its `pip install --requirement requirements.lock` is `Production`."""
+    root = tmp_path_factory.mktemp("image")
+    production = Production(root / "production")
+    pip = [sys.executable, "-m", "pip"]
+    for line in DOCKERFILE:
+        step, _, rest = line.partition(" ")
+        words = rest.split()
+        if step == "COPY" and not words[0].startswith("--from"):
+            copy_into(root, words[1:])
+        elif words[:2] == ["pip", "wheel"]:
+            stale = root / "tmp/logstream/build/lib" / STALE
+            stale.parent.mkdir(parents=True)
+            stale.touch()
+            placed = [str(root) + word if word.startswith("/") else word for word in words[1:]]
+            subprocess.run([*pip, *placed, *NO_INDEX], check=True, capture_output=True, timeout=180)
+        elif words[:2] == ["pip", "install"] and "--no-deps" in words:
+            (wheel,) = (root / "tmp/wheels").glob(Path(words[-1]).name)
+            production.install(str(wheel))
+    return Image(wheel, production, root / "opt/airflow/dags")
+
+
+def test_every_file_of_the_package_is_in_the_wheel(image: Image) -> None:
+    with zipfile.ZipFile(image.wheel) as archive:
+        names = [name for name in archive.namelist() if name.startswith("logstream/")]
+        found = {name.removeprefix("logstream/"): archive.read(name) for name in names}
+    expected = files_below(PACKAGE)
+    expected |= {f"include/templates/{name}": content for name, content in files_below(TEMPLATES).items()}
+    assert set(found) == set(expected)
+    assert found == expected
+
+
+def test_a_source_distribution_makes_the_same_wheel(image: Image, tmp_path: Path) -> None:
+    source = image.wheel.parents[1] / "logstream"
+    program = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        cwd=source, check=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    archive = tmp_path / done.stdout.splitlines()[-1]
+    words = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path)]
+    subprocess.run([*words, *NO_INDEX, str(archive)], check=True, capture_output=True, timeout=180)
+    contents = []
+    for wheel in (image.wheel, tmp_path / image.wheel.name):
+        with zipfile.ZipFile(wheel) as opened:
+            names = [name for name in opened.namelist() if not name.endswith("/RECORD")]
+            contents.append({name: opened.read(name) for name in names})
+    assert contents[0] == contents[1]
+
+
+def test_what_is_installed_satisfies_what_the_package_needs(image: Image) -> None:
+    words = [sys.executable, "-m", "pip", "--python", str(image.production.bin / "python"), "check"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_command_is_there(image: Image) -> None:
+    assert "usage: logstream" in image.production.run("logstream", "--help").stdout
+    where = image.production.run("python", "-c", "import logstream; print(logstream.__file__)").stdout.strip()
+    assert Path(where).is_relative_to(image.production.folder)
+
+
+def test_entry_points_can_be_loaded(image: Image) -> None:
+    program = (
+        "import json; from importlib.metadata import distribution\n"
+        "points = distribution('logstream').entry_points\n"
+        "print(json.dumps([[point.group, point.name, point.load().__module__] for point in points]))"
+    )
+    found = json.loads(image.production.run("python", "-c", program).stdout.splitlines()[-1])
+    assert {name for group, name, _ in found if group == "logstream.destinations"} == set(BUILT_IN)
+    assert [name for group, name, _ in found if group == "airflow.plugins"] == ["logstream"]
+    assert all(module.startswith("logstream") for _, _, module in found)
+
+
+def test_message_templates_are_found_installed_and_in_a_checkout(image: Image) -> None:
+    here = {path.stem: path.read_text() for path in TEMPLATES.glob("*.json")}
+    assert len(here) >= 7
+    assert message_files.shipped_templates() == here
+    assert Path(TEMPLATES) == message_files.TEMPLATES, "the editable installation reads the one folder of the checkout"
+    program = (
+        "import json; from logstream.console.setting_form import setting_form, shipped_templates\n"
+        "print(json.dumps(shipped_templates()))"
+    )
+    assert json.loads(image.production.run("python", "-c", program).stdout.splitlines()[-1]) == here
+
+
+def test_message_templates_are_found_beside_a_copied_plugins_folder(image: Image, tmp_path: Path) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "plugins/logstream")
+    shutil.copytree(TEMPLATES, tmp_path / "include/templates")
+    program = "from logstream.settings.message_files import TEMPLATES; print(TEMPLATES, *TEMPLATES.iterdir())"
+    environment = {"PYTHONPATH": str(tmp_path / "plugins")}
+    folder, *files = image.production.run("python", "-c", program, environment=environment).stdout.split()
+    assert folder == str(tmp_path / "include/templates")
+    assert len(files) == len(files_below(TEMPLATES))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in TEMPLATES.glob("*.json")))
+def test_settings_name_message_templates_from_an_empty_folder(name: str, image: Image, tmp_path: Path) -> None:
+    streaming = {"enabled": True, "events": ["job_status"], "destination": "lake"}
+    streaming["message_file"] = f"include/templates/{name}"
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"admin": streaming}))
+    program = (
+        "import sys; from pathlib import Path; from logstream.settings.document import read_document\n"
+        "sys.stdout.write(read_document(Path(sys.argv[1]))['admin']['message'])"
+    )
+    done = image.production.run("python", "-c", program, str(tmp_path / "settings.yaml"))
+    assert done.stdout == (TEMPLATES / name).read_text()
+
+
+def test_a_template_that_comes_along_can_be_previewed(image: Image, tmp_path: Path) -> None:
+    (tmp_path / "event.json").write_text('{"id": "j-1"}')
+    event = ("--event", str(tmp_path / "event.json"))
+    done = image.production.run("logstream", "preview", "--template", "include/templates/datadog.json", *event)
+    assert "ddsource" in json.loads(done.stdout)
+
+
+def test_settings_from_standard_input_are_applied_by_the_installed_command(image: Image, database: str) -> None:
+    """The migrations are there: they make the tables."""
+    settings = {
+        "admin": {
+            "enabled": True, "events": ["job_status"], "destination": "lake",
+            "message_file": "include/templates/splunk.json",
+        },
+        "destinations": {"lake": {"type": "file", "path": "/srv/lake"}},
+    }  # fmt: skip
+    image.production.run("logstream", "store", "init", "--dsn", database)
+    image.production.run(
+        "logstream", "settings", "apply", "--dsn", database, "/dev/stdin", given=yaml.safe_dump(settings)
+    )
+    shown = yaml.safe_load(image.production.run("logstream", "settings", "show", "--dsn", database).stdout)
+    assert shown["admin"]["message"] == (TEMPLATES / "splunk.json").read_text()
+
+
+CONSOLE = """
+import json
+from fastapi.testclient import TestClient
+from logstream.console.app import create_app
+from logstream.console.layout import jinja
+from logstream.console.samples import sample_event
+from logstream.events import Kind
+
+client = TestClient(create_app())
+static = {name: client.get(f"/static/{name}").text for name in json.loads(input())}
+pages = [name for name in jinja.env.list_templates() if jinja.env.get_template(name)]
+print(json.dumps({"static": static, "pages": pages, "samples": [sample_event(kind) for kind in Kind]}))
+"""
+
+
+def test_the_console_has_its_pages_and_files(image: Image) -> None:
+    static = {path.name: path.read_text() for path in (PACKAGE / "console/static").iterdir()}
+    done = image.production.run("python", "-c", CONSOLE, given=json.dumps(list(static)))
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["static"] == static
+    assert sorted(found["pages"]) == sorted(files_below(PACKAGE / "console/templates"))
+    assert len(found["samples"]) == 4 and all(found["samples"])
+
+
+def test_airflow_parses_the_dags_of_the_image(image: Image) -> None:
+    program = (
+        "import json, sys; from airflow.dag_processing.dagbag import DagBag\n"
+        "bag = DagBag(sys.argv[1])\n"
+        "print(json.dumps([sorted(bag.dags), bag.import_errors]))"
+    )
+    environment = {"AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    done = image.production.run("python", "-c", program, str(image.dags), environment=environment)
+    dags, errors = json.loads(done.stdout.splitlines()[-1])
+    assert errors == {}
+    assert dags == ["logstream_export", "logstream_redeliver"]
+
+
+def test_the_build_context_is_what_the_image_is_made_of() -> None:
+    """`.dockerignore` lets in what the Dockerfile copies, and nothing else: no secret, no `.venv`."""
+    ignored = [line for line in (PROJECT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    assert ignored[0] == "*"
+    copied = [line.split()[2:-1] for line in DOCKERFILE if line.startswith("COPY") and "--from" not in line]
+    assert {line[1:] for line in ignored if line[0] == "!"} == {source for sources in copied for source in sources}
+
+
+def test_secrets_of_the_compose_file_are_not_committed() -> None:
+    subprocess.run(["git", "check-ignore", "--quiet", ".env"], cwd=PROJECT, check=True)
