@@ -9,8 +9,9 @@ import urllib.request
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Frame, Page, expect
 
 from logstream.testing.airflow import USERS
 from logstream.window import Window
@@ -21,7 +22,7 @@ PICTURES = os.environ.get("LOGSTREAM_PICTURES")
 """Where to keep pictures of the pages; they are only looked at where it is set."""
 
 
-OURS = [Window(DAY + timedelta(hours=hour), DAY + timedelta(hours=hour + 2)) for hour in (2, 8, 14)]
+OURS = [Window(DAY + timedelta(hours=hour), DAY + timedelta(hours=hour + 2)) for hour in (2, 8, 14, 20)]
 """Windows that are none of the schedule's, nor of other tests: a run is named by the start of its window."""
 
 
@@ -31,12 +32,23 @@ PAGES = ["", "customers", "customers/100", "destinations", "destinations/lake", 
 WIDE = {"width": 1360, "height": 960}
 
 
-class Person:
-    """Somebody with a browser, logged in as a user of Airflow (or as nobody)."""
+FRAME = "/plugin/audit-log-streaming"
+"""Where Airflow shows the console: Admin > Audit log streaming. What follows it is the console's own path."""
 
-    def __init__(self, browser: Browser, stage: Stage, user: str | None, scheme: Any = "light") -> None:
+
+class Person:
+    """A user of Airflow with a browser; without a name nobody has logged in.
+
+    `visit` opens the console as users have it: inside the sandboxed frame of Airflow's UI, and returns that frame.
+    """
+
+    def __init__(
+        self, browser: Browser, stage: Stage, user: str | None, scheme: Any = "light", width: int = WIDE["width"]
+    ) -> None:
         self.stage, self.user = stage, user
-        self.context: BrowserContext = browser.new_context(viewport=WIDE, color_scheme=scheme)  # type: ignore[arg-type]
+        self.context: BrowserContext = browser.new_context(
+            viewport={"width": width, "height": WIDE["height"]}, color_scheme=scheme
+        )
         self.context.set_default_timeout(20_000)
         self.base = f"{stage.airflow.url}/logstream/"
         if user:
@@ -44,27 +56,58 @@ class Person:
             cookie = {"name": "_token", "value": answer["access_token"], "url": stage.airflow.url, "httpOnly": True}
             self.context.add_cookies([cookie])  # type: ignore[list-item]
         self.page: Page = self.context.new_page()
+        self.view: Frame = self.page.main_frame
         self.complaints: list[str] = []
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: dialog.accept())
+        self.page.on("dialog", self._refuse)
 
     def _hear(self, said: ConsoleMessage) -> None:
-        # htmx says so of a request that somebody navigates away from; the browser says so of one that fails
-        if said.type == "error" and not said.text.startswith(("htmx:afterRequest", "htmx:sendAbort", "htmx:sendError")):
+        # Airflow's UI has complaints of its own; what its frame forbids the browser says of no file at all
+        place = str(said.location.get("url") or self.base)
+        # htmx says so of a request that the person navigates away from; the browser says so of one that fails
+        usual = said.text.startswith(("htmx:afterRequest", "htmx:sendAbort", "htmx:sendError"))
+        if said.type == "error" and place.startswith(self.base) and not usual:
             self.complaints.append(said.text)
 
-    def visit(self, path: str = "") -> Page:
+    def _refuse(self, dialog: Dialog) -> None:
+        # Airflow's frame shows none, so no page may rely on one
+        self.complaints.append(f"the page asked by {dialog.type}(): {dialog.message}")
+        dialog.dismiss()
+
+    def visit(self, path: str = "") -> Frame:
+        """Go to a page of the console in Airflow's frame."""
+        if urlsplit(self.page.url).path.startswith(FRAME):
+            self.view.goto(self.base + path)
+            return self.view
+        self.page.goto(f"{self.stage.airflow.url}{FRAME}/logstream/{path}")
+        found = self.page.wait_for_selector("iframe")
+        frame = found.content_frame() if found else None
+        assert frame is not None
+        frame.wait_for_url(lambda url: url == self.base + path)
+        self.view = frame
+        return frame
+
+    def visit_directly(self, path: str = "") -> Page:
+        """Go to a page of the console by a link that leads to it alone, outside of Airflow's frame."""
         self.page.goto(self.base + path)
+        self.view = self.page.main_frame
         return self.page
+
+    def agree(self, verb: str) -> None:
+        """Read the question that the page asks, and answer it by the button that says what happens."""
+        dialog = self.view.get_by_role("alertdialog")
+        expect(dialog).to_be_visible()
+        dialog.get_by_role("button", name=verb, exact=True).click()
+        expect(dialog).to_be_hidden()
 
     def token(self) -> str:
         """The token that this person's pages hold."""
-        held = json.loads(self.page.locator("body").get_attribute("hx-headers") or "{}")
+        held = json.loads(self.view.locator("body").get_attribute("hx-headers") or "{}")
         return str(held["X-CSRF-Token"])
 
 
-def settle(page: Page) -> None:
+def settle(page: Frame) -> None:
     """Wait until htmx has nothing more to fetch and nothing to put in its place."""
     expect(page.locator(".htmx-request, .htmx-settling, .htmx-swapping, .htmx-added")).to_have_count(0)
 
@@ -113,7 +156,7 @@ def start_from(stage: Stage, document: dict[str, Any]) -> None:
     assert status == 200, answer
 
 
-def fill_destination(page: Page, name: str, bucket: str, prefix: str = "") -> None:
+def fill_destination(page: Frame, name: str, bucket: str, prefix: str = "") -> None:
     """Fill in an S3 destination."""
     page.get_by_label("Destination name").fill(name)
     page.get_by_label("Destination type").select_option("s3")

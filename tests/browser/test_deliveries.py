@@ -22,6 +22,7 @@ def test_a_destination_is_suspended_by_hand_and_resumed(admin: Person, stage: St
     )
     page = admin.visit("destinations")
     page.get_by_role("button", name="Suspend lake").click()
+    admin.agree("Suspend")
     expect(page.get_by_role("row", name="lake")).to_contain_text("suspended by admin")
     assert stage.run(OURS[2], "console_held") == "success"
     assert stage.s3.objects(bucket) == {}

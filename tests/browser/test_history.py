@@ -26,14 +26,17 @@ def test_history_shows_and_restores(admin: Person, stage: Stage, tmp_path: Path)
     older = [item["version"] for item in call(stage, "GET", "api/v1/versions")[1]]
     page = admin.visit(f"history/{older[1]}")
     page.get_by_role("button", name="Restore this version").click()
+    admin.agree("Restore")
     expect(page.get_by_role("status").first).to_contain_text("The settings were saved")
     assert call(stage, "GET", "api/v1/settings")[1] == before
-    with page.expect_download() as download:
+    with admin.page.expect_download() as download:
         page.get_by_role("link", name="Export settings.yaml").click()
     file = tmp_path / "settings.yaml"
     download.value.save_as(file)
     file.write_text(file.read_text().replace("user_activity", "api_platform"))
     page.get_by_label("A settings.yaml to put in force").set_input_files(file)
+    before_it = call(stage, "GET", "api/v1/versions")[1][0]["version"]
     page.get_by_role("button", name="Import").click()
-    expect(page.get_by_role("status").first).to_contain_text("The settings were saved")
+    admin.agree("Import")
+    expect(page.get_by_role("status").first).to_contain_text(f"The settings were saved as version {before_it + 1}")
     assert call(stage, "GET", "api/v1/settings/admin")[1]["events"] == ["api_platform"]

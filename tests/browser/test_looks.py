@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Response, expect
 
 from ..stage import PROJECT, Stage
 from .person import MESSAGE, PAGES, Person, call, picture, settle, start_from
@@ -15,27 +15,33 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 AXE = PROJECT / ".venv/node/node_modules/axe-core/axe.min.js"
 
 
+EVERYTHING = {
+    "admin": {
+        "enabled": True,
+        "events": ["job_details", "user_activity", "log_service"],
+        "log_levels": ["warn", "error"],
+        "message": MESSAGE,
+        "destination": "lake",
+    },
+    "workspaces": [{"id": 100, "streaming": {"enabled": True, "events": ["user_activity"], "destination": "lake"}}],
+    "destinations": {
+        "lake": {"type": "s3", "connection": "lake", "bucket": "audit-logs", "prefix": "customers/"},
+        "siem": {"type": "http", "connection": "siem"},
+    },
+}
+"""Settings in which every field has a value to show."""
+
+
 def test_pages_shut_nobody_out(admin: Person, stage: Stage) -> None:
-    lake = {"type": "s3", "connection": "lake", "bucket": "audit-logs", "prefix": "customers/"}
-    streaming = {"events": ["job_details", "user_activity", "log_service"], "log_levels": ["warn", "error"]}
-    own = {"enabled": True, "events": ["user_activity"], "destination": "lake"}
-    start_from(
-        stage,
-        {
-            "admin": {"enabled": True, "destination": "lake", "message": MESSAGE, **streaming},
-            "workspaces": [{"id": 100, "streaming": own}],
-            "destinations": {"lake": lake, "siem": {"type": "http", "connection": "siem"}},
-        },
-    )
+    start_from(stage, EVERYTHING)
     version = call(stage, "GET", "api/v1/versions")[1][0]["version"]
-    page = admin.page
     for path in [*PAGES, f"history/{version}", "history/4711"]:
-        page.emulate_media(color_scheme="light")
-        admin.visit(path)
+        admin.page.emulate_media(color_scheme="light")
+        page = admin.visit(path)
         settle(page)
         page.evaluate(AXE.read_text())
         for scheme, options in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            admin.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             expect(page.locator("html")).to_have_attribute("data-theme", scheme)
             found = page.evaluate("options => axe.run(options)", {**options, "resultTypes": ["violations"]})
             told = [(item["id"], item["help"], item["nodes"][0]["html"][:200]) for item in found["violations"]]
@@ -47,6 +53,7 @@ def test_pages_shut_nobody_out(admin: Person, stage: Stage) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_a_part_of_airflow(chromium: Browser, stage: Stage, scheme: str) -> None:
+    start_from(stage, EVERYTHING)
     person = Person(chromium, stage, "admin", scheme)
     page = person.page
     page.goto(stage.airflow.url)
@@ -64,8 +71,12 @@ def test_it_is_a_part_of_airflow(chromium: Browser, stage: Stage, scheme: str) -
 
 def test_first_views_are_small(admin: Person, stage: Stage) -> None:
     sizes: list[int] = []
-    admin.page.on("response", lambda response: sizes.append(len(response.body())) if response.ok else None)
-    admin.visit()
-    admin.page.wait_for_load_state("networkidle")
+
+    def weigh(response: Response) -> None:
+        if response.ok and response.url.startswith(admin.base):
+            sizes.append(len(response.body()))
+
+    admin.page.on("response", weigh)
+    expect(admin.visit().locator("#preview pre")).to_be_visible()
     assert len(sizes) >= 5, "the page, its style, its scripts, the preview"
     assert sum(sizes) < 150_000, sizes

@@ -76,7 +76,7 @@ def test_nobody_reads_or_writes_anything(stage: Stage, chromium: Browser) -> Non
             assert "/auth/login" in headers["location"]
         assert "lake" not in json.dumps(answer).replace(path, "")
     nobody = Person(chromium, stage, None)
-    page = nobody.visit("customers")
+    page = nobody.visit_directly("customers")
     expect(page.get_by_label("Username")).to_be_visible()
     page.get_by_label("Username").fill("admin")
     page.get_by_label("Password").fill(USERS["admin"])

@@ -74,6 +74,7 @@ def test_two_customers_and_their_own_destinations(admin: Person, stage: Stage, b
     expect(page.get_by_role("region", name="Deliveries")).to_contain_text(f"{OURS[1].start:%Y-%m-%d %H:%M:%S}")
     # taking one away again
     page.get_by_role("button", name="Remove this setting").click()
+    admin.agree("Remove this setting")
     expect(page.get_by_role("status").first).to_contain_text("Saved")
     assert call(stage, "GET", "api/v1/workspaces/101/settings")[1] is None
 

@@ -1,4 +1,4 @@
-// What htmx does not do: putting text into the editor, confirming, and links to Airflow's own pages out of its frame.
+// What htmx does not do: putting text into the editor, asking before something is done, and links to Airflow's own pages out of its frame.
 "use strict";
 
 const on = (type, selector, act) =>
@@ -12,20 +12,54 @@ const changed = (field) => {
   field.dispatchEvent(new Event("change", { bubbles: true }));
 };
 
-// placeholders go where the cursor is
-on("click", "[data-insert]", (button) => {
-  const editor = document.getElementById("message");
-  editor.setRangeText(button.dataset.insert, editor.selectionStart, editor.selectionEnd, "end");
-  editor.focus();
-  changed(editor);
+// Airflow's frame shows no confirm(): a question is put by the one <dialog> of the page. The button that asks has the question
+// in data-confirm, what will happen in data-consequence, and the word for yes in data-verb.
+const ask = (button) =>
+  new Promise((answer) => {
+    const dialog = document.getElementById("confirm");
+    const { confirm: question, consequence = "", verb = "Yes" } = button.dataset;
+    document.getElementById("confirm-question").textContent = question;
+    document.getElementById("confirm-consequence").textContent = consequence;
+    document.getElementById("confirm-yes").textContent = verb;
+    dialog.returnValue = "";
+    dialog.addEventListener(
+      "close",
+      () => {
+        button.focus();
+        answer(dialog.returnValue === "yes");
+      },
+      { once: true },
+    );
+    dialog.showModal();
+  });
+
+// a form that is sent by a button with a question waits for the answer
+let agreed = null;
+document.addEventListener("submit", async (event) => {
+  const button = event.submitter;
+  if (!button?.dataset.confirm || button === agreed) return;
+  event.preventDefault();
+  if (!(await ask(button))) return;
+  agreed = button;
+  button.form.requestSubmit(button);
+  agreed = null;
 });
 
-on("click", "[data-template]", (button) => {
-  const editor = document.getElementById("message");
-  if (editor.value.trim() && !confirm("Replace the message template?")) return;
-  editor.value = button.dataset.template;
+// as if it were typed, so that it can be undone
+const typeInto = (editor, text) => {
   editor.focus();
+  document.execCommand("insertText", false, text);
   changed(editor);
+};
+
+// placeholders go where the cursor is
+on("click", "[data-insert]", (button) => typeInto(document.getElementById("message"), button.dataset.insert));
+
+on("click", "[data-template]", async (button) => {
+  const editor = document.getElementById("message");
+  if (editor.value.trim() && !(await ask(button))) return;
+  editor.select();
+  typeInto(editor, button.dataset.template);
 });
 
 on("click", "[data-fill]", (button) => {
@@ -55,10 +89,6 @@ on("change", "[data-event]", (box) => {
 // switching the override on says first whom it overrides
 on("change", "[data-warns]", (box) => {
   document.getElementById(box.dataset.warns).hidden = !box.checked;
-});
-
-on("click", "[data-confirm]", (button, event) => {
-  if (!confirm(button.dataset.confirm)) event.preventDefault();
 });
 
 // only fields that somebody has been in are found fault with
