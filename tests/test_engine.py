@@ -29,7 +29,7 @@ from logstream.errors import ConnectionNotFound, LogstreamError
 from logstream.export.exporter import Exporter
 from logstream.export.planning import divide, lane_of
 from logstream.export.send import RetryPolicy, send
-from logstream.ledger.ledger import State
+from logstream.ledger.records import State
 from logstream.rendering import compile_template
 from logstream.settings.models import parse_settings
 from logstream.settings.resolution import Workspace

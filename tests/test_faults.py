@@ -26,7 +26,7 @@ from logstream.embedded import embedded_dsn
 from logstream.errors import DatabaseError, LogstreamError
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
-from logstream.ledger.ledger import State
+from logstream.ledger.records import State
 from logstream.rendering import compile_template
 from logstream.settings.models import parse_settings
 from logstream.settings.resolution import Workspace

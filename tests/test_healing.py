@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from logstream.errors import InputError
 from logstream.export.exporter import DeliveryReport, Exporter
 from logstream.ledger.health import HealingPolicy, Health, Outcome, Owed, Turn, judge, to_be_tried
-from logstream.ledger.ledger import State
+from logstream.ledger.records import State
 from logstream.testing.servers import LogSink
 from logstream.window import Window
 from tests.test_engine import EVERYTHING, START, Make, engine, files, filled

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from logstream.destinations.credentials import HttpCredentials
-from logstream.ledger.ledger import State
+from logstream.ledger.records import State
 from logstream.testing.contract import LimitsBytes, StaticConnections
 from logstream.testing.vendors import Vendor
 from tests.test_contract import Hook

@@ -17,7 +17,7 @@ from logstream.destinations import check_options, objects
 from logstream.export.exporter import DeliveryReport, Exporter
 from logstream.export.send import RetryPolicy
 from logstream.hooks import AirflowConnections
-from logstream.ledger.ledger import State
+from logstream.ledger.records import State
 from logstream.rendering import compile_template
 from logstream.settings.models import parse_settings
 from logstream.store.load import load_file

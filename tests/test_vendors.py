@@ -18,7 +18,7 @@ from logstream.destinations.registry import make_destination
 from logstream.export.exporter import DeliveryReport, Exporter
 from logstream.export.send import RetryPolicy
 from logstream.hooks import AirflowConnections
-from logstream.ledger.ledger import State
+from logstream.ledger.records import State
 from logstream.rendering import compile_template
 from logstream.settings.models import parse_settings
 from logstream.settings.resolution import Workspace

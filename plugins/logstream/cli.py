@@ -377,7 +377,7 @@ def export(options: argparse.Namespace, out: TextIO) -> int:
     """`logstream export`."""
     from logstream.export.exporter import empty_reports
     from logstream.export.processes import processors
-    from logstream.ledger.ledger import State
+    from logstream.ledger.records import State
 
     window = _window_of(options)
     with _exporter(options) as exporter:

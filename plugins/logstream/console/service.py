@@ -20,8 +20,8 @@ from logstream.destinations.registry import make_destination
 from logstream.errors import InputError, LogstreamError, NotThere, SettingsError
 from logstream.export.exporter import Exporter
 from logstream.jsontext import dumps
-from logstream.ledger.ledger import RejectedEvent
 from logstream.ledger.overview import DeliveryFilter, DeliverySummary, DestinationStatus, Moment, Overview
+from logstream.ledger.records import RejectedEvent
 from logstream.rendering import compile_template
 from logstream.rendering.preview import Rendered, render_sample
 from logstream.settings.changes import SettingsChange, changes

@@ -30,7 +30,9 @@ from logstream.export.seal import ManifestWriter, seal_deliveries
 from logstream.export.send import LaneFailed, RetryPolicy
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.health import Change, HealingPolicy, Health, Outcome, Owed, Turn, to_be_tried
-from logstream.ledger.ledger import Lane, LaneLocks, Ledger, News, Pending, PendingLane, RejectedEvent, State
+from logstream.ledger.ledger import Ledger
+from logstream.ledger.locks import LaneLocks
+from logstream.ledger.records import Lane, News, Pending, PendingLane, RejectedEvent, State
 from logstream.proof.manifests import Manifest
 from logstream.proof.signing import Signer
 from logstream.settings.models import Settings

@@ -13,7 +13,7 @@ from logstream.events import Cursor, Event
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.send import RetryPolicy, Sent, send
 from logstream.ledger.checkpoints import LedgerWriter
-from logstream.ledger.ledger import Lane, News, Rejection
+from logstream.ledger.records import Lane, News, Rejection
 
 CHECKPOINT_SECONDS = 1.0
 """How often a lane's counts are written."""

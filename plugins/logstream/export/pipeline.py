@@ -23,7 +23,7 @@ from logstream.export.outbox import Outbox
 from logstream.export.select import Chunk, Demultiplexer, EventRenderer, after
 from logstream.export.send import LaneFailed, RetryPolicy
 from logstream.ledger.checkpoints import LedgerWriter
-from logstream.ledger.ledger import Lane
+from logstream.ledger.records import Lane
 from logstream.settings.models import Streaming
 from logstream.store.base import EventStore, Page
 

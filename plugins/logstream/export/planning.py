@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from logstream.destinations.parcel import Tally
 from logstream.events import Selection
-from logstream.ledger.ledger import PendingLane, PlannedLane, fingerprint_of
+from logstream.ledger.records import PendingLane, PlannedLane, fingerprint_of
 from logstream.settings.models import Settings, Streaming
 from logstream.settings.resolution import Route, Workspace, resolve
 from logstream.store.base import KindCount

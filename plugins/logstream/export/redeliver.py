@@ -12,7 +12,8 @@ from logstream.events import Event
 from logstream.export.select import EventRenderer
 from logstream.export.send import LaneFailed, RetryPolicy, send
 from logstream.ledger.checkpoints import LedgerWriter
-from logstream.ledger.ledger import Lane, Ledger, News, RejectedEvent, Rejection
+from logstream.ledger.ledger import Ledger
+from logstream.ledger.records import Lane, News, RejectedEvent, Rejection
 from logstream.settings.models import Settings
 from logstream.settings.resolution import streamings_of
 from logstream.store.postgres import PostgresStore

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from logstream.export.planning import plan_window
-from logstream.ledger.ledger import Lane, Ledger
+from logstream.ledger.ledger import Ledger
+from logstream.ledger.records import Lane
 from logstream.settings.models import Settings
 from logstream.settings.resolution import Route
 from logstream.store.base import EventStore

@@ -14,7 +14,8 @@ from logstream.destinations.outcome import Delivered, Retry
 from logstream.destinations.parcel import Part, Tally
 from logstream.errors import LogstreamError
 from logstream.export.send import LaneFailed, RetryPolicy
-from logstream.ledger.ledger import Lane, Ledger
+from logstream.ledger.ledger import Ledger
+from logstream.ledger.records import Lane
 from logstream.proof.manifests import Manifest, Sealed, listing_key, listings_of, manifest_key
 from logstream.proof.signing import Signer
 

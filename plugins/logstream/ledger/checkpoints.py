@@ -3,8 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
-from logstream.ledger.ledger import Lane, LaneWrite, Ledger, News, StepWriter
+import psycopg
+
+from logstream.database import database_errors, session_parameters
+from logstream.ledger.lane_writes import STEP, LaneWrite
+from logstream.ledger.lanes import Lanes
+from logstream.ledger.records import Lane, News
+
+
+class StepWriter:
+    """Writes steps in one round trip each, through a connection of its own that waits for no disk. Of one event loop."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: psycopg.AsyncConnection | None = None
+
+    async def write(self, steps: Sequence[LaneWrite]) -> set[tuple[int, int]]:
+        """Write steps; return the names of lanes that are no longer there."""
+        document = (b"[" + b",".join(step.row for step in steps) + b"]").decode()
+        with database_errors("writing the ledger"):
+            if self._connection is None:
+                parameters = session_parameters(self._dsn, "logstream steps")
+                self._connection = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True, **parameters)
+                await self._connection.execute("set synchronous_commit = off")
+            done = await (await self._connection.execute(STEP, (document,), prepare=True)).fetchall()
+        return {step.key for step in steps} - {(row[0], row[1]) for row in done}
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            await self._connection.close()
 
 
 class LedgerWriter:
@@ -13,7 +43,7 @@ class LedgerWriter:
     Every call returns when what it wrote is in the ledger.
     """
 
-    def __init__(self, ledger: Ledger, control_dsn: str) -> None:
+    def __init__(self, ledger: Lanes, control_dsn: str) -> None:
         self._ledger = ledger
         self._steps = StepWriter(control_dsn)
         self._waiting: list[tuple[LaneWrite, asyncio.Future[None]]] = []

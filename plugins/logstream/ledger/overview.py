@@ -14,8 +14,8 @@ from sqlalchemy import Engine, Row, func, select, text, tuple_
 
 from logstream.control.tables import SCHEMA, deliveries, destinations, lanes
 from logstream.database import database_errors
+from logstream.ledger.debts import is_owed
 from logstream.ledger.health import Health
-from logstream.ledger.ledger import is_owed
 from logstream.window import Window
 
 

@@ -12,7 +12,7 @@ from airflow.sdk.observability import stats
 
 from logstream.export.exporter import DeliveryReport
 from logstream.ledger.health import Change, Turn
-from logstream.ledger.ledger import State
+from logstream.ledger.records import State
 from logstream.links import DeliveriesLink
 from logstream.operators.base import exporter, window_of
 from logstream.units import size

@@ -23,7 +23,8 @@ from logstream.destinations.registry import destination_type
 from logstream.errors import LogstreamError
 from logstream.export.planning import plan_window
 from logstream.export.select import EventRenderer
-from logstream.ledger.ledger import Lane, Ledger, State
+from logstream.ledger.ledger import Ledger
+from logstream.ledger.records import Lane, State
 from logstream.proof.listings import parts_in
 from logstream.proof.manifests import Manifest, broken_links, by_workspace, listing_key, listings_of, manifest_key
 from logstream.proof.signing import is_signed

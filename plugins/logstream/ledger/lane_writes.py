@@ -1,0 +1,111 @@
+"""What is written of a lane while it is delivered, and the statements that write it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+
+from logstream.control.tables import SCHEMA
+from logstream.errors import DatabaseError
+from logstream.ledger.records import Lane, News, State, tally_document
+from logstream.proof.listings import pack
+
+
+@dataclass(frozen=True, slots=True)
+class LaneWrite:
+    """What is to be written of one lane: its checkpoint and counts are one row, so they cannot disagree."""
+
+    key: tuple[int, int]
+    state: State
+    row: bytes
+    rejections: list[dict[str, object]]
+    parts: dict[str, object] | None
+    destination: str
+    steps: bool = False
+
+    @classmethod
+    def step(cls, lane: Lane) -> LaneWrite:
+        """How far a lane has come; its counts stay as they were written last."""
+        assert lane.position is not None, "it has sent something"  # noqa: S101
+        us, number = lane.position
+        row = b'{"delivery_id":%d,"lane":%d,"position_us":%d,"position_id":%d}' % (*lane.key, us, number)
+        return cls(lane.key, State.DELIVERING, row, [], None, lane.destination, steps=True)
+
+    @classmethod
+    def checkpoint(cls, lane: Lane, news: News) -> LaneWrite:
+        """How far a lane has come, its counts, and what is new since the last time."""
+        return cls._of(lane, State.DELIVERING, news)
+
+    @classmethod
+    def finish(cls, lane: Lane, news: News) -> LaneWrite:
+        """A lane is delivered."""
+        lane.state = State.DELIVERED
+        return cls._of(lane, State.DELIVERED, news)
+
+    @classmethod
+    def fail(cls, lane: Lane, news: News, error: str, *, permanent: bool) -> LaneWrite:
+        """A lane stopped, and why."""
+        lane.state, lane.last_error, lane.permanent = State.FAILED, error, permanent
+        return cls._of(lane, State.FAILED, news, error)
+
+    @classmethod
+    def _of(cls, lane: Lane, state: State, news: News, error: str | None = None) -> LaneWrite:
+        position, counted = lane.position or (None, None), lane.counted or (None, None)
+        name = {"delivery_id": lane.delivery_id, "lane": lane.lane}
+        row = {
+            **name, "state": str(state), "position_us": position[0], "position_id": position[1],
+            "counted_us": counted[0], "counted_id": counted[1], "part": lane.part,
+            "delivered": tally_document(lane.delivered), "rejected": tally_document(lane.rejected),
+            "delivered_events": lane.delivered.total(), "rejected_events": lane.rejected.total(),
+            "sizes": {str(workspace): size for workspace, size in lane.sizes.items()},
+            "bytes": lane.bytes, "requests": lane.requests,
+            # PostgreSQL's text takes no NUL
+            "error": error and error.replace("\0", " "), "permanent": int(lane.permanent and bool(error)),
+        }  # fmt: skip
+        rows: list[dict[str, object]] = [
+            {**name, "event_id": event.id, "workspace_id": event.workspace_id, "kind": event.kind,
+             "reason": reason.replace("\0", " "), "request": request}
+            for event, reason, request in news.rejected
+        ]  # fmt: skip
+        parts = {**name, "parcels": lane.part, "entries": pack(news.parts)} if news.parts else None
+        return cls(lane.key, state, orjson.dumps(row), rows, parts, lane.destination)
+
+    def planned_anew(self) -> DatabaseError:
+        """The error for a lane that is no longer there."""
+        return planned_anew(self)
+
+
+def planned_anew(lane: Lane | LaneWrite) -> DatabaseError:
+    """The error for a lane that is no longer there."""
+    number = lane.key[1]
+    return DatabaseError(f"lane {number} of destination {lane.destination} was planned anew meanwhile by another run")
+
+
+WRITE = f"""
+update {SCHEMA}.lanes l set
+    state = n.state, position_us = n.position_us, position_id = n.position_id,
+    counted_us = n.counted_us, counted_id = n.counted_id, part = n.part,
+    delivered = n.delivered, rejected = n.rejected, sizes = n.sizes,
+    delivered_events = n.delivered_events, rejected_events = n.rejected_events,
+    bytes = n.bytes, requests = n.requests,
+    first_error = coalesce(l.first_error, n.error),
+    last_error = case n.state when 'delivering' then l.last_error else n.error end,
+    permanent = n.permanent,
+    finished_at = case n.state when 'delivered' then clock_timestamp() else l.finished_at end
+from json_to_recordset(%s::json) as n(
+    delivery_id bigint, lane int, state text, position_us bigint, position_id bigint, counted_us bigint,
+    counted_id bigint, part int, delivered json, rejected json, delivered_events bigint, rejected_events bigint,
+    sizes json, bytes bigint, requests bigint, error text,
+    permanent int)
+where l.delivery_id = n.delivery_id and l.lane = n.lane
+returning l.delivery_id, l.lane
+"""  # noqa: S608 - the schema is ours
+
+
+STEP = f"""
+update {SCHEMA}.lanes l set position_us = n.position_us, position_id = n.position_id
+from json_to_recordset(%s::json) as n(delivery_id bigint, lane int, position_us bigint, position_id bigint)
+where l.delivery_id = n.delivery_id and l.lane = n.lane
+returning l.delivery_id, l.lane
+"""  # noqa: S608 - the schema is ours

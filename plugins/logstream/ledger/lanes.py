@@ -1,0 +1,107 @@
+"""Lanes: how far each has come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Row, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+
+from logstream.control.tables import deliveries, lane_parts, lanes, rejections
+from logstream.database import database_errors
+from logstream.ledger.book import Book, any_of
+from logstream.ledger.lane_writes import STEP, WRITE, LaneWrite, planned_anew
+from logstream.ledger.records import Lane, State, lane_in
+from logstream.window import Window
+
+
+class Lanes(Book):
+    """Reads lanes, and writes what became of them."""
+
+    def lanes(self, keys: Iterable[tuple[int, int]]) -> list[Lane]:
+        """The lanes with these names, in their order."""
+        wanted = list(keys)
+        found = {lane.key: lane for lane in self._lanes(any_of(lanes.c.delivery_id, {key[0] for key in wanted}))}
+        return [found[key] for key in wanted if key in found]
+
+    def lanes_of(self, delivery_ids: Iterable[int]) -> list[Lane]:
+        """All lanes of some deliveries."""
+        return self._lanes(any_of(lanes.c.delivery_id, delivery_ids))
+
+    def lanes_in(self, window: Window) -> list[Lane]:
+        """All lanes of a window."""
+        return self._lanes((deliveries.c.window_start == window.start) & (deliveries.c.window_end == window.end))
+
+    def lanes_within(self, span: Window) -> list[Lane]:
+        """All lanes of the windows that lie in `span`."""
+        return self._lanes((deliveries.c.window_start >= span.start) & (deliveries.c.window_end <= span.end))
+
+    def _lanes(self, condition: Any) -> list[Lane]:
+        query = (
+            select(lanes, deliveries.c.destination, deliveries.c.window_start, deliveries.c.window_end)
+            .add_columns(deliveries.c.snapshot_id, deliveries.c.pruned_at)
+            .join(deliveries, deliveries.c.id == lanes.c.delivery_id)
+            .where(condition)
+            .order_by(lanes.c.delivery_id, lanes.c.lane)
+        )
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return [lane_in(row) for row in connection.execute(query)]
+
+    def begin(self, found: Sequence[Lane], now_ns: int) -> list[Lane]:
+        """Mark lanes as under way and return them as they now stand; one keeps its instant if it has one already.
+
+        Raises `DatabaseError` if another run has planned one of them anew meanwhile.
+        """
+        keys = [lane.key for lane in found]
+        with database_errors("writing the ledger"), self._engine.begin() as connection:
+            connection.execute(
+                update(lanes)
+                .where(tuple_(lanes.c.delivery_id, lanes.c.lane).in_(keys))
+                .where(lanes.c.state != State.DELIVERED)
+                .values(
+                    state=State.DELIVERING,
+                    now_ns=func.coalesce(lanes.c.now_ns, now_ns),
+                    attempts=lanes.c.attempts + 1,
+                    started_at=func.coalesce(lanes.c.started_at, func.clock_timestamp()),
+                    permanent=0,
+                )
+            )
+        begun = self.lanes(keys)
+        if len(begun) < len(keys):
+            gone = set(keys) - {lane.key for lane in begun}
+            raise planned_anew(next(lane for lane in found if lane.key in gone))
+        return begun
+
+    def write(self, writes: Sequence[LaneWrite]) -> set[tuple[int, int]]:
+        """Write what became of some lanes, in one transaction; return the names of lanes that are no longer there.
+
+        A transaction of checkpoints alone does not wait for the disk: should the database itself crash, what is lost is
+        sent again under the same keys.
+        """
+        rejected = [row for write in writes for row in write.rejections]
+        parts = [write.parts for write in writes if write.parts]
+        done: set[tuple[int, int]] = set()
+        with database_errors("writing the ledger"), self._engine.begin() as connection:
+            if all(write.state is State.DELIVERING for write in writes):
+                connection.exec_driver_sql("set local synchronous_commit = off")
+            for statement, some in (
+                (STEP, [write.row for write in writes if write.steps]),
+                (WRITE, [write.row for write in writes if not write.steps]),
+            ):
+                if some:
+                    document = (b"[" + b",".join(some) + b"]").decode()
+                    done |= {(row[0], row[1]) for row in connection.exec_driver_sql(statement, (document,))}
+            if rejected:
+                connection.execute(insert(rejections).on_conflict_do_nothing(), rejected)
+            # a lane that is gone, planned anew meanwhile, has no place for parts
+            parts = [row for row in parts if (row["delivery_id"], row["lane"]) in done]
+            if parts:
+                connection.execute(insert(lane_parts).on_conflict_do_nothing(), parts)
+        return {write.key for write in writes} - done
+
+    def deliveries_of(self, delivery_ids: Iterable[int]) -> list[Row[Any]]:
+        """Rows of deliveries."""
+        query = select(deliveries).where(any_of(deliveries.c.id, delivery_ids))
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return list(connection.execute(query))

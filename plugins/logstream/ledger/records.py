@@ -1,0 +1,183 @@
+"""What the ledger keeps: deliveries, lanes, and what became of their events."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row
+
+from logstream.destinations.parcel import EventRef, Part, Tally
+from logstream.events import Cursor
+from logstream.window import Window
+
+
+class Rejection(NamedTuple):
+    """An event that its receiver, or we, refused. `request` names what it was sent in, if it was."""
+
+    event: EventRef
+    reason: str
+    request: str | None = None
+
+
+class RejectedEvent(NamedTuple):
+    """A dead letter: an event that was rejected, why, in which request, and where it was to go."""
+
+    event_id: int
+    workspace_id: int
+    kind: str
+    reason: str
+    request: str | None
+    rejected_at: datetime
+    destination: str
+    window: Window
+    delivery_id: int
+    lane: int
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a lane's next write to the ledger tells beside its counts."""
+
+    rejected: Sequence[Rejection] = ()
+    parts: Sequence[Part] = ()
+
+
+class State(StrEnum):
+    """Of a lane or a delivery."""
+
+    PLANNED = "planned"
+    DELIVERING = "delivering"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    OWED = "owed"
+    """Of a delivery: set aside while its destination is suspended."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedLane:
+    """A lane as it is planned: what it will deliver, and a fingerprint of all that decides its bytes."""
+
+    lane: int
+    fingerprint: str
+    tally: Tally
+    bytes: int
+
+    def as_row(self, delivery_id: int) -> dict[str, object]:
+        """Its row in the ledger, before anything is delivered."""
+        return {
+            "delivery_id": delivery_id,
+            "lane": self.lane,
+            "fingerprint": self.fingerprint,
+            "planned": tally_document(self.tally),
+            "planned_bytes": self.bytes,
+            "planned_events": self.tally.total(),
+        }
+
+
+PendingLane = tuple[tuple[int, int], str, int]
+"""A lane that is still to be delivered: its name (delivery id, lane), its destination, the bytes it will read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a plan left to be done: destination to delivery id, and the lanes."""
+
+    deliveries: dict[str, int]
+    lanes: list[PendingLane]
+
+
+@dataclass(slots=True)
+class Lane:
+    """A lane as the ledger has it. Counts are events by (workspace id, kind)."""
+
+    delivery_id: int
+    lane: int
+    destination: str
+    window: Window
+    snapshot_id: int
+    state: State
+    planned: Tally
+    planned_bytes: int
+    delivered: Tally = field(default_factory=Tally)
+    rejected: Tally = field(default_factory=Tally)
+    position: Cursor | None = None
+    counted: Cursor | None = None
+    part: int = 0
+    sizes: Counter[int] = field(default_factory=Counter)
+    bytes: int = 0
+    requests: int = 0
+    now_ns: int | None = None
+    attempts: int = 0
+    last_error: str | None = None
+    permanent: bool = False
+    finished_at: datetime | None = None
+    pruned: bool = False
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Its name in the ledger."""
+        return self.delivery_id, self.lane
+
+    @property
+    def workspace_ids(self) -> list[int]:
+        """The workspaces that have events in it."""
+        return sorted({workspace for workspace, _ in self.planned})
+
+    def missing(self) -> dict[tuple[int, str], int]:
+        """Events planned and neither delivered nor rejected (negative: more than planned)."""
+        done = self.delivered + self.rejected
+        keys = self.planned.keys() | done.keys()
+        return {key: self.planned[key] - done[key] for key in sorted(keys) if self.planned[key] != done[key]}
+
+
+def lane_in(row: Row[Any]) -> Lane:
+    """A lane from its row."""
+    return Lane(
+        delivery_id=row.delivery_id,
+        lane=row.lane,
+        destination=row.destination,
+        window=Window(row.window_start.astimezone(UTC), row.window_end.astimezone(UTC)),
+        snapshot_id=row.snapshot_id,
+        state=State(row.state),
+        planned=tally_in(row.planned),
+        planned_bytes=row.planned_bytes,
+        delivered=tally_in(row.delivered),
+        rejected=tally_in(row.rejected),
+        position=Cursor(row.position_us, row.position_id) if row.position_us is not None else None,
+        counted=Cursor(row.counted_us, row.counted_id) if row.counted_us is not None else None,
+        part=row.part,
+        sizes=Counter({int(workspace): size for workspace, size in row.sizes.items()}),
+        bytes=row.bytes,
+        requests=row.requests,
+        now_ns=row.now_ns,
+        attempts=row.attempts,
+        last_error=row.last_error,
+        permanent=bool(row.permanent),
+        finished_at=row.finished_at,
+        pruned=row.pruned_at is not None,
+    )
+
+
+def tally_document(tally: Tally) -> dict[str, dict[str, int]]:
+    document: dict[str, dict[str, int]] = {}
+    for (workspace, kind), events in tally.items():
+        document.setdefault(str(workspace), {})[kind] = events
+    return document
+
+
+def tally_in(document: Mapping[str, Mapping[str, int]]) -> Tally:
+    return Tally(
+        {(int(workspace), kind): events for workspace, kinds in document.items() for kind, events in kinds.items()}
+    )
+
+
+def fingerprint_of(*parts: object) -> str:
+    """A short digest of plain data."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]

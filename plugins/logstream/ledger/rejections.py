@@ -1,0 +1,49 @@
+"""Dead letters: events that were rejected, and what became of them later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC
+
+from sqlalchemy import func, select, update
+
+from logstream.control.tables import deliveries, rejections
+from logstream.database import database_errors
+from logstream.ledger.book import Book, any_of
+from logstream.ledger.records import RejectedEvent
+from logstream.window import Window
+
+
+class Rejections(Book):
+    """Reads dead letters, and notes those that arrived after all."""
+
+    def rejected(
+        self, delivery_ids: Iterable[int] | None = None, destination: str | None = None, *, limit: int | None = None
+    ) -> list[RejectedEvent]:
+        """The dead letters: rejected events that were not delivered later, by window and event."""
+        query = (
+            select(rejections, deliveries.c.destination, deliveries.c.window_start, deliveries.c.window_end)
+            .join(deliveries, deliveries.c.id == rejections.c.delivery_id)
+            .where(rejections.c.redelivered_at.is_(None))
+            .order_by(deliveries.c.window_start, rejections.c.delivery_id, rejections.c.event_id)
+            .limit(limit)
+        )
+        if delivery_ids is not None:
+            query = query.where(any_of(rejections.c.delivery_id, delivery_ids))
+        if destination is not None:
+            query = query.where(deliveries.c.destination == destination)
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return [
+            RejectedEvent(
+                row.event_id, row.workspace_id, row.kind, row.reason, row.request, row.rejected_at, row.destination,
+                Window(row.window_start.astimezone(UTC), row.window_end.astimezone(UTC)), row.delivery_id, row.lane,
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def redelivered(self, delivery_id: int, event_ids: Sequence[int]) -> None:
+        """Note that rejected events have arrived after all."""
+        some = (rejections.c.delivery_id == delivery_id) & any_of(rejections.c.event_id, event_ids)
+        with database_errors("writing the ledger"), self._engine.begin() as connection:
+            connection.execute(update(rejections).where(some).values(redelivered_at=func.clock_timestamp()))
