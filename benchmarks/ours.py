@@ -10,12 +10,11 @@ import time
 from typing import Any
 
 from benchmarks.store import WORKSPACES, window_of
-from logstream.destinations import check_options
 from logstream.export.exporter import Exporter
 from logstream.export.processes import processors
 from logstream.hooks.connections import AirflowConnections
-from logstream.rendering import compile_template
-from logstream.settings.models import Settings, parse_settings
+from logstream.settings.models import Settings
+from logstream.validation import validate_settings
 
 EVENTS = ["job_status", "job_details", "user_activity", "api_platform", "log_service"]
 MESSAGE = '{"source": "workato", "event": {{{log_message}}}}'
@@ -48,7 +47,7 @@ def settings(kind: str, routes: int) -> Settings:
             "workspaces": [{"id": w.id, "streaming": {**streaming, "destination": f"d{w.id}"}} for w in some],
             "destinations": {f"d{w.id}": {**destination(kind, w.id), "lanes": 1} for w in some},
         }
-    return parse_settings(document, check_destination=check_options, check_message=compile_template)
+    return validate_settings(document)
 
 
 def main() -> None:

@@ -7,13 +7,11 @@ import time
 
 from benchmarks.store import START
 from logstream.database import connect
-from logstream.destinations import check_options
 from logstream.embedded import embedded_dsn, home
 from logstream.export.exporter import Exporter
 from logstream.hooks.connections import AirflowConnections
-from logstream.rendering import compile_template
-from logstream.settings.models import parse_settings
 from logstream.store.schema import create_tables
+from logstream.validation import validate_settings
 from logstream.window import Window
 
 SIZES = {10: 5, 1_000: 500, 10_000: 5_000}
@@ -49,7 +47,7 @@ def measure(workspaces: int, destinations: int) -> tuple[float, int]:
         )
         connection.execute("analyze events")
     each = workspaces // destinations
-    settings = parse_settings(
+    settings = validate_settings(
         {
             "workspaces": [
                 {
@@ -59,9 +57,7 @@ def measure(workspaces: int, destinations: int) -> tuple[float, int]:
                 for w in range(1, workspaces + 1)
             ],
             "destinations": {f"d{n}": {"type": "file", "path": f"d{n}"} for n in range(destinations)},
-        },
-        check_destination=check_options,
-        check_message=compile_template,
+        }
     )
     times, tasks = [], 0
     for _ in range(3):

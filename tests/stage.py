@@ -13,17 +13,15 @@ from typing import Any
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from logstream.database import connect
-from logstream.destinations import check_options
 from logstream.export.exporter import Exporter
 from logstream.hooks import AirflowConnections
-from logstream.rendering import compile_template
-from logstream.settings.models import parse_settings
 from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file
 from logstream.store.schema import create_tables
 from logstream.testing.airflow import LocalAirflow
 from logstream.testing.events import EventMaker, workspace_line
 from logstream.testing.servers import LogSink, S3Server
+from logstream.validation import validate_settings
 from logstream.window import Window
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -52,7 +50,7 @@ class Stage:
     sink: LogSink
 
     def apply(self, document: dict[str, Any]) -> None:
-        settings = parse_settings(document, check_destination=check_options, check_message=compile_template)
+        settings = validate_settings(document)
         with Exporter(self.store, self.store, AirflowConnections()) as engine:
             engine.settings.apply(settings)
 

@@ -22,12 +22,12 @@ from logstream.destinations import check_options, destination_types
 from logstream.errors import InputError, SettingsError
 from logstream.events import Kind
 from logstream.ledger.overview import DeliveryFilter, Moment
-from logstream.rendering import compile_template
 from logstream.settings.changes import SettingsChange, changes
 from logstream.settings.document import parse_yaml
 from logstream.settings.message_files import shipped_templates
-from logstream.settings.models import Settings, parse_settings
+from logstream.settings.models import Settings
 from logstream.settings.repository import SettingsMoved
+from logstream.validation import validate_settings
 from logstream.window import Window
 
 from .test_engine import Connections
@@ -36,7 +36,7 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def parsed(document: dict[str, Any]) -> Settings:
-    return parse_settings(document, check_destination=check_options, check_message=compile_template)
+    return validate_settings(document)
 
 
 # forms
@@ -320,6 +320,16 @@ def test_previews_say_what_is_wrong_and_where(console: Console) -> None:
     assert "lines" not in json.loads(status.message or "")
     with pytest.raises(SettingsError, match="mask"):
         console.preview({"mask": ["no path"]}, "job")
+    regex = console.preview({"message": "{{{$.a[?(@.b =~ '(a+)+$')]}}}"}, "job", event={"a": [{"b": "a" * 60 + "!"}]})
+    assert (regex.line, regex.column) == (1, 14)
+    assert "regular expressions (=~) are not allowed" in (regex.error or "")
+    with pytest.raises(SettingsError, match="regular expressions"):
+        console.preview({"mask": ["$.a[?(@.b =~ '(a+)+$')]"]}, "job", event={"a": [{"b": "a" * 60 + "!"}]})
+    assert "up to 262,144 are previewed" in (console.preview({}, "job", event={"a": "x" * 300_000}).error or "")
+    nested: Any = 1
+    for _ in range(5_000):
+        nested = [nested]
+    assert console.preview({}, "job", event={"a": nested}).error == "the event is nested too deeply"
     assert "no such event" in (console.preview({}, "job", newest=True).error or "")
 
 

@@ -20,7 +20,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logstream.destinations import check_options
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
 from logstream.destinations.parcel import Parcel
@@ -30,12 +29,11 @@ from logstream.export.exporter import Exporter
 from logstream.export.planning import divide, lane_of
 from logstream.export.send import RetryPolicy, send
 from logstream.ledger.records import State
-from logstream.rendering import compile_template
-from logstream.settings.models import parse_settings
 from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file
 from logstream.testing.events import EventMaker, workspace_line
 from logstream.testing.servers import LogSink
+from logstream.validation import validate_settings
 from logstream.window import Window
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -86,7 +84,7 @@ def engine(filled: psycopg.Connection, sink: LogSink) -> Iterator[Make]:
     def make(document: dict[str, Any], policy: RetryPolicy = QUICK) -> Exporter:
         connections = Connections(sink=credentials, wrong=wrong, dead=dead, nowhere=nowhere)
         exporter = Exporter(filled.info.dsn, filled.info.dsn, connections, policy=policy)
-        settings = parse_settings(document, check_destination=check_options, check_message=compile_template)
+        settings = validate_settings(document)
         exporter.settings.apply(settings)
         made.append(exporter)
         return exporter

@@ -20,20 +20,18 @@ import psutil
 import psycopg
 import pytest
 
-from logstream.destinations import check_options
 from logstream.destinations.credentials import HttpCredentials
 from logstream.embedded import embedded_dsn
 from logstream.errors import DatabaseError, LogstreamError
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
 from logstream.ledger.records import State
-from logstream.rendering import compile_template
-from logstream.settings.models import parse_settings
 from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file
 from logstream.store.schema import create_tables
 from logstream.testing.events import EventMaker, workspace_line
 from logstream.testing.servers import LogSink
+from logstream.validation import validate_settings
 from logstream.window import Window
 from tests.test_engine import START, Connections
 
@@ -62,9 +60,7 @@ class Stage:
             create_tables(connection)
             load_file(connection, file)
         with self.exporter() as exporter:
-            exporter.settings.apply(
-                parse_settings(self.document(), check_destination=check_options, check_message=compile_template)
-            )
+            exporter.settings.apply(validate_settings(self.document()))
 
     def document(self) -> dict[str, Any]:
         """A third of the destinations keep files, a third batches, a third take requests."""
@@ -220,9 +216,7 @@ def test_settings_changed_and_override_toggled_in_the_middle_of_a_run(stage: Sta
         document["admin"] = {
             "enabled": True, "events": ["job_details", "user_activity", "api_platform", "log_service"], "destination": "lake",
         }  # fmt: skip
-        exporter.settings.apply(
-            parse_settings(document, check_destination=check_options, check_message=compile_template)
-        )
+        exporter.settings.apply(validate_settings(document))
         exporter.deliver([key for share in planned.shares for key in share.lanes])
         reports = exporter.seal(planned.deliveries.values())
         assert len(reports) == DESTINATIONS

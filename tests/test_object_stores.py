@@ -18,12 +18,11 @@ from logstream.export.exporter import DeliveryReport, Exporter
 from logstream.export.send import RetryPolicy
 from logstream.hooks import AirflowConnections
 from logstream.ledger.records import State
-from logstream.rendering import compile_template
-from logstream.settings.models import parse_settings
 from logstream.store.load import load_file
 from logstream.testing.contract import WINDOW, WORKSPACES, canonical, stored
 from logstream.testing.events import EventMaker, workspace_line
 from logstream.testing.servers import AzuriteServer, FlakyProxy, GcsServer, S3rver, S3Server
+from logstream.validation import validate_settings
 
 EVERYTHING = ["job_details", "user_activity", "api_platform", "log_service"]
 
@@ -47,9 +46,7 @@ class Run:
             "admin": {"enabled": True, "events": EVERYTHING, "destination": "d"},
             "destinations": {"d": {"connection": "store", **destination}},
         }
-        self.exporter.settings.apply(
-            parse_settings(document, check_destination=check_options, check_message=compile_template)
-        )
+        self.exporter.settings.apply(validate_settings(document))
         planned = self.exporter.plan(WINDOW)
         self.exporter.deliver([key for share in planned.shares for key in share.lanes])
         (report,) = self.exporter.seal(planned.deliveries.values())

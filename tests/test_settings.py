@@ -11,12 +11,12 @@ import yaml
 
 from logstream.control.engine import HEAD, open_control
 from logstream.control.tables import SCHEMA, metadata
-from logstream.destinations import check_options
 from logstream.errors import InputError, SettingsError
 from logstream.rendering import compile_template
 from logstream.settings.document import parse_yaml, read_document, write_yaml
-from logstream.settings.models import Settings, parse_settings
+from logstream.settings.models import Settings
 from logstream.settings.repository import SettingsRepository
+from logstream.validation import validate_settings
 
 GOOD = """
 admin:
@@ -36,7 +36,7 @@ destinations:
 
 
 def parse(document: object) -> Settings:
-    return parse_settings(document, check_destination=check_options, check_message=compile_template)
+    return validate_settings(document)
 
 
 def changed(**changes: Any) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def test_nothing_is_settings_too(empty: object) -> None:
         (changed(admin__events=["job_status"]), "admin.events: log_types and log_levels only go with log_service"),
         (changed(admin__destination=None), "admin.destination: name one; an enabled setting needs it"),
         (changed(admin__mask=["email"]), "admin.mask[0]: a JSONPath begins with $."),
-        (changed(admin__mask=["$.a["]), "admin.mask[0]: no JSONPath: "),
+        (changed(admin__mask=["$.a["]), "admin.mask[0]: no JSONPath for a mask: "),
         (changed(admin__enabled="yes"), "admin.enabled: Input should be a valid boolean (got 'yes')"),
         (changed(admin__message='{"a": 1}'), "admin.message: line 1, column 8: there is no placeholder for the event"),
         (changed(admin__message='{"a":\n {{{log_mesage}}}}'), "admin.message: line 2, column 2: unknown placeholder"),

@@ -12,19 +12,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from logstream.destinations import check_options
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.registry import make_destination
 from logstream.export.exporter import DeliveryReport, Exporter
 from logstream.export.send import RetryPolicy
 from logstream.hooks import AirflowConnections
 from logstream.ledger.records import State
-from logstream.rendering import compile_template
-from logstream.settings.models import parse_settings
 from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file
 from logstream.testing.events import EventMaker, workspace_line
 from logstream.testing.vendors import VENDORS, AzureMonitor, Elasticsearch, Vendor
+from logstream.validation import validate_settings
 from logstream.window import Window
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -89,9 +87,7 @@ def export(filled: psycopg.Connection, name: str, vendor: Vendor, monkeypatch: p
         exporter = Exporter(filled.info.dsn, filled.info.dsn, connections, policy=QUICK)
         made.append(exporter)
         document = settings_for(name, vendor, message, **options)
-        exporter.settings.apply(
-            parse_settings(document, check_destination=check_options, check_message=compile_template)
-        )
+        exporter.settings.apply(validate_settings(document))
         planned = exporter.plan(WINDOW)
         exporter.deliver([key for share in planned.shares for key in share.lanes])
         (report,) = exporter.seal(planned.deliveries.values())
@@ -188,7 +184,7 @@ def test_defaults_of_the_vendors_own_addresses(monkeypatch: pytest.MonkeyPatch) 
         ("new_relic", {"region": "eu"}, "https://log-api.eu.newrelic.com/log/v1"),
     ):
         document = {"destinations": {"d": {"type": type_, "connection": "keyed", **options}}}
-        settings = parse_settings(document, check_destination=check_options, check_message=compile_template)
+        settings = validate_settings(document)
         destination: Any = make_destination("d", settings.destinations["d"], AirflowConnections())
         credentials: HttpCredentials = destination.credentials()
         assert destination.url(credentials) == url

@@ -37,21 +37,20 @@ os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
 os.environ["LOGSTREAM_ALLOW_PRIVATE_ADDRESSES"] = "1"  # the demo's destinations are on loopback
 
 from logstream.database import connect  # noqa: E402
-from logstream.destinations import check_options  # noqa: E402
 from logstream.embedded import embedded_dsn  # noqa: E402
 from logstream.errors import LogstreamError  # noqa: E402
 from logstream.export.exporter import Exporter  # noqa: E402
 from logstream.export.report import WorkspaceReport, report_workspaces  # noqa: E402
 from logstream.hooks import AirflowConnections  # noqa: E402
-from logstream.rendering import compile_template  # noqa: E402
 from logstream.settings.document import read_document  # noqa: E402
-from logstream.settings.models import Settings, parse_settings  # noqa: E402
+from logstream.settings.models import Settings  # noqa: E402
 from logstream.settings.resolution import Workspace  # noqa: E402
 from logstream.store.load import load_file  # noqa: E402
 from logstream.store.schema import create_tables  # noqa: E402
 from logstream.testing.airflow import USERS, LocalAirflow  # noqa: E402
 from logstream.testing.events import EventMaker  # noqa: E402
 from logstream.testing.servers import AzuriteServer, LogSink, S3Server  # noqa: E402
+from logstream.validation import validate_settings  # noqa: E402
 from logstream.window import Window  # noqa: E402
 
 EVENTS = 20_000
@@ -193,9 +192,7 @@ def apply(demo: Demo, name: str) -> Settings:
         for destination in document["destinations"].values():
             if destination["type"] == "azure_blob":
                 destination.update(type="s3", connection="demo_s3", bucket=destination.pop("container"))
-    settings = parse_settings(
-        document, check_destination=check_options, check_message=compile_template, source=str(path)
-    )
+    settings = validate_settings(document, str(path))
     # the copy is for looking at
     (HOME / name).write_text(yaml.safe_dump(settings.as_document(), sort_keys=False))
     with Exporter(demo.store, demo.store, AirflowConnections()) as engine:

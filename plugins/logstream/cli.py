@@ -306,17 +306,10 @@ def _progress(options: argparse.Namespace) -> Iterator[Callable[[int], None] | N
 
 def settings_apply(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream settings apply`."""
-    from logstream.destinations import check_options
-    from logstream.rendering import compile_template
     from logstream.settings.document import read_document
-    from logstream.settings.models import parse_settings
+    from logstream.validation import validate_settings
 
-    settings = parse_settings(
-        read_document(options.file),
-        check_destination=check_options,
-        check_message=compile_template,
-        source=str(options.file),
-    )
+    settings = validate_settings(read_document(options.file), str(options.file))
     snapshot = _repository(options).apply(settings, author=os.environ.get("USER"))
     streaming = sum(workspace.streaming.enabled for workspace in settings.workspaces)
     admin = settings.admin is not None and settings.admin.enabled

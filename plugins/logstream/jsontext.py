@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -104,10 +105,26 @@ def _integer(text: str) -> int | Number:
     return int(text) if len(text) < 1_000 and text != "-0" else Number(text)
 
 
-def loads(payload: bytes) -> Any:
-    """Parse any JSON that PostgreSQL's `json` takes, losing nothing. Raises `BadEvent` where it is no JSON."""
+def loads(payload: bytes, *, repeated: list[str] | None = None) -> Any:
+    """Parse any JSON that PostgreSQL's `json` takes, losing nothing but the first of equal keys.
+
+    The names of keys that stand in one object twice are added to `repeated`. Raises `BadEvent` where it is no JSON.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members = dict(pairs)
+        if len(members) != len(pairs) and repeated is not None:
+            repeated.extend(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        return members
+
     try:
-        return json.loads(payload, parse_float=Number, parse_int=_integer, parse_constant=_no_constant)
+        return json.loads(
+            payload.decode("utf-8", "surrogatepass"),
+            parse_float=Number,
+            parse_int=_integer,
+            parse_constant=_no_constant,
+            object_pairs_hook=once if repeated is not None else None,
+        )
     except (ValueError, RecursionError) as error:
         raise BadEvent(f"its payload is not JSON: {error}") from None
 

@@ -22,13 +22,14 @@ from logstream.export.exporter import Exporter
 from logstream.jsontext import dumps
 from logstream.ledger.overview import DeliveryFilter, DeliverySummary, DestinationStatus, Moment, Overview
 from logstream.ledger.records import RejectedEvent
-from logstream.rendering import compile_template
+from logstream.rendering import check_mask
 from logstream.rendering.preview import Rendered, render_sample
 from logstream.settings.changes import SettingsChange, changes
 from logstream.settings.document import write_yaml
-from logstream.settings.models import DestinationSettings, Settings, Streaming, explain, parse_settings
+from logstream.settings.models import DestinationSettings, Settings, Streaming, explain
 from logstream.settings.repository import Snapshot, Version
 from logstream.settings.resolution import Reason, Route, Workspace, overridden, resolve, route_of
+from logstream.validation import validate_settings
 
 CHECK_SECONDS = 30.0
 """How long trying a destination out may take."""
@@ -36,8 +37,8 @@ CHECK_SECONDS = 30.0
 WORKSPACES_SECONDS = 2.0
 """How long the list of workspaces is kept: a page is looked at in less."""
 
-NEWEST_BYTES = 256 * 1024
-"""Real events larger than this are not offered for a preview."""
+PREVIEW_BYTES = 256 * 1024
+"""Events larger than this are not previewed: an answer is to come at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class Console:
 
     def validate(self, document: object) -> Settings:
         """Validate settings whole. Raises `SettingsError` naming the paths."""
-        return parse_settings(document, check_destination=check_options, check_message=compile_template)
+        return validate_settings(document)
 
     def save(self, document: object, author: str, expected: int | None) -> Snapshot:
         """Validate settings whole and put them in force.
@@ -342,9 +343,19 @@ class Console:
             streaming = Streaming.model_validate({"mask": setting.get("mask", ()), "events": setting.get("events", ())})
         except ValidationError as error:
             raise SettingsError(explain(error, Streaming), "preview") from None
-        payload = dumps(event) if event is not None else sample_text(kind).encode()
+        for index, path in enumerate(streaming.mask):
+            try:
+                check_mask(path)
+            except ValueError as error:
+                raise SettingsError([f"mask[{index}]: {error}"], "preview") from None
+        try:
+            payload = dumps(event) if event is not None else sample_text(kind).encode()
+        except RecursionError:
+            return Rendered(error="the event is nested too deeply")
+        if len(payload) > PREVIEW_BYTES:
+            return Rendered(error=f"the event has {len(payload):,} bytes; up to {PREVIEW_BYTES:,} are previewed")
         if newest:
-            found = self.exporter.store(self.current()).newest(kind, workspace_id, NEWEST_BYTES)
+            found = self.exporter.store(self.current()).newest(kind, workspace_id, PREVIEW_BYTES)
             if found is None:
                 return Rendered(error="there was no such event in the last day")
             payload = found

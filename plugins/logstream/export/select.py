@@ -92,11 +92,10 @@ class EventRenderer:
     @property
     def fallbacks(self) -> str | None:
         """What was sent by the default message instead of its template, in words; `None` if nothing was."""
-        reasons = [(renderer.fallbacks, renderer.fallback_reason) for _, renderer in self._shared]
-        broken = [(count, reason) for count, reason in reasons if reason]
-        if not broken:
-            return None
-        return f"message template broke, the default message was sent instead: {broken[0][1]}"
+        broken = [renderer.fallback_reason for _, renderer in self._shared if renderer.fallback_reason]
+        if broken:
+            return f"message template broke, the default message was sent instead: {broken[0]}"
+        return next((renderer.mask_problem for _, renderer in self._shared if renderer.mask_problem), None)
 
 
 class Demultiplexer:

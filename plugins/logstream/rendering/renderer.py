@@ -6,12 +6,17 @@ from collections.abc import Sequence
 
 import orjson
 
-from logstream.errors import BadEvent, TemplateError
+from logstream.errors import BadEvent, LogstreamError, TemplateError
 from logstream.events import MAX_JOB_BYTES, OVERSIZE_LINES, Event, Kind
 from logstream.jsontext import may_nest_deeply, one_line, refuse_deep_nesting, without_lines
 from logstream.messages import Messages
 from logstream.rendering.masking import Masks
+from logstream.rendering.search import TooMuchWork
 from logstream.rendering.template import DEFAULT, Slot, Template, compile_template
+from logstream.rendering.view import EventView
+
+MESSAGE_ALLOWANCE = 1_000_000
+"""Bytes that a message may have beside four times the size of its event."""
 
 _OVERSIZE = orjson.dumps(OVERSIZE_LINES)
 
@@ -20,7 +25,8 @@ class Renderer:
     """Renders events for one setting and one lane. Not for several threads at once.
 
     `now_ns` is the lane's instant, in nanoseconds since 1970. `fallbacks` counts the events for which the template broke
-    and the default message was used instead; `fallback_reason` keeps the first mistake.
+    and the default message was used instead; `fallback_reason` keeps the first mistake. `mask_problem` names a stored mask
+    that is not allowed any more, so that more is masked than it says.
     """
 
     def __init__(self, template: Template | None, *, drop_lines: bool, now_ns: int, mask: Sequence[str] = ()) -> None:
@@ -32,6 +38,7 @@ class Renderer:
         self._wrap = _as_wrap(bound)
         self.fallbacks = 0
         self.fallback_reason: str | None = None
+        self.mask_problem = self._masks.problem if self._masks else None
 
     @classmethod
     def of(cls, message: str | None, *, drop_lines: bool, now_ns: int, mask: Sequence[str] = ()) -> Renderer:
@@ -73,13 +80,31 @@ class Renderer:
         if self._wrap is not None:
             return self._wrap[0] + payload + self._wrap[1]
         try:
-            return b"".join([piece.fill(payload) if isinstance(piece, Slot) else piece for piece in self._pieces])
+            return self._fill(payload)
         except BadEvent:
             raise
-        except Exception as error:  # jsonpath-ng raises anything on data its filters did not expect
+        except Exception as error:  # what nobody foresaw must not keep the event from being sent
             self.fallbacks += 1
-            self.fallback_reason = self.fallback_reason or f"{type(error).__name__}: {error}"
+            self.fallback_reason = self.fallback_reason or _in_words(error)
             return payload
+
+    def _fill(self, payload: bytes) -> bytes:
+        """The template's pieces, filled. Raises `TooMuchWork` before a message grows out of proportion to its event."""
+        view, left = EventView(payload), MESSAGE_ALLOWANCE + 4 * len(payload)
+        parts: list[bytes] = []
+        for piece in self._pieces:
+            part = piece.fill(view) if isinstance(piece, Slot) else piece
+            left -= len(part)
+            if left < 0:
+                raise TooMuchWork(
+                    f"the message would be larger than four times its event and {MESSAGE_ALLOWANCE:,} bytes"
+                )
+            parts.append(part)
+        return b"".join(parts)
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, LogstreamError) else f"{type(error).__name__}: {error}"
 
 
 def _as_wrap(pieces: tuple[bytes | Slot, ...]) -> tuple[bytes, bytes] | None:

@@ -15,17 +15,20 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from logstream.errors import TemplateError
 from logstream.jsontext import as_string
-from logstream.rendering.jsonpath import Extract, compile_path
+from logstream.rendering.jsonpath import PathError, compile_path
+from logstream.rendering.view import EventView
 from logstream.settings.models import did_you_mean
 
 MAX_TEMPLATE_BYTES = 100_000
 MAX_TEMPLATE_DEPTH = 100
+MAX_PLACEHOLDERS = 500
 
 
 def _now(now_ns: int) -> str:
@@ -62,11 +65,11 @@ class Slot:
 
     name: str
     in_string: bool
-    extract: Extract
+    extract: Callable[[EventView], bytes]
 
-    def fill(self, payload: bytes) -> bytes:
-        """The bytes for this slot."""
-        value = self.extract(payload)
+    def fill(self, event: EventView) -> bytes:
+        """The bytes for this slot. Raises `TooMuchWork` for a path that looks at too much of the event."""
+        value = self.extract(event)
         if not self.in_string:
             return value
         # a string's text goes into a string as it is, other JSON as its text
@@ -113,11 +116,15 @@ class Template:
         return any(isinstance(piece, Clock) for piece in self.pieces)
 
 
-def _same(payload: bytes) -> bytes:
-    return payload
+def _event(event: EventView) -> bytes:
+    return event.payload
 
 
-DEFAULT = Template("{{{log_message}}}", (Slot("log_message", False, _same),))
+def _event_as_string(event: EventView) -> bytes:
+    return as_string(event.payload)
+
+
+DEFAULT = Template("{{{log_message}}}", (Slot("log_message", False, _event),))
 """The default message: the event itself."""
 
 
@@ -125,13 +132,18 @@ def compile_template(source: str) -> Template:
     """Compile a template.
 
     Raises `TemplateError` with the line and column of the first mistake: an unknown placeholder, one in a key, JSON that
-    does not hold, no placeholder for the event at all.
+    does not hold, a JSONPath that is not allowed, no placeholder for the event at all, more than a limit allows.
     """
     if len(source.encode("utf-8", "surrogatepass")) > MAX_TEMPLATE_BYTES:
         raise TemplateError(f"the template is larger than {MAX_TEMPLATE_BYTES:,} bytes", 1, 1)
     if any("\ud800" <= character <= "\udfff" for character in source):
         raise TemplateError("the template holds a lone surrogate", 1, 1)
-    found = list(_placeholders(source))
+    found: list[_Place] = []
+    for place in _placeholders(source):
+        if len(found) == MAX_PLACEHOLDERS:
+            reason = f"more than {MAX_PLACEHOLDERS} placeholders; {{{{{{log_message}}}}}} has all of the event"
+            raise TemplateError(reason, *_position(source, place.start))
+        found.append(place)
     _check_json(source, found)
     if not any(isinstance(place.piece, Slot) for place in found):
         raise TemplateError(
@@ -181,14 +193,16 @@ def _piece(source: str, match: re.Match[str], in_string: bool) -> Slot | Clock:
     if name in TIMES:
         return Clock(name, quoted=TIMES[name][1] and not in_string)
     if name == "log_message":
-        return Slot(name, in_string, _same)
+        return Slot(name, in_string, _event)
     if name == "log_message_str":
-        return Slot(name, in_string, as_string)
+        return Slot(name, in_string, _event_as_string)
     if name.startswith("$"):
         try:
-            return Slot(name, in_string, compile_path(name))
-        except ValueError as error:
-            raise TemplateError(f"JSONPath {name}: {error}", *_position(source, match.start())) from None
+            path = compile_path(name)
+        except PathError as error:
+            index = match.start() if error.offset is None else source.index(name, match.start()) + error.offset
+            raise TemplateError(f"JSONPath {name}: {error}", *_position(source, index)) from None
+        return Slot(name, in_string, lambda event: event.value(path))
     hint = did_you_mean(name, NAMES) or f"; known: {', '.join(NAMES)}, or a JSONPath that begins with $"
     raise TemplateError(f"unknown placeholder {name!r}{hint}", *_position(source, match.start()))
 
@@ -211,13 +225,15 @@ def _check_json(source: str, found: list[_Place]) -> None:
     if max(_depths(text)) > MAX_TEMPLATE_DEPTH:
         raise TemplateError(f"nested deeper than {MAX_TEMPLATE_DEPTH} levels", 1, 1)
     # the text is JSON, so a string before a colon, found from the left outside other strings, is a key
-    for string in re.finditer(r'"(?:[^"\\]|\\.)*"(\s*:)?', text):
-        for place in found:
-            if string.group(1) and string.start() <= place.start and place.stop <= string.end():
-                raise TemplateError(
-                    f"the placeholder {place.piece.name} stands in a key; keys cannot be filled in",
-                    *_position(source, place.start),
-                )
+    keys = [string.span() for string in re.finditer(r'"(?:[^"\\]|\\.)*"(\s*:)?', text) if string.group(1)]
+    starts = [start for start, _ in keys]
+    for place in found:
+        before = bisect_right(starts, place.start) - 1
+        if before >= 0 and place.stop <= keys[before][1]:
+            raise TemplateError(
+                f"the placeholder {place.piece.name} stands in a key; keys cannot be filled in",
+                *_position(source, place.start),
+            )
 
 
 def _depths(text: str) -> Iterator[int]:

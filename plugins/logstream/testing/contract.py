@@ -46,14 +46,14 @@ from logstream.errors import ConnectionNotFound
 from logstream.export.exporter import DeliveryReport, Exporter
 from logstream.export.send import RetryPolicy
 from logstream.ledger.records import State
-from logstream.rendering import compile_template
-from logstream.settings.models import Settings, parse_settings
+from logstream.settings.models import Settings
 from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file
 from logstream.store.schema import create_tables
 from logstream.testing.events import EventMaker, workspace_line
 from logstream.testing.servers import CLOSED, HALF
 from logstream.testing.vendors import Vendor
+from logstream.validation import validate_settings
 from logstream.window import Window
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -155,7 +155,7 @@ class RequestContract:
             "admin": {"enabled": True, "events": EVERYTHING, "destination": "d"},
             "destinations": {"d": destination},
         }
-        return parse_settings(document, check_destination=check_options, check_message=compile_template)
+        return validate_settings(document)
 
     def export(
         self, store: psycopg.Connection, server: Vendor, connections: Connections | None = None, **options: Any
