@@ -58,3 +58,7 @@ class LaneBusy(DeliveryError):
 
 class WindowNotClosed(DeliveryError):
     """A writer of the log store may still add rows to the window."""
+
+
+class WindowTaken(DeliveryError):
+    """Another run has made a window of this time first."""

@@ -6,6 +6,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     ForeignKey,
@@ -20,7 +21,9 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     func,
+    true,
 )
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
 
 SCHEMA = "logstream"
 metadata = MetaData(schema=SCHEMA)
@@ -34,6 +37,39 @@ snapshots = Table(
     Column("author", Text),
     Column("derived", Boolean, nullable=False, server_default=false(), comment="Made for what is owed; never in force"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+)
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("window_start", DateTime(timezone=True), primary_key=True),
+    Column("window_end", DateTime(timezone=True), nullable=False),
+    Column("whole", Boolean, nullable=False, comment="False while it was exported to some destinations only"),
+    Column("snapshot_id", ForeignKey(snapshots.c.id), nullable=False, comment="By which it was planned last"),
+    Column("asked_by", Text, nullable=False, comment="schedule | request"),
+    Column("carrier", Text, comment="The run that made it"),
+    Column("planned_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    CheckConstraint("window_start < window_end", name="windows_bounds"),
+    comment="Time that is exported: ledger/coverage.py. Rows are never deleted and keep their bounds",
+)
+windows.append_constraint(
+    ExcludeConstraint(
+        (func.tstzrange(windows.c.window_start, windows.c.window_end, "[)"), "&&"),
+        name="windows_disjoint",
+        using="gist",
+    )
+)
+
+schedule = Table(
+    "schedule",
+    metadata,
+    Column("one", Boolean, primary_key=True, server_default=true(), comment="There is one row, or none"),
+    Column("interval_start", DateTime(timezone=True), nullable=False),
+    Column("interval_end", DateTime(timezone=True), nullable=False),
+    Column("next_end", DateTime(timezone=True), nullable=False, comment="End of the interval after it"),
+    Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    CheckConstraint("one", name="schedule_one_row"),
+    comment="The newest interval of the schedule; no row where there is no schedule",
 )
 
 deliveries = Table(

@@ -108,6 +108,14 @@ class SettingsRepository:
             row = connection.execute(_NEWEST).one()
         return _snapshot(row)
 
+    def at(self, moment: datetime) -> Snapshot:
+        """The settings that were in force at a time; those that were in force first, for a time before them."""
+        earlier = _NEWEST.where(snapshots.c.created_at <= moment)
+        first = select(snapshots).where(~snapshots.c.derived).order_by(snapshots.c.id).limit(1)
+        with database_errors("reading the settings"), self._engine.connect() as connection:
+            row = connection.execute(earlier).first() or connection.execute(first).one()
+        return _snapshot(row)
+
     def derive(self, base: Snapshot, destination: str, now: Settings) -> Snapshot:
         """The settings of then with a destination as it is now: what is owed goes where it was to go, as that is today.
 
