@@ -40,7 +40,8 @@ from logstream.settings.repository import SettingsRepository, Snapshot
 from logstream.settings.resolution import Route, resolve, streamings_of
 from logstream.store.closing import Watch, Writer
 from logstream.store.postgres import PostgresStore
-from logstream.verify.verification import Verification, Verifier
+from logstream.verify.findings import Verification
+from logstream.verify.verifier import Verifier
 from logstream.window import Window
 
 log = logging.getLogger("logstream")

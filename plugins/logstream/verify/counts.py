@@ -1,0 +1,106 @@
+"""The log store against the ledger: are all events that routes select delivered or rejected, and no others?"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from logstream.destinations.parcel import Tally
+from logstream.export.planning import plan_window
+from logstream.ledger.records import Lane, State
+from logstream.settings.models import Settings
+from logstream.settings.repository import SettingsRepository, Snapshot
+from logstream.store.postgres import PostgresStore
+from logstream.verify.findings import Finding, Verification
+from logstream.window import Window
+
+
+def gaps(span: Window, windows: Iterable[Window]) -> list[Window]:
+    """The parts of `span` that no window covers."""
+    found: list[Window] = []
+    reached = span.start
+    for window in sorted(windows):
+        if window.start > reached:
+            found.append(Window(reached, min(window.start, span.end)))
+        reached = max(reached, window.end)
+        if reached >= span.end:
+            break
+    if reached < span.end:
+        found.append(Window(reached, span.end))
+    return found
+
+
+class CountVerifier:
+    """Compares what the log store holds with what the ledger counts."""
+
+    def __init__(self, settings: SettingsRepository, store_dsn: str, result: Verification) -> None:
+        self._settings, self._store_dsn, self._result = settings, store_dsn, result
+
+    def verify(self, span: Window, lanes: Mapping[Window, Sequence[Lane]]) -> None:
+        """Verify each window, by its lanes, and that no selected event lies between the windows."""
+        for window in sorted(lanes):
+            self._result.windows += 1
+            self._window(window, lanes[window])
+        current = self._settings.current()
+        for gap in gaps(span, lanes):
+            for destination, expected in self._expected(gap, current).items():
+                self._find(gap, destination, f"{expected.total():,} events were never exported; export this window")
+
+    def _find(self, window: Window, destination: str, what: str) -> None:
+        self._result.findings.append(Finding(window, destination, what))
+
+    def _window(self, window: Window, lanes: Sequence[Lane]) -> None:
+        result = self._result
+        by_destination: dict[str, list[Lane]] = defaultdict(list)
+        for lane in lanes:
+            by_destination[lane.destination].append(lane)
+        snapshots = {lane.snapshot_id for lane in lanes}
+        expected = {snapshot: self._expected(window, self._settings.get(snapshot)) for snapshot in snapshots}
+        for destination, found in sorted(by_destination.items()):
+            result.deliveries += 1
+            done: Tally = Tally()
+            for lane in found:
+                done.update(lane.delivered)
+                done.update(lane.rejected)
+                result.events += lane.delivered.total()
+                result.rejected += lane.rejected.total()
+                if lane.state is not State.DELIVERED:
+                    why = f": {lane.last_error}" if lane.last_error else ""
+                    result.findings.append(
+                        Finding(window, destination, f"lane {lane.lane} is {lane.state}, not delivered{why}")
+                    )
+            if all(lane.state is State.DELIVERED for lane in found):
+                wanted = expected[found[0].snapshot_id].get(destination, Tally())
+                result.findings += [Finding(window, destination, what) for what in differences(wanted, done)]
+        newest = expected[max(snapshots)]
+        for destination in sorted(newest.keys() - by_destination.keys()):
+            events = newest[destination].total()
+            result.findings.append(Finding(window, destination, f"{events:,} events were never exported"))
+
+    def _expected(self, window: Window, snapshot: Snapshot) -> dict[str, Tally]:
+        """Destination to the events that its routes select from what the store holds now."""
+        settings: Settings = snapshot.settings
+        store = PostgresStore(self._store_dsn, settings.log_store)
+        try:
+            counts = store.count(window, by_log_type=settings.filters_logs)
+            plan = plan_window(settings, store.workspaces(), counts, dict.fromkeys(settings.destinations, 1))
+        finally:
+            store.close()
+        return {destination: lanes[0].tally for destination, lanes in plan.lanes.items()}
+
+
+def differences(wanted: Tally, done: Tally) -> list[str]:
+    """What differs between the store's counts and the ledger's, in words."""
+    words = []
+    for workspace, kind in sorted(wanted.keys() | done.keys()):
+        store, ledger = wanted[(workspace, kind)], done[(workspace, kind)]
+        if store > ledger:
+            words.append(
+                f"workspace {workspace}, {kind}: {store - ledger:,} events are in the log store that were not there when "
+                "the window was exported; export it again"
+            )
+        elif store < ledger:
+            words.append(
+                f"workspace {workspace}, {kind}: {ledger - store:,} events were delivered that the log store no longer holds"
+            )
+    return words

@@ -1,0 +1,35 @@
+"""What a verification looked at, and what it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from logstream.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be, in words."""
+
+    window: Window
+    destination: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"window {self.window}, {self.destination}: {self.what}"
+
+    def as_json(self) -> dict[str, object]:
+        """Plain data for `verify --json`."""
+        return {"window": self.window.as_json(), "destination": self.destination, "what": self.what}
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was looked at, and what was found."""
+
+    windows: int = 0
+    deliveries: int = 0
+    events: int = 0
+    rejected: int = 0
+    objects: int = 0
+    findings: list[Finding] = field(default_factory=list)

@@ -1,0 +1,73 @@
+"""The log store's ids against what was delivered: does each object hold every event that it must, in its place?"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+
+from logstream.destinations.parcel import cursor_of, sha256
+from logstream.destinations.registry import destination_type
+from logstream.export.select import EventRenderer
+from logstream.ledger.ledger import Ledger
+from logstream.ledger.records import Lane
+from logstream.settings.models import Settings
+from logstream.settings.repository import SettingsRepository
+from logstream.settings.resolution import streamings_of
+from logstream.store.postgres import PostgresStore
+
+
+class PlaceVerifier:
+    """Compares the ids in the log store with the digests of ids of each object."""
+
+    def __init__(self, ledger: Ledger, settings: SettingsRepository, store_dsn: str) -> None:
+        self._ledger, self._settings, self._store_dsn = ledger, settings, store_dsn
+
+    def verify(self, delivery_id: int, lanes: Sequence[Lane]) -> Iterator[str]:
+        """Whether each object holds the ids that it must: every event's once, in its place.
+
+        Told of destinations that keep objects only: an HTTP service may have had some of a request's events sent again.
+        """
+        settings = self._settings.get(lanes[0].snapshot_id).settings
+        stored = settings.destinations.get(lanes[0].destination)
+        if stored is None or not destination_type(stored.type).replaces or lanes[0].pruned:
+            return
+        ids = self._ids(lanes, settings)
+        place = 0
+        for _, part in self._ledger.parts([delivery_id]):
+            some = ids[place : place + part.events]
+            place += part.events
+            digest = str(some[0]) if len(some) == 1 else sha256(b"".join([b"%d\n" % number for number in some]))
+            if digest != part.ids:
+                yield (
+                    f"object {part.name} and what follows it do not hold the events that the log store has in their place"
+                )
+                return
+        if place != len(ids):
+            yield f"the log store has {len(ids):,} events of this delivery, its objects hold {place:,}"
+
+    def _ids(self, lanes: Sequence[Lane], settings: Settings) -> array[int]:
+        """The ids of the events that the lanes delivered, from what the store holds now: 8 bytes an event."""
+        workspaces = {workspace: lane.lane for lane in lanes for workspace in lane.workspace_ids}
+        streamings = {
+            workspace: streaming
+            for workspace, streaming in streamings_of(settings, list(workspaces)).items()
+            if streaming is not None
+        }
+        renderer = EventRenderer(streamings, dict.fromkeys(workspaces, 0))
+        rejected = {row.event_id for row in self._ledger.rejected([lanes[0].delivery_id])}
+        found: dict[int, array[int]] = {lane.lane: array("q") for lane in lanes}
+        store = PostgresStore(self._store_dsn, settings.log_store)
+        try:
+            position, more = None, True
+            while more:
+                for page in store.read(
+                    lanes[0].window, renderer.filters, position, max_events=10_000, max_bytes=16 * 1024 * 1024
+                ):
+                    for event in renderer.select(page.events):
+                        if event[0] not in rejected:
+                            found[workspaces[event[1]]].append(event[0])
+                    position = cursor_of(page.events[-1]) if page.events else position
+                    more = page.more
+        finally:
+            store.close()
+        return sum((found[number] for number in sorted(found)), array("q"))
