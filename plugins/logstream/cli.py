@@ -610,15 +610,11 @@ def destinations_check(options: argparse.Namespace, out: TextIO) -> int:
     destination = make_destination(options.name, settings.destinations[options.name], AirflowConnections())
 
     async def run() -> bool:
-        await destination.open()
-        try:
-            fine = True
-            async for step in destination.check():
-                print(f"{'ok  ' if step.ok else 'FAIL'} {step}", file=out)
-                fine = fine and step.ok
-            return fine
-        finally:
-            await destination.close()
+        fine = True
+        async for step in destination.run_check():
+            print(f"{'ok  ' if step.ok else 'FAIL'} {step}", file=out)
+            fine = fine and step.ok
+        return fine
 
     return 0 if asyncio.run(run()) else 1
 

@@ -279,12 +279,8 @@ class Console:
         steps: list[Step] = []
 
         async def run() -> None:
-            await made.open()
-            try:
-                async for step in made.check():
-                    steps.append(step)  # noqa: PERF401 - what was found out is kept when it is stopped
-            finally:
-                await made.close()
+            async for step in made.run_check():
+                steps.append(step)  # noqa: PERF401 - what was found out is kept when it is stopped
 
         async def in_time() -> None:
             await asyncio.wait_for(run(), CHECK_SECONDS)

@@ -48,12 +48,14 @@ class AzureBlobDestination(ObjectStoreDestination[AzureBlobOptions]):
         credentials = self.connections.azure_blob(self.options.connection)
         resolve_and_check(credentials.account_url)
         secret: dict[str, Any] = {}
+        self.secrets.add(credentials.account_key)
+        self.secrets.add_sas(credentials.sas)
         if credentials.account_key:
             secret["account_key"] = credentials.account_key
         elif credentials.sas:
             secret["sas_key"] = credentials.sas
         elif credentials.token_provider:
-            secret["credential_provider"] = credentials.token_provider
+            secret["credential_provider"] = self.secrets.noting(credentials.token_provider)
         else:
             secret["skip_signature"] = True
         client: Any = {**CLIENT_OPTIONS, "allow_http": credentials.account_url.startswith("http://")}

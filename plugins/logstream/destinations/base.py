@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Generic, TypeVar, final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from logstream.destinations.credentials import Connections
-from logstream.destinations.outcome import Outcome
+from logstream.destinations.outcome import Outcome, Retry
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
+from logstream.destinations.transport.secrets import LONGEST_REASON, Secrets
+from logstream.errors import InputError
 
 
 class Options(BaseModel):
@@ -75,7 +77,8 @@ O = TypeVar("O", bound=Options)  # noqa: E741 - the options
 class Destination(ABC, Generic[O]):
     """One configured destination.
 
-    Made on one event loop; `open` before the first `send`, `close` after the last.
+    Authors write `open`, `send`, `check` and `close`. The engine calls `start`, `deliver` and `run_check`, which call those
+    and let no text out that holds a secret: what leaves a destination leaves it there.
     """
 
     type: ClassVar[str]
@@ -96,6 +99,8 @@ class Destination(ABC, Generic[O]):
         self.name = name
         self.options: O = options
         self.connections = connections
+        self.secrets = Secrets()
+        """What must be in no text. The transports add what they send; a class that sends in its own way adds its own."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -127,6 +132,41 @@ class Destination(ABC, Generic[O]):
     @abstractmethod
     def check(self) -> AsyncIterator[Step]:
         """Try it out step by step, leaving nothing behind. Stops at the first step that fails."""
+
+    @final
+    async def start(self) -> None:
+        """Open it, before the first `deliver`. Raises `InputError` for whatever stands in its way."""
+        try:
+            await self.open()
+        except InputError as error:
+            await self.close()
+            if self.secrets.mask(str(error)) == str(error):
+                raise
+            raise InputError(self.secrets.mask(str(error))) from None
+        except Exception as error:
+            await self.close()
+            reason = self.secrets.excerpt(f"{type(error).__name__}: {error}", LONGEST_REASON)
+            raise InputError(f"destination {self.name} cannot be opened: {reason}") from None
+
+    @final
+    async def deliver(self, parcel: Parcel) -> Outcome:
+        """Send one parcel; the outcome's reasons hold no secrets. Never raises, whatever `send` does."""
+        try:
+            outcome = await self.send(parcel)
+        except Exception as error:
+            outcome = Retry(f"sending to {self.name} broke: {type(error).__name__}: {error}")
+        return self.secrets.outcome(outcome)
+
+    @final
+    async def run_check(self) -> AsyncIterator[Step]:
+        """Open it, check it, close it. Raises `InputError` as `start` does."""
+        await self.start()
+        try:
+            async for step in self.check():
+                mask = self.secrets.mask
+                yield replace(step, name=mask(step.name), detail=mask(step.detail), remedy=mask(step.remedy))
+        finally:
+            await self.close()
 
     def split(self, parcel: Parcel) -> list[Parcel]:
         """A parcel in smaller ones, with names of their own; empty if it cannot be split."""

@@ -48,6 +48,7 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
         credentials = self.connections.gcs(self.options.connection)
         client: dict[str, Any] = dict(CLIENT_OPTIONS)
         key: dict[str, Any] = json.loads(credentials.key) if credentials.key else {}
+        self.secrets.add(key.get("private_key"), key.get("private_key_id"))
         endpoint = _endpoint(credentials)
         secret: dict[str, Any] = {}
         if endpoint:

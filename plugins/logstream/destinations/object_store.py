@@ -17,6 +17,7 @@ from logstream.destinations.base import ConnectionOptions, Step
 from logstream.destinations.credentials import SharedConnections
 from logstream.destinations.objects import ObjectDestination, ObjectOptions, Prefix, ReadError
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
+from logstream.destinations.transport.secrets import Secrets
 
 RETRY_CONFIG: Any = {
     "max_retries": 2,
@@ -75,15 +76,16 @@ class ObjectStoreDestination(ObjectDestination[O]):
         """What a client depends on: destinations with the same share one."""
         return self.options.connection, self.place
 
-    def _shared_store(self) -> Any:
+    def _shared_store(self) -> tuple[Any, Secrets]:
+        """The client, and the secrets that are noted as it is given them."""
         if isinstance(self.connections, SharedConnections):
-            return self.connections.client((self.type, *self.client_key), self.make_store)
-        return self.make_store()
+            return self.connections.client((self.type, *self.client_key), lambda: (self.make_store(), self.secrets))
+        return self.make_store(), self.secrets
 
     async def open(self) -> None:
         """Get credentials and make the client."""
         await super().open()
-        self._store = await asyncio.to_thread(self._shared_store)
+        self._store, self.secrets = await asyncio.to_thread(self._shared_store)
         self._attributes = dict(self.attributes)
         self._tags = dict(self.options.tags) or None
 
@@ -174,11 +176,14 @@ def is_denied(error: Exception) -> bool:
 
 
 def summary(error: Exception) -> str:
-    """One line of an obstore error: its texts run over many, and repeat themselves."""
+    """One line of an obstore error: its texts run over many, and repeat themselves.
+
+    It is not cut: the frame masks secrets first.
+    """
     text = str(error).split("\n\nDebug source:")[0]
     text = re.sub(r"<\?xml.*", lambda match: _code(match.group()), text, flags=re.DOTALL)
     text = re.sub(r"https?://\S+", lambda match: match.group().split("?")[0], text)
-    return re.sub(r"\s+", " ", text).strip()[:300]
+    return re.sub(r"\s+", " ", text).strip()
 
 
 def _code(xml: str) -> str:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, final
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -35,7 +35,8 @@ from logstream.destinations.parcel import (
     tally_key,
     tally_of,
 )
-from logstream.errors import DeliveryError
+from logstream.destinations.transport.secrets import LONGEST_REASON
+from logstream.errors import DeliveryError, LogstreamError
 from logstream.events import Event
 from logstream.messages import Messages
 from logstream.window import Window
@@ -183,7 +184,8 @@ class ObjectDestination(Destination[O]):
 
         `media_type` is given where it is not that of the destination's events.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.put_now, key, body, media_type)
+        outcome = await asyncio.get_running_loop().run_in_executor(self._threads, self.put_now, key, body, media_type)
+        return self.secrets.outcome(outcome)
 
     async def send(self, parcel: Parcel) -> Outcome:
         """Put the parcel's object, or its objects one after another."""
@@ -211,6 +213,29 @@ class ObjectDestination(Destination[O]):
         if not isinstance(parcel, Bundle):
             return super().subset(parcel, indexes)
         return replace(parcel, objects=[parcel.objects[index] for index in indexes])
+
+    @final
+    async def fetch(self, key: str) -> bytes:
+        """`get`, whose errors hold no secrets."""
+        try:
+            return await self.get(key)
+        except FileNotFoundError:
+            raise FileNotFoundError(key) from None
+        except Exception as error:
+            raise self._no_secrets(error) from None
+
+    @final
+    async def listed(self, prefix: str) -> AsyncIterator[str]:
+        """`keys`, whose errors hold no secrets."""
+        try:
+            async for key in self.keys(prefix):
+                yield key
+        except Exception as error:
+            raise self._no_secrets(error) from None
+
+    def _no_secrets(self, error: Exception) -> ReadError:
+        text = str(error) if isinstance(error, LogstreamError) else f"{type(error).__name__}: {error}"
+        return ReadError(self.secrets.excerpt(text, LONGEST_REASON))
 
     @abstractmethod
     async def delete(self, key: str) -> None:

@@ -83,5 +83,5 @@ def make_destination(name: str, settings: DestinationSettings, connections: Conn
 async def open_destination(name: str, settings: DestinationSettings, connections: Connections) -> Destination[Any]:
     """Make a destination and open it."""
     destination = make_destination(name, settings, connections)
-    await destination.open()
+    await destination.start()
     return destination

@@ -34,22 +34,12 @@ from logstream.destinations.parcel import (
     sizes_of,
     tally_of,
 )
+from logstream.destinations.transport.answers import ACCEPTED_ENCODINGS, read_answer
 from logstream.errors import InputError
 from logstream.events import EPOCH, Event
 from logstream.messages import Messages
 
 TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
-MAX_ANSWER_BYTES = 64 * 1024
-EVENT_ANSWER_BYTES = 4 * 1024
-"""More of an answer than the first, and the second for each event sent, is not read: receivers are not trusted either. A bulk
-API answers with a status for each event, so what it may say grows with what it was sent."""
-
-SECRET_LENGTH = 6
-"""Shorter texts are no secrets, and would be found everywhere."""
-
-SECRET_PART_LENGTH = 16
-"""A part of an address's path that is so long may be a token."""
-
 REQUEST_BYTES = 1_000_000
 """A request of a destination that names no limit at all: a request is held in memory until it is full."""
 
@@ -134,15 +124,16 @@ class RequestDestination(Destination[O]):
             raise
         except InputError as error:
             raise InputError(f"connection `{self.options.connection}` of destination {self.name}: {error}") from None
-        self._secrets = _secrets(self._credentials, self._url)
         headers = {
             "Content-Type": self.content_type,
             "User-Agent": "logstream",
+            "Accept-Encoding": ACCEPTED_ENCODINGS,
             **self.authentication(self._credentials),
             **self.headers(self._credentials),
         }
         if self.options.compression is not Compression.NONE:
             headers["Content-Encoding"] = self.options.compression.value
+        self._keep_secret(self._credentials, self._url, headers)
         self._session = aiohttp.ClientSession(
             headers=headers,
             timeout=TIMEOUT,
@@ -153,6 +144,15 @@ class RequestDestination(Destination[O]):
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+
+    def _keep_secret(self, credentials: HttpCredentials, url: str, headers: Mapping[str, str]) -> None:
+        self.secrets.add(credentials.password, (credentials.signing_secret or "").removeprefix("whsec_"))
+        if not credentials.password:
+            self.secrets.add(credentials.login)  # some services take their key as the user's name
+        self.secrets.add_url(credentials.base_url)
+        self.secrets.add_query(urlsplit(url).query)
+        self.secrets.add_headers(credentials.headers)
+        self.secrets.add_headers(headers, known=_texts(self.options.model_dump()))
 
     def _tls(self, credentials: HttpCredentials) -> ssl.SSLContext | bool:
         """Certificates of our own, and whom to trust. Raises `InputError` for what is no PEM."""
@@ -189,12 +189,14 @@ class RequestDestination(Destination[O]):
     async def send(self, parcel: Parcel) -> Outcome:
         """Post one parcel; follow no redirect; read the answer."""
         assert self._session is not None, "open() comes first"  # noqa: S101
+        headers = self.request_headers(parcel)
+        self.secrets.lend(headers)
         try:
             async with self._session.post(
-                self._url, data=parcel.body, headers=self.request_headers(parcel), allow_redirects=False
+                self._url, data=parcel.body, headers=headers, allow_redirects=False
             ) as response:
-                answer = await _limited(response, MAX_ANSWER_BYTES + EVENT_ANSWER_BYTES * len(parcel.events))
-                return self.read(response.status, response.headers, self.without_secrets(answer), parcel)
+                answer = await read_answer(response, len(parcel.events))
+                return self.read(response.status, response.headers, answer, parcel)
         except ForbiddenAddress as error:
             return GiveUp(str(error))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -205,12 +207,6 @@ class RequestDestination(Destination[O]):
                 return GiveUp(f"the server's certificate is not valid for {self._host}")
             return Retry(f"{self._host}: {_reason(error)}")
 
-    def without_secrets(self, answer: bytes) -> bytes:
-        """An answer without what it may echo of the connection: receivers quote addresses and headers in their errors."""
-        for secret in self._secrets:
-            answer = answer.replace(secret, b"***")
-        return answer
-
     @property
     def _host(self) -> str:
         return urlsplit(self._url).hostname or "the server"
@@ -219,7 +215,8 @@ class RequestDestination(Destination[O]):
         """What an answer means: 2xx delivered; 408, 425, 429 and 5xx again; 413 smaller; any other is permanent."""
         if 200 <= status < 300:
             return Delivered()
-        reason = f"{self._host} answered {status}{_excerpt(answer)}"
+        said = self.secrets.excerpt(answer)
+        reason = f"{self._host} answered {status}" + (f" ({said})" if said else "")
         if status == 413 or (status in self.bad_event_status and len(parcel.events) > 1):
             return Split(reason) if len(parcel.events) > 1 else Reject({0: reason})
         if status in self.bad_event_status:
@@ -338,28 +335,16 @@ def _pem(text: str) -> str:
     return text.replace("\\n", "\n")
 
 
-def _secrets(credentials: HttpCredentials, url: str) -> list[bytes]:
-    """What must appear in no message: password, header values and their words, and the address's path and query."""
-    parts = urlsplit(url)
-    found = {credentials.password or "", credentials.signing_secret or "", parts.path, parts.query}
-    found |= {*credentials.headers.values()}
-    found |= {word for value in credentials.headers.values() for word in value.split()}
-    # of an address that is a secret as a whole, a long part is one, too
-    found |= {part for part in parts.path.split("/") if len(part) >= SECRET_PART_LENGTH}
-    return sorted((text.encode() for text in found if len(text) >= SECRET_LENGTH), key=len, reverse=True)
-
-
-async def _limited(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """The beginning of an answer; the rest is read only where that lets the connection be used again."""
-    answer = await response.content.read(most)
-    while not response.content.at_eof() and len(answer) < most:
-        more = await response.content.read(most - len(answer))
-        if not more:
-            break
-        answer += more
-    if not response.content.at_eof():
-        response.close()
-    return answer
+def _texts(value: object) -> Iterator[str]:
+    """The texts among options: they are in the settings for all to see."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, Sequence):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -381,19 +366,12 @@ def epoch_us(event: Event) -> int:
 _UNIX_US = int((EPOCH - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 1_000_000
 
 
-def _excerpt(answer: bytes) -> str:
-    text = "".join(
-        character if character.isprintable() else " " for character in answer[:200].decode("utf-8", "replace")
-    ).strip()
-    return f" ({text})" if text else ""
-
-
 def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"cannot connect: {error.os_error.strerror or error.os_error}"
     if isinstance(error, TimeoutError):
         return f"no answer within {TIMEOUT.total:.0f} s"
-    return type(error).__name__ + (f": {error}" if str(error) and "://" not in str(error) else "")
+    return type(error).__name__ + (f": {error}" if str(error) else "")
 
 
 def _forbidden(error: BaseException | None) -> ForbiddenAddress | None:

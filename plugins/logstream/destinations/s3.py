@@ -87,13 +87,18 @@ class S3Destination(ObjectStoreDestination[S3Options]):
             encryption["server_side_encryption"] = self.options.encryption.value
         if self.options.kms_key_id:
             encryption["sse_kms_key_id"] = self.options.kms_key_id
+        provider: Any = None
+        if not credentials.anonymous:
+            provider = self.secrets.noting(credentials.provider)
+            if credentials.endpoint:
+                self.secrets.add_url(credentials.endpoint)
         return S3Store(
             self.options.bucket,
             region=credentials.region or DEFAULT_REGION,
             endpoint=credentials.endpoint,
             virtual_hosted_style_request=False,
             skip_signature=credentials.anonymous,
-            credential_provider=None if credentials.anonymous else cast(Any, credentials.provider),
+            credential_provider=provider,
             client_options=cast(Any, client),
             retry_config=RETRY_CONFIG,
             **encryption,

@@ -130,9 +130,9 @@ async def _until_answered(
 
 async def _once(destination: Destination[Options], parcel: Parcel, limit: AdaptiveLimit | None) -> Outcome:
     if limit is None:
-        return await destination.send(parcel)
+        return await destination.deliver(parcel)
     async with limit:
         began = time.monotonic()
-        outcome = await destination.send(parcel)
+        outcome = await destination.deliver(parcel)
     limit.note(time.monotonic() - began, trouble=isinstance(outcome, Retry))
     return outcome

@@ -39,17 +39,22 @@ from logstream.destinations.addresses import VARIABLE as ALLOW_VARIABLE
 from logstream.destinations.base import Destination
 from logstream.destinations.credentials import Connections, HttpCredentials
 from logstream.destinations.outcome import Outcome
+from logstream.destinations.parcel import LaneRef, Parcel
 from logstream.destinations.registry import destination_type, make_destination
 from logstream.destinations.request import RequestDestination
+from logstream.destinations.transport.secrets import EXCERPT
 from logstream.embedded import embedded_dsn
 from logstream.errors import ConnectionNotFound
+from logstream.events import Event
 from logstream.export.exporter import DeliveryReport, Exporter
 from logstream.export.send import RetryPolicy
 from logstream.ledger.records import State
+from logstream.messages import Messages
 from logstream.settings.models import Settings
 from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file
 from logstream.store.schema import create_tables
+from logstream.testing.echoes import ECHOES, cut_at_secrets, given_away, packed, sent_secrets
 from logstream.testing.events import EventMaker, workspace_line
 from logstream.testing.servers import CLOSED, HALF
 from logstream.testing.vendors import Vendor
@@ -278,11 +283,57 @@ class RequestContract:
             server.fail = lambda _, status=status: status  # type: ignore[misc]
             report = self.export(store, server, connections)
             written += [repr(report), json.dumps(report.as_json())]
-        tables = store.execute("select tablename from pg_tables where schemaname = 'logstream'").fetchall()
-        for (table,) in tables:
-            written += [row[0] for row in store.execute(f"select t::text from logstream.{table} t")]
+        written += ledger_texts(store)
         written += [record.getMessage() for record in caplog.records]
         assert [text for text in written if CANARY in text] == []
+
+    def test_what_a_receiver_echoes_is_masked(self, server: Vendor) -> None:
+        """In every encoding, cut anywhere, packed or not, with every status, by an export and by a check."""
+
+        async def outcomes() -> list[str]:
+            destination = self.opened(server)
+            await destination.start()
+            try:
+                return [str(await destination.deliver(one_event(destination))) for _ in range(2)]
+            finally:
+                await destination.close()
+
+        server.token, server.fail = CANARY, lambda _: 400
+        asyncio.run(outcomes())
+        secrets = {server.token, *sent_secrets(server.heads)}
+
+        def cut(head: str) -> list[str]:
+            sent = {server.token, *sent_secrets(server.heads[-1:])}
+            return list(cut_at_secrets(head, sent, EXCERPT))
+
+        ways: list[Callable[[str], str]] = [*ECHOES.values()]
+        ways += [lambda head, n=n: (cut(head) or [head])[n % max(1, len(cut(head)))] for n in range(15)]  # type: ignore[misc]
+        for number, way in enumerate(ways):
+            server.fail = lambda _, number=number: (400, 401, 403, 404, 413, 429, 500)[number % 7]  # type: ignore[misc]
+            server.answer_headers = {"Content-Encoding": "gzip"} if number % 2 else {}
+            server.echo = lambda head, _, way=way, pack=number % 2: (packed if pack else bytes)(way(head).encode())
+            written = [*asyncio.run(outcomes()), *map(str, asyncio.run(steps_of(self.opened(server))))]
+            secrets |= sent_secrets(server.heads)
+            for text in written:
+                assert given_away(text, secrets) == [], (number, text, given_away(text, secrets))
+
+    def test_an_echo_reaches_neither_ledger_nor_logs(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Through the whole engine: errors, dead letters and the log."""
+        self.fill(store, tmp_path, 5)
+        caplog.set_level(logging.DEBUG)
+        server.token = CANARY
+        written: list[str] = []
+        for status in (400, 403, 413, 503):
+            server.fail, server.echo = (lambda _, status=status: status), lambda head, _: head.encode()  # type: ignore[misc]
+            report = self.export(store, server)
+            written += [repr(report), json.dumps(report.as_json())]
+        written += ledger_texts(store) + [record.getMessage() for record in caplog.records]
+        assert any("answered" in text for text in written)
+        secrets = {server.token, *sent_secrets(server.heads)}
+        told = [(text, given_away(text, secrets)) for text in written if given_away(text, secrets)]
+        assert told == [], told
 
     def test_this_machine_and_private_networks_are_refused_unless_allowed(
         self, store: psycopg.Connection, server: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -357,11 +408,7 @@ class LimitsBytes(RequestContract):
 
 async def steps_of(destination: Destination[Any]) -> list[Any]:
     """All steps of a check."""
-    await destination.open()
-    try:
-        return [step async for step in destination.check()]
-    finally:
-        await destination.close()
+    return [step async for step in destination.run_check()]
 
 
 def killed_at(send: int, export: Callable[[], object], method: tuple[type, str] = (RequestDestination, "send")) -> None:
@@ -387,6 +434,22 @@ def killed_at(send: int, export: Callable[[], object], method: tuple[type, str] 
         export()
     finally:
         os._exit(1)
+
+
+def one_event(destination: Destination[Any]) -> Parcel:
+    """A parcel with one small event."""
+    lane = LaneRef("d", WINDOW, 0, 1)
+    packer = destination.packer(lane, 0)
+    message = b'{"id": "1"}'
+    event = Event(1, 100, "job", 0, 0, message)
+    (parcel,) = [*packer.pack([event], Messages([message])), *packer.finish()]
+    return parcel
+
+
+def ledger_texts(connection: psycopg.Connection) -> list[str]:
+    """Every row of settings and ledger, as text."""
+    tables = connection.execute("select tablename from pg_tables where schemaname = 'logstream'").fetchall()
+    return [row[0] for (table,) in tables for row in connection.execute(f"select t::text from logstream.{table} t")]
 
 
 def stored(connection: psycopg.Connection) -> Counter[str]:

@@ -331,6 +331,10 @@ class LogSink:
         self.url = f"http://127.0.0.1:{self.port}"
         self.fail: Callable[[int], int | None] = lambda _: None
         self.answer_headers: dict[str, str] = {}
+        self.echo: Callable[[str, bytes], bytes] | None = None
+        """Makes the body of an answer that `fail` asked for of the request's head and body."""
+        self.heads: list[dict[str, str]] = []
+        """The headers of all requests, those that were refused included."""
         self.requests = 0
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
@@ -350,6 +354,8 @@ class LogSink:
 
             def do_POST(self) -> None:
                 sink.take(self)
+
+            do_GET = do_PUT = do_HEAD = do_DELETE = do_POST  # noqa: N815 - the library wants these names
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -380,8 +386,8 @@ class LogSink:
         body = request.rfile.read(int(request.headers.get("Content-Length", "0")))
         with self._lock:
             self.requests += 1
-            failure = self.fail(self.requests)
-            status, answer = self.receive(request, body) if failure is None else (failure, self.failure_answer(failure))
+            self.heads.append(dict(request.headers.items()))
+            status, answer = self.answer(request, body)
         if status in (CLOSED, HALF):
             if status == HALF:
                 request.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of")
@@ -394,7 +400,17 @@ class LogSink:
         request.send_header("Content-Type", "application/json")
         request.send_header("Content-Length", str(len(answer)))
         request.end_headers()
-        request.wfile.write(answer)
+        if request.command != "HEAD":
+            request.wfile.write(answer)
+
+    def answer(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
+        """Status and body: those that `fail` asks for, else what the service says."""
+        failure = self.fail(self.requests)
+        if failure is None:
+            return self.receive(request, body)
+        if self.echo is not None:
+            return failure, self.echo(f"{request.requestline}\n{request.headers}", body)
+        return failure, self.failure_answer(failure)
 
     def failure_answer(self, status: int) -> bytes:
         """The body of an answer that `fail` asked for."""
@@ -436,6 +452,19 @@ class LogSink:
         for body, headers in zip(self.bodies, self.headers, strict=True):
             found += _events(body, headers.get("Content-Type", ""))
         return found
+
+
+class EchoingStore(LogSink):
+    """An object store that refuses everything, with `status`, and echoes the request's head as `echo_text` writes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status = 400
+        self.echo_text: Callable[[str], str] = str
+
+    def answer(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
+        """The echo."""
+        return self.status, self.echo_text(f"{request.requestline}\n{request.headers}").encode()
 
 
 def decoded(body: bytes, encoding: str | None) -> bytes:

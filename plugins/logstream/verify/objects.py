@@ -58,7 +58,7 @@ class ObjectVerifier:
         for number in range(len(manifest.fields["listings"])):
             key = f"{self._destination.prefix}{listing_key(manifest.destination, manifest.sequence, number)}"
             try:
-                for part in parts_in(gzip.decompress(await self._destination.get(key))):
+                for part in parts_in(gzip.decompress(await self._destination.fetch(key))):
                     yield part
             except (OSError, EOFError, zlib.error, msgspec.MsgspecError):
                 continue
@@ -68,7 +68,7 @@ class ObjectVerifier:
 
     async def _object(self, manifest: Manifest, part: Part) -> None:
         try:
-            body = await self._destination.get(part.name)
+            body = await self._destination.fetch(part.name)
         except FileNotFoundError:
             self._find(manifest, f"object {part.name} is missing ({part.events:,} events)")
         else:
@@ -83,7 +83,7 @@ class ObjectVerifier:
     async def _manifest(self, manifest: Manifest) -> None:
         key = f"{self._destination.prefix}{manifest_key(manifest.destination, manifest.sequence)}"
         try:
-            found = await self._destination.get(key)
+            found = await self._destination.fetch(key)
         except FileNotFoundError:
             self._find(manifest, f"manifest {key} is missing at the destination")
             return
@@ -92,7 +92,7 @@ class ObjectVerifier:
         for number, listing in enumerate(manifest.fields["listings"]):
             key = f"{self._destination.prefix}{listing_key(manifest.destination, manifest.sequence, number)}"
             try:
-                lines = gzip.decompress(await self._destination.get(key))
+                lines = gzip.decompress(await self._destination.fetch(key))
             except FileNotFoundError:
                 self._find(manifest, f"listing {key} is missing at the destination")
             except (OSError, EOFError, zlib.error):
@@ -115,7 +115,7 @@ class ObjectVerifier:
         shared = destination.options.packaging is Packaging.FILE or destination.options.layout is not None
         strange: dict[bytes, tuple[str, Manifest]] = {}
         for folder, manifest in folders.items():
-            async for key in destination.keys(folder):
+            async for key in destination.listed(folder):
                 if _mark(key) not in known and "_manifests/" not in key and "_logstream_check/" not in key:
                     strange[_mark(key)] = key, manifest
         if strange and shared:
