@@ -90,8 +90,8 @@ def test_s3_objects_are_encrypted_classed_tagged_and_described(
     [
         ({"kms_key_id": "k"}, "it goes with encryption: aws:kms only"),
         ({"encryption": "rot13"}, 'no such choice "rot13"'),
-        ({"tags": {"a|b": "c"}}, "String should match pattern"),
-        ({"metadata": {"a": "ü"}}, "String should match pattern"),
+        ({"tags": {"a|b": "c"}}, "letters, digits, spaces and the signs"),
+        ({"metadata": {"a": "ü"}}, "of ASCII only"),
     ],
 )
 def test_options_that_no_store_takes_are_refused(options: dict[str, Any], problem: str) -> None:

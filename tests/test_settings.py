@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from logstream.control.engine import HEAD, open_control
 from logstream.control.tables import SCHEMA, metadata
+from logstream.destinations import destination_types
 from logstream.errors import InputError, SettingsError
 from logstream.rendering import compile_template
 from logstream.settings.document import parse_yaml, read_document, write_yaml
-from logstream.settings.models import Settings
+from logstream.settings.models import Settings, Streaming, explain
 from logstream.settings.repository import SettingsRepository
 from logstream.validation import validate_settings
 
@@ -73,7 +76,7 @@ def test_nothing_is_settings_too(empty: object) -> None:
             changed(workspaces__0__streaming__destination="hok"),
             'workspaces[0].streaming.destination: no destination named "hok"; did you mean "hook"?',
         ),
-        (changed(workspaces__0__id="x"), "workspaces[0].id: Input should be a valid integer (got 'x')"),
+        (changed(workspaces__0__id="x"), "workspaces[0].id: must be a whole number (got 'x')"),
         (changed(workspaces__1__id=1001), "workspaces[1].id: 1001 is already set in workspaces[0]"),
         (changed(workspaces__0__streming={}), 'workspaces[0].streming: unknown field; did you mean "streaming"?'),
         (
@@ -85,7 +88,7 @@ def test_nothing_is_settings_too(empty: object) -> None:
         (changed(admin__destination=None), "admin.destination: name one; an enabled setting needs it"),
         (changed(admin__mask=["email"]), "admin.mask[0]: a JSONPath begins with $."),
         (changed(admin__mask=["$.a["]), "admin.mask[0]: no JSONPath for a mask: "),
-        (changed(admin__enabled="yes"), "admin.enabled: Input should be a valid boolean (got 'yes')"),
+        (changed(admin__enabled="yes"), "admin.enabled: must be true or false (got 'yes')"),
         (changed(admin__message='{"a": 1}'), "admin.message: line 1, column 8: there is no placeholder for the event"),
         (changed(admin__message='{"a":\n {{{log_mesage}}}}'), "admin.message: line 2, column 2: unknown placeholder"),
         (
@@ -100,7 +103,7 @@ def test_nothing_is_settings_too(empty: object) -> None:
         (changed(destinations__lake__secret_key="abc"), "destinations.lake.secret_key: unknown field"),
         (
             changed(destinations={"a/b": {"type": "file", "path": "/x"}}),
-            "destinations.a/b: String should match pattern",
+            "destinations.a/b: letters, digits and the signs _ . - only",
         ),
     ],
 )
@@ -196,3 +199,17 @@ def test_the_control_schema_is_made_once_by_many(database: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         engines = list(pool.map(lambda _: open_control(database), range(8)))
     assert len(engines) == 8
+
+
+HOSTILE_VALUES: list[Any] = [None, 5, -1, 10**9, "", "x" * 10_000, "a b", "\0", [], {}, ["\0"], {"\0": "\0"}, True, 1.5]
+
+
+@pytest.mark.parametrize("model", [Streaming, *(kind.options_model for kind in destination_types().values())])
+def test_every_mistake_is_told_in_our_own_words(model: type[BaseModel]) -> None:
+    for field in model.model_fields:
+        for value in HOSTILE_VALUES:
+            try:
+                model.model_validate({field: value})
+            except ValidationError as error:
+                told = "\n".join(explain(error, model))
+                assert not re.search(r"should|[Vv]alue error|[Ii]nput|\bstring\b|does not have the form", told), told

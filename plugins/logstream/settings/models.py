@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from logstream.errors import SettingsError
 from logstream.events import EventType, Selection
+from logstream.settings.wording import wording
 
 DESTINATION_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 """Names of destinations go into object keys and Airflow labels."""
@@ -64,12 +65,15 @@ class Streaming(_Model):
 
     @model_validator(mode="after")
     def _complete(self) -> Streaming:
+        wrong = []
         if self.enabled and not self.events:
-            raise ValueError("events: choose at least one of " + ", ".join(EventType))
+            wrong.append("events: choose at least one of " + ", ".join(EventType))
         if self.enabled and self.destination is None:
-            raise ValueError("destination: name one; an enabled setting needs it")
+            wrong.append("destination: name one; an enabled setting needs it")
         if (self.log_types or self.log_levels) and EventType.LOG_SERVICE not in self.events:
-            raise ValueError("events: log_types and log_levels only go with log_service")
+            wrong.append("events: log_types and log_levels only go with log_service")
+        if wrong:
+            raise ValueError("\n".join(wrong))
         return self
 
     @property
@@ -223,14 +227,15 @@ def explain_parts(error: ValidationError, model: type[BaseModel]) -> list[tuple[
         elif kind == "missing":
             what = "is required"
         elif kind == "value_error":
-            text = str(item["ctx"]["error"])
-            field, colon, rest = text.partition(": ")
-            if colon and field.isidentifier():
-                path, text = (*path, field), rest
-            what = text
+            # one error may tell of several fields, each on a line of its own
+            for text in str(item["ctx"]["error"]).splitlines():
+                field, colon, rest = text.partition(": ")
+                place = (*path, field) if colon and field.isidentifier() else path
+                result.append((place, rest if place != path else text))
+            continue
         else:
-            what = str(item["msg"])
-            if not isinstance(value, dict | list | tuple) and kind != "missing":
+            what = wording(kind, item.get("ctx", {}), str(item["msg"]))
+            if not isinstance(value, dict | list | tuple):
                 what += f" (got {_short(value)})"
         result.append((path, what))
     return result
