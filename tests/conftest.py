@@ -142,7 +142,7 @@ def stage(postgres: str, s3: S3Server) -> Iterator[Stage]:
         yield found
 
 
-AIRFLOW_MODULES = ("test_airflow.py", "tests/browser/")
+AIRFLOW_MODULES = ("test_compose.py", "test_airflow.py", "tests/browser/")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
 import venv
 from collections import defaultdict
-from importlib.metadata import Distribution, distributions
+from dataclasses import dataclass
+from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
 from .stage import PROJECT
 
+DOCKERFILE = (PROJECT / "deploy/Dockerfile").read_text().splitlines()
+NO_INDEX = ("--no-index", "--no-build-isolation", "--disable-pip-version-check")
 CHECKOUT_VARIABLES = ("PYTHONPATH", "LOGSTREAM_DSN", "LOGSTREAM_CONTROL_DSN")
 
 
@@ -46,6 +50,16 @@ class Production:
         self.bin = self.folder / "bin"
         site = sysconfig.get_path("purelib", vars={"base": str(self.folder), "platbase": str(self.folder)})
         _link_locked(Path(site))
+        for name in ("apache-airflow-core", "celery"):
+            self._make_commands(distribution(name))
+
+    def _make_commands(self, found: Distribution) -> None:
+        for point in found.entry_points.select(group="console_scripts"):
+            command = self.bin / point.name
+            command.write_text(
+                f"#!{self.bin}/python\nimport sys\nfrom {point.module} import {point.attr}\nsys.exit({point.attr}())\n"
+            )
+            command.chmod(0o755)
 
     def run(
         self, *words: str, environment: dict[str, str] | None = None, given: str = ""
@@ -90,3 +104,46 @@ def _link_locked(site: Path) -> None:
                 (site / file).parent.mkdir(parents=True, exist_ok=True)
                 if not (site / file).exists():
                     (site / file).symlink_to(Path(str(found.locate_file(file))))
+
+
+@dataclass
+class Image:
+    """What the Dockerfile makes: the wheel, Python with all that is installed, the DAGs."""
+
+    wheel: Path
+    production: Production
+    dags: Path
+
+
+def _copy_into(root: Path, words: list[str]) -> None:
+    *sources, target = words
+    for source in sources:
+        wanted = root / target.lstrip("/")
+        if (PROJECT / source).is_dir():
+            shutil.copytree(PROJECT / source, wanted, dirs_exist_ok=True)
+        else:
+            wanted = wanted / source if target.endswith("/") else wanted
+            wanted.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / source, wanted)
+
+
+def make_image(root: Path) -> Image:
+    """Follow the Dockerfile's own steps below a folder; its `--requirement requirements.lock` is `Production`."""
+    production = Production(root / "production")
+    pip = [sys.executable, "-m", "pip"]
+    for line in DOCKERFILE:
+        step, _, rest = line.partition(" ")
+        words = rest.split()
+        if step == "COPY" and not words[0].startswith("--from"):
+            _copy_into(root, words[1:])
+        elif words[:2] == ["pip", "wheel"]:
+            # an earlier build may have left a module that is gone since
+            stale = root / "tmp/logstream/build/lib/logstream/gone_since.py"
+            stale.parent.mkdir(parents=True)
+            stale.touch()
+            placed = [str(root) + word if word.startswith("/") else word for word in words[1:]]
+            subprocess.run([*pip, *placed, *NO_INDEX], check=True, capture_output=True, timeout=180)
+        elif words[:2] == ["pip", "install"] and "--no-deps" in words:
+            (wheel,) = (root / "tmp/wheels").glob(Path(words[-1]).name)
+            production.install(str(wheel))
+    return Image(wheel, production, root / "opt/airflow/dags")

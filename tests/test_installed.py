@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,11 @@ import yaml
 from logstream.destinations.registry import BUILT_IN
 from logstream.settings import message_files
 
-from .production import Production
+from .production import DOCKERFILE, NO_INDEX, Image, make_image
 from .stage import PROJECT
 
 TEMPLATES = PROJECT / "include/templates"
 PACKAGE = PROJECT / "plugins/logstream"
-DOCKERFILE = (PROJECT / "deploy/Dockerfile").read_text().splitlines()
-NO_INDEX = ("--no-index", "--no-build-isolation", "--disable-pip-version-check")
-STALE = "logstream/gone_since.py"
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
@@ -32,48 +28,9 @@ def files_below(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-@dataclass
-class Image:
-    """What the Dockerfile makes: the wheel, Python with all that is installed, the DAGs."""
-
-    wheel: Path
-    production: Production
-    dags: Path
-
-
-def copy_into(root: Path, words: list[str]) -> None:
-    *sources, target = words
-    for source in sources:
-        wanted = root / target.lstrip("/")
-        if (PROJECT / source).is_dir():
-            shutil.copytree(PROJECT / source, wanted, dirs_exist_ok=True)
-        else:
-            wanted = wanted / source if target.endswith("/") else wanted
-            wanted.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(PROJECT / source, wanted)
-
-
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """The Dockerfile's own steps below a folder; its `pip install --requirement requirements.lock` is `Production`."""
-    root = tmp_path_factory.mktemp("image")
-    production = Production(root / "production")
-    pip = [sys.executable, "-m", "pip"]
-    for line in DOCKERFILE:
-        step, _, rest = line.partition(" ")
-        words = rest.split()
-        if step == "COPY" and not words[0].startswith("--from"):
-            copy_into(root, words[1:])
-        elif words[:2] == ["pip", "wheel"]:
-            stale = root / "tmp/logstream/build/lib" / STALE
-            stale.parent.mkdir(parents=True)
-            stale.touch()
-            placed = [str(root) + word if word.startswith("/") else word for word in words[1:]]
-            subprocess.run([*pip, *placed, *NO_INDEX], check=True, capture_output=True, timeout=180)
-        elif words[:2] == ["pip", "install"] and "--no-deps" in words:
-            (wheel,) = (root / "tmp/wheels").glob(Path(words[-1]).name)
-            production.install(str(wheel))
-    return Image(wheel, production, root / "opt/airflow/dags")
+    return make_image(tmp_path_factory.mktemp("image"))
 
 
 def test_every_file_of_the_package_is_in_the_wheel(image: Image) -> None:

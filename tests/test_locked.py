@@ -7,15 +7,13 @@ import json
 import re
 import shlex
 from importlib.metadata import version
-from typing import Any
 
 import pytest
-import yaml
 
+from .compose import AIRFLOWS, compose_environment
 from .production import Production, locked
 from .stage import PROJECT
 
-COMPOSE = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 TEXTS = ("docker-compose.yml", "*.md", "docs/**/*.md", "deploy/*", "benchmarks/*.md", "include/demo/*", ".ci/*")
 CODE = ("plugins/**/*.py", "dags/*.py", "benchmarks/*.py", "tests/*.py")
 
@@ -40,14 +38,6 @@ def named_executors() -> list[str]:
     return sorted(name for name in found if not hasattr(concurrent.futures, name))
 
 
-def compose_environment(service: dict[str, Any]) -> dict[str, str]:
-    """A service's environment, with something for each secret of `.env`."""
-    given = {name: str(value) for name, value in service["environment"].items() if value is not None}
-    defaults = {name: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value) for name, value in given.items()}
-    return {name: re.sub(r"\$\{\w+(:\?[^}]*)?\}", "secret", value) for name, value in defaults.items()}
-
-
-AIRFLOWS = {name: service for name, service in COMPOSE["services"].items() if "build" in service}
 EXECUTORS = named_executors()
 
 
