@@ -231,3 +231,20 @@ def test_a_view_of_the_platforms_own(store: psycopg.Connection) -> None:
     connection.close()
     other.close()
     view.close()
+
+
+def test_tables_made_before_genie_conversations_take_them_after_init(store: psycopg.Connection) -> None:
+    store.execute("alter table events drop constraint events_kind_check")
+    store.execute(
+        "alter table events add constraint events_kind_check"
+        " check (kind in ('job', 'user_activity', 'api_platform', 'log_service'))"
+    )
+    store.execute("insert into workspaces (id) values (1)")
+    insert = "insert into events (workspace_id, kind, occurred_at, payload) values (1, %s, now(), '{}')"
+    with pytest.raises(psycopg.errors.CheckViolation):
+        store.execute(insert, ("genie",))
+    create_tables(store)
+    create_tables(store)
+    store.execute(insert, ("genie",))
+    with pytest.raises(psycopg.errors.CheckViolation):
+        store.execute(insert, ("no such kind",))

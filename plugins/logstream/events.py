@@ -1,7 +1,7 @@
 """What is streamed: kinds of events, and the selections of them that a setting makes.
 
 Kinds and selections follow the platform's Admin console ("Audit log streaming": job status only, full job details,
-user activity, API platform logs, log events filtered by type and level).
+user activity, API platform logs, log events filtered by type and level) and, for Genie conversations, its Automation HQ.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Kind(StrEnum):
     USER_ACTIVITY = "user_activity"
     API_PLATFORM = "api_platform"
     LOG_SERVICE = "log_service"
+    GENIE = "genie"
 
 
 class EventType(StrEnum):
@@ -36,6 +37,7 @@ class EventType(StrEnum):
     USER_ACTIVITY = "user_activity"
     API_PLATFORM = "api_platform"
     LOG_SERVICE = "log_service"
+    GENIE = "genie"
 
 
 KIND_OF: dict[EventType, Kind] = {
@@ -44,6 +46,7 @@ KIND_OF: dict[EventType, Kind] = {
     EventType.USER_ACTIVITY: Kind.USER_ACTIVITY,
     EventType.API_PLATFORM: Kind.API_PLATFORM,
     EventType.LOG_SERVICE: Kind.LOG_SERVICE,
+    EventType.GENIE: Kind.GENIE,
 }
 
 

@@ -62,6 +62,25 @@ def as_string(payload: bytes) -> bytes:
     return orjson.dumps(payload.decode("utf-8"))
 
 
+def with_member(message: bytes, name: str, text: str, otherwise: str) -> bytes:
+    """A JSON object with one more member, a text, at its front; one that has a member of that name stays as it is.
+
+    JSON that is no object becomes one, with that JSON's text as the member `otherwise`.
+    """
+    message = message.strip()
+    member = b"{" + orjson.dumps(name) + b":" + orjson.dumps(text)
+    if not message.startswith(b"{"):
+        return member + b"," + orjson.dumps(otherwise) + b":" + as_string(message) + b"}"
+    if name.encode() in message:
+        try:
+            if name in loads(message):
+                return message
+        except BadEvent:
+            pass  # no JSON: the receiver shall say so, of this event alone
+    rest = message[1:].lstrip()
+    return member + (b"" if rest == b"}" else b",") + rest
+
+
 def without_lines(payload: bytes, replacement: bytes | None = None) -> bytes:
     """A job without its top-level `lines`, or with `replacement` (JSON) in their place; all else byte for byte."""
     if b'"lines"' not in payload and b"\\u" not in payload:

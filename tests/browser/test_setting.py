@@ -30,7 +30,7 @@ def test_an_override_from_nothing(admin: Person, stage: Stage, bucket: str) -> N
     expect(page.locator("#preview pre")).to_contain_text('"sourcetype": "workato:audit"')
     expect(page.locator("#preview pre")).to_contain_text('"master_job_id"')
     page.get_by_label("Preview with").select_option("user_activity")
-    expect(page.locator("#preview pre")).to_contain_text('"event_type"')
+    expect(page.locator("#preview pre")).to_contain_text('"user_login"')
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("What happens now:")).to_be_visible()
     assert call(stage, "GET", "api/v1/settings/admin")[1]["destination"] == "lake"

@@ -32,6 +32,7 @@ EVENT_LINES: dict[EventType, tuple[str, str]] = {
     ),
     EventType.API_PLATFORM: ("API platform logs", "Every request that the workspace's API endpoints have handled."),
     EventType.LOG_SERVICE: ("Log events", "The messages that recipes and connectors write, by type and level."),
+    EventType.GENIE: ("Genie conversations", "What users and Genies wrote to each other."),
 }
 """The events to stream, as people read them."""
 

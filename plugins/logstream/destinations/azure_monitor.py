@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 
-import orjson
 from pydantic import Field
 
 from logstream.destinations.base import Limits, Step
@@ -16,7 +15,8 @@ from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, RequestOptions
 from logstream.errors import InputError
 from logstream.events import EPOCH, Event
-from logstream.jsontext import as_string
+from logstream.jsontext import with_member
+from logstream.shapes import time_of
 
 SCOPE = "https://monitor.azure.com/.default"
 API_VERSION = "2023-01-01"
@@ -79,13 +79,8 @@ class AzureMonitorDestination(RequestDestination[AzureMonitorOptions]):
 
     def entry(self, event: Event, message: bytes) -> bytes:
         """The message with `TimeGenerated`, unless its template has given it one; other JSON becomes `RawData`."""
-        moment = (EPOCH + timedelta(microseconds=event[3])).isoformat().encode()
-        if not message.startswith(b"{"):
-            return b'{"TimeGenerated":"' + moment + b'","RawData":' + as_string(message) + b"}"
-        if b'"TimeGenerated"' in message and "TimeGenerated" in orjson.loads(message):
-            return message
-        rest = message[1:].lstrip()
-        return b'{"TimeGenerated":"' + moment + b'"' + (b"" if rest == b"}" else b",") + rest
+        moment = (EPOCH + timedelta(microseconds=time_of(event))).isoformat()
+        return with_member(message, "TimeGenerated", moment, "RawData")
 
     def encode(self, entries: Sequence[bytes]) -> bytes:
         """A JSON array."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -14,7 +15,9 @@ from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry
 from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, RequestOptions
-from logstream.events import Event
+from logstream.events import EPOCH, Event
+from logstream.jsontext import with_member
+from logstream.shapes import time_of
 
 ALREADY_THERE = 409
 
@@ -63,9 +66,10 @@ class ElasticsearchDestination(RequestDestination[ElasticsearchOptions]):
         return super().authentication(credentials)
 
     def entry(self, event: Event, message: bytes) -> bytes:
-        """An action line and the document."""
+        """An action line and the document, which has the event's time as `@timestamp` unless its template has given it one."""
         action = {self.options.action.value: {"_index": self.options.index, "_id": f"{event[1]}-{event[2]}-{event[0]}"}}
-        return orjson.dumps(action) + b"\n" + message
+        moment = (EPOCH + timedelta(microseconds=time_of(event))).isoformat(timespec="microseconds")
+        return orjson.dumps(action) + b"\n" + with_member(message, "@timestamp", moment, "message")
 
     def encode(self, entries: Sequence[bytes]) -> bytes:
         """Pairs of lines."""

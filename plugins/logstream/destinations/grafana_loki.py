@@ -9,9 +9,10 @@ from pydantic import Field
 
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
-from logstream.destinations.request import RequestDestination, RequestOptions, epoch_us
+from logstream.destinations.request import RequestDestination, RequestOptions
 from logstream.events import Event
 from logstream.jsontext import as_string
+from logstream.shapes import unix_us
 
 _SEPARATOR = b"\0"
 
@@ -64,16 +65,21 @@ class GrafanaLokiDestination(RequestDestination[GrafanaLokiOptions]):
             labels[self.options.kind_label] = event[2]
         if self.options.workspace_label:
             labels[self.options.workspace_label] = str(event[1])
-        value = b'["%d",%b]' % (epoch_us(event) * 1_000, as_string(message))
+        value = b'["%d",%b]' % (unix_us(event) * 1_000, as_string(message))
         return orjson.dumps(labels, option=orjson.OPT_SORT_KEYS) + _SEPARATOR + value
 
     def encode(self, entries: Sequence[bytes]) -> bytes:
-        """Values of the same labels make one stream, in order."""
+        """Values of the same labels make one stream, in the order of their times."""
         streams: dict[bytes, list[bytes]] = {}
         for entry in entries:
             labels, _, value = entry.partition(_SEPARATOR)
             streams.setdefault(labels, []).append(value)
-        parts = [
-            b'{"stream":' + labels + b',"values":[' + b",".join(values) + b"]}" for labels, values in streams.items()
-        ]
+        parts = []
+        for labels, values in streams.items():
+            values.sort(key=_time)
+            parts.append(b'{"stream":' + labels + b',"values":[' + b",".join(values) + b"]}")
         return b'{"streams":[' + b",".join(parts) + b"]}"
+
+
+def _time(value: bytes) -> int:
+    return int(value[2:].partition(b'"')[0])

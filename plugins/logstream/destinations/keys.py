@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 
-import msgspec
-
 from logstream.destinations.parcel import LaneRef
-from logstream.errors import BadEvent
 from logstream.events import EPOCH, Event, Kind
-from logstream.jsontext import loads
+from logstream.shapes import parse_time, read_head, type_of
 from logstream.window import Window
 
 MAX_PART = 120
@@ -25,24 +22,6 @@ MAX_NAME = 180
 
 _SAFE = re.compile(rf"[A-Za-z0-9_-][A-Za-z0-9._-]{{0,{MAX_PART - 1}}}", re.ASCII)
 _UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
-
-
-class _Fields(msgspec.Struct):
-    id: object = None
-    recipe_id: object = None
-    completed_at: object = None
-    status: object = None
-    event_type: object = None
-    log_type: object = None
-    method: object = None
-
-
-_fields = msgspec.json.Decoder(_Fields)
-_TYPE_FIELD: dict[str, str] = {
-    Kind.USER_ACTIVITY: "event_type",
-    Kind.LOG_SERVICE: "log_type",
-    Kind.API_PLATFORM: "method",
-}
 
 
 def safe(text: str) -> str:
@@ -71,17 +50,16 @@ def event_key(event: Event) -> str:
     {YYYYMMDDHHMMSS}-{status}.json`, dates of completion in UTC. Others (assumed): `{workspace}/{kind}/{YYYYMMDD}/{event}/
     {workspace}-{event}-{YYYYMMDDHHMMSS}-{type}.json`, `event` being the log store's id.
     """
-    fields = _read_fields(event.payload)
+    head = read_head(event.payload)
     workspace = str(event.workspace_id)
     if event.kind == Kind.JOB:
-        day, second = _stamps(fields.completed_at, event.occurred_us)
-        recipe, job = _part(fields.recipe_id, "unknown"), _part(fields.id, str(event.id))
-        status = _part(fields.status, "unknown")
+        day, second = _stamps(head.completed_at, event.occurred_us)
+        recipe, job = _part(head.recipe_id, "unknown"), _part(head.id, str(event.id))
+        status = _part(type_of(event.kind, head), "unknown")
         name = _short(f"{workspace}-{recipe}-{job}-{second}-{status}", MAX_NAME)
         return f"{workspace}/jobs/{recipe}/{day}/{job}/{name}.json"
     day, second = _stamps_of(event.occurred_us // 1_000_000)
-    field = _TYPE_FIELD.get(event.kind)
-    type_ = _part(getattr(fields, field), "event") if field else "event"
+    type_ = _part(type_of(event.kind, head), "event")
     name = _short(f"{workspace}-{event.id}-{second}-{type_}", MAX_NAME)
     return f"{workspace}/{safe(event.kind)}/{day}/{event.id}/{name}.json"
 
@@ -100,20 +78,6 @@ def window_folder(destination: str, window: Window) -> str:
     return f"{safe(destination)}/{window.start:%Y/%m/%d}/{window.slug}"
 
 
-def _read_fields(payload: bytes) -> _Fields:
-    try:
-        return _fields.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        pass
-    try:
-        document = loads(payload)
-    except BadEvent:
-        return _Fields()
-    if not isinstance(document, dict):
-        return _Fields()
-    return _Fields(**{name: document.get(name) for name in _Fields.__struct_fields__})
-
-
 def _part(value: object, default: str) -> str:
     if isinstance(value, str) and value:
         return safe(value)
@@ -129,11 +93,9 @@ def _stamps(value: object, fallback_us: int) -> tuple[str, str]:
         if plain:  # nearly all are; the digits are where they must be already
             day = "".join(plain.group(1, 2, 3))
             return day, day + "".join(plain.group(4, 5, 6))
-        try:
-            moment = datetime.fromisoformat(value)
-            return _formatted((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC))
-        except (ValueError, OverflowError):
-            pass
+        moment = parse_time(value)
+        if moment is not None:
+            return _formatted(moment)
     return _stamps_of(fallback_us // 1_000_000)
 
 

@@ -10,9 +10,10 @@ from pydantic import Field
 
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
-from logstream.destinations.request import RequestDestination, RequestOptions, epoch_us
+from logstream.destinations.request import RequestDestination, RequestOptions
 from logstream.events import Event
 from logstream.jsontext import as_string
+from logstream.shapes import unix_us
 
 
 class Region(StrEnum):
@@ -62,7 +63,7 @@ class NewRelicDestination(RequestDestination[NewRelicOptions]):
 
     def entry(self, event: Event, message: bytes) -> bytes:
         """Its time in milliseconds, and the message as text."""
-        return b'{"timestamp":%d,"message":%b}' % (epoch_us(event) // 1_000, as_string(message))
+        return b'{"timestamp":%d,"message":%b}' % (unix_us(event) // 1_000, as_string(message))
 
     def encode(self, entries: Sequence[bytes]) -> bytes:
         """One block with common attributes."""

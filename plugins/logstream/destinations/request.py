@@ -358,14 +358,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def epoch_us(event: Event) -> int:
-    """When an event occurred, in microseconds since 1970, as vendors want it."""
-    return event[3] + _UNIX_US
-
-
-_UNIX_US = int((EPOCH - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 1_000_000
-
-
 def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"cannot connect: {error.os_error.strerror or error.os_error}"

@@ -13,8 +13,9 @@ from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry
 from logstream.destinations.parcel import Parcel
-from logstream.destinations.request import RequestDestination, RequestOptions, epoch_us
+from logstream.destinations.request import RequestDestination, RequestOptions
 from logstream.events import Event
+from logstream.shapes import unix_us
 
 REQUEST_BYTES = 1_000_000
 BAD_EVENT = frozenset({5, 6, 12, 13, 15})
@@ -59,7 +60,7 @@ class SplunkHecDestination(RequestDestination[SplunkHecOptions]):
         """The message with its time and metadata."""
         names = ("host", "source", "sourcetype", "index")
         given = {name: getattr(self.options, name) for name in names if getattr(self.options, name)}
-        seconds, micros = divmod(epoch_us(event), 1_000_000)
+        seconds, micros = divmod(unix_us(event), 1_000_000)
         metadata = orjson.dumps(given)[1:-1]
         return b'{"time":%d.%06d,%b"event":%b}' % (seconds, micros, metadata + b"," if metadata else b"", message)
 

@@ -10,8 +10,8 @@ from logstream.events import Event, Kind, Selection
 from logstream.messages import Messages
 from logstream.rendering import Renderer
 from logstream.settings.models import Streaming
+from logstream.shapes import log_fields
 from logstream.store.base import Filter
-from logstream.store.postgres import log_fields
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ import psycopg
 
 from logstream.database import database_errors, first_line
 from logstream.errors import InputError
-from logstream.events import EPOCH
+from logstream.events import EPOCH, Kind
 
 BigInt = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Progress = Callable[[int], None]
@@ -48,7 +48,7 @@ class _Workspace(msgspec.Struct, forbid_unknown_fields=True):
 class _Event(msgspec.Struct, forbid_unknown_fields=True):
     id: BigInt
     workspace_id: BigInt
-    kind: Literal["job", "user_activity", "api_platform", "log_service"]
+    kind: Kind
     occurred_at: Annotated[datetime, msgspec.Meta(tz=True)]
     payload: msgspec.Raw
     recorded_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None

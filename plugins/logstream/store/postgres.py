@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from queue import Empty, LifoQueue
 
-import msgspec
 import psycopg
 from psycopg import sql
 from psycopg.generators import fetch_many
@@ -23,6 +22,7 @@ from logstream.database import connect, database_errors
 from logstream.events import EPOCH, Cursor, Event, Kind
 from logstream.settings.models import LogStoreSettings
 from logstream.settings.resolution import Workspace
+from logstream.shapes import LOG_LEVEL_FIELD, LOG_TYPE_FIELD, log_fields
 from logstream.store.base import Filter, KindCount, Page
 from logstream.store.closing import ClosedWindow, Watch
 from logstream.window import Window
@@ -34,26 +34,6 @@ PAGE_BYTES = 512 * 1024
 # SQL may look into a log event only where that cannot fail: json's ->> raises on a \u0000 or a lone surrogate anywhere
 # in the text, and one such event must not stop a window. Those go to whoever reads, who looks for itself.
 _READABLE = sql.SQL("position({} in payload::text) = 0").format(sql.Literal("\\u"))
-
-
-class _LogFields(msgspec.Struct):
-    log_type: object = None
-    level: object = None
-
-
-_log_fields = msgspec.json.Decoder(_LogFields)
-
-
-def log_fields(payload: bytes) -> tuple[str | None, str | None]:
-    """The `log_type` and `level` of a log event; `None` where they are missing or no text."""
-    try:
-        fields = _log_fields.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None, None
-    return (
-        fields.log_type if isinstance(fields.log_type, str) else None,
-        fields.level if isinstance(fields.level, str) else None,
-    )
 
 
 class PostgresStore:
@@ -118,8 +98,8 @@ class PostgresStore:
         field = "case when {} then payload ->> {} end"
         log_type, level, unreadable = nothing, nothing, sql.SQL("true")
         if by_log_type:
-            log_type = sql.SQL(field).format(readable, sql.Literal("log_type"))  # type: ignore[assignment]
-            level = sql.SQL(field).format(readable, sql.Literal("level"))  # type: ignore[assignment]
+            log_type = sql.SQL(field).format(readable, sql.Literal(LOG_TYPE_FIELD))  # type: ignore[assignment]
+            level = sql.SQL(field).format(readable, sql.Literal(LOG_LEVEL_FIELD))  # type: ignore[assignment]
             unreadable = sql.SQL("kind <> 'log_service' or {}").format(_READABLE)  # type: ignore[assignment]
         query = sql.SQL(
             "select workspace_id, kind, {log_type}, {level}, count(*), sum(pg_column_size(payload))::bigint"
@@ -289,7 +269,7 @@ def _condition(item: Filter) -> sql.Composed:
     if item.logs is None:
         return sql.SQL("({} and kind = any({}))").format(workspaces, sql.Literal(sorted(item.kinds)))
     narrowed = [sql.SQL("true")]
-    for field, words in (("log_type", item.logs.types), ("level", item.logs.levels)):
+    for field, words in ((LOG_TYPE_FIELD, item.logs.types), (LOG_LEVEL_FIELD, item.logs.levels)):
         if words:
             narrowed.append(
                 sql.SQL("lower(payload ->> {}) = any({})").format(  # type: ignore[arg-type]

@@ -1,4 +1,8 @@
-"""Events that look like the platform's: for the demo, tests and benchmarks. The same seed gives the same events."""
+"""Events that look like the platform's, as it streams them: for the demo, tests and benchmarks. One seed, the same events.
+
+What life has is in them: failed jobs whose error is a text that holds JSON, jobs of the older shape, jobs whose report holds
+customers' data though they have no steps, activity of the platform itself (no user), customers without an external id.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from typing import Any
 from logstream.settings.resolution import Workspace
 
 KINDS = ("job", "user_activity", "api_platform", "log_service")
+"""The kinds of `EventMaker.lines`. Genie conversations (`genie`) are made on request: settings leave them out as well."""
+
 _WEIGHTS = (45, 15, 25, 15)
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 _PEOPLE = ("Zoë Ortega", "Jun Watanabe", "Amara Diallo", "Priya Nair", "Łukasz Nowak", "Sam O'Neil", "李小龙")
@@ -28,10 +34,12 @@ _ADAPTERS = (
     ("workday", "get_worker"),
 )
 _ACTIVITY = (
-    ("recipe.started", "Recipe"), ("recipe.updated", "Recipe"), ("connection.updated", "Connection"),
-    ("user.login", "User"), ("folder.created", "Folder"), ("api_key.rotated", "ApiClient"),
+    ("user_login", "User"), ("user_logout", "User"), ("recipe_created", "Flow"), ("recipe_started", "Flow"),
+    ("recipe_stopped", "Flow"), ("recipe_deleted", "Flow"), ("package_exported", "Package"), ("package_imported", "Package"),
+    ("folder_created", "Folder"), ("folder_deleted", "Folder"), ("team_invitation_created", "MemberInvitation"),
+    ("connection_created", "SharedAccount"), ("connection_connected", "SharedAccount"),
 )  # fmt: skip
-_ERRORS = ("503 Service Unavailable", 'Duplicate value on field "Email"', "timeout\nafter 30s", None)
+_ERRORS = ("503 Service Unavailable", 'Duplicate value on field "Email"', "timeout\nafter 30s")
 
 
 class EventMaker:
@@ -79,10 +87,15 @@ class EventMaker:
 
     def _job(self, workspace: Workspace, moment: datetime) -> dict[str, Any]:
         recipe, name = self._random.randrange(400, 460), self._random.choice(_RECIPES)
-        job = f"j-{self._token(8)}-{self._token(6)}"
+        older = self._random.random() < 0.05
+        job: str | int = self._random.randrange(10**9) if older else f"j-{self._token(8)}-{self._token(6)}"
         failed = self._random.random() < 0.08
         lines = [self._line(number, moment) for number in range(self._random.randrange(1, 4))]
-        return {
+        context = {**self._context(workspace, recipe, name), "job_id": job}
+        report: dict[str, Any] = {"custom_column_1": self._token(5)}
+        if self._random.random() < 0.1:
+            report["customer"] = {"name": self._random.choice(_PEOPLE), "order": self._token(8)}
+        event: dict[str, Any] = {
             "id": job,
             "master_job_id": job,
             "recipe_id": recipe,
@@ -97,7 +110,7 @@ class EventMaker:
             "started_at": (moment - timedelta(seconds=2)).isoformat(),
             "completed_at": moment.isoformat(),
             "repeat_count": None,
-            "action_count": len(lines),
+            "action_count": None if failed else len(lines),
             "parent_id": None,
             "flow_id": recipe,
             "error_type": "action_error" if failed else None,
@@ -106,16 +119,35 @@ class EventMaker:
             "account_name": workspace.name,
             "environment_type": "prod",
             "environment_id": 1,
-            "error": self._random.choice(_ERRORS) if failed else None,
-            "context": {**self._context(workspace, recipe, name), "job_id": job},
-            "report": {"custom_column_1": self._token(5)},
+            "error": self._error(moment) if failed else None,
+            "context": context,
+            "report": report,
             "lines": lines,
         }
+        if older:
+            del event["context"]
+            event["report"] = {**report, "workato": {"job_context": context}}
+        return event
+
+    def _error(self, moment: datetime) -> str:
+        adapter, _ = self._random.choice(_ADAPTERS)
+        message = self._random.choice(_ERRORS)
+        found = {
+            "adapter": adapter,
+            "error_type": "action_error",
+            "message": message,
+            "error_id": self._token(10),
+            "error_at": moment.isoformat(),
+            "input": {"id": self._token(18)},
+            "inner_message": message.splitlines()[0],
+        }
+        return json.dumps(found, ensure_ascii=False)
 
     def _line(self, number: int, moment: datetime) -> dict[str, Any]:
         adapter, operation = self._random.choice(_ADAPTERS)
         masked = self._random.random() < 0.2
         hidden = {"data": "masked"}
+        took = round(self._random.random(), 3)
         return {
             "recipe_line_number": number,
             "adapter_name": adapter,
@@ -125,25 +157,48 @@ class EventMaker:
             if masked
             else {"ok": True, "at": moment.isoformat(), "note": self._random.choice(_PEOPLE)},
             "mask_data": masked,
+            "error": None,
+            "line_stat": {
+                "total": took,
+                "details": [{"name": operation, "count": 1, "average": took, "total": took, "min": took, "max": took}],
+            },
         }
 
     def _user_activity(self, workspace: Workspace, moment: datetime) -> dict[str, Any]:
         event, resource = self._random.choice(_ACTIVITY)
         name = self._random.choice(_PEOPLE)
         identity = self._random.randrange(10**6)
-        return {
-            "id": self._random.randrange(10**9),
-            "timestamp": moment.isoformat(),
-            "event_type": event,
-            "user": {"id": identity, "external_id": None, "name": name, "email": f"user{identity}@example.com"},
-            "team": {"id": workspace.id, "external_id": workspace.external_id, "name": workspace.name},
-            "resource": {"id": self._random.randrange(10**6), "name": self._random.choice(_RECIPES), "type": resource},
-            "details": {
-                "request": {"ip_address": f"203.0.113.{self._random.randrange(255)}", "user_agent": "Mozilla/5.0"},
-                "activity": None,
-            },
-            "workspace": {"id": workspace.id, "name": workspace.name, "email": None, "environment": "prod"},
+        user = {
+            "id": identity,
+            "external_id": None,
+            "handle": f"U{identity:06d}",
+            "email": f"user{identity}@example.com",
+            "name": name,
         }
+        team = {
+            "id": workspace.id,
+            "external_id": workspace.external_id,
+            "handle": f"T{workspace.id:06d}",
+            "email": f"ops+{workspace.id}@example.com",
+            "name": workspace.name,
+        }
+        request = {"ip_address": f"203.0.113.{self._random.randrange(255)}", "user_agent": "Mozilla/5.0"}
+        activity: dict[str, Any] = {
+            "event": event,
+            "details": {"activity": None, "request": request},
+            "user": user,
+            "team": team,
+            "resource": {
+                "type": resource,
+                "id": identity if resource == "User" else self._random.randrange(10**6),
+                "name": name if resource == "User" else self._random.choice(_RECIPES),
+            },
+            "timestamp": f"{moment:%Y-%m-%d %H:%M:%S} UTC",
+        }
+        if event == "recipe_stopped" and self._random.random() < 0.5:
+            del activity["user"]  # the platform stopped it
+            activity["details"] = {}
+        return activity
 
     def _api_platform(self, workspace: Workspace, moment: datetime) -> dict[str, Any]:
         recipe, name = self._random.randrange(400, 460), self._random.choice(_RECIPES)
@@ -171,6 +226,19 @@ class EventMaker:
             "recipe_id": recipe,
             "job_id": f"j-{self._token(8)}-{self._token(6)}",
             "context": self._context(workspace, recipe, name),
+        }
+
+    def _genie(self, workspace: Workspace, moment: datetime) -> dict[str, Any]:
+        identity = self._random.randrange(10**6)
+        name = self._random.choice(_PEOPLE)
+        return {
+            "event": "message_sent",
+            "conversation_id": f"c-{self._token(12)}",
+            "timestamp": moment.isoformat(),
+            "genie": {"id": self._random.randrange(100), "name": "IT help"},
+            "user": {"id": identity, "external_id": None, "email": f"user{identity}@example.com", "name": name},
+            "team": {"id": workspace.id, "external_id": workspace.external_id, "name": workspace.name},
+            "message": {"role": self._random.choice(("user", "genie")), "text": "Where is my invoice?"},
         }
 
 

@@ -199,6 +199,9 @@ class GrafanaLoki(Vendor):
         for stream in json.loads(plain)["streams"]:
             if not stream["stream"] or not all(isinstance(value, str) for value in stream["stream"].values()):
                 raise Refused(400, "at least one label pair is required per stream")
+            moments = [int(moment) for moment, _ in stream["values"]]
+            if moments != sorted(moments):
+                raise Refused(400, "entry out of order")
             for moment, line in stream["values"]:
                 if not (isinstance(moment, str) and moment.isdigit() and len(moment) == 19) or len(line) > 256_000:
                     raise Refused(400, "bad value")
@@ -233,7 +236,7 @@ class NewRelic(Vendor):
 
 
 class Elasticsearch(Vendor):
-    """The bulk API: a status for each document; one whose id is there is a conflict."""
+    """The bulk API of a data stream: a status for each document; one whose id is there is a conflict."""
 
     path = "/_bulk"
     max_bytes = 15_000_000
@@ -256,7 +259,13 @@ class Elasticsearch(Vendor):
         for head, text in zip(lines[::2], lines[1::2], strict=True):
             ((action, where),) = json.loads(head).items()
             document, identity = json.loads(text), where["_id"]
-            if self.bad(document):
+            if not isinstance(document.get("@timestamp"), str):
+                error = {
+                    "type": "document_parsing_exception",
+                    "reason": "data stream timestamp field [@timestamp] is missing",
+                }
+                items.append({action: {"status": 400, "error": error}})
+            elif self.bad(document):
                 error = {"type": "document_parsing_exception", "reason": "failed to parse"}
                 items.append({action: {"status": 400, "error": error}})
             elif self.busy(identity):
@@ -265,7 +274,7 @@ class Elasticsearch(Vendor):
                 items.append({action: {"status": 409, "error": {"type": "version_conflict_engine_exception"}}})
             else:
                 self.documents[identity] = document
-                self.take_event(document)
+                self.take_event({name: value for name, value in document.items() if name != "@timestamp"})
                 items.append({action: {"status": 201}})
         errors = any(status >= 300 for item in items for status in (next(iter(item.values()))["status"],))
         return {"took": 1, "errors": errors, "items": items}

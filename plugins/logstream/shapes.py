@@ -1,0 +1,138 @@
+"""What the platform's events look like: the one place that knows their fields, and that says what is only assumed.
+
+Two shapes of user activity are known: as it is streamed (`event`, times like `2019-09-13 17:24:16 UTC`, no id, no workspace, no
+`user` where the platform acted) and as the platform's API gives it (`event_type`, ISO 8601, `workspace`). Jobs come with their
+context at the top or, older ones, below `report.workato.job_context`; the API's summaries have `is_error` for `status`.
+
+Documented: jobs and user activity ("Audit log streaming" and its sample), identity (Admin console page). Assumed, as no page
+names them: the fields of API platform logs and of log events (`timestamp`, `method`, `path`, `status_code`, `latency_ms`,
+`client`, `endpoint`, `ip_address`; `log_type`, `level`, `message`), and those of Genie conversations (`timestamp`, `event`).
+Nothing here raises for what an event holds: what is missing, or is not what it should be, is `None`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from logstream.errors import BadEvent
+from logstream.events import EPOCH, Event, Kind
+from logstream.jsontext import loads
+
+LOG_TYPE_FIELD = "log_type"
+LOG_LEVEL_FIELD = "level"
+"""The fields by which log events are filtered, also in SQL (assumed)."""
+
+FUTURE = timedelta(days=1)
+"""An event that says it happened so long after it was recorded has a wrong clock."""
+
+
+class Head(msgspec.Struct):
+    """The fields at the top of an event that say what it is, whatever its kind and shape."""
+
+    id: object = None
+    recipe_id: object = None
+    completed_at: object = None
+    timestamp: object = None
+    status: object = None
+    is_error: object = None
+    event: object = None
+    event_type: object = None
+    log_type: object = None
+    level: object = None
+    method: object = None
+
+
+_head = msgspec.json.Decoder(Head)
+
+
+def read_head(payload: bytes) -> Head:
+    """Read what stands at the top of an event; all `None` where it is no JSON object."""
+    try:
+        return _head.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        document = loads(payload)
+    except BadEvent:
+        return Head()
+    if not isinstance(document, dict):
+        return Head()
+    return Head(**{name: document.get(name) for name in Head.__struct_fields__})
+
+
+def type_of(kind: str, head: Head) -> object:
+    """What happened, as the event says it: a job's status, a user activity's name, a request's method, a log's type."""
+    if kind == Kind.JOB:
+        if head.status is None and isinstance(head.is_error, bool):
+            return "failed" if head.is_error else "succeeded"
+        return head.status
+    if kind == Kind.API_PLATFORM:
+        return head.method
+    if kind == Kind.LOG_SERVICE:
+        return head.log_type
+    return head.event if head.event is not None else head.event_type
+
+
+def log_fields(payload: bytes) -> tuple[str | None, str | None]:
+    """The type and the level of a log event; `None` where they are missing or no text."""
+    try:
+        head = _head.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None, None
+    return (
+        head.log_type if isinstance(head.log_type, str) else None,
+        head.level if isinstance(head.level, str) else None,
+    )
+
+
+def kind_of(document: Mapping[str, Any]) -> Kind | None:
+    """The kind of an event that comes without one, told by its fields; `None` if none of them fits."""
+    if document.keys() & {"recipe_id", "job_id"} and document.keys() & {"status", "is_error", "completed_at"}:
+        return Kind.JOB
+    if document.keys() & {LOG_TYPE_FIELD, LOG_LEVEL_FIELD} and "message" in document:
+        return Kind.LOG_SERVICE
+    if "method" in document and document.keys() & {"path", "status_code"}:
+        return Kind.API_PLATFORM
+    if "conversation_id" in document:
+        return Kind.GENIE
+    return Kind.USER_ACTIVITY if document.keys() & {"event", "event_type"} else None
+
+
+def parse_time(value: object) -> datetime | None:
+    """A time of an event: ISO 8601, or as streamed (`2019-09-13 17:24:16 UTC`); one without an offset is UTC."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value.removesuffix(" UTC").removesuffix(" GMT"))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def said_time(kind: str, head: Head) -> datetime | None:
+    """When an event says it happened: a job when it was completed."""
+    return parse_time(head.completed_at if kind == Kind.JOB else head.timestamp)
+
+
+def time_of(event: Event) -> int:
+    """When an event happened, in microseconds since `EPOCH`, as receivers are told.
+
+    It is the log store's `occurred_at`, or `recorded_at` where that is before 1970 or more than `FUTURE` after it was
+    recorded: receivers drop or refuse such events, or file them where nobody looks.
+    """
+    if _OLDEST <= event[3] <= event[4] + _FUTURE_US:
+        return event[3]
+    return event[4]
+
+
+def unix_us(event: Event) -> int:
+    """`time_of`, in microseconds since 1970."""
+    return time_of(event) - _OLDEST
+
+
+_OLDEST = -int((EPOCH - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 1_000_000
+_FUTURE_US = int(FUTURE.total_seconds()) * 1_000_000
