@@ -14,10 +14,10 @@ import psycopg
 import pytest
 
 from logstream.destinations import check_options, objects
-from logstream.export.exporter import DeliveryReport, Exporter
+from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
 from logstream.hooks import AirflowConnections
-from logstream.ledger.records import State
+from logstream.ledger.records import Delivery, State
 from logstream.store.load import load_file
 from logstream.testing.contract import WINDOW, WORKSPACES, canonical, stored
 from logstream.testing.events import EventMaker, workspace_line
@@ -41,7 +41,7 @@ class Run:
         policy = RetryPolicy(attempts=15, base=0.01, cap=0.1)
         self.exporter = Exporter(dsn, dsn, AirflowConnections(), policy=policy)
 
-    def __call__(self, **destination: Any) -> DeliveryReport:
+    def __call__(self, **destination: Any) -> Delivery:
         document = {
             "admin": {"enabled": True, "events": EVERYTHING, "destination": "d"},
             "destinations": {"d": {"connection": "store", **destination}},

@@ -68,7 +68,6 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(exporter: Exporter, number: int) -> None:
         @contextmanager
         def ours() -> Iterator[Exporter]:
-            exporter.changes.clear()
             with operators.plain_errors():
                 yield exporter
 

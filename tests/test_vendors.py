@@ -14,10 +14,10 @@ import pytest
 
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.registry import make_destination
-from logstream.export.exporter import DeliveryReport, Exporter
+from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
 from logstream.hooks import AirflowConnections
-from logstream.ledger.records import State
+from logstream.ledger.records import Delivery, State
 from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file
 from logstream.testing.events import EventMaker, workspace_line
@@ -72,7 +72,7 @@ def filled(store: psycopg.Connection, tmp_path: Path) -> psycopg.Connection:
     return store
 
 
-Export = Callable[..., DeliveryReport]
+Export = Callable[..., Delivery]
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def export(filled: psycopg.Connection, name: str, vendor: Vendor, monkeypatch: p
     monkeypatch.setenv("AIRFLOW_CONN_VENDOR", vendor.connection)
     made: list[Exporter] = []
 
-    def run(message: str | None = None, **options: Any) -> DeliveryReport:
+    def run(message: str | None = None, **options: Any) -> Delivery:
         connections = Connections()
         connections.token = vendor.token
         exporter = Exporter(filled.info.dsn, filled.info.dsn, connections, policy=QUICK)

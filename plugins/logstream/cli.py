@@ -368,7 +368,7 @@ def routes(options: argparse.Namespace, out: TextIO) -> None:
 
 def export(options: argparse.Namespace, out: TextIO) -> int:
     """`logstream export`."""
-    from logstream.export.exporter import empty_reports
+    from logstream.export.plan import empty_deliveries
     from logstream.export.processes import processors
     from logstream.ledger.records import State
 
@@ -382,7 +382,7 @@ def export(options: argparse.Namespace, out: TextIO) -> int:
         with _lane_progress(planned) as advance:
             results = wait(advance)
         sealed = exporter.seal(planned.delivery_ids)
-    for change in exporter.changes:
+    for change in sealed.changes:
         print(f"note: {change}", file=sys.stderr)
     reports = [report for report in sealed if report.window == window]
     healed = [report for report in sealed if report.window != window and report.state is State.DELIVERED]
@@ -390,7 +390,7 @@ def export(options: argparse.Namespace, out: TextIO) -> int:
         print(f"note: {len(healed)} earlier windows that destinations were owed were delivered, too", file=sys.stderr)
     for remark in sorted({f"{result.lane.destination}: {result.remarks}" for result in results if result.remarks}):
         print(f"warning: {remark}", file=sys.stderr)
-    reports += [report for report in empty_reports(planned) if options.destination in (None, report.destination)]
+    reports += [report for report in empty_deliveries(planned) if options.destination in (None, report.destination)]
     reports.sort(key=lambda report: report.destination)
     totals = {
         name: sum(getattr(report, name) for report in reports) for name in ("events", "bytes", "requests", "rejected")

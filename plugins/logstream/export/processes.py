@@ -15,10 +15,11 @@ from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING
 
 from logstream.errors import DeliveryError, LogstreamError
-from logstream.export.planning import Share
+from logstream.export.shares import Share
 
 if TYPE_CHECKING:
-    from logstream.export.exporter import Exporter, LaneResult
+    from logstream.export.deliver import LaneResult
+    from logstream.export.deployment import Deployment
 
 Keys = Sequence[tuple[int, int]]
 Progress = Callable[["LaneResult"], None]
@@ -40,7 +41,7 @@ def worth_processes(shares: Sequence[Share]) -> bool:
 class Processes:
     """Processes that deliver, begun when this is made: before the caller has threads, which a fork does not copy."""
 
-    def __init__(self, make: Callable[[], Exporter], groups: Sequence[Keys]) -> None:
+    def __init__(self, make: Callable[[], Deployment], groups: Sequence[Keys]) -> None:
         context = multiprocessing.get_context("fork")
         self._running: dict[Connection, BaseProcess] = {}
         for keys in groups:
@@ -89,11 +90,13 @@ def _end(process: BaseProcess) -> list[str]:
     return [f"a delivering process was ended by {why}"]
 
 
-def _deliver(make: Callable[[], Exporter], keys: Keys, connection: Connection) -> None:
+def _deliver(make: Callable[[], Deployment], keys: Keys, connection: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        with make() as exporter:
-            exporter.deliver(keys, connection.send)
+        from logstream.export.deliver import deliver
+
+        with make() as deployment:
+            deliver(deployment, keys, connection.send)
     except KeyboardInterrupt:
         os._exit(130)
     except LogstreamError as error:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from logstream.destinations.base import Destination, Options
+from logstream.destinations.credentials import SharedConnections
 from logstream.destinations.parcel import LaneRef, Parcel, Tally, sizes_of, tally_of
+from logstream.errors import InputError
 from logstream.events import Event
+from logstream.export.deliver import Progress, deliver
+from logstream.export.deployment import Deployment
+from logstream.export.opening import Destinations
+from logstream.export.plan import Planner
+from logstream.export.seal import Sealing, seal
 from logstream.export.select import EventRenderer
 from logstream.export.send import LaneFailed, RetryPolicy, send
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.ledger import Ledger
-from logstream.ledger.records import Lane, News, RejectedEvent, Rejection
+from logstream.ledger.locks import LaneLocks
+from logstream.ledger.records import Lane, News, RejectedEvent, Rejection, State
 from logstream.settings.models import Settings
 from logstream.settings.resolution import streamings_of
 from logstream.store.postgres import PostgresStore
+from logstream.window import Window
 
 
 @dataclass(slots=True)
@@ -30,6 +41,71 @@ class Redelivery:
     """Events that the log store no longer holds."""
     error: str | None = None
     deliveries: set[int] = field(default_factory=set)
+
+
+def redeliver_owed(
+    deployment: Deployment,
+    destination: str | None = None,
+    window: Window | None = None,
+    progress: Progress | None = None,
+) -> Sealing:
+    """Deliver what is owed now. A destination that takes it is back in service, whoever suspended it.
+
+    Raises `InputError` for a destination that the settings do not have.
+    """
+    if destination is not None and destination not in deployment.settings.current().settings.destinations:
+        raise InputError(f'no destination named "{destination}"')
+    ids, shares = Planner(deployment).plan_owed(destination, window)
+    results = deliver(deployment, [key for share in shares for key in share.lanes], progress)
+    failed = {result.lane.destination for result in results if result.error}
+    for name in {result.lane.destination for result in results} - failed:
+        deployment.ledger.resume(name)
+    return seal(deployment, ids)
+
+
+def redeliver_rejected(deployment: Deployment, destination: str | None = None) -> list[Redelivery]:
+    """Send the dead letters again, of one destination or of all: rendered and addressed by the settings in force.
+
+    What arrives is sealed anew.
+    """
+    rejected: dict[tuple[int, int], list[RejectedEvent]] = {}
+    for row in deployment.ledger.rejected(destination=destination):
+        rejected.setdefault((row.delivery_id, row.lane), []).append(row)
+    results = asyncio.run(_redeliver(deployment, rejected)) if rejected else []
+    seal(deployment, {delivery for result in results for delivery in result.deliveries})
+    return results
+
+
+async def _redeliver(
+    deployment: Deployment, rejected: Mapping[tuple[int, int], list[RejectedEvent]]
+) -> list[Redelivery]:
+    now = deployment.settings.current()
+    results: dict[str, Redelivery] = {}
+    writer, locks = LedgerWriter(deployment.ledger, deployment.control_dsn), LaneLocks(deployment.control_dsn)
+    try:
+        async with AsyncExitStack() as stack:
+            destinations = Destinations(SharedConnections(deployment.connections), stack)
+            for lane in deployment.ledger.lanes(rejected):
+                result = results.setdefault(lane.destination, Redelivery(lane.destination))
+                if lane.destination not in now.settings.destinations:
+                    result.error = "the settings no longer have it"
+                elif lane.state is not State.DELIVERED or not locks.acquire([lane]):
+                    result.error = f"window {lane.window} is not complete yet; deliver it first"
+                else:
+                    try:
+                        opened = await destinations.get(lane.destination, now.settings)
+                        again = Redeliverer(
+                            deployment.ledger, writer, opened, deployment.store(now), now.settings, deployment.policy
+                        )
+                        await again.run(lane, rejected[lane.key], result)
+                    except InputError as error:
+                        result.error = str(error)
+                    finally:
+                        locks.release([lane])
+    finally:
+        await writer.close()
+        locks.close()
+    return sorted(results.values(), key=lambda result: result.destination)
 
 
 class Redeliverer:

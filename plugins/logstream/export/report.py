@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from logstream.export.planning import plan_window
+from logstream.export.window_plan import plan_window
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.records import Lane
 from logstream.settings.models import Settings

@@ -1,105 +1,102 @@
-"""Sealing: deliveries that are complete get their manifests, in the ledger and, at object stores, beside the data."""
+"""`seal`: what was planned against what was delivered, written down; who fails, who is back; the manifests."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 
-from logstream.destinations.base import Destination
-from logstream.destinations.compression import MEDIA_TYPE, Compression, compress
-from logstream.destinations.objects import ObjectDestination
-from logstream.destinations.outcome import Delivered, Retry
-from logstream.destinations.parcel import Part, Tally
-from logstream.errors import LogstreamError
-from logstream.export.send import LaneFailed, RetryPolicy
-from logstream.ledger.ledger import Ledger
-from logstream.ledger.records import Lane
-from logstream.proof.manifests import Manifest, Sealed, listing_key, listings_of, manifest_key
-from logstream.proof.signing import Signer
-
-AT_ONCE = 16
-"""Destinations whose manifests are written at once."""
+from logstream.destinations.credentials import SharedConnections
+from logstream.export.deployment import Deployment
+from logstream.export.manifest_writer import ManifestWriter, make_manifests
+from logstream.export.opening import Destinations
+from logstream.ledger.health import Change, Health, Outcome, Turn
+from logstream.ledger.records import Delivery, State
+from logstream.proof.manifests import Manifest
 
 
-def seal_deliveries(ledger: Ledger, lanes: Iterable[Lane], signer: Signer | None) -> list[Manifest]:
-    """Make the manifests of deliveries, all of whose lanes these are, in the ledger."""
-    found: dict[int, list[Lane]] = {}
-    for lane in lanes:
-        found.setdefault(lane.delivery_id, []).append(lane)
-    rows = {row.id: row for row in ledger.deliveries_of(found)}
-    listings = {number: [listing for listing, _ in listings_of(parts)] for number, parts in _parts(ledger, found)}
-    sealed = []
-    for number, members in found.items():
-        delivered, rejected = Tally(), Tally()
-        for lane in members:
-            delivered.update(lane.delivered)
-            rejected.update(lane.rejected)
-        row = rows[number]
-        sealed.append(
-            Sealed(
-                number, row.destination, members[0].window, row.generation, row.snapshot_id, delivered, rejected,
-                sum(lane.bytes for lane in members), listings.get(number, []),
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """What became of some deliveries, by destination, and which destinations were suspended or are back."""
+
+    deliveries: Sequence[Delivery]
+    changes: Sequence[Change] = field(default=())
+
+    def __iter__(self) -> Iterator[Delivery]:
+        return iter(self.deliveries)
+
+    def __len__(self) -> int:
+        return len(self.deliveries)
+
+
+def seal(deployment: Deployment, delivery_ids: Iterable[int]) -> Sealing:
+    """Compare what was planned with what was delivered, lane by lane; write the outcome, and manifests, to the ledger.
+
+    At object stores manifests are put beside the data, too. A delivery whose manifest cannot be has an error; sealing it
+    again tries again.
+    """
+    ledger = deployment.ledger
+    deliveries = ledger.deliveries(delivery_ids)
+    for delivery in deliveries:
+        delivery.judge()
+    ledger.seal({delivery.id: delivery.state for delivery in deliveries})
+    changes = _note_health(deployment, deliveries)
+    ledger.seal({delivery.id: delivery.state for delivery in deliveries if delivery.state is State.OWED})
+    complete = [delivery for delivery in deliveries if delivery.state is State.DELIVERED]
+    manifests = make_manifests(ledger, complete, deployment.signer if complete else None)
+    if manifests:
+        wrong = asyncio.run(_write_manifests(deployment, manifests, {item.id: item for item in complete}))
+        for delivery in complete:
+            if delivery.id in wrong:
+                delivery.state, delivery.error = State.FAILED, wrong[delivery.id]
+    return Sealing(sorted(deliveries, key=lambda delivery: (delivery.destination, delivery.window)), changes)
+
+
+async def _write_manifests(
+    deployment: Deployment, manifests: Sequence[Manifest], sealed: dict[int, Delivery]
+) -> dict[int, str]:
+    settings = {
+        manifest.destination: deployment.settings.get(sealed[manifest.delivery_id].snapshot_id).settings
+        for manifest in manifests
+    }
+    async with AsyncExitStack() as stack:
+        destinations = Destinations(SharedConnections(deployment.connections), stack)
+        writer = ManifestWriter(deployment.ledger, deployment.policy)
+        return await writer.write(manifests, lambda name: destinations.get(name, settings[name]))
+
+
+def _note_health(deployment: Deployment, deliveries: Sequence[Delivery]) -> list[Change]:
+    """Suspend who has failed too often, welcome who is back; what a suspended one has not got is owed, not failed."""
+    if not deliveries:
+        return []
+    ledger = deployment.ledger
+    newest = max(delivery.window for delivery in deliveries)
+    before = ledger.health()
+    outcomes: dict[str, Outcome] = {}
+    # of a destination's deliveries the oldest was tried first, and knows why: the later ones were not tried
+    reasons: dict[str, str | None] = {}
+    for delivery in sorted(deliveries, key=lambda delivery: delivery.id):
+        reasons.setdefault(delivery.destination, delivery.last_error or delivery.error)
+    for delivery in sorted(deliveries, key=lambda delivery: delivery.id):
+        since = before.get(delivery.destination, Health()).suspended_at
+        reached = since is not None and delivery.reached_after(since)
+        known = outcomes.get(delivery.destination)
+        if delivery.window == newest or reached:
+            outcomes[delivery.destination] = Outcome(
+                newest,
+                failed=delivery.state is not State.DELIVERED,
+                reached=reached or (known is not None and known.reached),
+                error=reasons[delivery.destination],
             )
-        )  # fmt: skip
-    return ledger.chain(sealed, signer)
-
-
-def _parts(ledger: Ledger, delivery_ids: Iterable[int]) -> Iterator[tuple[int, Iterator[Part]]]:
-    for number, group in itertools.groupby(ledger.parts(delivery_ids), key=lambda item: item[0]):
-        yield number, (part for _, part in group)
-
-
-class ManifestWriter:
-    """Puts manifests beside the data of the destinations that keep objects."""
-
-    def __init__(self, ledger: Ledger, policy: RetryPolicy) -> None:
-        self._ledger, self._policy = ledger, policy
-
-    async def write(
-        self, manifests: Sequence[Manifest], opened: Callable[[str], Awaitable[Destination[Any]]]
-    ) -> dict[int, str]:
-        """Write manifests; return delivery id to what went wrong. `opened` gives a destination, open, by its name."""
-        room = asyncio.Semaphore(AT_ONCE)
-        wrong: dict[int, str] = {}
-
-        async def one(manifest: Manifest) -> None:
-            async with room:
-                try:
-                    destination = await opened(manifest.destination)
-                    if isinstance(destination, ObjectDestination) and destination.options.manifests:
-                        await self._put_all(destination, manifest)
-                except LogstreamError as error:
-                    wrong[manifest.delivery_id] = f"its manifest could not be written: {error}"
-
-        await asyncio.gather(*map(one, manifests))
-        return wrong
-
-    async def _put_all(self, destination: ObjectDestination[Any], manifest: Manifest) -> None:
-        name, sequence = manifest.destination, manifest.sequence
-        # the manifest comes last: where it is, all that it speaks of is
-        async for number, lines in _listing_lines(self._ledger, manifest.delivery_id):
-            body = await asyncio.to_thread(compress, lines, Compression.GZIP)
-            await self._put(destination, listing_key(name, sequence, number), body, MEDIA_TYPE[Compression.GZIP])
-        if manifest.signature:
-            await self._put(
-                destination, manifest_key(name, sequence, ".sig"), manifest.signature.encode(), "text/plain"
-            )
-        await self._put(destination, manifest_key(name, sequence), manifest.document.encode(), "application/json")
-
-    async def _put(self, destination: ObjectDestination[Any], key: str, body: bytes, media_type: str) -> None:
-        for attempt in itertools.count(1):
-            outcome = await destination.put(f"{destination.prefix}{key}", body, media_type)
-            if isinstance(outcome, Delivered):
-                return
-            reason = getattr(outcome, "reason", "it was refused")
-            if not isinstance(outcome, Retry) or attempt >= self._policy.attempts:
-                raise LaneFailed(reason, permanent=not isinstance(outcome, Retry))
-            await asyncio.sleep(max(outcome.after or 0.0, self._policy.delay(attempt)))
-
-
-async def _listing_lines(ledger: Ledger, delivery_id: int) -> AsyncIterator[tuple[int, bytes]]:
-    listings = enumerate(lines for _, lines in listings_of(part for _, part in ledger.parts([delivery_id])))
-    while (found := await asyncio.to_thread(next, listings, None)) is not None:
-        yield found
+    changes = ledger.note(outcomes, deployment.healing.suspend_after)
+    suspended = ledger.suspended()
+    back = {change.destination for change in changes if change.turn is Turn.RECOVERED}
+    for delivery in deliveries:
+        if delivery.state is State.FAILED and delivery.destination in suspended.keys() | back:
+            delivery.state = State.OWED
+            known_health = suspended.get(delivery.destination) or before.get(delivery.destination, Health())
+            since = known_health.suspended_at
+            when = f" since {since:%Y-%m-%d %H:%M} UTC" if since else ""
+            delivery.error = f"owed: the destination was suspended{when}; {delivery.error}"
+    return changes

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Row, func, select, tuple_, update
+from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from logstream.control.tables import deliveries, lane_parts, lanes, rejections
 from logstream.database import database_errors
 from logstream.ledger.book import Book, any_of
 from logstream.ledger.lane_writes import STEP, WRITE, LaneWrite, planned_anew
-from logstream.ledger.records import Lane, State, lane_in
+from logstream.ledger.records import Delivery, Lane, State, lane_in
 from logstream.window import Window
 
 
@@ -100,8 +100,20 @@ class Lanes(Book):
                 connection.execute(insert(lane_parts).on_conflict_do_nothing(), parts)
         return {write.key for write in writes} - done
 
-    def deliveries_of(self, delivery_ids: Iterable[int]) -> list[Row[Any]]:
-        """Rows of deliveries."""
-        query = select(deliveries).where(any_of(deliveries.c.id, delivery_ids))
+    def deliveries(self, delivery_ids: Iterable[int]) -> list[Delivery]:
+        """Deliveries that have lanes, each with all of them, in order of their ids."""
+        numbers = list(delivery_ids)
+        found: dict[int, list[Lane]] = {}
+        for lane in self.lanes_of(numbers):
+            found.setdefault(lane.delivery_id, []).append(lane)
+        query = select(deliveries.c.id, deliveries.c.state, deliveries.c.generation)
+        query = query.where(any_of(deliveries.c.id, found)).order_by(deliveries.c.id)
         with database_errors("reading the ledger"), self._engine.connect() as connection:
-            return list(connection.execute(query))
+            rows = connection.execute(query).all()
+        return [
+            Delivery(
+                row.id, found[row.id][0].destination, found[row.id][0].window, found[row.id][0].snapshot_id,
+                State(row.state), row.generation, found[row.id],
+            )
+            for row in rows
+        ]  # fmt: skip

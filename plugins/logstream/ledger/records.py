@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -135,6 +135,97 @@ class Lane:
         done = self.delivered + self.rejected
         keys = self.planned.keys() | done.keys()
         return {key: self.planned[key] - done[key] for key in sorted(keys) if self.planned[key] != done[key]}
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One window at one destination, with its lanes. Its counts are theirs, added up here and nowhere else."""
+
+    id: int
+    destination: str
+    window: Window
+    snapshot_id: int
+    state: State
+    generation: int = 1
+    lanes: list[Lane] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def delivered_tally(self) -> Tally:
+        """Events delivered, by (workspace id, kind)."""
+        return _added(lane.delivered for lane in self.lanes)
+
+    @property
+    def rejected_tally(self) -> Tally:
+        """Events rejected, by (workspace id, kind)."""
+        return _added(lane.rejected for lane in self.lanes)
+
+    @property
+    def events(self) -> int:
+        """Events delivered."""
+        return sum(lane.delivered.total() for lane in self.lanes)
+
+    @property
+    def rejected(self) -> int:
+        """Events rejected."""
+        return sum(lane.rejected.total() for lane in self.lanes)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes sent, after compression."""
+        return sum(lane.bytes for lane in self.lanes)
+
+    @property
+    def requests(self) -> int:
+        """Requests or objects, repeated ones too."""
+        return sum(lane.requests for lane in self.lanes)
+
+    @property
+    def last_error(self) -> str | None:
+        """Why a lane of it failed last."""
+        return next((lane.last_error for lane in self.lanes if lane.last_error), None)
+
+    def reached_after(self, moment: datetime) -> bool:
+        """Whether a lane of it has arrived since then."""
+        return any(
+            lane.state is State.DELIVERED and lane.finished_at is not None and lane.finished_at > moment
+            for lane in self.lanes
+        )
+
+    def judge(self) -> None:
+        """Set `state` and `error` by what the lanes say: delivered if each is, and nothing planned is missing."""
+        self.state, self.error = State.DELIVERED, None
+        for lane in self.lanes:
+            if lane.state is not State.DELIVERED:
+                self.state = State.FAILED
+                self.error = self.error or lane.last_error or f"lane {lane.lane} was not delivered"
+            elif missing := lane.missing():
+                self.state = State.FAILED
+                (workspace, kind), events = next(iter(missing.items()))
+                what = "are missing" if events > 0 else "are too many"
+                self.error = self.error or (
+                    f"{abs(events)} events of kind {kind} of workspace {workspace} {what}: the log store no longer holds "
+                    "what it held when the window was planned"
+                )
+
+    def as_json(self) -> dict[str, object]:
+        """The contract of `export --json`."""
+        return {
+            "destination": self.destination,
+            "state": self.state,
+            "events": self.events,
+            "bytes": self.bytes,
+            "requests": self.requests,
+            "rejected": self.rejected,
+            "error": self.error,
+        }
+
+
+def _added(tallies: Iterable[Tally]) -> Tally:
+    total = Tally()
+    for tally in tallies:
+        total.update(tally)
+    return total
 
 
 def lane_in(row: Row[Any]) -> Lane:

@@ -24,6 +24,10 @@ class Standing(Debts):
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return {row.name: _health(row) for row in connection.execute(select(destinations))}
 
+    def suspended(self) -> dict[str, Health]:
+        """The destinations that are suspended."""
+        return {name: health for name, health in self.health().items() if health.suspended}
+
     def note(self, outcomes: Mapping[str, Outcome], suspend_after: int) -> list[Change]:
         """Take note of what became of destinations in a window; return what somebody should hear of."""
         changes = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, RetryDecision, RetryPolicy
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from logstream.export.exporter import LaneResult
+from logstream.export.deliver import LaneResult
 from logstream.links import DeliveriesLink
 from logstream.operators.base import exporter, window_of
 from logstream.units import size
@@ -55,7 +55,7 @@ class Deliver(BaseOperator):
         self.log.info("Window %s, %s: %s lanes.", window_of(context), self.share["label"], len(lanes))
         with exporter() as engine:
             results = engine.deliver(lanes, self._say)
-            suspended = engine.suspended()
+            suspended = engine.ledger.suspended()
         # a suspended destination fails no run: what it is owed is in the ledger, and somebody was told
         failed = [result for result in results if result.error and result.lane.destination not in suspended]
         if not failed:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from logstream.export.planning import MAX_TASKS
+from logstream.export.shares import MAX_TASKS
 from logstream.operators.base import destinations_of, exporter, window_of
 from logstream.units import size
 
@@ -61,7 +61,7 @@ class PlanDeliveries(BaseOperator):
                 max_tasks=self.max_tasks,
                 heal=only is None,
             )
-            suspended = engine.suspended()
+            suspended = engine.ledger.suspended()
         context["ti"].xcom_push(key="deliveries", value=planned.delivery_ids)
         plan = planned.plan
         self.log.info(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from logstream.export.exporter import LaneResult
+from logstream.export.deliver import LaneResult
 from logstream.operators.base import exporter
 from logstream.window import Window, parse_time
 

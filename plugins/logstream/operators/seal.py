@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,8 @@ from airflow.sdk import Asset, AssetAlias, BaseNotifier, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.observability import stats
 
-from logstream.export.exporter import DeliveryReport
 from logstream.ledger.health import Change, Turn
-from logstream.ledger.records import State
+from logstream.ledger.records import Delivery, State
 from logstream.links import DeliveriesLink
 from logstream.operators.base import exporter, window_of
 from logstream.units import size
@@ -46,7 +45,7 @@ class SealWindow(BaseOperator):
             raise AirflowFailException("the window was not planned; see the log of plan_deliveries")
         with exporter() as engine:
             reports = engine.seal(int(delivery) for delivery in self.deliveries)
-        for change in engine.changes:
+        for change in reports.changes:
             self._notify(change, context)
         _count(reports)
         for report in reports:
@@ -92,7 +91,7 @@ class SealWindow(BaseOperator):
                 self.log.exception("A notifier failed.")
 
 
-def _count(reports: Sequence[DeliveryReport]) -> None:
+def _count(reports: Iterable[Delivery]) -> None:
     """Tell Airflow's metrics, by destination, what was delivered and how late it was."""
     now = datetime.now(UTC)
     for report in reports:

@@ -46,9 +46,9 @@ from logstream.destinations.transport.secrets import EXCERPT
 from logstream.embedded import embedded_dsn
 from logstream.errors import ConnectionNotFound
 from logstream.events import Event
-from logstream.export.exporter import DeliveryReport, Exporter
+from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
-from logstream.ledger.records import State
+from logstream.ledger.records import Delivery, State
 from logstream.messages import Messages
 from logstream.settings.models import Settings
 from logstream.settings.resolution import Workspace
@@ -68,7 +68,7 @@ EVERYTHING = ["job_details", "user_activity", "api_platform", "log_service"]
 QUICK = RetryPolicy(attempts=12, base=0.005, cap=0.02)
 CANARY = "canary-7b1f0c94e2"
 
-Export = Callable[..., DeliveryReport]
+Export = Callable[..., Delivery]
 
 
 @functools.cache
@@ -164,7 +164,7 @@ class RequestContract:
 
     def export(
         self, store: psycopg.Connection, server: Vendor, connections: Connections | None = None, **options: Any
-    ) -> DeliveryReport:
+    ) -> Delivery:
         """Export the window."""
         dsn = store.info.dsn
         with Exporter(dsn, dsn, connections or self.connections(server), policy=QUICK) as exporter:

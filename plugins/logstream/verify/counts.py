@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from logstream.destinations.parcel import Tally
-from logstream.export.planning import plan_window
+from logstream.export.window_plan import plan_window
 from logstream.ledger.records import Lane, State
 from logstream.settings.models import Settings
 from logstream.settings.repository import SettingsRepository, Snapshot
