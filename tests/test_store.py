@@ -165,7 +165,7 @@ def taken(selection: Selection, row: dict[str, Any]) -> bool:
 def test_reading_and_counting_agree_with_the_rule(
     filled: tuple[PostgresStore, list[dict[str, Any]]], selection: Selection, limit: int
 ) -> None:
-    from logstream.store.postgres import log_fields
+    from logstream.shapes import log_fields
 
     store, rows = filled
     workspaces = [1, 3, 5]

@@ -40,6 +40,12 @@ class EventType(StrEnum):
     GENIE = "genie"
 
 
+UNKNOWN_KIND = "unknown"
+"""What rows of the log store are counted as whose kind is none of `Kind`. They are no events, and are rejected."""
+
+NO_WORKSPACE = -(2**63)
+"""Stands for the workspace of rows of the log store that name none. They are no events, and are rejected."""
+
 KIND_OF: dict[EventType, Kind] = {
     EventType.JOB_STATUS: Kind.JOB,
     EventType.JOB_DETAILS: Kind.JOB,
@@ -76,8 +82,8 @@ class Cursor(NamedTuple):
 class Selection:
     """Which events of a workspace a setting streams.
 
-    `log_types` and `log_levels` narrow log events only; empty means all. They are compared in lower case, and an
-    event that lacks the field is not selected by a filter on it.
+    `log_types` and `log_levels` narrow log events only; empty means all. They are compared in lower case, numbers and
+    booleans as JSON writes them, and an event that lacks the field is not selected by a filter on it.
     """
 
     events: frozenset[EventType]
@@ -117,6 +123,13 @@ class Selection:
         if kind != Kind.LOG_SERVICE:
             return True
         return _allows(self.log_types, log_type) and _allows(self.log_levels, log_level)
+
+    def takes_bad(self, kind: str) -> bool:
+        """Tell whether a row that is no event, of a kind or of `UNKNOWN_KIND`, is to be rejected by its deliveries.
+
+        No filter looks into such rows: what cannot be read is not to be passed over in silence.
+        """
+        return kind == UNKNOWN_KIND or kind in self.kinds
 
 
 def _allows(wanted: frozenset[str], value: str | None) -> bool:

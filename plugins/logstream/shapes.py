@@ -12,6 +12,8 @@ Nothing here raises for what an event holds: what is missing, or is not what it 
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -77,16 +79,77 @@ def type_of(kind: str, head: Head) -> object:
     return head.event if head.event is not None else head.event_type
 
 
+def log_word(value: str | None) -> str | None:
+    """The word that a JSON value is: a text is itself; a number or boolean is as it is written; the rest is none.
+
+    So `"level": 30` is selected by `log_levels: ["30"]`. Letters' case is for the comparison to ignore.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if text.startswith('"'):
+        return str(json.loads(text, strict=False))  # takes lone surrogates
+    return None if text[:1] in "{[n" else text
+
+
+class _LogFields(msgspec.Struct):
+    log_type: msgspec.Raw = msgspec.Raw(b"null")
+    level: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_log_fields = msgspec.json.Decoder(_LogFields)
+
+
 def log_fields(payload: bytes) -> tuple[str | None, str | None]:
-    """The type and the level of a log event; `None` where they are missing or no text."""
+    """The type and the level of a log event, as words (`log_word`); `None` where they are missing or no word.
+
+    Where an object has a key twice, the last one counts, as everywhere.
+    """
     try:
-        head = _head.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        log_type, level = _raw_log_fields(payload)
+        return log_word(log_type), log_word(level)
+    except ValueError:  # no JSON, or no UTF-8
         return None, None
-    return (
-        head.log_type if isinstance(head.log_type, str) else None,
-        head.level if isinstance(head.level, str) else None,
-    )
+
+
+def _raw_log_fields(payload: bytes) -> tuple[str | None, str | None]:
+    try:
+        fields = _log_fields.decode(payload)
+    except msgspec.ValidationError:  # no object
+        return None, None
+    except (msgspec.MsgspecError, RecursionError):  # JSON all the same: a lone surrogate, or nested very deeply
+        found = _top_level(payload)
+        return found.get(LOG_TYPE_FIELD), found.get(LOG_LEVEL_FIELD)
+    return bytes(fields.log_type).decode(), bytes(fields.level).decode()
+
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
+
+
+def _top_level(payload: bytes) -> dict[str, str]:
+    """The members of a JSON object whose values are no objects or arrays, as they are written."""
+    depth, key, after_colon = 0, "", False
+    found: dict[str, str] = {}
+    for token in _TOKEN.finditer(payload):
+        text = token.group()
+        if text in (b"{", b"["):
+            if depth == 0 and text == b"[":
+                return {}
+            if depth == 1:
+                found.pop(key, None)
+                after_colon = False
+            depth += 1
+        elif text in (b"}", b"]"):
+            depth -= 1
+        elif depth == 1 and text == b":":
+            after_colon = True
+        elif depth == 1 and text != b",":
+            if after_colon:
+                found[key] = text.decode()
+                after_colon = False
+            else:
+                key = json.loads(text, strict=False)
+    return found
 
 
 def kind_of(document: Mapping[str, Any]) -> Kind | None:

@@ -14,6 +14,9 @@ from logstream.destinations.outcome import Outcome, Retry
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
 from logstream.destinations.transport.secrets import LONGEST_REASON, Secrets
 from logstream.errors import InputError
+from logstream.steps import Step
+
+__all__ = ["ConnectionOptions", "Destination", "Limits", "Options", "OptionsModel", "Step"]
 
 
 class Options(BaseModel):
@@ -52,21 +55,6 @@ class Limits:
     bytes: int | None = None
     event_bytes: int | None = None
     concurrency: int = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a check. `remedy` says what to do where it failed."""
-
-    name: str
-    ok: bool
-    detail: str = ""
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        text = f"{self.name}: {'yes' if self.ok else 'no'}"
-        text += f" ({self.detail})" if self.detail else ""
-        return f"{text}. {self.remedy}" if self.remedy and not self.ok else text
 
 
 OptionsModel = type[Options]

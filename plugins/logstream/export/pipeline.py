@@ -15,7 +15,7 @@ from concurrent.futures import Executor
 
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.objects import EventPacker
-from logstream.destinations.parcel import LaneRef, Packer, Parcel, cursor_of
+from logstream.destinations.parcel import LaneRef, Packer, Parcel
 from logstream.errors import DeliveryError, LogstreamError
 from logstream.events import Cursor, Event
 from logstream.export.limiter import AdaptiveLimit
@@ -185,10 +185,10 @@ class DeliveryPipeline:
         for page in self._store.read(
             self._window, self._renderer.filters, position, max_events=CHUNK_EVENTS, max_bytes=CHUNK_BYTES
         ):
-            for number, chunk in self._lanes.divide(self._renderer.render(page.events)):
+            for number, chunk in self._lanes.divide(self._renderer.render(page.events, page.bad)):
                 work, parcels, bad = packed[number]
                 left = work.skip(chunk)
                 parcels.extend(work.packer.pack(left.events, left.messages))
                 bad.extend(left.bad)
-            position = cursor_of(page.events[-1]) if page.events else position
+            position = page.last or position
         return list(packed.values()), position, page.more

@@ -27,6 +27,7 @@ from logstream.ledger.records import Lane, News, RejectedEvent, Rejection, State
 from logstream.settings.models import Settings
 from logstream.settings.resolution import streamings_of
 from logstream.store.postgres import PostgresStore
+from logstream.store.rows import is_nameless
 from logstream.window import Window
 
 
@@ -120,14 +121,17 @@ class Redeliverer:
 
     async def run(self, lane: Lane, rejected: Sequence[RejectedEvent], result: Redelivery) -> None:
         """Render with the settings in force, send, and write down what arrived."""
-        events = self._store.events(sorted(row.event_id for row in rejected))
-        result.gone += len(rejected) - len(events)
+        found = self._store.events(sorted(row.event_id for row in rejected))
+        events = found.events
+        # rows without an id cannot be asked for: they stay what they were
+        bad = len(found.bad) + sum(is_nameless(row.event_id) for row in rejected)
+        result.gone += len(rejected) - len(events) - bad
         workspaces = {event.workspace_id for event in events}
         renderer = EventRenderer(
             streamings_of(self._settings, workspaces), dict.fromkeys(workspaces, lane.now_ns or time.time_ns())
         )
         chunk = renderer.render([event for event in events if renderer.knows(event)])
-        result.rejected_again += len(events) - len(chunk.events)
+        result.rejected_again += len(events) - len(chunk.events) + bad
         external = {w.id: w.external_id for w in self._store.workspaces()}
         name = LaneRef(lane.destination, lane.window, lane.lane, self._destination.options.lanes, external)
         packer = self._destination.packer(name, lane.part)

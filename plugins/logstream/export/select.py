@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from logstream.destinations.parcel import cursor_of
 from logstream.errors import BadEvent
 from logstream.events import Event, Kind, Selection
 from logstream.messages import Messages
 from logstream.rendering import Renderer
 from logstream.settings.models import Streaming
 from logstream.shapes import log_fields
-from logstream.store.base import Filter
+from logstream.store.base import BadRow, Filter
 
 
 @dataclass(slots=True)
@@ -67,20 +68,23 @@ class EventRenderer:
         """Those of some events, read by `filters`, that are streamed."""
         return [event for event in events if self._selected(event)] if self._narrowing else events
 
-    def render(self, events: list[Event]) -> Chunk:
-        """Render the selected ones of some events, in order."""
+    def render(self, events: list[Event], bad: Sequence[BadRow] = ()) -> Chunk:
+        """Render the selected ones of some events, in order. `bad` are rows among them that are no events."""
         events = self.select(events)
         if self._only is not None:
             messages = self._only.render_plain(events)
             if messages is not None:
-                return Chunk(events, messages)
-        chunk = Chunk()
+                return Chunk(events, messages, list(bad))
+        chunk = Chunk(bad=list(bad))
         for event in events:
             try:
                 chunk.messages.inner.append(self._by_workspace[event[1]][1].render(event[2], event[5]))
                 chunk.events.append(event)
             except BadEvent as error:
                 chunk.bad.append((event, str(error)))
+        if bad:
+            # they enter the ledger in the window's order
+            chunk.bad.sort(key=lambda row: cursor_of(row[0]))
         return chunk
 
     def _selected(self, event: Event) -> bool:

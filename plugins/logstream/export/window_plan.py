@@ -48,7 +48,7 @@ def plan_window(
     """Plan a window: `lane_counts` gives each destination's number of lanes.
 
     Events of a workspace that the log store does not list have a route like any other's: under the admin setting they are
-    streamed, they are events too.
+    streamed, they are events too. So have rows that name no workspace: what is no event is planned, and rejected, too.
     """
     counted: dict[int, list[KindCount]] = defaultdict(list)
     for count in counts:
@@ -66,7 +66,7 @@ def plan_window(
             # the admin's setting is one object for all workspaces
             selection = selections.setdefault(id(route.streaming), route.streaming.selection)
             for count in found:
-                if selection.matches(count.kind, count.log_type, count.log_level):
+                if count.streamed_by(selection):
                     selected[(count.workspace_id, count.kind)] += count.events
                     size += count.bytes
         plans.append(WorkspacePlan(route, sum(count.events for count in found), selected.total()))

@@ -10,16 +10,27 @@ from logstream.events import Cursor, Event, Selection
 from logstream.settings.resolution import Workspace
 from logstream.window import Window
 
+BadRow = tuple[Event, str]
+"""A row that is no event, as far as it can be read as one, and why it is none. Its `payload` may be empty."""
+
 
 class Page(NamedTuple):
-    """Some of the events of a reading, and whether there may be more after them."""
+    """Some of the events of a reading, and whether there may be more after them.
+
+    `bad` are rows among them that are no events. `last` is the place of the last of all these, `None` if there are none.
+    """
 
     events: list[Event]
     more: bool
+    bad: Sequence[BadRow] = ()
+    last: Cursor | None = None
 
 
 class KindCount(NamedTuple):
-    """How many events of one kind a workspace has in a window, and their bytes as stored."""
+    """How many events of one kind a workspace has in a window, and their bytes as stored.
+
+    Those that are not `sound` are rows that are no events: they are streamed wherever their kind is, and rejected.
+    """
 
     workspace_id: int
     kind: str
@@ -27,11 +38,18 @@ class KindCount(NamedTuple):
     log_level: str | None
     events: int
     bytes: int
+    sound: bool = True
+
+    def streamed_by(self, selection: Selection) -> bool:
+        """Whether a selection takes them."""
+        if self.sound:
+            return selection.matches(self.kind, self.log_type, self.log_level)
+        return selection.takes_bad(self.kind)
 
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """Narrows log events; empty means all."""
+    """Narrows log events to those with one of some words, in lower case; empty means all."""
 
     types: frozenset[str]
     levels: frozenset[str]
@@ -41,8 +59,8 @@ class LogFilter:
 class Filter:
     """Which events to read: of these workspaces, of these kinds, with log events narrowed.
 
-    It may let through log events that the selection does not take (those that SQL cannot look into); whoever reads
-    decides with `Selection.matches`.
+    It only narrows: it lets through log events that the selection does not take, and the reader decides with
+    `Selection.matches`. Rows that are no events come through wherever their kind would, or where it is not known.
     """
 
     workspace_ids: tuple[int, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 
-from logstream.destinations.parcel import cursor_of, sha256
+from logstream.destinations.parcel import sha256
 from logstream.destinations.registry import destination_type
 from logstream.export.select import EventRenderer
 from logstream.ledger.ledger import Ledger
@@ -66,7 +66,7 @@ class PlaceVerifier:
                     for event in renderer.select(page.events):
                         if event[0] not in rejected:
                             found[workspaces[event[1]]].append(event[0])
-                    position = cursor_of(page.events[-1]) if page.events else position
+                    position = page.last or position
                     more = page.more
         finally:
             store.close()

@@ -1,0 +1,87 @@
+"""What PostgreSQL's catalogue says of a table or view: its kind and its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from logstream.errors import DatabaseError
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column. `type` is PostgreSQL's own short name of it (`int8`, `timestamptz`), that of a domain's base type.
+
+    `category` is the type's `typcategory` (`S` for texts, `E` for enums); `declared` is the type as people write it.
+    """
+
+    name: str
+    type: str
+    category: str
+    declared: str
+    not_null: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table or view. `kind` is its `relkind`; `name` is qualified and quoted, fit for any search path."""
+
+    oid: int
+    name: str
+    kind: str
+    columns: Mapping[str, Column]
+
+
+KINDS = {
+    "r": "table",
+    "p": "partitioned table",
+    "v": "view",
+    "m": "materialized view",
+    "f": "foreign table",
+    "S": "sequence",
+    "i": "index",
+    "c": "composite type",
+    "t": "TOAST table",
+    "I": "partitioned index",
+}
+"""PostgreSQL's `relkind` in words."""
+
+_RELATION = """
+select c.oid, format('%I.%I', n.nspname, c.relname), c.relkind::text
+from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass({})
+"""
+
+# A domain is what it is of; a view's columns are never known to be NOT NULL.
+_COLUMNS = """
+with recursive columns as (
+    select a.attnum, a.attname, a.attnotnull as not_null, format_type(a.atttypid, a.atttypmod) as declared,
+           t.typname, t.typtype, t.typcategory, t.typbasetype
+    from pg_attribute a join pg_type t on t.oid = a.atttypid
+    where a.attrelid = {} and a.attnum > 0 and not a.attisdropped
+    union all
+    select c.attnum, c.attname, c.not_null, c.declared, t.typname, t.typtype, t.typcategory, t.typbasetype
+    from columns c join pg_type t on t.oid = c.typbasetype where c.typtype = 'd'
+)
+select attname::text, typname::text, typcategory::text, declared, not_null
+from columns where typtype <> 'd' order by attnum
+"""
+
+
+def identifier(name: str) -> sql.Identifier:
+    """A relation's name, as the settings have it, as SQL: as it is written, upper case included."""
+    return sql.Identifier(*name.split("."))
+
+
+def describe(connection: psycopg.Connection, name: str) -> Relation:
+    """Look a table or view up. Raises `DatabaseError` if there is none that this user can see."""
+    quoted = identifier(name).as_string(connection)
+    found = connection.execute(sql.SQL(_RELATION).format(sql.Literal(quoted))).fetchone()
+    if found is None:
+        remedy = "run `logstream store init`" if name in ("events", "workspaces") else "correct `log_store`"
+        raise DatabaseError(f'the log store has no table or view "{name}" (or it is not on the search path); {remedy}')
+    oid, qualified, kind = found
+    rows = connection.execute(sql.SQL(_COLUMNS).format(sql.Literal(oid))).fetchall()
+    return Relation(oid, qualified, kind, {row[0]: Column(*row) for row in rows})

@@ -1,0 +1,68 @@
+"""Counting a window's events by workspace and kind, log events also by the words that select them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+from psycopg import sql
+
+from logstream.shapes import log_fields, log_word
+from logstream.store.base import KindCount
+from logstream.store.logs import FIELDS
+from logstream.store.reading import in_window
+from logstream.store.rows import Rows, kind_in, not_json
+from logstream.window import Window
+
+# json's -> raises on a \u0000 or a lone surrogate anywhere in the text, and one such event must not stop a window.
+_READABLE = "position(chr(92) || 'u' in e.payload::text) = 0"
+
+
+def count(connection: psycopg.Connection, rows: Rows, window: Window, *, by_log_type: bool) -> Iterator[KindCount]:
+    """Count. SQL groups; what a kind is and what a log event's words are is decided here, as when reading."""
+    if not by_log_type:
+        yield from _grouped(connection, rows, window, rows.plain_kind, ("null", "null"), "true")
+        return
+    is_log = f"{rows.kind} = 'log_service'"
+    if not rows.is_json:
+        yield from _grouped(connection, rows, window, rows.kind, ("null", "null"), f"not ({is_log})")
+        yield from _looked_into(connection, rows, window, is_log)
+        return
+    # the case sees to it that only what can be is looked into
+    log_type, level = (f"case when {is_log} and {_READABLE} then (e.payload -> '{name}')::text end" for name in FIELDS)
+    yield from _grouped(
+        connection,
+        rows,
+        window,
+        rows.kind,
+        (log_type, level),
+        f"not (case when {is_log} then not {_READABLE} else false end)",
+    )
+    yield from _looked_into(connection, rows, window, f"case when {is_log} then not {_READABLE} else false end")
+
+
+def _grouped(
+    connection: psycopg.Connection, rows: Rows, window: Window, kind: str, fields: tuple[str, str], condition: str
+) -> Iterator[KindCount]:
+    query = sql.SQL(
+        f"select {rows.workspace}, {kind}, {fields[0]}, {fields[1]}, count(*),"  # noqa: S608 # type: ignore[arg-type]
+        f" coalesce(sum(pg_column_size(e.payload)), 0)::bigint from {rows.source}"
+        f" where {{window}} and {condition} group by 1, 2, 3, 4"
+    ).format(window=in_window(window))
+    for workspace_id, text, log_type, level, events, size in connection.execute(query):
+        known, flaw = kind_in(text or "")
+        yield KindCount(workspace_id, known, log_word(log_type), log_word(level), events, size, flaw is None)
+
+
+def _looked_into(connection: psycopg.Connection, rows: Rows, window: Window, condition: str) -> Iterator[KindCount]:
+    """Count log events that SQL may not look into, one by one."""
+    query = sql.SQL(
+        f"copy (select {rows.workspace}, {rows.payload_text} from {rows.source}"  # noqa: S608 # type: ignore[arg-type]
+        f" where {{window}} and {condition}) to stdout (format binary)"
+    ).format(window=in_window(window))
+    with connection.cursor() as cursor, cursor.copy(query) as copy:
+        copy.set_types(["int8", "bytea"])
+        for workspace_id, payload in copy.rows():
+            sound = rows.is_json or not_json(payload) is None
+            words = log_fields(payload) if sound else (None, None)
+            yield KindCount(workspace_id, "log_service", *words, 1, len(payload), sound)
