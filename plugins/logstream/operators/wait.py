@@ -37,11 +37,9 @@ class WaitForClosedWindow(BaseOperator):
         window = window_of(context)
         with exporter() as engine:
             snapshot = engine.settings.current()
-            store = engine.store(snapshot)
-            closing, connection = store.closed_window(window)
+            closing, connection = engine.store(snapshot).closed_window(window)
             with connection:
                 closed = closing.look()
-            tables = store.written_tables
         if closed:
             self.log.info("The window %s is closed: nobody is writing to the log store.", window)
             return
@@ -50,7 +48,9 @@ class WaitForClosedWindow(BaseOperator):
         else:
             self.log.info("The window %s has not ended yet by the log store's clock; waiting.", window)
         self.defer(
-            trigger=WindowClosedTrigger(window.start.isoformat(), window.end.isoformat(), tables, straggler_seconds()),
+            trigger=WindowClosedTrigger(
+                window.start.isoformat(), closing.until.isoformat(), closing.tables, straggler_seconds()
+            ),
             method_name="closed",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,12 @@ class Column:
     category: str
     declared: str
     not_null: bool
+
+    @property
+    def precision(self) -> int:
+        """Of a time: the digits of a second that it keeps, 0 to 6."""
+        given = re.search(r"\((\d)\)", self.declared)
+        return int(given.group(1)) if given else 6
 
 
 @dataclass(frozen=True, slots=True)

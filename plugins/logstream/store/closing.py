@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import psycopg
 
@@ -120,12 +120,18 @@ def writer_of(row: Sequence[object]) -> Writer:
 
 
 class ClosedWindow:
-    """Asks a database, look by look, whether a window is closed. `tables` are those whose writers count."""
+    """Asks a database, look by look, whether a window is closed. `tables` are those whose writers count.
+
+    `digits` are those of a second that `recorded_at` keeps. With fewer than six a row is stamped up to half a unit early, so
+    it may enter a window that has just ended: the database's clock must pass `until`, a whole unit later.
+    """
 
     def __init__(
-        self, connection: psycopg.Connection, window: Window, tables: Sequence[str], watch: Watch | None = None
-    ) -> None:
-        self._connection, self._window, self._tables = connection, window, list(tables)
+        self, connection: psycopg.Connection, window: Window, tables: Sequence[str], watch: Watch | None = None,
+        *, digits: int = 6,
+    ) -> None:  # fmt: skip
+        self._connection, self.tables = connection, list(tables)
+        self.until = window.end + (timedelta(microseconds=10 ** (6 - digits)) if digits < 6 else timedelta())
         self.watch = watch or Watch()
         self.past = False
 
@@ -140,10 +146,10 @@ class ClosedWindow:
             if not self.past:
                 refuse_standby(bool(self._one(STANDBY)))
                 # the clock first, the locks after it: a writer that stamps before the end already holds its lock
-                self.past = bool(self._one(PAST, end=self._window.end))
+                self.past = bool(self._one(PAST, end=self.until))
             if not self.past:
                 return False
-            rows = self._connection.execute(WRITERS, {"tables": self._tables}).fetchall()
+            rows = self._connection.execute(WRITERS, {"tables": self.tables}).fetchall()
         return self.watch.observe([writer_of(row) for row in rows])
 
     def _one(self, query: str, **parameters: object) -> object:

@@ -24,6 +24,7 @@ from logstream.store.catalogue import describe
 from logstream.store.closing import ClosedWindow, Watch
 from logstream.store.contract import EVENTS, WORKSPACES, require
 from logstream.store.counting import count
+from logstream.store.lineage import sources
 from logstream.store.reading import PAGE_BYTES, by_id_query, nameless_query, pages, read_query
 from logstream.store.rows import Rows, is_nameless
 from logstream.window import Window
@@ -43,17 +44,25 @@ class PostgresStore:
         self._lock = threading.Lock()
         self._rows: Rows | None = None
 
-    @property
-    def written_tables(self) -> list[str]:
-        """The tables whose writers close windows."""
-        return list(self._settings.written_tables or (self._settings.events,))
-
     def closed_window(
         self, window: Window, tables: Sequence[str] | None = None, watch: Watch | None = None
     ) -> tuple[ClosedWindow, psycopg.Connection]:
-        """A watch over a window's writers (those of `tables`), and the connection it looks through, the caller's to close."""
+        """A watch over a window's writers, and the connection it looks through, the caller's to close.
+
+        They are those of `tables`, else of the tables that feed the log store (`lineage`): looked up anew each time, as a view
+        may have been replaced. Raises `DatabaseError` if these cannot be known.
+        """
         connection = connect(self._dsn, application="logstream window")
-        return ClosedWindow(connection, window, tables or self.written_tables, watch), connection
+        try:
+            if tables is not None:
+                return ClosedWindow(connection, window, tables, watch), connection
+            with database_errors("looking for the tables of the log store"):
+                digits = self._described(connection).relation.columns["recorded_at"].precision
+                tables = sources(connection, self._settings.events, self._settings.written_tables).tables
+            return ClosedWindow(connection, window, tables, watch, digits=digits), connection
+        except BaseException:
+            connection.close()
+            raise
 
     def now(self) -> datetime:
         """The database's clock."""
