@@ -11,13 +11,14 @@ import logging
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from logstream import __version__
 from logstream.errors import InputError, LogstreamError
+from logstream.steps import Step
 
 EPILOG = """
 Without --dsn and LOGSTREAM_DSN an embedded PostgreSQL below ./.logstream is used (LOGSTREAM_HOME changes where).
@@ -110,6 +111,12 @@ def _parser() -> Parser:
     _dsn(command)
     command.add_argument("file", metavar="FILE.ndjson", type=Path)
     command.add_argument("--progress", action="store_true", help="show a progress bar")
+
+    command = _command(
+        store, "check", store_check, "is the log store what it must be: columns, types, NULLs, indexes, who closes windows",
+        "Reads only. The tables or views are those of the settings in force (`log_store`).",
+    )  # fmt: skip
+    _dsn(command, control=True)
 
     settings = _group(groups, "settings", "replace or show the streaming settings")
     command = _command(settings, "apply", settings_apply, "replace the settings: validated whole, or nothing changes")
@@ -284,6 +291,25 @@ def store_load(options: argparse.Namespace, out: TextIO) -> None:
     print(f"loaded {loaded.workspaces:,} workspaces and {loaded.events:,} events from {options.file}", file=out)
 
 
+def store_check(options: argparse.Namespace, out: TextIO) -> int:
+    """`logstream store check`."""
+    from logstream.control.engine import has_control
+    from logstream.settings.models import LogStoreSettings
+    from logstream.store.check import check_store
+
+    store, control = _dsns(options)
+    settings = _repository(options).current().settings.log_store if has_control(control) else LogStoreSettings()
+    return _print_steps(check_store(store, settings), out)
+
+
+def _print_steps(steps: Iterable[Step], out: TextIO) -> int:
+    fine = True
+    for step in steps:
+        print(f"{step.mark} {step}", file=out, flush=True)
+        fine = fine and step.ok
+    return 0 if fine else 1
+
+
 @contextmanager
 def _progress(options: argparse.Namespace) -> Iterator[Callable[[int], None] | None]:
     if not options.progress or not options.file.is_file():
@@ -307,9 +333,13 @@ def _progress(options: argparse.Namespace) -> Iterator[Callable[[int], None] | N
 def settings_apply(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream settings apply`."""
     from logstream.settings.document import read_document
+    from logstream.store.check import require_log_store
     from logstream.validation import validate_settings
 
     settings = validate_settings(read_document(options.file), str(options.file))
+    unknown = require_log_store(_dsns(options)[0], settings.log_store)
+    if unknown:
+        print(f"note: the log store could not be looked at: {unknown}", file=sys.stderr)
     snapshot = _repository(options).apply(settings, author=os.environ.get("USER"))
     streaming = sum(workspace.streaming.enabled for workspace in settings.workspaces)
     admin = settings.admin is not None and settings.admin.enabled

@@ -33,6 +33,12 @@ def open_control(dsn: str, *, pooled: bool = False) -> Engine:
     return engine
 
 
+def has_control(dsn: str) -> bool:
+    """Whether a database has the control schema. Makes nothing."""
+    with connect(dsn, application="logstream control") as connection, database_errors("looking for the control schema"):
+        return _revision(connection) is not None
+
+
 def _migrate(engine: Engine, dsn: str) -> None:
     connection = connect(dsn, application="logstream migrations")
     with connection:
