@@ -101,6 +101,14 @@ class Person:
         dialog.get_by_role("button", name=verb, exact=True).click()
         expect(dialog).to_be_hidden()
 
+    def save(self, *, anyway: bool = False) -> None:
+        """Press Save; `anyway`, read the warning about what was not tested and save all the same."""
+        self.view.get_by_role("button", name="Save", exact=True).click()
+        if anyway:
+            expect(self.view.get_by_role("alert").first).to_contain_text("Not saved yet")
+            self.view.get_by_role("button", name="Save anyway").click()
+        expect(self.view.get_by_role("status").first).to_contain_text("Saved as version")
+
     def token(self) -> str:
         """The token that this person's pages hold."""
         held = json.loads(self.view.locator("body").get_attribute("hx-headers") or "{}")

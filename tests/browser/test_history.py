@@ -19,6 +19,7 @@ def test_history_shows_and_restores(admin: Person, stage: Stage, tmp_path: Path)
     streaming = {"enabled": False, "events": ["job_status"], "destination": "lake"}
     version = call(stage, "PUT", "api/v1/settings/admin", streaming, If_Match="*")[1]["version"]
     page = admin.visit("history")
+    expect(page.get_by_role("row", name=f"Version {version} in force")).to_contain_text("all workspaces: events")
     page.get_by_role("link", name=f"Version {version}", exact=True).click()
     row = page.get_by_role("row", name="admin.events")
     expect(row.locator("del")).to_have_text('["user_activity"]')
@@ -36,7 +37,11 @@ def test_history_shows_and_restores(admin: Person, stage: Stage, tmp_path: Path)
     file.write_text(file.read_text().replace("user_activity", "api_platform"))
     page.get_by_label("A settings.yaml to put in force").set_input_files(file)
     before_it = call(stage, "GET", "api/v1/versions")[1][0]["version"]
-    page.get_by_role("button", name="Import").click()
-    admin.agree("Import")
+    page.get_by_role("button", name="Compare with what is in force").click()
+    row = page.get_by_role("row", name="admin.events")
+    expect(row.locator("del")).to_have_text('["user_activity"]')
+    expect(row.locator("ins")).to_have_text('["api_platform"]')
+    assert call(stage, "GET", "api/v1/versions")[1][0]["version"] == before_it, "nothing has changed yet"
+    page.get_by_role("button", name="Put the file in force").click()
     expect(page.get_by_role("status").first).to_contain_text(f"The settings were saved as version {before_it + 1}")
     assert call(stage, "GET", "api/v1/settings/admin")[1]["events"] == ["api_platform"]

@@ -18,6 +18,7 @@ from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 from starlette.datastructures import FormData
 
 from logstream.console.runs import EXPORT_DAG
+from logstream.console.tested import TestNotes
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 TOKEN_SECONDS = 24 * 3600
@@ -80,6 +81,11 @@ def name_of(user: Any) -> str:
 def csrf_token(user: Any) -> str:
     """A token that only this user's pages hold."""
     return _tokens().dumps(str(user.get_id()))
+
+
+def test_notes() -> TestNotes:
+    """Notes of tests of destinations that only this deployment can write."""
+    return TestNotes(get_signing_key("api", "secret_key"))
 
 
 def login_url(next_url: str) -> str:

@@ -55,6 +55,7 @@ def create_app() -> FastAPI:
     app.add_exception_handler(LogstreamError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unforeseen)
     return app
 
 
@@ -112,6 +113,15 @@ async def _invalid(request: Request, error: Exception) -> Response:
     if isinstance(error, RequestValidationError):
         problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
     return _answer(request, 422, "The request cannot be used.", problems)
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    # the server logs the error itself, once this is answered
+    answer = _answer(
+        request, 500, f"Logstream broke off ({type(error).__name__}). The api-server's log has the details.", []
+    )
+    answer.headers.update(HEADERS)
+    return answer
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from logstream.console.mistakes import option_label
 from logstream.destinations.base import Options
 from logstream.destinations.documentation import kind_of
 from logstream.events import EventType
@@ -114,7 +115,7 @@ def _field(name: str, info: FieldInfo, values: Mapping[str, Any]) -> Field:
     default = _default(info)
     return Field(
         name,
-        name.replace("_", " ").capitalize(),
+        option_label(name),
         control,
         info.description or "",
         info.is_required(),

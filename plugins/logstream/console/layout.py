@@ -14,6 +14,7 @@ from logstream import __version__
 from logstream.console.access import csrf_token, form_of, may_write
 from logstream.console.api import BIG
 from logstream.console.forms import Form
+from logstream.console.mistakes import label_of
 from logstream.console.service import Console
 from logstream.console.wiring import the_console
 from logstream.console.words import FILTERS, query_of
@@ -30,7 +31,7 @@ Text = Annotated[str, Query(max_length=200)]
 jinja = Jinja2Templates(directory=FilePath(__file__).parent / "templates")
 jinja.env.trim_blocks = jinja.env.lstrip_blocks = True
 jinja.env.filters.update(FILTERS)
-jinja.env.globals.update(query_of=query_of)
+jinja.env.globals.update(query_of=query_of, label_of=label_of)
 
 
 async def form_data(request: Request) -> dict[str, list[str]]:

@@ -14,7 +14,14 @@ from logstream.console.edits import Data, users_of
 from logstream.console.layout import PAGE, Id, Its, MaybeId, Sent, Text, back, one, run_path, show, version_of, with_utc
 from logstream.console.problems import Problem, problem_of
 from logstream.console.service import SORTS, Console, Customer, named
-from logstream.console.setting_form import destination_fields, sent_destination, sent_setting, setting_form
+from logstream.console.setting_form import (
+    destination_fields,
+    refuse_mistakes,
+    sent_destination,
+    sent_setting,
+    setting_form,
+    unproven,
+)
 from logstream.errors import InputError, LogstreamError, NotThere
 from logstream.ledger.overview import DeliveryFilter
 from logstream.settings.document import parse_yaml
@@ -29,17 +36,19 @@ router = APIRouter(dependencies=[Depends(reader)], default_response_class=HTMLRe
 
 
 @router.get("/")
-def settings_page(request: Request, console: Its, user: Reader, saved: MaybeId = None) -> Response:
+def settings_page(
+    request: Request, console: Its, user: Reader, saved: MaybeId = None, unchanged: bool = False
+) -> Response:
     """The admin's setting."""
     snapshot = console.current()
     admin = snapshot.settings.admin
     streaming = admin.model_dump(mode="json", exclude_unset=True) if admin else {}
-    return _settings(request, console, user, streaming, version=snapshot.id, saved=saved)
+    return _settings(request, console, user, streaming, version=snapshot.id, saved=saved, unchanged=unchanged)
 
 
 def _settings(
     request: Request, console: Console, user: Any, streaming: Data, *, version: int, saved: int | None = None,
-    problem: Problem | None = None, edited: Data | None = None,
+    problem: Problem | None = None, edited: Data | None = None, **shown: Any,
 ) -> HTMLResponse:  # fmt: skip
     settings = console.current().settings
     overridden = console.overridden()
@@ -49,7 +58,7 @@ def _settings(
         request, "settings.html", user, problem.status if problem else 200, tab="settings", version=version, saved=saved,
         problem=problem, overridden=overridden, overridden_names=named(overridden), workspaces=len(console.workspaces()),
         admin_on=bool(settings.admin and settings.admin.enabled), standing=standing, locked=False, workspace_id=None,
-        **setting_form(console, streaming, edited),
+        **shown, **setting_form(console, streaming, edited),
     )  # fmt: skip
 
 
@@ -57,14 +66,24 @@ def _settings(
 def save_settings(request: Request, console: Its, user: Writer, form: Sent) -> Response:
     """Save the admin's setting."""
     streaming, document = sent_setting(console, form)
+    name, edited = sent_destination(form)
     try:
+        refuse_mistakes(console, streaming, name, edited)
+        if warning := unproven(console, form, name, edited):
+            return _settings(
+                request, console, user, streaming, version=version_of(form), edited=edited, warning=warning,
+                tested=one(form, "tested"),
+            )  # fmt: skip
         saved = console.save_admin(streaming, name_of(user), version_of(form), document)
     except LogstreamError as error:
-        problem = problem_of(error)
+        problem = problem_of(error, console.document())
         version = problem.version or console.current().id
-        edited = sent_destination(form)[1]
         return _settings(request, console, user, streaming, version=version, problem=problem, edited=edited)
-    return back(request, "", saved=saved.id)
+    return _after_save(request, "", form, saved.id)
+
+
+def _after_save(request: Request, path: str, form: dict[str, list[str]], saved: int) -> Response:
+    return back(request, path, unchanged="true") if saved == version_of(form) else back(request, path, saved=saved)
 
 
 # customers
@@ -87,25 +106,27 @@ def customers_page(
 
 
 @router.get("/customers/{workspace_id}")
-def customer_page(request: Request, console: Its, user: Reader, workspace_id: Id, saved: MaybeId = None) -> Response:
+def customer_page(
+    request: Request, console: Its, user: Reader, workspace_id: Id, saved: MaybeId = None, unchanged: bool = False
+) -> Response:
     """One customer's setting, and what was delivered."""
     snapshot = console.current()
     own = snapshot.settings.own.get(workspace_id)
     streaming = own.model_dump(mode="json", exclude_unset=True) if own else {}
     customer = console.customer(workspace_id)
-    return _customer(request, console, user, customer, streaming, version=snapshot.id, saved=saved)
+    return _customer(request, console, user, customer, streaming, version=snapshot.id, saved=saved, unchanged=unchanged)
 
 
 def _customer(
     request: Request, console: Console, user: Any, customer: Customer, streaming: Data, *, version: int,
-    saved: int | None = None, problem: Problem | None = None, edited: Data | None = None,
+    saved: int | None = None, problem: Problem | None = None, edited: Data | None = None, **shown: Any,
 ) -> HTMLResponse:  # fmt: skip
     settings = console.current().settings
     return show(
         request, "customer.html", user, problem.status if problem else 200, tab="customers", customer=customer,
         version=version, saved=saved, problem=problem, locked=bool(settings.admin and settings.admin.enabled),
         deliveries=console.customer_deliveries(customer), workspace_id=customer.workspace.id, standing=customer.status,
-        own=customer.workspace.id in settings.own, **setting_form(console, streaming, edited),
+        own=customer.workspace.id in settings.own, **shown, **setting_form(console, streaming, edited),
     )  # fmt: skip
 
 
@@ -114,15 +135,23 @@ def save_customer(request: Request, console: Its, user: Writer, workspace_id: Id
     """Save a customer's own setting, or take it away."""
     customer = console.customer(workspace_id)
     streaming, document = sent_setting(console, form)
-    new, more = (None, None) if one(form, "do") == "remove" else (streaming, document)
+    name, edited = sent_destination(form)
     try:
-        saved = console.save_workspace(workspace_id, new, name_of(user), version_of(form), more)
+        if one(form, "do") == "remove":
+            saved = console.save_workspace(workspace_id, None, name_of(user), version_of(form))
+            return _after_save(request, f"customers/{workspace_id}", form, saved.id)
+        refuse_mistakes(console, streaming, name, edited)
+        if warning := unproven(console, form, name, edited):
+            return _customer(
+                request, console, user, customer, streaming, version=version_of(form), edited=edited, warning=warning,
+                tested=one(form, "tested"),
+            )  # fmt: skip
+        saved = console.save_workspace(workspace_id, streaming, name_of(user), version_of(form), document)
     except LogstreamError as error:
-        problem = problem_of(error)
+        problem = problem_of(error, console.document())
         version = problem.version or console.current().id
-        edited = sent_destination(form)[1]
         return _customer(request, console, user, customer, streaming, version=version, problem=problem, edited=edited)
-    return back(request, f"customers/{workspace_id}", saved=saved.id)
+    return _after_save(request, f"customers/{workspace_id}", form, saved.id)
 
 
 # destinations
@@ -176,19 +205,21 @@ def act_on_destination(request: Request, console: Its, user: Writer, name: Name,
 
 
 @router.get("/destinations/{name}")
-def destination_page(request: Request, console: Its, user: Reader, name: Name, saved: MaybeId = None) -> Response:
+def destination_page(
+    request: Request, console: Its, user: Reader, name: Name, saved: MaybeId = None, unchanged: bool = False
+) -> Response:
     """One destination's options."""
     snapshot = console.current()
     stored = snapshot.settings.destinations.get(name)
     if stored is None:
         raise NotThere(f'no destination named "{name}"')
     given = {"type": stored.type, **stored.options}
-    return _destination(request, console, user, name, given, version=snapshot.id, saved=saved)
+    return _destination(request, console, user, name, given, version=snapshot.id, saved=saved, unchanged=unchanged)
 
 
 def _destination(
     request: Request, console: Console, user: Any, name: str, given: Data, *, version: int, saved: int | None = None,
-    problem: Problem | None = None,
+    problem: Problem | None = None, **shown: Any,
 ) -> HTMLResponse:  # fmt: skip
     settings = console.current().settings
     by_admin, own = users_of(settings, name)
@@ -196,7 +227,7 @@ def _destination(
         request, "destination.html", user, problem.status if problem else 200, tab="destinations", version=version,
         saved=saved, problem=problem, users=own, by_admin=by_admin, standing=console.overview.statuses([name])[name],
         locked=False, fixed_name=True, names=sorted(settings.destinations),
-        **destination_fields(settings.destinations, name, given),
+        **shown, **destination_fields(settings.destinations, name, given),
     )  # fmt: skip
 
 
@@ -205,12 +236,18 @@ def save_destination(request: Request, console: Its, user: Writer, name: Name, f
     """Save one destination's options."""
     destination = sent_destination(form)[1] or {}
     try:
+        refuse_mistakes(console, {}, name, destination or {"type": ""})
+        if warning := unproven(console, form, name, destination):
+            return _destination(
+                request, console, user, name, destination, version=version_of(form), warning=warning,
+                tested=one(form, "tested"),
+            )  # fmt: skip
         saved = console.save_destination(name, destination, name_of(user), version_of(form))
     except LogstreamError as error:
-        problem = problem_of(error)
+        problem = problem_of(error, console.document())
         version = problem.version or console.current().id
         return _destination(request, console, user, name, destination, version=version, problem=problem)
-    return back(request, f"destinations/{name}", saved=saved.id)
+    return _after_save(request, f"destinations/{name}", form, saved.id)
 
 
 # deliveries
@@ -315,9 +352,13 @@ def restore_version(request: Request, console: Its, user: Writer, version: Id, f
 
 @router.post("/history")
 def import_settings(request: Request, console: Its, user: Writer, form: Sent) -> Response:
-    """Replace all settings by a file."""
+    """Show what a file would change; replace all settings by it once that was seen."""
+    text = "".join(form.get("file", ())) or "".join(form.get("seen", ()))
     try:
-        document = parse_yaml("".join(form.get("file", ())), "settings.yaml")
+        document = parse_yaml(text, "settings.yaml")
+        if "seen" not in form:
+            found, version = console.would_change(document), version_of(form)
+            return show(request, "import.html", user, tab="history", found=found, text=text, version=version)
         saved = console.save(document, name_of(user), version_of(form))
     except LogstreamError as error:
         return _history(request, console, user, problem=problem_of(error))

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import itertools
 import json
+from html import escape
 from typing import Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 
 from logstream.console import runs
-from logstream.console.access import Reader, Writer, may_write, name_of, reader
+from logstream.console.access import Reader, Writer, may_write, name_of, reader, test_notes
 from logstream.console.api import BackfillRequest, may_start, range_of
 from logstream.console.chart import timeline_chart
+from logstream.console.edits import Data
 from logstream.console.forms import lines_of, streaming_of
-from logstream.console.layout import PAGE, Its, Sent, Text, one, show, with_utc
+from logstream.console.layout import PAGE, Id, Its, Sent, Text, one, show, with_utc
+from logstream.console.mistakes import destination_mistakes, label_of
 from logstream.console.problems import problem_of
 from logstream.console.setting_form import destination_fields, sent_destination
-from logstream.destinations import check_options, destination_types
+from logstream.destinations import destination_types
 from logstream.errors import LogstreamError
 from logstream.events import Kind
 
@@ -44,15 +47,17 @@ def destination_part(
 def validate_part(request: Request, console: Its, user: Writer, form: Sent) -> Response:
     """What is wrong with the fields of a destination that were touched, each beside its field."""
     _, destination = sent_destination(form)
-    wrong: dict[str, str] = {}
+    wrong = destination_mistakes(destination) if destination else {}
+    fields, touched = option_fields(destination), one(form, "touched").split()
+    return show(
+        request, "parts/validated.html", user, shown={name: wrong.get(name, "") for name in fields if name in touched}
+    )
+
+
+def option_fields(destination: Data | None) -> list[str]:
+    """The ids of the fields that a form has for a destination."""
     kind = destination_types().get(str((destination or {}).get("type", "")))
-    if kind is not None and destination is not None:
-        options = {key: value for key, value in destination.items() if key != "type"}
-        for path, what in check_options(kind.type, options):
-            wrong.setdefault(str(path[0]) if path else "type", what)
-    touched = {name.removeprefix("option.") for name in one(form, "touched").split()}
-    shown = {name: wrong.get(name, "") for name in (kind.options_model.model_fields if kind else ()) if name in touched}
-    return show(request, "parts/validated.html", user, shown=shown)
+    return [f"option.{name}" for name in kind.options_model.model_fields] if kind else []
 
 
 @router.post("/preview")
@@ -91,12 +96,24 @@ def test_part(request: Request, console: Its, user: Writer, form: Sent) -> Respo
     name, destination = sent_destination(form)
     if not destination:
         return show(request, "parts/steps.html", user, steps=[], mistakes=["Choose a destination type first."])
+    wrong = destination_mistakes(destination)
+    shown = {field: wrong.get(field, "") for field in option_fields(destination)}
+    if wrong:
+        todo = "Not tested: correct " + ", ".join(map(label_of, wrong)) + " first"
+        return show(request, "parts/steps.html", user, steps=[], mistakes=[todo], shown=shown)
     try:
         steps = console.check(name or "unsaved", destination)
     except LogstreamError as error:
         problem = problem_of(error)
         return show(request, "parts/steps.html", user, steps=[], mistakes=problem.problems or [problem.detail])
-    return show(request, "parts/steps.html", user, steps=steps, mistakes=[])
+    note = test_notes().write(destination, passed=bool(steps) and all(step.ok for step in steps))
+    return show(request, "parts/steps.html", user, steps=steps, mistakes=[], tested=note, shown=shown)
+
+
+@router.get("/changed/{version}")
+def changed_part(console: Its, version: Id) -> Response:
+    """What a version changed, in one line."""
+    return HTMLResponse(escape(console.change_in_a_line(version)))
 
 
 @router.get("/names")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from logstream.console.changed import in_a_line
 from logstream.console.edits import Data, Document, with_admin, with_destination, with_workspace
 from logstream.console.samples import sample_text
 from logstream.destinations import check_options, destination_types
@@ -30,6 +32,8 @@ from logstream.settings.models import DestinationSettings, Settings, Streaming, 
 from logstream.settings.repository import Snapshot, Version
 from logstream.settings.resolution import Reason, Route, Workspace, overridden, resolve, route_of
 from logstream.validation import validate_settings
+
+logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 30.0
 """How long trying a destination out may take."""
@@ -107,6 +111,7 @@ class Console:
         self._connections = connections
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
+        self._lines: dict[int, str] = {}
         self._workspaces: tuple[int, datetime, list[Workspace]] | None = None
 
     # settings
@@ -132,16 +137,34 @@ class Console:
         before = next(iter(self.versions(snapshot_id, 1)), None)
         return changes(self.snapshot(before.id).settings if before else Settings(), after)
 
+    def change_in_a_line(self, snapshot_id: int) -> str:
+        """What a version changed, in one line. Raises `NotThere` if there is none."""
+        if snapshot_id not in self._lines:
+            after = self.snapshot(snapshot_id).settings
+            earlier = next(iter(self.versions(snapshot_id, 1)), None)
+            before = self.snapshot(earlier.id).settings if earlier else Settings()
+            names = {*before.destinations, *after.destinations}
+            self._lines[snapshot_id] = in_a_line(changes(before, after), names)
+        return self._lines[snapshot_id]
+
     def validate(self, document: object) -> Settings:
         """Validate settings whole. Raises `SettingsError` naming the paths."""
         return validate_settings(document)
 
     def save(self, document: object, author: str, expected: int | None) -> Snapshot:
-        """Validate settings whole and put them in force.
+        """Validate settings whole and put them in force. Those that mean what is in force already change nothing.
 
         Raises `SettingsError` for settings that do not hold together, `SettingsMoved` if `expected` is no longer in force.
         """
-        return self.exporter.settings.apply(self.validate(document), author, expected=expected)
+        settings, current = self.validate(document), self.current()
+        if expected in (None, current.id) and meaning_of(settings) == meaning_of(current.settings):
+            return current
+        return self.exporter.settings.apply(settings, author, expected=expected)
+
+    def would_change(self, document: object) -> list[SettingsChange]:
+        """What saving settings would change. Raises `SettingsError` as `save` does."""
+        settings, current = self.validate(document), self.current().settings
+        return changes(current, settings) if meaning_of(settings) != meaning_of(current) else []
 
     def document(self) -> Document:
         """The settings in force as plain data, the caller's to change."""
@@ -292,6 +315,12 @@ class Console:
             steps.append(Step("answers in time", False, f"not within {CHECK_SECONDS:.0f} s", remedy))
         except LogstreamError as error:
             steps.append(Step("connection", False, str(error), "Correct the Airflow connection."))
+        except Exception as error:
+            logger.exception("the test of destination %s broke off", name)
+            remedy = (
+                "That is a fault of Logstream or of the destination's plug-in: the api-server's log has the details."
+            )
+            steps.append(Step("the test ran to its end", False, type(error).__name__, remedy))
         return steps
 
     def suspend(self, destination: str, author: str) -> None:
@@ -361,6 +390,21 @@ class Console:
 
 def _customer(route: Route, status: DestinationStatus | None = None) -> Customer:
     return Customer(route.workspace, route.reason, route.destination, status)
+
+
+def meaning_of(settings: Settings) -> tuple[object, ...]:
+    """What settings say, however they are written: with every default, in no order."""
+    destinations = {name: options_meaning(found) for name, found in settings.destinations.items()}
+    return settings.admin, settings.own, destinations, settings.log_store
+
+
+def options_meaning(found: DestinationSettings) -> object:
+    """What a destination's options say: with every default."""
+    kind = destination_types().get(found.type)
+    try:
+        return found.type, kind.options_model.model_validate(found.options) if kind else found.options
+    except ValidationError:  # stored by a release that allowed it
+        return found.type, found.options
 
 
 def _haystack(route: Route) -> str:

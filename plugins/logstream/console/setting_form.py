@@ -6,14 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from logstream.console import runs
+from logstream.console.access import test_notes
 from logstream.console.edits import Data, Document, with_destination
 from logstream.console.forms import EVENT_LINES, Form, fields_of, options_of, streaming_of
 from logstream.console.layout import one
-from logstream.console.service import Console
+from logstream.console.mistakes import FormMistakes, mistakes_of
+from logstream.console.service import Console, options_meaning
+from logstream.console.tested import Tested
 from logstream.destinations import destination_types
 from logstream.events import Kind
 from logstream.rendering.template import NAMES
 from logstream.settings.message_files import shipped_templates
+from logstream.settings.models import DestinationSettings
 
 
 def setting_form(console: Console, streaming: Data, edited: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -58,6 +62,25 @@ def sent_destination(form: Form) -> tuple[str, Data | None]:
     if made is None:
         return name, ({"type": kind} if kind else None)
     return name, {"type": kind, **options_of(made.options_model, form)}
+
+
+def refuse_mistakes(console: Console, streaming: Data, name: str, destination: Data | None) -> None:
+    """Raise `FormMistakes` for a setting, or a destination, that cannot be used as it is filled in."""
+    known = console.current().settings.destinations
+    mistakes = mistakes_of(streaming, name, destination, known)
+    if mistakes:
+        raise FormMistakes(mistakes)
+
+
+def unproven(console: Console, form: Form, name: str, destination: Data | None) -> Tested | None:
+    """What to warn of before a destination is saved; `None` if it passed its test, is unchanged, or is to be saved anyway."""
+    if destination is None or one(form, "anyway"):
+        return None
+    stored = console.current().settings.destinations.get(name)
+    if stored and options_meaning(stored) == options_meaning(DestinationSettings.model_validate(destination)):
+        return None
+    found = test_notes().read(one(form, "tested"), destination)
+    return None if found is Tested.PASSED else found
 
 
 def sent_setting(console: Console, form: Form) -> tuple[Data, Document]:

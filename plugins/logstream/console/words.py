@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
+
+from markupsafe import Markup, escape
 
 from logstream.units import size
 
@@ -45,6 +48,11 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text[-1:] in ".!?" else ".")
 
 
+def prose(text: object, length: int = 500) -> Markup:
+    """A text of ours, not too long, with what stands in backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(short(text, length)))))  # noqa: S704 - escaped
+
+
 def query_of(**values: object) -> str:
     """A query string of what is not empty."""
     return urlencode({name: value for name, value in values.items() if value not in ("", None, False)})
@@ -57,5 +65,6 @@ def spell(names: Sequence[object]) -> str:
 
 FILTERS = {
     "size": size, "moment": moment, "span": span, "short": short, "sentence": sentence, "spell": spell, "text": as_text,
+    "prose": prose,
 }  # fmt: skip
 """The filters of the pages' templates."""

@@ -19,7 +19,7 @@ from logstream.destinations.base import Destination, Limits, Options, Step
 from logstream.destinations.compression import MEDIA_TYPE, SUFFIX, Compression, Stream, compress
 from logstream.destinations.keys import batch_key, event_key, window_folder
 from logstream.destinations.layout import HIVE_BATCHES, HIVE_EVENTS, Layout
-from logstream.destinations.outcome import Delivered, Outcome, Retry
+from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
 from logstream.destinations.parcel import (
     Bundle,
     LaneRef,
@@ -254,7 +254,10 @@ class ObjectDestination(Destination[O]):
         key = f"{self.prefix}_logstream_check/{hashlib.sha256(self.name.encode()).hexdigest()[:16]}"
         outcome = await self.put(key, b"{}")
         if not isinstance(outcome, Delivered):
-            yield Step("may write", False, getattr(outcome, "reason", ""), remedy)
+            if isinstance(outcome, GiveUp):  # its reason says what to do
+                yield Step("may write", False, "", outcome.reason)
+            else:
+                yield Step("may write", False, getattr(outcome, "reason", ""), remedy)
             return
         yield Step("may write", True, key)
         try:

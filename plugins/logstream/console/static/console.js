@@ -91,21 +91,22 @@ on("change", "[data-warns]", (box) => {
   document.getElementById(box.dataset.warns).hidden = !box.checked;
 });
 
-// only fields that somebody has been in are found fault with
-on("input", "[name^='option.']", (field) => {
-  const touched = document.getElementById("touched");
-  if (touched && !touched.value.split(" ").includes(field.name)) touched.value += ` ${field.name}`;
-});
-on("change", "[name^='option.']", (field) => {
-  const touched = document.getElementById("touched");
-  if (touched && !touched.value.split(" ").includes(field.name)) touched.value += ` ${field.name}`;
-});
+// only fields that were typed in are found fault with; and a test was of the fields as they were
+for (const type of ["input", "change"]) {
+  on(type, "[name^='option.']", (field) => {
+    const touched = document.getElementById("touched");
+    if (touched && !touched.value.split(" ").includes(field.name)) touched.value += ` ${field.name}`;
+    const test = document.querySelector(".test button");
+    if (test) htmx.trigger(test, "htmx:abort");
+    document.getElementById("steps")?.replaceChildren();
+  });
+}
 
 document.addEventListener("htmx:oobAfterSwap", (event) => {
   // the event's own target is what was replaced
   const error = document.getElementById(event.detail.target.id);
   if (!error?.id.startsWith("error-")) return;
-  const field = document.getElementById(`option.${error.id.slice("error-".length)}`);
+  const field = document.getElementById(error.id.slice("error-".length));
   if (field) field.setAttribute("aria-invalid", String(error.textContent.trim() !== ""));
 });
 
@@ -121,4 +122,4 @@ on("click", "a.out", (link, event) => {
 });
 
 const problem = document.getElementById("problem");
-if (problem) problem.scrollIntoView({ block: "nearest" });
+if (problem) problem.focus();
