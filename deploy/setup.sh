@@ -31,6 +31,9 @@ else
   installer=pip
 fi
 
+# py-ocsf-models, which only tests use, pins one version of email-validator for its own e-mail fields; it works with the locked one
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "py-ocsf-models==0.10.0"
+
 say "3/4 installing Logstream itself (editable, with $installer)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check "setuptools>=77" wheel
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

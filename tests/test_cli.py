@@ -284,6 +284,30 @@ def test_preview(cli: Cli, tmp_path: Path) -> None:
     assert json.loads(document["text"])["q"] == '"\u2028'
 
 
+def test_preview_of_a_template_for_each_kind(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text('{"job": {{{$.id}}}}')
+    (tmp_path / "all.json").write_text(
+        '{"kind": {{{event.kind}}}, "at": {{{event.occurred_at}}}, "of": {{{workspace.id}}}}'
+    )
+    (tmp_path / "job.event").write_text('{"id": "j-1", "recipe_id": 5, "status": "failed"}')
+    (tmp_path / "user.event").write_text('{"event": "user_login", "timestamp": "2019-09-13 17:24:16 UTC"}')
+    stored = {"id": 9, "workspace_id": 44, "kind": "genie", "occurred_at": "2026-03-01T00:00:00Z", "payload": {}}
+    (tmp_path / "line.event").write_text(json.dumps({"event": stored}))
+    templates = ["--template", "job=job.json", "--template", "default=all.json"]
+
+    def shown(event: str, *more: str) -> Any:
+        done = cli("preview", *templates, "--event", event, *more)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    assert shown("job.event") == {"job": "j-1"}
+    assert shown("user.event") == {"kind": "user_activity", "at": "2019-09-13T17:24:16.000+00:00", "of": 1001}
+    assert shown("line.event") == {"kind": "genie", "at": "2026-03-01T00:00:00.000+00:00", "of": 44}
+    assert shown("job.event", "--kind", "log_service")["kind"] == "log_service"
+    twice = cli("preview", "--template", "job.json", "--template", "all.json", "--event", "job.event")
+    assert (twice.returncode, "there are two for default" in twice.stderr) == (2, True)
+
+
 def test_destinations(cli: Cli, loaded: str, s3: S3Server, bucket: str, tmp_path: Path) -> None:
     listed = cli("destinations", "list").stdout
     assert all(name in listed for name in ("file", "s3", "azure_blob", "http"))

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonpath_ng.ext import parse
 
+from logstream.events import Event
 from logstream.jsontext import dumps, loads
 from logstream.rendering import Renderer, compile_template
 from logstream.rendering.jsonpath import PathError, compile_path
 from logstream.rendering.search import FREE_STEPS, TooMuchWork, Work, find
 from logstream.rendering.view import EventView
+from logstream.settings.resolution import Workspace
 
 KEYS = st.sampled_from(["a", "b", "c", "a b"])
 SCALARS = st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from([0.0, 1.5, "", "a", "b", "10"])
@@ -69,7 +71,10 @@ def test_what_is_walked_in_the_bytes_is_what_is_found(path: str, document: Any) 
     payload = json.dumps(document, indent=1).encode()
     found = [match.value for match in parse(path).find(document)]
     wanted = found[0] if len(found) == 1 else found or None
-    assert json.loads(EventView(payload).value(compile_path(path))) == wanted
+    assert (
+        json.loads(EventView(Event(1, 1, "job", 0, 0, payload), Workspace(1), payload).value(compile_path(path)))
+        == wanted
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,7 +119,7 @@ def test_no_path_does_more_than_its_share_of_work(path: str, event: str) -> None
 
 def test_the_paths_of_one_event_share_its_work() -> None:
     payload = json.dumps({"a": [0] * 20_000}).encode()
-    view = EventView(payload)
+    view = EventView(Event(1, 1, "job", 0, 0, payload), Workspace(1), payload)
     share = (FREE_STEPS + len(payload) // 2) // 20_000
     with pytest.raises(TooMuchWork):
         for _ in range(share + 1):
@@ -134,7 +139,7 @@ def test_the_paths_of_one_event_share_its_work() -> None:
 def test_no_message_grows_out_of_proportion(template: str, event: str) -> None:
     payload = json.dumps(HOSTILE[event]).encode()
     renderer = Renderer(compile_template(template), drop_lines=False, now_ns=0)
-    message = renderer.render("job", payload)
+    message = renderer.render(Event(1, 1, "job", 0, 0, payload))
     assert len(message) <= 4 * len(payload) + 1_000_000
     # 500 times a small event is in proportion, and so is what finds nothing
     in_proportion = (event == "deep" and "$.." not in template and "_str" not in template) or (
@@ -149,7 +154,12 @@ def test_the_texts_of_a_template_are_looked_at_once() -> None:
     texts = ",".join(['"k"'] * 20_000)
     template = f"[{texts},{','.join(['{{{$.a}}}'] * 500)}]"
     assert (
-        json.loads(Renderer(compile_template(template), drop_lines=False, now_ns=0).render("job", b'{"a":1}'))[-1] == 1
+        json.loads(
+            Renderer(compile_template(template), drop_lines=False, now_ns=0).render(
+                Event(1, 1, "job", 0, 0, b'{"a":1}')
+            )
+        )[-1]
+        == 1
     )
 
 

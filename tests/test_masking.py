@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logstream.errors import BadEvent, SettingsError
+from logstream.events import Event
 from logstream.rendering import Renderer, check_mask, compile_template
 from logstream.settings.models import Settings
 from logstream.validation import validate_settings
@@ -20,7 +21,7 @@ SECRET = "hunter2"
 
 def masked_event(mask: Sequence[str], payload: bytes, template: str | None = None) -> bytes:
     compiled = compile_template(template) if template else None
-    return Renderer(compiled, drop_lines=False, now_ns=0, mask=mask).render("user_activity", payload)
+    return Renderer(compiled, drop_lines=False, now_ns=0, mask=mask).render(Event(1, 1, "user_activity", 0, 0, payload))
 
 
 @pytest.mark.parametrize(
@@ -271,5 +272,5 @@ def test_a_stored_mask_that_is_no_longer_allowed_loads_and_masks_more(mask: str,
     assert admin is not None
     renderer = Renderer(None, drop_lines=False, now_ns=0, mask=admin.mask)
     payload = b'{"a": [{"b": "x", "c": 1}, {"b": "y"}], "d": 2}'
-    assert json.loads(renderer.render("job", payload)) == message
+    assert json.loads(renderer.render(Event(1, 1, "job", 0, 0, payload))) == message
     assert "so more is masked than it says" in (renderer.mask_problem or "")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logstream.errors import BadEvent, TemplateError
-from logstream.events import MAX_JOB_BYTES, OVERSIZE_LINES
+from logstream.events import MAX_JOB_BYTES, OVERSIZE_LINES, Event
 from logstream.jsontext import MAX_DEPTH, dumps, loads, without_lines
 from logstream.rendering import Renderer, compile_template
 from tests.reference import expected, parsed
@@ -18,9 +18,13 @@ from tests.reference import expected, parsed
 NOW = 1_685_683_801_002_213_900
 
 
+def stored(kind: str, payload: bytes) -> Event:
+    return Event(1, 1, kind, 0, 0, payload)
+
+
 def render(template: str | None, payload: bytes, *, kind: str = "job", drop_lines: bool = False) -> bytes:
     compiled = compile_template(template) if template is not None else None
-    return Renderer(compiled, drop_lines=drop_lines, now_ns=NOW).render(kind, payload)
+    return Renderer(compiled, drop_lines=drop_lines, now_ns=NOW).render(stored(kind, payload))
 
 
 EVENT = b'{"id": "j-1", "title": "a \\"b\\" \\u2028", "context": {"user_external_id": null, "user_id": 7}, "n": [1, 2]}'
@@ -96,6 +100,7 @@ def test_templates(template: str, message: str) -> None:
         ("[{{{$" + ".a" * 65 + "}}}]", 1, 2, "JSONPath $" + ".a" * 65 + ": it has 65 steps"),
         ("[{{{$." + "a" * 1_000 + "}}}]", 1, 2, "JSONPath $." + "a" * 1_000 + ": it is longer than"),
         ("[" + "{{{now}}}," * 500 + "{{{log_message}}}]", 1, 5002, "more than 500 placeholders"),
+        ('{"w": {{{workspace.id}}}}', 1, 25, "there is no placeholder for the event"),
         ("[" * 200 + "{{{log_message}}}" + "]" * 200, 1, 1, "nested deeper"),
         ("[" * 20_000 + "{{{log_message}}}" + "]" * 20_000, 1, 1, "nested"),
         ("\ud800{{{log_message}}}", 1, 1, "the template holds a lone surrogate"),
@@ -215,26 +220,51 @@ def test_what_looks_deep_but_is_not() -> None:
 
 def test_a_template_that_asks_too_much_of_an_event_falls_back_to_the_default_message() -> None:
     renderer = Renderer(compile_template('{"a": {{{$..*}}}, "b": {{{$..*}}}}'), drop_lines=False, now_ns=NOW)
-    assert json.loads(renderer.render("job", b'{"n": [1]}')) == {"a": [[1], 1], "b": [[1], 1]}
+    assert json.loads(renderer.render(stored("job", b'{"n": [1]}'))) == {"a": [[1], 1], "b": [[1], 1]}
     assert renderer.fallback_reason is None
     large = json.dumps({"n": [[0] * 100] * 2_000}).encode()
-    assert renderer.render("job", large) == large
+    assert renderer.render(stored("job", large)) == large
     assert renderer.fallbacks == 1
     assert "more than" in (renderer.fallback_reason or "")
-    assert json.loads(renderer.render("job", b'{"n": [1]}')) == {"a": [[1], 1], "b": [[1], 1]}
+    assert json.loads(renderer.render(stored("job", b'{"n": [1]}'))) == {"a": [[1], 1], "b": [[1], 1]}
 
 
 def test_a_stored_template_that_no_longer_compiles_falls_back_and_says_so() -> None:
     renderer = Renderer.of('{"a": {{{gone}}}}', drop_lines=False, now_ns=NOW)
-    assert renderer.render("job", EVENT) == EVENT
+    assert renderer.render(stored("job", EVENT)) == EVENT
     assert "unknown placeholder 'gone'" in (renderer.fallback_reason or "")
 
 
 @pytest.mark.parametrize("path", ["$.a[?(@.b =~ 'x')]", "$.a.`sub(/x/, y)`", "$.a.`len`", "$..a..b..c"])
 def test_a_stored_template_with_a_path_that_is_no_longer_allowed_falls_back_and_says_so(path: str) -> None:
     renderer = Renderer.of('{"a": {{{' + path + "}}}}", drop_lines=False, now_ns=NOW)
-    assert renderer.render("job", EVENT) == EVENT
+    assert renderer.render(stored("job", EVENT)) == EVENT
     assert f"JSONPath {path}: " in (renderer.fallback_reason or "")
+
+
+BY_KIND = {"job": '{"j": {{{$.id}}}}', "user_activity": "{{{log_message}}}", "default": '{"d": {{{event.kind}}}}'}
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("job", {"j": "j-1"}), ("user_activity", json.loads(EVENT)), ("log_service", {"d": "log_service"})],
+)
+def test_each_kind_has_its_template(kind: str, message: Any) -> None:
+    renderer = Renderer.of(BY_KIND, drop_lines=False, now_ns=NOW)
+    assert json.loads(renderer.render(stored(kind, EVENT))) == message
+    assert renderer.render_plain([stored(kind, EVENT)]) is None, "no one template is that of all"
+
+
+def test_a_kind_without_a_template_is_sent_as_it_is() -> None:
+    renderer = Renderer.of({"job": '{"j": 1, "e": {{{log_message}}}}'}, drop_lines=False, now_ns=NOW)
+    assert renderer.render(stored("genie", EVENT)) == EVENT
+
+
+def test_one_kinds_template_that_no_longer_compiles_leaves_the_others() -> None:
+    renderer = Renderer.of({**BY_KIND, "job": "{{{gone}}}"}, drop_lines=False, now_ns=NOW)
+    assert renderer.render(stored("job", EVENT)) == EVENT
+    assert json.loads(renderer.render(stored("genie", EVENT))) == {"d": "genie"}
+    assert (renderer.fallback_reason or "").startswith("job: line 1, column 1: unknown placeholder 'gone'")
 
 
 @pytest.mark.parametrize("value", [None, "acme"])

@@ -92,6 +92,23 @@ def test_nothing_is_settings_too(empty: object) -> None:
         (changed(admin__message='{"a": 1}'), "admin.message: line 1, column 8: there is no placeholder for the event"),
         (changed(admin__message='{"a":\n {{{log_mesage}}}}'), "admin.message: line 2, column 2: unknown placeholder"),
         (
+            changed(admin__message={"job": "{{{log_mesage}}}"}),
+            "admin.message.job: line 1, column 1: unknown placeholder",
+        ),
+        (
+            changed(admin__message={"jobb": "{{{log_message}}}"}),
+            'admin.message: there is no kind of event "jobb"; did you',
+        ),
+        (
+            changed(admin__message={}),
+            "admin.message: give a template for at least one kind of event: job, user_activity",
+        ),
+        (changed(admin__message={"job": 7}), "admin.message.job: a template is text"),
+        (
+            changed(admin__message=["{{{log_message}}}"]),
+            "admin.message: give a template, or one for each kind of event",
+        ),
+        (
             changed(destinations__lake__type="s4"),
             'destinations.lake.type: no destination type "s4"; did you mean "s3"?',
         ),
@@ -143,7 +160,7 @@ def test_message_file(tmp_path: Path) -> None:
     file.write_text(f"admin: {{{streaming}, message_file: m.json}}\n{destinations}")
     assert parse(read_document(file)).admin.message == '{"e": {{{log_message}}}}'  # type: ignore[union-attr]
     file.write_text(f"admin: {{{streaming}, message_file: include/templates/datadog.json}}\n{destinations}")
-    assert "ddsource" in parse(read_document(file)).admin.message  # type: ignore[operator, union-attr]
+    assert "{{{datadog}}}" in parse(read_document(file)).admin.message  # type: ignore[operator, union-attr]
     file.write_text(f"workspaces: [{{id: 1, streaming: {{{streaming}, message_file: none.json}}}}]\n{destinations}")
     with pytest.raises(InputError, match=r"workspaces\[0\]\.streaming\.message_file: no file 'none.json'"):
         read_document(file)
@@ -213,3 +230,24 @@ def test_every_mistake_is_told_in_our_own_words(model: type[BaseModel]) -> None:
             except ValidationError as error:
                 told = "\n".join(explain(error, model))
                 assert not re.search(r"should|[Vv]alue error|[Ii]nput|\bstring\b|does not have the form", told), told
+
+
+def test_a_message_for_each_kind_is_kept_as_it_was_given() -> None:
+    message = {"job": '{"j": {{{log_message}}}}', "default": "{{{log_message}}}"}
+    settings = validate_settings(changed(admin__message=message))
+    assert settings.as_document()["admin"]["message"] == message
+    assert validate_settings(parse_yaml(write_yaml(settings.as_document()))) == settings
+
+
+def test_message_files_for_each_kind(tmp_path: Path) -> None:
+    document = changed(admin__message_file={"job": "job.json", "default": "include/templates/plain.json"})
+    document["admin"].pop("message", None)
+    (tmp_path / "job.json").write_text('{"j": {{{log_message}}}}')
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(document))
+    admin = validate_settings(read_document(tmp_path / "s.yaml")).admin
+    assert admin is not None and isinstance(admin.message, dict)
+    assert admin.message["job"] == '{"j": {{{log_message}}}}'
+    assert "{{{workspace.external_id}}}" in admin.message["default"]
+    (tmp_path / "job.json").unlink()
+    with pytest.raises(SettingsError, match=r"admin\.message_file\.job: no file 'job\.json'"):
+        read_document(tmp_path / "s.yaml")

@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TextIO
 
 from logstream import __version__
 from logstream.errors import InputError, LogstreamError
+from logstream.events import Kind
 from logstream.steps import Step
 
 EPILOG = """
@@ -152,10 +153,11 @@ def _parser() -> Parser:
     command = _command(groups, "preview", preview, "render one event by a message template")
     command.add_argument(
         "--template",
-        metavar="FILE",
-        type=Path,
+        metavar="[KIND=]FILE",
+        action="append",
         required=True,
-        help="the message template; include/templates/NAME.json has some",
+        help="the message template; include/templates/NAME.json has some. Several, each with its kind of event (job=FILE, "
+        "default=FILE), are a template for each kind",
     )
     command.add_argument(
         "--event",
@@ -163,6 +165,9 @@ def _parser() -> Parser:
         type=Path,
         required=True,
         help="an event's payload, or a line as `store load` takes it",
+    )
+    command.add_argument(
+        "--kind", metavar="KIND", choices=[*Kind], help="the kind of a payload, if its fields do not tell it (job, ...)"
     )
 
     destinations = _group(groups, "destinations", "list the kinds of destinations, or try one out")
@@ -598,11 +603,31 @@ def prune(options: argparse.Namespace, out: TextIO) -> None:
 def preview(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream preview`."""
     from logstream.rendering.preview import preview as render
+
+    files = _by_kind(options.template)
+    templates = {kind: _read_template(file) for kind, file in files.items()}
+    names = ", ".join(files.values())
+    print(render(templates, _read(options.event), names, str(options.event), options.kind), file=out)
+
+
+def _by_kind(values: Sequence[str]) -> dict[str, str]:
+    """`--template` as given: the file of each kind of event, or of all."""
+    from logstream.settings.models import DEFAULT_KIND, MESSAGE_KEYS
+
+    found: dict[str, str] = {}
+    for value in values:
+        kind, equals, file = value.partition("=")
+        kind, file = (kind, file) if equals and kind in MESSAGE_KEYS else (DEFAULT_KIND, value)
+        if kind in found:
+            raise InputError(f"--template: there are two for {kind}; give each its kind, as in job=FILE")
+        found[kind] = file
+    return found
+
+
+def _read_template(file: str) -> str:
     from logstream.settings.message_files import find_message_file
 
-    template = find_message_file(str(options.template), Path.cwd()) or options.template
-    message = render(_read(template), _read(options.event), str(options.template), str(options.event))
-    print(message, file=out)
+    return _read(find_message_file(file, Path.cwd()) or Path(file))
 
 
 def _read(path: Path) -> str:

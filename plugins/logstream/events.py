@@ -59,6 +59,9 @@ KIND_OF: dict[EventType, Kind] = {
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 """Where events' times count from: PostgreSQL's own epoch, so that what it sends is used as it is."""
 
+EPOCH_UNIX_US = int((EPOCH - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 1_000_000
+"""`EPOCH` in microseconds since 1970."""
+
 
 class Event(NamedTuple):
     """One event as it is read. Times are microseconds since `EPOCH`; `payload` is JSON as it was written."""

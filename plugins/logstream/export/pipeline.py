@@ -80,7 +80,7 @@ class DeliveryPipeline:
         lane_of = {workspace: lane.lane for lane in lanes for workspace in lane.workspace_ids}
         instants = {workspace: lane.now_ns or 0 for lane in lanes for workspace in lane.workspace_ids}
         known = {workspace: streaming for workspace, streaming in streamings.items() if workspace in instants}
-        self._renderer = EventRenderer(known, instants)
+        self._renderer = EventRenderer(known, instants, store.workspaces)
         self._lanes = Demultiplexer(lane_of)
 
     def _work(

@@ -128,7 +128,9 @@ class Redeliverer:
         result.gone += len(rejected) - len(events) - bad
         workspaces = {event.workspace_id for event in events}
         renderer = EventRenderer(
-            streamings_of(self._settings, workspaces), dict.fromkeys(workspaces, lane.now_ns or time.time_ns())
+            streamings_of(self._settings, workspaces),
+            dict.fromkeys(workspaces, lane.now_ns or time.time_ns()),
+            self._store.workspaces,
         )
         chunk = renderer.render([event for event in events if renderer.knows(event)])
         result.rejected_again += len(events) - len(chunk.events) + bad

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from logstream.destinations.parcel import cursor_of
@@ -11,6 +11,7 @@ from logstream.events import Event, Kind, Selection
 from logstream.messages import Messages
 from logstream.rendering import Renderer
 from logstream.settings.models import Streaming
+from logstream.settings.resolution import Workspace
 from logstream.shapes import log_fields
 from logstream.store.base import BadRow, Filter
 
@@ -25,9 +26,17 @@ class Chunk:
 
 
 class EventRenderer:
-    """Selects and renders events of the workspaces in `streamings`. `now_ns` is the instant of each of them."""
+    """Selects and renders events of the workspaces in `streamings`. `now_ns` is the instant of each of them.
 
-    def __init__(self, streamings: Mapping[int, Streaming], now_ns: Mapping[int, int]) -> None:
+    `workspaces` is asked for all workspaces if a template names them.
+    """
+
+    def __init__(
+        self,
+        streamings: Mapping[int, Streaming],
+        now_ns: Mapping[int, int],
+        workspaces: Callable[[], Iterable[Workspace]] = tuple,
+    ) -> None:
         shared: dict[tuple[int, int], tuple[Selection, Renderer]] = {}
         self._by_workspace: dict[int, tuple[Selection, Renderer]] = {}
         for workspace, streaming in streamings.items():
@@ -44,6 +53,8 @@ class EventRenderer:
                 shared[key] = selection, renderer
             self._by_workspace[workspace] = shared[key]
         self._shared = list(shared.values())
+        named = any(renderer.names_workspace for _, renderer in self._shared)
+        self._workspaces = {workspace.id: workspace for workspace in workspaces()} if named else {}
         self._narrowing = any(selection.filters_logs for selection, _ in self._shared)
         self._filters: tuple[Filter, ...] | None = None
         # messages of one renderer for all workspaces are made many at a time
@@ -78,7 +89,8 @@ class EventRenderer:
         chunk = Chunk(bad=list(bad))
         for event in events:
             try:
-                chunk.messages.inner.append(self._by_workspace[event[1]][1].render(event[2], event[5]))
+                renderer = self._by_workspace[event[1]][1]
+                chunk.messages.inner.append(renderer.render(event, self._workspaces.get(event[1])))
                 chunk.events.append(event)
             except BadEvent as error:
                 chunk.bad.append((event, str(error)))

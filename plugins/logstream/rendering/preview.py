@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from logstream.errors import BadEvent, InputError, TemplateError
-from logstream.events import Kind
+from logstream.events import EPOCH, Event, Kind
 from logstream.jsontext import dumps, loads
 from logstream.rendering.renderer import Renderer
 from logstream.rendering.template import compile_template
+from logstream.settings.models import DEFAULT_KIND
+from logstream.settings.resolution import Workspace
+from logstream.shapes import kind_of, parse_time, read_head, said_time
+
+SAMPLE_WORKSPACE = Workspace(1001, "acme-1", "Acme Corp")
+"""The customer of samples, and of events that come without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +31,9 @@ class Rendered:
 
 
 def render_sample(
-    template: str | None, kind: str, payload: bytes, *, drop_lines: bool, mask: Sequence[str] = ()
-) -> Rendered:
+    template: str | None, kind: str, payload: bytes, *, drop_lines: bool, mask: Sequence[str] = (),
+    workspace: Workspace | None = None,
+) -> Rendered:  # fmt: skip
     """Render an event by the same code as an export does; mistakes are returned, not raised."""
     try:
         compiled = compile_template(template) if template is not None else None
@@ -33,7 +41,7 @@ def render_sample(
         return Rendered(error=error.reason, line=error.line, column=error.column)
     try:
         renderer = Renderer(compiled, drop_lines=drop_lines, now_ns=time.time_ns(), mask=mask)
-        message = renderer.render(kind, payload)
+        message = renderer.render(as_stored(kind, payload), workspace or SAMPLE_WORKSPACE)
     except BadEvent as error:
         return Rendered(error=f"the event cannot be sent: {error}")
     if renderer.fallback_reason:
@@ -41,25 +49,53 @@ def render_sample(
     return Rendered(message.decode("utf-8"))
 
 
-def preview(template: str, event: str, template_name: str = "template", event_name: str = "event") -> str:
-    """Render an event: its payload, or a line as `logstream store load` takes it.
+def preview(
+    message: str | Mapping[str, str], event: str, template_name: str = "template", event_name: str = "event",
+    kind: str | None = None,
+) -> str:  # fmt: skip
+    """Render an event: its payload, or a line as `logstream store load` takes it. `message` may be by kind of event.
 
-    Raises `InputError` naming template or event, with line and column for a template's mistake.
+    A payload's kind is told by its fields unless `kind` says it. Raises `InputError` naming template or event, with line and
+    column for a template's mistake.
     """
     try:
-        compiled = compile_template(template)
-    except TemplateError as error:
-        raise InputError(f"{template_name}: {error}") from None
+        stored = _read_event(event, kind)
+    except BadEvent as error:
+        raise InputError(f"{event_name}: {error}") from None
+    sources = {DEFAULT_KIND: message} if isinstance(message, str) else message
+    for own, source in sources.items():
+        try:
+            compile_template(source)
+        except TemplateError as error:
+            raise InputError(f"{template_name}{'' if len(sources) == 1 else f' of {own}'}: {error}") from None
     try:
-        document = loads(event.encode("utf-8", "surrogatepass"))
-        kind, payload = "", event.strip().encode()
-        if isinstance(document, dict) and document.keys() == {"event"} and isinstance(document["event"], dict):
-            kind = str(document["event"].get("kind", ""))
-            payload = dumps(document["event"].get("payload"))
-        renderer = Renderer(compiled, drop_lines=False, now_ns=time.time_ns())
-        message = renderer.render(kind or Kind.JOB, payload)
+        chosen = sources.get(stored.kind, sources.get(DEFAULT_KIND))
+        renderer = Renderer.of(chosen, drop_lines=False, now_ns=time.time_ns())
+        rendered = renderer.render(stored, SAMPLE_WORKSPACE if stored.workspace_id == SAMPLE_WORKSPACE.id else None)
     except BadEvent as error:
         raise InputError(f"{event_name}: {error}") from None
     if renderer.fallback_reason:
         raise InputError(f"{template_name}: the template breaks on this event: {renderer.fallback_reason}")
-    return message.decode("utf-8")
+    return rendered.decode("utf-8")
+
+
+def as_stored(kind: str, payload: bytes, workspace_id: int | None = None, event_id: int = 1) -> Event:
+    """An event that no log store has, as one would have it: at the time that it says, recorded at once."""
+    said = said_time(kind, read_head(payload)) or datetime.now(UTC)
+    moment = (said - EPOCH) // timedelta(microseconds=1)
+    return Event(event_id, SAMPLE_WORKSPACE.id if workspace_id is None else workspace_id, kind, moment, moment, payload)
+
+
+def _read_event(text: str, kind: str | None) -> Event:
+    """The event of a file: a payload, or a line of `logstream store load`. Raises `BadEvent`."""
+    document = loads(text.encode("utf-8", "surrogatepass"))
+    if not isinstance(document, dict) or document.keys() != {"event"} or not isinstance(document["event"], dict):
+        found = kind_of(document) if isinstance(document, dict) else None
+        return as_stored(kind or found or Kind.JOB, text.strip().encode())
+    given = document["event"]
+    workspace, identity = (number if type(number := given.get(name)) is int else 1 for name in ("workspace_id", "id"))
+    event = as_stored(kind or str(given.get("kind") or Kind.JOB), dumps(given.get("payload")), workspace, identity)
+    times = [parse_time(given.get(name)) for name in ("occurred_at", "recorded_at")]
+    occurred, recorded = ((time - EPOCH) // timedelta(microseconds=1) if time else None for time in times)
+    moment = event.occurred_us if occurred is None else occurred
+    return event._replace(occurred_us=moment, recorded_us=moment if recorded is None else recorded)

@@ -1,7 +1,6 @@
 """Message templates: JSON with placeholders, compiled once into constant pieces and slots.
 
-Placeholders (platform's documentation, "customize log message"): `{{{log_message}}}`, `{{{log_message_str}}}`, `{{{now}}}`,
-`{{{now_utc}}}`, `{{{now_utc_micro}}}`, `{{{now_utc_nano}}}`, each also in double braces; and ours, `{{{$.json.path}}}`.
+Placeholders: those of `placeholders`, each also in double braces, and JSONPaths, `{{{$.json.path}}}`.
 
 Where a placeholder stands decides what it becomes, so that the result is always valid JSON:
 
@@ -23,6 +22,8 @@ from datetime import UTC, datetime
 from logstream.errors import TemplateError
 from logstream.jsontext import as_string
 from logstream.rendering.jsonpath import PathError, compile_path
+from logstream.rendering.placeholders import EVENT, WORKSPACE, Extract
+from logstream.rendering.schemas import SCHEMAS
 from logstream.rendering.view import EventView
 from logstream.settings.models import did_you_mean
 
@@ -52,8 +53,10 @@ TIMES: dict[str, tuple[Callable[[int], str], bool]] = {
 }
 """Placeholder to (its text from nanoseconds since 1970, whether that text needs quotes as a value)."""
 
-EVENT = ("log_message", "log_message_str")
-NAMES = (*EVENT, *TIMES)
+NAMES = (*EVENT, *WORKSPACE, *TIMES)
+
+NAMING_WORKSPACE = frozenset({*WORKSPACE, *SCHEMAS})
+"""The placeholders that want to know the workspace's name and external id."""
 
 _AS_VALUE = re.compile(r"\{\{\{([^{}\n]+)\}\}\}|\{\{([^{}\n]+)\}\}")
 _IN_STRING = re.compile(r'\{\{\{([^{}\n"]+)\}\}\}|\{\{([^{}\n"]+)\}\}')
@@ -65,7 +68,7 @@ class Slot:
 
     name: str
     in_string: bool
-    extract: Callable[[EventView], bytes]
+    extract: Extract
 
     def fill(self, event: EventView) -> bytes:
         """The bytes for this slot. Raises `TooMuchWork` for a path that looks at too much of the event."""
@@ -116,15 +119,7 @@ class Template:
         return any(isinstance(piece, Clock) for piece in self.pieces)
 
 
-def _event(event: EventView) -> bytes:
-    return event.payload
-
-
-def _event_as_string(event: EventView) -> bytes:
-    return as_string(event.payload)
-
-
-DEFAULT = Template("{{{log_message}}}", (Slot("log_message", False, _event),))
+DEFAULT = Template("{{{log_message}}}", (Slot("log_message", False, EVENT["log_message"]),))
 """The default message: the event itself."""
 
 
@@ -145,7 +140,7 @@ def compile_template(source: str) -> Template:
             raise TemplateError(reason, *_position(source, place.start))
         found.append(place)
     _check_json(source, found)
-    if not any(isinstance(place.piece, Slot) for place in found):
+    if not any(isinstance(place.piece, Slot) and place.piece.name not in WORKSPACE for place in found):
         raise TemplateError(
             "there is no placeholder for the event; put {{{log_message}}} where it shall stand",
             *_position(source, max(len(source.rstrip()) - 1, 0)),
@@ -192,10 +187,9 @@ def _piece(source: str, match: re.Match[str], in_string: bool) -> Slot | Clock:
     name = (match.group(1) or match.group(2)).strip()
     if name in TIMES:
         return Clock(name, quoted=TIMES[name][1] and not in_string)
-    if name == "log_message":
-        return Slot(name, in_string, _event)
-    if name == "log_message_str":
-        return Slot(name, in_string, _event_as_string)
+    known = EVENT.get(name) or WORKSPACE.get(name)
+    if known is not None:
+        return Slot(name, in_string, known)
     if name.startswith("$"):
         try:
             path = compile_path(name)

@@ -3,28 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
+from logstream.events import EPOCH_UNIX_US, Event
 from logstream.jsontext import dumps, loads
 from logstream.rendering.jsonpath import Path
+from logstream.rendering.schemas.base import Described
 from logstream.rendering.search import Work, find
+from logstream.settings.resolution import Workspace
+from logstream.shapes import facts_of, read_head, type_of, unix_us
+from logstream.shapes.facts import text
 
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class EventView:
-    """An event's JSON, and what has been read of it so far."""
+    """An event, its workspace, its JSON as it is sent (masked), and what has been read of it so far."""
 
-    __slots__ = ("_document", "_members", "_work", "payload")
-
-    def __init__(self, payload: bytes) -> None:
-        self.payload = payload
+    def __init__(self, event: Event, workspace: Workspace, payload: bytes) -> None:
+        self.event, self.workspace, self.payload = event, workspace, payload
         self._members: dict[tuple[str, ...], Mapping[str, Any] | None] = {}
-        self._document: Any = self  # nothing parsed so far: any JSON value may be in its place later
         self._work = Work(len(payload))
+
+    @property
+    def happened_us(self) -> int:
+        """When it happened, in microseconds since 1970, as receivers are told."""
+        return unix_us(self.event)
+
+    @property
+    def recorded_us(self) -> int:
+        """When it was recorded, in microseconds since 1970."""
+        return self.event[4] + EPOCH_UNIX_US
+
+    @property
+    def type(self) -> str:
+        """What happened, as the event says it; `event` where it does not."""
+        return text(type_of(self.event[2], read_head(self.payload))) or "event"
+
+    @cached_property
+    def document(self) -> Any:
+        """The parsed JSON. Raises `BadEvent` for an event that is none."""
+        return loads(self.payload)
+
+    @cached_property
+    def described(self) -> Described:
+        """What the schemas are made from."""
+        facts = facts_of(self.event[2], self.document)
+        return Described(facts, self.payload, self.event[0], self.workspace, self.happened_us, self.recorded_us)
 
     def value(self, path: Path) -> bytes:
         """The JSON of what a path finds: nothing gives `null`, one match the value, several an array.
@@ -37,9 +66,7 @@ class EventView:
             if members is not None:
                 # the value comes out as it was written
                 return bytes(members.get(names[-1], b"null"))
-        if self._document is self:
-            self._document = loads(self.payload)
-        found = [holder[key] for holder, key in find(path, self._document, self._work)]
+        found = [holder[key] for holder, key in find(path, self.document, self._work)]
         if len(found) < 2:
             return self._written(found[0]) if found else b"null"
         return b"[" + b",".join(map(self._written, found)) + b"]"

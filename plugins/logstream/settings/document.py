@@ -81,14 +81,19 @@ def _inline_messages(document: dict[Any, Any], path: Path) -> None:
         name = streaming.pop("message_file")
         if "message" in streaming:
             raise SettingsError([f"{place}.message_file: give message or message_file, not both"], str(path))
-        streaming["message"] = _read_message(name, path, place)
+        if isinstance(name, dict):
+            streaming["message"] = {
+                kind: _read_message(own, path, f"{place}.message_file.{kind}") for kind, own in name.items()
+            }
+        else:
+            streaming["message"] = _read_message(name, path, f"{place}.message_file")
 
 
 def _read_message(name: object, path: Path, place: str) -> str:
     if not isinstance(name, str):
-        raise SettingsError([f"{place}.message_file: expected the path of a file"], str(path))
+        raise SettingsError([f"{place}: expected the path of a file"], str(path))
     found = find_message_file(name, path.parent)
     if found is None:
-        problem = f"{place}.message_file: no file {name!r} beside the settings or in the working folder"
+        problem = f"{place}: no file {name!r} beside the settings or in the working folder"
         raise SettingsError([problem], str(path))
     return found.read_text(encoding="utf-8")

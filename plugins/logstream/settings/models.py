@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from logstream.errors import SettingsError
-from logstream.events import EventType, Selection
+from logstream.events import EventType, Kind, Selection
 from logstream.settings.wording import wording
 
 DESTINATION_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
@@ -42,6 +42,39 @@ def _mask(path: str) -> str:
     return path
 
 
+DEFAULT_KIND = "default"
+"""The key of the template for all kinds that have none of their own."""
+
+MESSAGE_KEYS = (*Kind, DEFAULT_KIND)
+
+
+def _message(value: object) -> object:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError("give a template, or one for each kind of event: " + ", ".join(MESSAGE_KEYS))  # noqa: TRY004 - pydantic's
+    for kind, template in value.items():
+        if kind not in MESSAGE_KEYS:
+            hint = did_you_mean(str(kind), MESSAGE_KEYS) or f"; choose from {', '.join(MESSAGE_KEYS)}"
+            raise ValueError(f'there is no kind of event "{kind}"{hint}')
+        if not isinstance(template, str):
+            raise ValueError(f"{kind}: a template is text")  # noqa: TRY004 - pydantic's
+    if not value:
+        raise ValueError("give a template for at least one kind of event: " + ", ".join(MESSAGE_KEYS))
+    return {str(kind): template for kind, template in value.items()}
+
+
+Message = Annotated[str | dict[str, str], BeforeValidator(_message)]
+"""A template for every event, or one for each kind (`job`, ...) and for those that have none of their own (`default`)."""
+
+
+def by_kind(message: str | dict[str, str] | None) -> dict[str, str]:
+    """A message as templates by kind; one for all is that of `default`, and none is none."""
+    if message is None:
+        return {}
+    return {DEFAULT_KIND: message} if isinstance(message, str) else dict(message)
+
+
 Words = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], BeforeValidator(_words)]
 
 
@@ -54,7 +87,14 @@ class Streaming(_Model):
     )
     log_types: Words = Field(default=(), description="Only log events of these types; all if empty.")
     log_levels: Words = Field(default=(), description="Only log events of these levels; all if empty.")
-    message: str | None = Field(default=None, description="The message template; the event itself if left out.")
+    message: Message | None = Field(
+        default=None,
+        description="The message template, or one for each kind of event; the event itself if left out.",
+        examples=[
+            '{"event": {{{log_message}}}}',
+            {"job": '{"job": {{{log_message}}}}', "default": "{{{log_message}}}"},
+        ],
+    )
     mask: Annotated[tuple[Annotated[str, AfterValidator(_mask)], ...], BeforeValidator(_words)] = Field(
         default=(),
         max_length=50,
@@ -186,11 +226,11 @@ def _streaming_problems(
         if streaming.destination is not None and streaming.destination not in settings.destinations:
             hint = did_you_mean(streaming.destination, settings.destinations)
             yield f'{path}.destination: no destination named "{streaming.destination}"{hint}'
-        if streaming.message is not None:
+        for kind, template in by_kind(streaming.message).items():
             try:
-                check_message(streaming.message)
+                check_message(template)
             except Exception as error:
-                yield f"{path}.message: {error}"
+                yield f"{path}.message{'' if isinstance(streaming.message, str) else f'.{kind}'}: {error}"
         for index, mask in enumerate(streaming.mask):
             try:
                 check_mask(mask)

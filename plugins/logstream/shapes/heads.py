@@ -1,14 +1,4 @@
-"""What the platform's events look like: the one place that knows their fields, and that says what is only assumed.
-
-Two shapes of user activity are known: as it is streamed (`event`, times like `2019-09-13 17:24:16 UTC`, no id, no workspace, no
-`user` where the platform acted) and as the platform's API gives it (`event_type`, ISO 8601, `workspace`). Jobs come with their
-context at the top or, older ones, below `report.workato.job_context`; the API's summaries have `is_error` for `status`.
-
-Documented: jobs and user activity ("Audit log streaming" and its sample), identity (Admin console page). Assumed, as no page
-names them: the fields of API platform logs and of log events (`timestamp`, `method`, `path`, `status_code`, `latency_ms`,
-`client`, `endpoint`, `ip_address`; `log_type`, `level`, `message`), and those of Genie conversations (`timestamp`, `event`).
-Nothing here raises for what an event holds: what is missing, or is not what it should be, is `None`.
-"""
+"""The fields at the top of an event, and its times."""
 
 from __future__ import annotations
 
@@ -21,7 +11,7 @@ from typing import Any
 import msgspec
 
 from logstream.errors import BadEvent
-from logstream.events import EPOCH, Event, Kind
+from logstream.events import EPOCH_UNIX_US, Event, Kind
 from logstream.jsontext import loads
 
 LOG_TYPE_FIELD = "log_type"
@@ -194,8 +184,8 @@ def time_of(event: Event) -> int:
 
 def unix_us(event: Event) -> int:
     """`time_of`, in microseconds since 1970."""
-    return time_of(event) - _OLDEST
+    return time_of(event) + EPOCH_UNIX_US
 
 
-_OLDEST = -int((EPOCH - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 1_000_000
+_OLDEST = -EPOCH_UNIX_US
 _FUTURE_US = int(FUTURE.total_seconds()) * 1_000_000
