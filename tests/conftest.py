@@ -34,6 +34,7 @@ from hypothesis import settings  # noqa: E402
 from logstream.cli import main  # noqa: E402
 from logstream.database import connect  # noqa: E402
 from logstream.embedded import embedded_dsn  # noqa: E402
+from logstream.ledger import leases  # noqa: E402
 from logstream.store.schema import create_tables  # noqa: E402
 from logstream.testing.servers import AzuriteServer, GcsServer, LogSink, S3rver, S3Server  # noqa: E402
 
@@ -155,6 +156,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "airflow" if any(name in nodeid for name in AIRFLOW_MODULES) else str(super()._split_scope(nodeid))
 
     return ByServers(config, log)
+
+
+@pytest.fixture(autouse=True)
+def _short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed process' lanes are free again soon: many tests kill."""
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 2.0)
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.5)
 
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]

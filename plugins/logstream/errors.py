@@ -56,6 +56,10 @@ class LaneBusy(DeliveryError):
     """Another run is delivering this lane right now."""
 
 
+class LeaseLost(DeliveryError):
+    """Another attempt has the lane, or it was planned anew: this attempt stops at once, and writes nothing more."""
+
+
 class WindowNotClosed(DeliveryError):
     """A writer of the log store may still add rows to the window."""
 

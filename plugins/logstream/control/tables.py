@@ -16,6 +16,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Sequence,
     Table,
     Text,
     UniqueConstraint,
@@ -96,6 +97,8 @@ Index(
     postgresql_where=deliveries.c.state != "delivered",
 )
 
+lane_attempts = Sequence("lane_attempts", metadata=metadata, schema=SCHEMA, data_type=BigInteger)
+
 lanes = Table(
     "lanes",
     metadata,
@@ -129,6 +132,15 @@ lanes = Table(
         "requests", BigInteger, nullable=False, server_default="0", comment="Requests or objects, repeated ones too"
     ),
     Column("attempts", Integer, nullable=False, server_default="0"),
+    Column(
+        "attempt",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="The fencing token of the newest lease, from lane_attempts: a write that names another changes nothing",
+    ),
+    Column("leased_by", Text, comment="The task that delivers it now: ledger/leases.py"),
+    Column("leased_until", DateTime(timezone=True), comment="When its lease runs out if it is not renewed"),
     Column("first_error", Text),
     Column("last_error", Text),
     Column("permanent", Integer, nullable=False, server_default="0", comment="1 if trying again will not help"),

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from logstream.destinations.credentials import SharedConnections
-from logstream.errors import DeliveryError, InputError, LaneBusy, LogstreamError
+from logstream.errors import DatabaseError, InputError, LaneBusy, LogstreamError
 from logstream.export.deployment import Deployment
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.memory import MemoryBudget, keep_freed_memory, rare_garbage_collection
-from logstream.export.opening import Destinations
+from logstream.export.opening import Destinations, give_up_slow_hooks
 from logstream.export.pipeline import DeliveryPipeline
 from logstream.export.send import LaneFailed
 from logstream.ledger.checkpoints import LedgerWriter
-from logstream.ledger.locks import LaneLocks
+from logstream.ledger.leases import LeaseKeeper
 from logstream.ledger.records import Lane, News, State
 from logstream.settings.repository import Snapshot
 from logstream.settings.resolution import streamings_of
+from logstream.threads import LeftBehindThreads
 from logstream.window import Window
 
 log = logging.getLogger("logstream")
@@ -33,7 +37,13 @@ MEMORY_BYTES = 128 * 1024 * 1024
 LANE_WAIT_SECONDS = 600.0
 """How long to wait for another run that is delivering the same lane."""
 
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 0.5
+"""How often to look whether a lane of another run is free."""
+
+STALL_SECONDS = 5.0
+"""A delivery that has got nowhere for so long gives way to one that has not had its turn."""
+
+LEDGER_THREADS = 4
 
 READERS = 2
 """Threads, and connections to the log store, of one task: they take turns at the interpreter, and while one waits for the
@@ -66,138 +76,189 @@ def deliver(
 
 
 async def _deliver(deployment: Deployment, keys: list[tuple[int, int]], progress: Progress | None) -> list[LaneResult]:
-    lanes = await asyncio.to_thread(deployment.ledger.lanes, keys)
-    if len(lanes) < len(keys):
-        raise DeliveryError("the plan has changed since: another run has planned this window anew; plan again")
-    snapshots = {lane.snapshot_id for lane in lanes}
-    loaded = {snapshot_id: deployment.settings.get(snapshot_id) for snapshot_id in snapshots}
-    locks = await asyncio.to_thread(LaneLocks, deployment.control_dsn)
+    give_up_slow_hooks()
+    threads = LeftBehindThreads(LEDGER_THREADS, "logstream ledger")
+    keeper = LeaseKeeper(deployment.ledger, owner_name(), threads)
+    writer = LedgerWriter(deployment.ledger, deployment.control_dsn, threads)
     try:
         async with AsyncExitStack() as stack:
             destinations = Destinations(SharedConnections(deployment.connections), stack)
-            return await DeliveryTask(deployment, loaded, destinations, locks, progress).run(lanes)
+            return await DeliveryTask(deployment, destinations, keeper, writer, progress).run(keys)
     finally:
-        locks.close()
+        await keeper.close()
+        await writer.close()
+        threads.shutdown()
+
+
+def owner_name() -> str:
+    """A name for the leases of one task that no other has, and that tells a person where it runs."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 class DeliveryTask:
     """Delivers the lanes that one call of `deliver` was given: many destinations at once, each in a pipeline of its own."""
 
     def __init__(
-        self, deployment: Deployment, snapshots: dict[int, Snapshot], destinations: Destinations, locks: LaneLocks,
+        self, deployment: Deployment, destinations: Destinations, keeper: LeaseKeeper, writer: LedgerWriter,
         progress: Progress | None,
     ) -> None:  # fmt: skip
-        self._deployment, self._snapshots, self._destinations = deployment, snapshots, destinations
-        self._locks, self._progress = locks, progress
-        self._writer = LedgerWriter(deployment.ledger, deployment.control_dsn)
+        self._deployment, self._destinations = deployment, destinations
+        self._keeper, self._writer, self._progress = keeper, writer, progress
         self._limits: dict[str, AdaptiveLimit] = {}
         self._memory = MemoryBudget(MEMORY_BYTES)
-        self._threads = ThreadPoolExecutor(READERS, "logstream reading")
+        self._threads = LeftBehindThreads(READERS, "logstream reading")
+        self._snapshots: dict[int, Snapshot] = {}
         self._results: list[LaneResult] = []
 
-    async def run(self, lanes: list[Lane]) -> list[LaneResult]:
-        """Deliver. Lanes that another run is delivering are waited for, and taken up one by one."""
+    async def run(self, keys: Sequence[tuple[int, int]]) -> list[LaneResult]:
+        """Deliver. Lanes that another run is delivering are waited for, and taken up when they are free."""
+        ours, others = await self._take(keys)
         try:
-            with self._threads:
-                return await self._run(lanes)
+            await asyncio.gather(self._by_destination(ours), self._later(others))
         finally:
-            await self._writer.close()
-
-    async def _run(self, lanes: list[Lane]) -> list[LaneResult]:
-        ours = await asyncio.to_thread(self._locks.acquire, lanes)
-        taken = {lane.key for lane in ours}
-        ours = await asyncio.to_thread(self._deployment.ledger.begin, ours, time.time_ns())
-        groups: dict[str, dict[Window, list[Lane]]] = {}
-        for lane in ours:
-            groups.setdefault(lane.destination, {}).setdefault(lane.window, []).append(lane)
-        await asyncio.gather(
-            *(self._in_order([group[window] for window in sorted(group)]) for group in groups.values()),
-            *(self._later(lane) for lane in lanes if lane.key not in taken),
-        )
+            self._threads.shutdown()
         return self._results
+
+    async def _take(self, keys: Sequence[tuple[int, int]]) -> tuple[list[Lane], list[Lane]]:
+        """Take the lanes that are still to be delivered; return those that are ours now, and those that are another run's."""
+        found = await asyncio.to_thread(self._deployment.ledger.lanes, keys)
+        if len(found) < len(keys):
+            # another run answers for what it has planned anew; sealing tells what became of it
+            log.warning(
+                "%s lanes were planned anew meanwhile by another run, and are left to it.", len(keys) - len(found)
+            )
+        for lane in found:
+            if lane.state is State.DELIVERED:
+                self._say(LaneResult(lane, 0.0))
+        todo = [lane for lane in found if lane.state is not State.DELIVERED]
+        taken = await self._keeper.take([lane.key for lane in todo])
+        for snapshot_id in {lane.snapshot_id for lane in taken} - self._snapshots.keys():
+            self._snapshots[snapshot_id] = await asyncio.to_thread(self._deployment.settings.get, snapshot_id)
+        ours = {lane.key for lane in taken}
+        return taken, [lane for lane in todo if lane.key not in ours]
+
+    async def _by_destination(self, lanes: Iterable[Lane]) -> None:
+        groups: dict[str, dict[Window, list[Lane]]] = defaultdict(lambda: defaultdict(list))
+        for lane in lanes:
+            groups[lane.destination][lane.window].append(lane)
+        await asyncio.gather(
+            *(self._in_order([windows[window] for window in sorted(windows)]) for windows in groups.values())
+        )
 
     async def _in_order(self, windows: list[list[Lane]]) -> None:
         """Deliver the windows of one destination, the oldest first. Where one fails, the later ones wait for another run."""
         for index, lanes in enumerate(windows):
-            if await self._group(lanes):
+            if await self._window(lanes):
                 continue
-            for later in windows[index + 1 :]:
-                await asyncio.to_thread(self._locks.release, later)
-                for lane in later:
-                    self._say(LaneResult(lane, 0.0, "not tried: an earlier window of this destination failed"))
+            later = [lane for window in windows[index + 1 :] for lane in window]
+            await self._keeper.release(later)
+            for lane in later:
+                self._say(LaneResult(lane, 0.0, "not tried: an earlier window of this destination failed"))
             return
 
-    async def _group(self, lanes: list[Lane]) -> bool:
-        """Deliver the lanes of one delivery, and give their locks back. Returns whether all of them arrived."""
-        started = time.monotonic()
+    async def _window(self, lanes: list[Lane]) -> bool:
+        """Deliver the lanes of one delivery, and give them back. Returns whether all of them arrived.
+
+        Whatever goes wrong with it, foreseen or not, is this delivery's alone.
+        """
+        started, todo, first_turn = time.monotonic(), lanes, True
         try:
-            todo = [lane for lane in lanes if lane.state is not State.DELIVERED]
-            for lane in lanes:
-                if lane.state is State.DELIVERED:
-                    self._say(LaneResult(lane, 0.0))
-            if todo:
-                async with self._memory.share(sum(lane.planned_bytes for lane in todo)):
-                    started = time.monotonic()
-                    await self._deliver(todo, started)
-        except LogstreamError as error:
-            for lane in lanes:
-                self._say(LaneResult(lane, time.monotonic() - started, str(error)))
-            return False
+            while todo:
+                size = sum(lane.planned_bytes for lane in todo)
+                async with self._memory.share(size, first_turn=first_turn):
+                    todo = await self._turn(todo, started)
+                first_turn = False
+        except Exception as error:
+            if not isinstance(error, LogstreamError):
+                log.exception("Delivering to %s broke.", lanes[0].destination)
+            await self._fail(todo, started, error)
         finally:
-            await asyncio.to_thread(self._locks.release, lanes)
+            await self._keeper.release(lanes)
         return all(lane.state is State.DELIVERED for lane in lanes)
 
-    async def _deliver(self, lanes: list[Lane], started: float) -> None:
+    async def _turn(self, lanes: list[Lane], started: float) -> list[Lane]:
+        """Deliver until all lanes have ended, or until this gets nowhere while others wait; return what is left to do."""
         deployment, name = self._deployment, lanes[0].destination
         snapshot = self._snapshots[lanes[0].snapshot_id]
-        try:
-            destination = await self._destinations.get(name, snapshot.settings)
-        except InputError as error:
-            for lane in lanes:
-                await self._writer.fail(lane, News(), str(error), permanent=True)
-                self._say(LaneResult(lane, time.monotonic() - started, str(error), permanent=True))
-            return
+        destination = await self._destinations.get(name, snapshot.settings)
         limit = self._limits.setdefault(name, AdaptiveLimit(destination.limits.concurrency))
         workspaces = [workspace for lane in lanes for workspace in lane.workspace_ids]
         pipeline = DeliveryPipeline(
-            lanes,
-            deployment.store(snapshot),
-            self._writer,
-            destination,
-            streamings_of(snapshot.settings, workspaces),
-            deployment.policy,
-            limit,
-            self._threads,
-        )
-        errors = await pipeline.run()
+            lanes, deployment.store(snapshot), self._writer, destination,
+            streamings_of(snapshot.settings, workspaces), deployment.policy, limit, self._keeper, self._threads,
+        )  # fmt: skip
+        left = [] if await self._run_while_it_moves(pipeline) else await pipeline.leave()
+        waiting = {lane.lane for lane in left}
         for lane in lanes:
-            stopped = errors[lane.lane]
-            permanent = isinstance(stopped, LaneFailed) and stopped.permanent
-            remarks = None if stopped else pipeline.remarks
-            seconds, why = time.monotonic() - started, str(stopped) if stopped else None
-            after = stopped.after if isinstance(stopped, LaneFailed) else None
-            self._say(LaneResult(lane, seconds, why, permanent=permanent, remarks=remarks, after=after))
+            if lane.lane not in waiting:
+                self._say_ended(lane, pipeline, started)
+        return left
 
-    async def _later(self, lane: Lane) -> None:
-        """Wait for whoever delivers a lane, then see what is left to do."""
-        started = time.monotonic()
-        log.info("Lane %s of %s is being delivered by another run; waiting for it.", lane.lane, lane.destination)
+    async def _run_while_it_moves(self, pipeline: DeliveryPipeline) -> bool:
+        """Run a pipeline. Returns false if it was cut short, because it got nowhere and others wait for the memory it holds."""
+        running = asyncio.create_task(pipeline.run())
+        moved, progress = time.monotonic(), pipeline.progress
         try:
-            while not await asyncio.to_thread(self._locks.acquire, [lane]):
-                if time.monotonic() - started > LANE_WAIT_SECONDS:
-                    raise LaneBusy(
-                        f"another run has been delivering lane {lane.lane} of {lane.destination} for too long"
-                    )
-                await asyncio.sleep(LOOK_SECONDS)
+            while not running.done():
+                await asyncio.wait({running}, timeout=LOOK_SECONDS)
+                if pipeline.progress != progress:
+                    moved, progress = time.monotonic(), pipeline.progress
+                elif self._memory.is_wanted and time.monotonic() - moved > STALL_SECONDS and not running.done():
+                    return False
+            running.result()
+            return True
+        finally:
+            if not running.done():
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+
+    def _say_ended(self, lane: Lane, pipeline: DeliveryPipeline, started: float) -> None:
+        stopped = pipeline.errors[lane.lane]
+        failed = stopped if isinstance(stopped, LaneFailed) else None
+        self._say(
+            LaneResult(
+                lane,
+                time.monotonic() - started,
+                str(stopped) if stopped else None,
+                permanent=failed is not None and failed.permanent,
+                remarks=None if stopped else pipeline.remarks,
+                after=failed.after if failed else None,
+            )
+        )
+
+    async def _fail(self, lanes: Iterable[Lane], started: float, error: Exception) -> None:
+        """Write down that lanes could not even be begun, or what broke them."""
+        foreseen = isinstance(error, LogstreamError)
+        reason = str(error) if foreseen else f"delivering broke ({type(error).__name__}); see the log of the task"
+        permanent = isinstance(error, InputError) and not isinstance(error, DatabaseError)
+        for lane in lanes:
             try:
-                begun = await asyncio.to_thread(self._deployment.ledger.begin, [lane], time.time_ns())
-            except LogstreamError:
-                await asyncio.to_thread(self._locks.release, [lane])
-                raise
-        except LogstreamError as error:
-            self._say(LaneResult(lane, time.monotonic() - started, str(error)))
-            return
-        await self._group(begun)
+                await self._writer.fail(lane, News(), reason, permanent=permanent)
+                self._keeper.forget(lane)
+            except LogstreamError as unwritten:
+                log.warning(
+                    "%s, lane %s: it cannot be written why it failed: %s", lane.destination, lane.lane, unwritten
+                )
+            self._say(LaneResult(lane, time.monotonic() - started, reason, permanent=permanent))
+
+    async def _later(self, others: list[Lane]) -> None:
+        """Wait for the runs that deliver some lanes, then see what is left to do."""
+        started, running = time.monotonic(), list[asyncio.Task[None]]()
+        for lane in others:
+            log.info("Lane %s of %s is being delivered by another run; waiting for it.", lane.lane, lane.destination)
+        while others and time.monotonic() - started < LANE_WAIT_SECONDS:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                ours, others = await self._take([lane.key for lane in others])
+            except LogstreamError as error:
+                log.warning("Cannot look whether lanes are free, trying again: %s", error)
+                continue
+            if ours:
+                running.append(asyncio.create_task(self._by_destination(ours)))
+        for lane in others:
+            busy = LaneBusy(f"another run has been delivering lane {lane.lane} of {lane.destination} for too long")
+            self._say(LaneResult(lane, time.monotonic() - started, str(busy)))
+        await asyncio.gather(*running)
 
     def _say(self, result: LaneResult) -> None:
         self._results.append(result)

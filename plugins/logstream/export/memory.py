@@ -52,15 +52,23 @@ class MemoryBudget:
         self._free, self._places = size, most
         self._whole = size
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._first_turns = 0
 
     @asynccontextmanager
-    async def share(self, expected: int) -> AsyncIterator[None]:
-        """Hold what a pipeline over `expected` bytes of events needs: a few chunks, or all of it if that is less."""
+    async def share(self, expected: int, *, first_turn: bool = True) -> AsyncIterator[None]:
+        """Hold what a pipeline over `expected` bytes of events needs: a few chunks, or all of it if that is less.
+
+        `first_turn` is false for one that has given way before.
+        """
         need = min(self._whole, CHUNKS * min(CHUNK_BYTES, max(expected, LEAST_BYTES)))
         if self._waiting or need > self._free or not self._places:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((need, turn))
-            await turn
+            self._first_turns += first_turn
+            try:
+                await turn
+            finally:
+                self._first_turns -= first_turn
         else:
             self._take(need)
         try:
@@ -73,6 +81,11 @@ class MemoryBudget:
                 if not turn.done():
                     self._take(size)
                     turn.set_result(None)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a pipeline waits that has had no turn yet: one that gets nowhere gives way to it."""
+        return self._first_turns > 0
 
     def _take(self, need: int) -> None:
         self._free -= need

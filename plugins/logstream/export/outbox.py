@@ -11,7 +11,7 @@ from logstream.destinations.base import Destination, Options
 from logstream.destinations.parcel import EventRef, Parcel, Part, cursor_of
 from logstream.events import Cursor, Event
 from logstream.export.limiter import AdaptiveLimit
-from logstream.export.send import RetryPolicy, Sent, send
+from logstream.export.send import Confirm, RetryPolicy, Sent, send
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.records import Lane, News, Rejection
 
@@ -35,9 +35,10 @@ class Outbox:
         destination: Destination[Options],
         policy: RetryPolicy,
         limit: AdaptiveLimit,
+        confirm: Confirm | None = None,
     ) -> None:
         self._lane, self._writer, self._destination = lane, writer, destination
-        self._policy, self._limit = policy, limit
+        self._policy, self._limit, self._confirm = policy, limit, confirm
         self._slots = asyncio.Semaphore(destination.limits.concurrency)
         self._under_way: deque[tuple[Parcel, asyncio.Task[Sent]]] = deque()
         self._bad: deque[tuple[Cursor, EventRef, str]] = deque()
@@ -62,7 +63,7 @@ class Outbox:
         await self._slots.acquire()
         if self._failure is not None:
             raise self._failure
-        task = asyncio.create_task(send(self._destination, parcel, self._policy, self._limit))
+        task = asyncio.create_task(send(self._destination, parcel, self._policy, self._limit, self._confirm))
         self._under_way.append((parcel, task))
         task.add_done_callback(self._settle_soon)
 

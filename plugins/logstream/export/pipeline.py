@@ -12,25 +12,31 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.objects import EventPacker
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
-from logstream.errors import DeliveryError, LogstreamError
+from logstream.errors import DatabaseError, DeliveryError, LeaseLost, LogstreamError
 from logstream.events import Cursor, Event
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.outbox import Outbox
 from logstream.export.select import Chunk, Demultiplexer, EventRenderer, after
 from logstream.export.send import LaneFailed, RetryPolicy
 from logstream.ledger.checkpoints import LedgerWriter
+from logstream.ledger.leases import LeaseKeeper
 from logstream.ledger.records import Lane
 from logstream.settings.models import Streaming
 from logstream.store.base import EventStore, Page
+from logstream.threads import in_time
 
 log = logging.getLogger("logstream")
 
 CHUNK_EVENTS = 10_000
 CHUNK_BYTES = 8 * 1024 * 1024
+
+READ_SECONDS = 300.0
+"""How long a chunk may take to be read and packaged: a log store that is silent for longer fails the lanes."""
 
 Packed = list[tuple["LaneWork", list[Parcel], list[tuple[Event, str]]]]
 
@@ -64,16 +70,19 @@ class LaneWork:
 
 
 class DeliveryPipeline:
-    """Delivers lanes of one destination and one window. The caller holds the lanes' locks.
+    """Delivers lanes of one destination and one window. The caller has the lanes' leases, and keeps them.
+
 
     `threads` read and package; they may be shared by many.
     """
 
     def __init__(
         self, lanes: Sequence[Lane], store: EventStore, writer: LedgerWriter, destination: Destination[Options],
-        streamings: Mapping[int, Streaming], policy: RetryPolicy, limit: AdaptiveLimit, threads: Executor | None = None,
+        streamings: Mapping[int, Streaming], policy: RetryPolicy, limit: AdaptiveLimit, keeper: LeaseKeeper,
+        threads: Executor,
     ) -> None:  # fmt: skip
-        self._threads = threads
+        self._keeper, self._threads = keeper, threads
+        self._chunks = 0
         self._external_ids = {w.id: w.external_id for w in store.workspaces()} if destination.needs_external_ids else {}
         self._store, self._writer, self._window = store, writer, lanes[0].window
         self._works = {lane.lane: self._work(lane, destination, policy, limit) for lane in lanes}
@@ -86,10 +95,11 @@ class DeliveryPipeline:
     def _work(
         self, lane: Lane, destination: Destination[Options], policy: RetryPolicy, limit: AdaptiveLimit
     ) -> LaneWork:
-        assert lane.now_ns is not None, "begin() gives a lane its instant"  # noqa: S101
+        assert lane.now_ns is not None, "a lane that is taken has its instant"  # noqa: S101
         name = LaneRef(lane.destination, lane.window, lane.lane, destination.options.lanes, self._external_ids)
         packer = destination.packer(name, lane.part)
-        return LaneWork(lane, packer, Outbox(lane, self._writer, destination, policy, limit))
+        confirm = partial(self._keeper.confirm, lane)
+        return LaneWork(lane, packer, Outbox(lane, self._writer, destination, policy, limit, confirm))
 
     @property
     def remarks(self) -> str | None:
@@ -117,6 +127,27 @@ class DeliveryPipeline:
             for work in self._open():
                 await work.outbox.abandon()
             raise
+        return self.errors
+
+    @property
+    def progress(self) -> int:
+        """A number that grows whenever something was read or has arrived."""
+        return self._chunks + sum(work.lane.part for work in self._works.values())
+
+    async def leave(self) -> list[Lane]:
+        """Write how far the lanes have come whose delivery was cut short; return those that are still to be delivered."""
+        left = []
+        for work in self._open():
+            try:
+                await self._writer.checkpoint(work.lane, work.outbox.news)
+                left.append(work.lane)
+            except LogstreamError as error:
+                await self._stop(work, error)
+        return left
+
+    @property
+    def errors(self) -> dict[int, LogstreamError | None]:
+        """Lane to what stopped it."""
         return {number: work.error for number, work in self._works.items()}
 
     def _open(self) -> list[LaneWork]:
@@ -128,21 +159,35 @@ class DeliveryPipeline:
                 await work.put(parcel)
             await work.outbox.drain()
             await self._writer.finish(work.lane, work.outbox.news)
+            self._keeper.forget(work.lane)
         except LogstreamError as error:
             await self._stop(work, error)
 
     async def _stop(self, work: LaneWork, error: LogstreamError) -> None:
+        """Write down what stopped a lane. Never raises: the other lanes go on."""
         work.error = error
         await work.outbox.abandon()
+        if isinstance(error, LeaseLost):
+            return  # the books are another attempt's
         permanent = isinstance(error, LaneFailed) and error.permanent
-        await self._writer.fail(work.lane, work.outbox.news, str(error), permanent=permanent)
+        try:
+            await self._writer.fail(work.lane, work.outbox.news, str(error), permanent=permanent)
+            self._keeper.forget(work.lane)
+        except LogstreamError as unwritten:
+            log.warning(
+                "%s, lane %s: it cannot be written why it stopped: %s", work.lane.destination, work.lane.lane, unwritten
+            )
 
     async def _stream(self) -> None:
         """Send chunk after chunk. While one is sent the next is read and packaged, and no more than that one."""
         ahead: asyncio.Future[tuple[Packed, Cursor | None, bool]] | None = self._ahead(self._start())
         try:
             while ahead is not None:
-                packed, position, more = await ahead
+                try:
+                    packed, position, more = await ahead
+                except TimeoutError:
+                    raise DatabaseError(f"the log store has not answered for {READ_SECONDS:.0f} s") from None
+                self._chunks += 1
                 ahead = self._ahead(position) if more else None
                 for work, parcels, bad in packed:
                     await self._put(work, parcels, bad)
@@ -151,10 +196,10 @@ class DeliveryPipeline:
         finally:
             if ahead is not None:
                 # a thread cannot be stopped: the packers are its own until it has ended
-                await asyncio.gather(ahead, return_exceptions=True)
+                await asyncio.shield(asyncio.gather(ahead, return_exceptions=True))
 
     def _ahead(self, position: Cursor | None) -> asyncio.Future[tuple[Packed, Cursor | None, bool]]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, self._chunk, position)
+        return asyncio.ensure_future(in_time(self._threads, READ_SECONDS, self._chunk, position))
 
     async def _put(self, work: LaneWork, parcels: list[Parcel], bad: list[tuple[Event, str]]) -> None:
         if work.error is not None:

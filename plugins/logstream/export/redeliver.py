@@ -11,23 +11,24 @@ from dataclasses import dataclass, field
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.credentials import SharedConnections
 from logstream.destinations.parcel import LaneRef, Parcel, Tally, sizes_of, tally_of
-from logstream.errors import InputError
+from logstream.errors import InputError, LogstreamError
 from logstream.events import Event
-from logstream.export.deliver import Progress, deliver
+from logstream.export.deliver import LEDGER_THREADS, Progress, deliver, owner_name
 from logstream.export.deployment import Deployment
-from logstream.export.opening import Destinations
+from logstream.export.opening import Destinations, give_up_slow_hooks
 from logstream.export.plan import Planner
 from logstream.export.seal import Sealing, seal
 from logstream.export.select import EventRenderer
 from logstream.export.send import LaneFailed, RetryPolicy, send
 from logstream.ledger.checkpoints import LedgerWriter
+from logstream.ledger.leases import LeaseKeeper
 from logstream.ledger.ledger import Ledger
-from logstream.ledger.locks import LaneLocks
-from logstream.ledger.records import Lane, News, RejectedEvent, Rejection, State
+from logstream.ledger.records import Lane, News, RejectedEvent, Rejection
 from logstream.settings.models import Settings
 from logstream.settings.resolution import streamings_of
 from logstream.store.postgres import PostgresStore
 from logstream.store.rows import is_nameless
+from logstream.threads import LeftBehindThreads
 from logstream.window import Window
 
 
@@ -82,7 +83,10 @@ async def _redeliver(
 ) -> list[Redelivery]:
     now = deployment.settings.current()
     results: dict[str, Redelivery] = {}
-    writer, locks = LedgerWriter(deployment.ledger, deployment.control_dsn), LaneLocks(deployment.control_dsn)
+    give_up_slow_hooks()
+    threads = LeftBehindThreads(LEDGER_THREADS, "logstream ledger")
+    keeper = LeaseKeeper(deployment.ledger, owner_name(), threads)
+    writer = LedgerWriter(deployment.ledger, deployment.control_dsn, threads)
     try:
         async with AsyncExitStack() as stack:
             destinations = Destinations(SharedConnections(deployment.connections), stack)
@@ -90,27 +94,31 @@ async def _redeliver(
                 result = results.setdefault(lane.destination, Redelivery(lane.destination))
                 if lane.destination not in now.settings.destinations:
                     result.error = "the settings no longer have it"
-                elif lane.state is not State.DELIVERED or not locks.acquire([lane]):
-                    result.error = f"window {lane.window} is not complete yet; deliver it first"
+                elif not (taken := await keeper.take([lane.key], delivered=True)):
+                    result.error = (
+                        f"window {lane.window} is not complete yet, or another run works on it; try again later"
+                    )
                 else:
+                    lane = taken[0]  # noqa: PLW2901 - as it now stands
                     try:
                         opened = await destinations.get(lane.destination, now.settings)
                         again = Redeliverer(
                             deployment.ledger, writer, opened, deployment.store(now), now.settings, deployment.policy
                         )
                         await again.run(lane, rejected[lane.key], result)
-                    except InputError as error:
+                    except LogstreamError as error:
                         result.error = str(error)
                     finally:
-                        locks.release([lane])
+                        await keeper.release([lane])
     finally:
+        await keeper.close()
         await writer.close()
-        locks.close()
+        threads.shutdown()
     return sorted(results.values(), key=lambda result: result.destination)
 
 
 class Redeliverer:
-    """Sends the rejected events of one lane. The caller holds the lane's lock."""
+    """Sends the rejected events of one lane. The caller has the lane's lease."""
 
     def __init__(
         self, ledger: Ledger, writer: LedgerWriter, destination: Destination[Options], store: PostgresStore,
@@ -157,7 +165,7 @@ class Redeliverer:
         lane.requests += sent.requests
         lane.part += 1
         news = News([Rejection(event, reason, parcel.name) for event, reason in sent.rejected], sent.parts)
-        await self._writer.finish(lane, news)
+        await self._writer.recount(lane, news)
         self._ledger.redelivered(lane.delivery_id, [event.id for event in arrived])
         result.delivered += len(arrived)
         result.rejected_again += len(again)

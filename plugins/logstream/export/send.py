@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from logstream.destinations.base import Destination, Options
@@ -12,6 +13,9 @@ from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, R
 from logstream.destinations.parcel import EventRef, Parcel, Part, Tally, ids_digest, tally_of
 from logstream.errors import DeliveryError
 from logstream.export.limiter import AdaptiveLimit
+
+Confirm = Callable[[], Awaitable[None]]
+"""Returns if this attempt may still send; raises `LeaseLost` if it may not."""
 
 
 class LaneFailed(DeliveryError):
@@ -58,11 +62,13 @@ class Sent:
 
 
 async def send(
-    destination: Destination[Options], parcel: Parcel, policy: RetryPolicy, limit: AdaptiveLimit | None = None
-) -> Sent:
+    destination: Destination[Options], parcel: Parcel, policy: RetryPolicy, limit: AdaptiveLimit | None = None,
+    confirm: Confirm | None = None,
+) -> Sent:  # fmt: skip
     """Send a parcel. Raises `LaneFailed` if it can be neither delivered nor rejected.
 
-    `limit` is shared by all who send to this destination.
+    `limit` is shared by all who send to this destination. `confirm` is called before each request, and stops the sending by
+    an error of its own: whose lane it is may have changed while this waited.
     """
     sent = Sent()
     pending = [parcel]
@@ -72,7 +78,7 @@ async def send(
             sent.rejected += [(event, current.refused) for event in current.events]
             sent.whole = False
             continue
-        outcome = await _until_answered(destination, current, policy, limit, sent)
+        outcome = await _until_answered(destination, current, policy, limit, confirm, sent)
         match outcome:
             case Delivered():
                 sent.bytes += current.size
@@ -105,13 +111,18 @@ def _taken(parcel: Parcel, refused: set[int]) -> list[Part]:
 
 
 async def _until_answered(
-    destination: Destination[Options], parcel: Parcel, policy: RetryPolicy, limit: AdaptiveLimit | None, sent: Sent
+    destination: Destination[Options],
+    parcel: Parcel,
+    policy: RetryPolicy,
+    limit: AdaptiveLimit | None,
+    confirm: Confirm | None,
+    sent: Sent,
 ) -> Delivered | Split | Reject:
     attempt = 0
     while True:
         attempt += 1
         sent.requests += parcel.requests
-        outcome = await _once(destination, parcel, limit)
+        outcome = await _once(destination, parcel, limit, confirm)
         match outcome:
             case GiveUp(reason):
                 raise LaneFailed(reason, permanent=True)
@@ -128,10 +139,16 @@ async def _until_answered(
                 return outcome
 
 
-async def _once(destination: Destination[Options], parcel: Parcel, limit: AdaptiveLimit | None) -> Outcome:
+async def _once(
+    destination: Destination[Options], parcel: Parcel, limit: AdaptiveLimit | None, confirm: Confirm | None
+) -> Outcome:
     if limit is None:
+        if confirm is not None:
+            await confirm()
         return await destination.deliver(parcel)
     async with limit:
+        if confirm is not None:
+            await confirm()
         began = time.monotonic()
         outcome = await destination.deliver(parcel)
     limit.note(time.monotonic() - began, trouble=isinstance(outcome, Retry))

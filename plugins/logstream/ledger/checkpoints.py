@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import Executor
 
 import psycopg
 
 from logstream.database import database_errors, session_parameters
+from logstream.errors import DatabaseError
 from logstream.ledger.lane_writes import STEP, LaneWrite
 from logstream.ledger.lanes import Lanes
 from logstream.ledger.records import Lane, News
+from logstream.threads import ANSWER_SECONDS, in_time
 
 
 class StepWriter:
-    """Writes steps in one round trip each, through a connection of its own that waits for no disk. Of one event loop."""
+    """Writes steps in one round trip each, through a connection of its own, and waits for no disk. Of one event loop."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._connection: psycopg.AsyncConnection | None = None
 
     async def write(self, steps: Sequence[LaneWrite]) -> set[tuple[int, int]]:
-        """Write steps; return the names of lanes that are no longer there."""
+        """Write steps; return the names of lanes that are another attempt's by now."""
         document = (b"[" + b",".join(step.row for step in steps) + b"]").decode()
         with database_errors("writing the ledger"):
             if self._connection is None:
                 parameters = session_parameters(self._dsn, "logstream steps")
                 self._connection = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True, **parameters)
-                await self._connection.execute("set synchronous_commit = off")
-            done = await (await self._connection.execute(STEP, (document,), prepare=True)).fetchall()
+            done = await (await self._connection.execute(STEP, (document,))).fetchall()
         return {step.key for step in steps} - {(row[0], row[1]) for row in done}
 
     async def close(self) -> None:
@@ -43,8 +45,8 @@ class LedgerWriter:
     Every call returns when what it wrote is in the ledger.
     """
 
-    def __init__(self, ledger: Lanes, control_dsn: str) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Lanes, control_dsn: str, threads: Executor) -> None:
+        self._ledger, self._threads = ledger, threads
         self._steps = StepWriter(control_dsn)
         self._waiting: list[tuple[LaneWrite, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
@@ -56,6 +58,10 @@ class LedgerWriter:
     async def checkpoint(self, lane: Lane, news: News) -> None:
         """Write how far a lane has come, its counts, and what is new since the last time."""
         await self._put(LaneWrite.checkpoint(lane, news))
+
+    async def recount(self, lane: Lane, news: News) -> None:
+        """Write the counts of a lane that stays delivered."""
+        await self._put(LaneWrite.recount(lane, news))
 
     async def finish(self, lane: Lane, news: News) -> None:
         """Write that a lane is delivered."""
@@ -93,13 +99,16 @@ class LedgerWriter:
                     if done.done():
                         continue
                     if write.key in missing:
-                        done.set_exception(write.planned_anew())
+                        done.set_exception(write.lease_lost())
                     else:
                         done.set_result(None)
         finally:
             self._writing = None
 
     async def _write(self, writes: list[LaneWrite]) -> set[tuple[int, int]]:
-        if all(write.steps for write in writes):
-            return await self._steps.write(writes)
-        return await asyncio.to_thread(self._ledger.write, writes)
+        try:
+            if all(write.steps for write in writes):
+                return await asyncio.wait_for(self._steps.write(writes), ANSWER_SECONDS)
+            return await in_time(self._threads, ANSWER_SECONDS, self._ledger.write, writes)
+        except TimeoutError:
+            raise DatabaseError(f"the control database has not answered for {ANSWER_SECONDS:.0f} s") from None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import orjson
 
 from logstream.control.tables import SCHEMA
-from logstream.errors import DatabaseError
+from logstream.errors import LeaseLost
 from logstream.ledger.records import Lane, News, State, tally_document
 from logstream.proof.listings import pack
 
@@ -29,8 +29,9 @@ class LaneWrite:
         """How far a lane has come; its counts stay as they were written last."""
         assert lane.position is not None, "it has sent something"  # noqa: S101
         us, number = lane.position
-        row = b'{"delivery_id":%d,"lane":%d,"position_us":%d,"position_id":%d}' % (*lane.key, us, number)
-        return cls(lane.key, State.DELIVERING, row, [], None, lane.destination, steps=True)
+        row = b'{"delivery_id":%d,"lane":%d,"attempt":%d,"position_us":%d,"position_id":%d}'
+        filled = row % (*lane.key, lane.attempt, us, number)
+        return cls(lane.key, State.DELIVERING, filled, [], None, lane.destination, steps=True)
 
     @classmethod
     def checkpoint(cls, lane: Lane, news: News) -> LaneWrite:
@@ -38,23 +39,29 @@ class LaneWrite:
         return cls._of(lane, State.DELIVERING, news)
 
     @classmethod
+    def recount(cls, lane: Lane, news: News) -> LaneWrite:
+        """The counts of a lane that stays delivered: some of its dead letters have arrived."""
+        return cls._of(lane, State.DELIVERED, news, ends=False)
+
+    @classmethod
     def finish(cls, lane: Lane, news: News) -> LaneWrite:
         """A lane is delivered."""
         lane.state = State.DELIVERED
-        return cls._of(lane, State.DELIVERED, news)
+        return cls._of(lane, State.DELIVERED, news, ends=True)
 
     @classmethod
     def fail(cls, lane: Lane, news: News, error: str, *, permanent: bool) -> LaneWrite:
         """A lane stopped, and why."""
         lane.state, lane.last_error, lane.permanent = State.FAILED, error, permanent
-        return cls._of(lane, State.FAILED, news, error)
+        return cls._of(lane, State.FAILED, news, error, ends=True)
 
     @classmethod
-    def _of(cls, lane: Lane, state: State, news: News, error: str | None = None) -> LaneWrite:
+    def _of(cls, lane: Lane, state: State, news: News, error: str | None = None, *, ends: bool = False) -> LaneWrite:
         position, counted = lane.position or (None, None), lane.counted or (None, None)
         name = {"delivery_id": lane.delivery_id, "lane": lane.lane}
         row = {
-            **name, "state": str(state), "position_us": position[0], "position_id": position[1],
+            **name, "attempt": lane.attempt, "ends": ends, "state": str(state),
+            "position_us": position[0], "position_id": position[1],
             "counted_us": counted[0], "counted_id": counted[1], "part": lane.part,
             "delivered": tally_document(lane.delivered), "rejected": tally_document(lane.rejected),
             "delivered_events": lane.delivered.total(), "rejected_events": lane.rejected.total(),
@@ -71,15 +78,17 @@ class LaneWrite:
         parts = {**name, "parcels": lane.part, "entries": pack(news.parts)} if news.parts else None
         return cls(lane.key, state, orjson.dumps(row), rows, parts, lane.destination)
 
-    def planned_anew(self) -> DatabaseError:
-        """The error for a lane that is no longer there."""
-        return planned_anew(self)
+    def lease_lost(self) -> LeaseLost:
+        """The error for a lane that is no longer the writer's."""
+        return lease_lost(self)
 
 
-def planned_anew(lane: Lane | LaneWrite) -> DatabaseError:
-    """The error for a lane that is no longer there."""
+def lease_lost(lane: Lane | LaneWrite) -> LeaseLost:
+    """The error for a lane that is no longer ours."""
     number = lane.key[1]
-    return DatabaseError(f"lane {number} of destination {lane.destination} was planned anew meanwhile by another run")
+    return LeaseLost(
+        f"lane {number} of destination {lane.destination} was taken over by another attempt, or planned anew, meanwhile"
+    )
 
 
 WRITE = f"""
@@ -92,20 +101,27 @@ update {SCHEMA}.lanes l set
     first_error = coalesce(l.first_error, n.error),
     last_error = case n.state when 'delivering' then l.last_error else n.error end,
     permanent = n.permanent,
+    leased_by = case when n.ends then null else l.leased_by end,
+    leased_until = case when n.ends then null else l.leased_until end,
     finished_at = case n.state when 'delivered' then clock_timestamp() else l.finished_at end
 from json_to_recordset(%s::json) as n(
-    delivery_id bigint, lane int, state text, position_us bigint, position_id bigint, counted_us bigint,
+    delivery_id bigint, lane int, attempt bigint, ends boolean, state text,
+    position_us bigint, position_id bigint, counted_us bigint,
     counted_id bigint, part int, delivered json, rejected json, delivered_events bigint, rejected_events bigint,
     sizes json, bytes bigint, requests bigint, error text,
     permanent int)
-where l.delivery_id = n.delivery_id and l.lane = n.lane
+where l.delivery_id = n.delivery_id and l.lane = n.lane and l.attempt = n.attempt
 returning l.delivery_id, l.lane
 """  # noqa: S608 - the schema is ours
 
 
+# `synchronous_commit` is set for this transaction alone, within its one statement: a session's setting would be lost, or left
+# to others, behind a pooler.
 STEP = f"""
+with quick as materialized (select set_config('synchronous_commit', 'off', true) as it)
 update {SCHEMA}.lanes l set position_us = n.position_us, position_id = n.position_id
-from json_to_recordset(%s::json) as n(delivery_id bigint, lane int, position_us bigint, position_id bigint)
-where l.delivery_id = n.delivery_id and l.lane = n.lane
+from quick, json_to_recordset(%s::json) as n(
+    delivery_id bigint, lane int, attempt bigint, position_us bigint, position_id bigint)
+where l.delivery_id = n.delivery_id and l.lane = n.lane and l.attempt = n.attempt and quick.it = 'off'
 returning l.delivery_id, l.lane
 """  # noqa: S608 - the schema is ours

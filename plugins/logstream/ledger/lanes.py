@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from logstream.control.tables import deliveries, lane_parts, lanes, rejections
 from logstream.database import database_errors
 from logstream.ledger.book import Book, any_of
-from logstream.ledger.lane_writes import STEP, WRITE, LaneWrite, planned_anew
+from logstream.ledger.lane_writes import STEP, WRITE, LaneWrite
 from logstream.ledger.records import Delivery, Lane, State, lane_in
 from logstream.window import Window
 
@@ -48,33 +48,8 @@ class Lanes(Book):
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return [lane_in(row) for row in connection.execute(query)]
 
-    def begin(self, found: Sequence[Lane], now_ns: int) -> list[Lane]:
-        """Mark lanes as under way and return them as they now stand; one keeps its instant if it has one already.
-
-        Raises `DatabaseError` if another run has planned one of them anew meanwhile.
-        """
-        keys = [lane.key for lane in found]
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
-            connection.execute(
-                update(lanes)
-                .where(tuple_(lanes.c.delivery_id, lanes.c.lane).in_(keys))
-                .where(lanes.c.state != State.DELIVERED)
-                .values(
-                    state=State.DELIVERING,
-                    now_ns=func.coalesce(lanes.c.now_ns, now_ns),
-                    attempts=lanes.c.attempts + 1,
-                    started_at=func.coalesce(lanes.c.started_at, func.clock_timestamp()),
-                    permanent=0,
-                )
-            )
-        begun = self.lanes(keys)
-        if len(begun) < len(keys):
-            gone = set(keys) - {lane.key for lane in begun}
-            raise planned_anew(next(lane for lane in found if lane.key in gone))
-        return begun
-
     def write(self, writes: Sequence[LaneWrite]) -> set[tuple[int, int]]:
-        """Write what became of some lanes, in one transaction; return the names of lanes that are no longer there.
+        """Write what became of some lanes, in one transaction; return the names of lanes that are another attempt's by now.
 
         A transaction of checkpoints alone does not wait for the disk: should the database itself crash, what is lost is
         sent again under the same keys.
@@ -92,12 +67,10 @@ class Lanes(Book):
                 if some:
                     document = (b"[" + b",".join(some) + b"]").decode()
                     done |= {(row[0], row[1]) for row in connection.exec_driver_sql(statement, (document,))}
-            if rejected:
-                connection.execute(insert(rejections).on_conflict_do_nothing(), rejected)
-            # a lane that is gone, planned anew meanwhile, has no place for parts
-            parts = [row for row in parts if (row["delivery_id"], row["lane"]) in done]
-            if parts:
-                connection.execute(insert(lane_parts).on_conflict_do_nothing(), parts)
+            # a lane that is another attempt's by now takes nothing of this one
+            for table, rows in ((rejections, rejected), (lane_parts, parts)):
+                if ours := [row for row in rows if (row["delivery_id"], row["lane"]) in done]:
+                    connection.execute(insert(table).on_conflict_do_nothing(), ours)
         return {write.key for write in writes} - done
 
     def deliveries(self, delivery_ids: Iterable[int]) -> list[Delivery]:

@@ -1,17 +1,17 @@
 """The ledger: what was planned, how far each lane has come, what was delivered or rejected. In the control database.
 
 A lane's checkpoint and its counts are one row, written in one statement, so they cannot disagree. All writing of a lane
-happens under its lock (`LaneLocks`), an advisory lock of the database that ends with the connection that holds it.
+names the attempt that its lease was taken with (`leases`): an attempt that has lost its lease writes nothing.
 """
 
 from __future__ import annotations
 
-from logstream.ledger.lanes import Lanes
+from logstream.ledger.leases import Leases
 from logstream.ledger.manifests import Manifests
 from logstream.ledger.plans import Plans
 from logstream.ledger.rejections import Rejections
 from logstream.ledger.standing import Standing
 
 
-class Ledger(Plans, Lanes, Standing, Rejections, Manifests):
+class Ledger(Plans, Leases, Standing, Rejections, Manifests):
     """All of the ledger, each part in a module of its own."""

@@ -115,6 +115,9 @@ class Lane:
     requests: int = 0
     now_ns: int | None = None
     attempts: int = 0
+    attempt: int = 0
+    """The fencing token of its lease: every write names it."""
+    leased_by: str | None = None
     last_error: str | None = None
     permanent: bool = False
     finished_at: datetime | None = None
@@ -249,6 +252,8 @@ def lane_in(row: Row[Any]) -> Lane:
         requests=row.requests,
         now_ns=row.now_ns,
         attempts=row.attempts,
+        attempt=row.attempt,
+        leased_by=row.leased_by,
         last_error=row.last_error,
         permanent=bool(row.permanent),
         finished_at=row.finished_at,

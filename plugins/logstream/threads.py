@@ -1,0 +1,67 @@
+"""Threads for what blocks: a connection hook, a driver, a database that may never answer.
+
+Python's own executors are waited for when the event loop or the process ends. A hook that hangs for an hour would hold up a task
+that has long given it up; these threads are left behind instead, and end with the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+ANSWER_SECONDS = 30.0
+"""How long a statement of the ledger may take before the database is said to be silent."""
+
+
+class LeftBehindThreads(ThreadPoolExecutor):
+    """Up to `most` threads, made when they are needed, that hold up nothing when they are given up.
+
+    A `ThreadPoolExecutor` by name alone: an event loop takes no other as its default.
+    """
+
+    def __init__(self, most: int, name: str) -> None:
+        self._most, self._name = most, name
+        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._made = self._idle = 0
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """See `Executor.submit`."""
+        future: Future[T] = Future()
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+            elif self._made < self._most:
+                self._made += 1
+                threading.Thread(target=self._run, name=f"{self._name} {self._made}", daemon=True).start()
+        self._work.put((future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def _run(self) -> None:
+        while (item := self._work.get()) is not None:
+            future, call = item
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:
+                    future.set_exception(error)
+            with self._lock:
+                # whoever comes next may count on this thread, unless work is waiting for it already
+                if self._work.empty():
+                    self._idle += 1
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the threads end when they have nothing to do. Waits for none of them, whatever `wait` says."""
+        for _ in range(self._made):
+            self._work.put(None)
+
+
+async def in_time(executor: Executor, seconds: float, call: Callable[..., T], /, *args: Any) -> T:
+    """Call something that blocks, and wait for it so long at the most. Raises `TimeoutError` after that."""
+    return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(executor, call, *args), seconds)
