@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from logstream.console.chart import timeline_chart
 from logstream.console.edits import Locked, users_of, with_admin, with_destination, with_workspace
 from logstream.console.forms import Control, fields_of, options_of, streaming_of
-from logstream.console.samples import sample_event
+from logstream.console.mistakes import label_of, mistakes_of
 from logstream.console.service import Console
 from logstream.console.words import short, size, span
 from logstream.destinations import check_options, destination_types
@@ -27,6 +27,7 @@ from logstream.settings.document import parse_yaml
 from logstream.settings.message_files import shipped_templates
 from logstream.settings.models import Settings
 from logstream.settings.repository import SettingsMoved
+from logstream.shapes.samples import sample_event
 from logstream.validation import validate_settings
 from logstream.window import Window
 
@@ -104,6 +105,17 @@ def test_filters_of_logs_go_with_log_events_only() -> None:
         "log_levels": ["warn", "error"],
         "mask": ["$.a[0,1]", "$.b"],
     }
+
+
+def test_a_template_for_each_kind_in_the_form() -> None:
+    form = {"message": ["{{{log_message}}}"], "message.job": ['{"j":\r\n {{{log_message}}}}'], "message.genie": [" "]}
+    assert streaming_of(form)["message"] == {"job": '{"j":\n {{{log_message}}}}', "default": "{{{log_message}}}"}
+    assert streaming_of({"message": ["{{{log_message}}}"]})["message"] == "{{{log_message}}}", "one stays one text"
+    assert streaming_of({"message.job": ["{{{log_message}}}"]})["message"] == {"job": "{{{log_message}}}"}
+    wrong = mistakes_of(streaming_of({"message.job": ["{{{gone}}}"], "message": ["{{{now}}}"]}), "", None, ())
+    assert wrong["message.job"].startswith("line 1, column 1: unknown placeholder")
+    assert wrong["message"].startswith("line 1, column 9: there is no placeholder for the event")
+    assert label_of("message.user_activity") == "Message template of user activity"
 
 
 # edits and changes
@@ -330,6 +342,13 @@ def test_previews_say_what_is_wrong_and_where(console: Console) -> None:
     for _ in range(5_000):
         nested = [nested]
     assert console.preview({}, "job", event={"a": nested}).error == "the event is nested too deeply"
+    each = {"job": '{"j": {{{$.id}}}}', "default": '{"of": {{{workspace.name}}}, "k": {{{event.kind}}}}'}
+    shown = console.preview({"message": each}, "job")
+    assert (json.loads(shown.message or "")["j"], shown.template_of) == ("j-hXkmDAyQ-P9cydn", "job")
+    other = console.preview({"message": each}, "genie")
+    assert (json.loads(other.message or ""), other.template_of) == ({"of": "Acme Corp", "k": "genie"}, "default")
+    broken = console.preview({"message": {**each, "job": "{\n{{{gone}}}"}}, "job")
+    assert (broken.line, broken.template_of) == (2, "job")
     assert "no such event" in (console.preview({}, "job", newest=True).error or "")
 
 

@@ -149,7 +149,7 @@ import json
 from fastapi.testclient import TestClient
 from logstream.console.app import create_app
 from logstream.console.layout import jinja
-from logstream.console.samples import sample_event
+from logstream.shapes.samples import sample_event
 from logstream.events import Kind
 
 client = TestClient(create_app())

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logstream.console.samples import sample_event
 from logstream.destinations import destination_types
 from logstream.destinations.keys import event_key
 from logstream.destinations.registry import make_destination
@@ -20,6 +19,7 @@ from logstream.events import EPOCH, Event, Kind, Selection
 from logstream.settings.models import DestinationSettings
 from logstream.settings.resolution import Workspace
 from logstream.shapes import kind_of, log_fields, parse_time, read_head, said_time, time_of, type_of
+from logstream.shapes.samples import sample_event
 from logstream.testing.events import EventMaker
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

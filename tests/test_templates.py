@@ -25,11 +25,11 @@ from py_ocsf_models.events.base_event import BaseEvent
 from py_ocsf_models.objects.api import API
 from py_ocsf_models.objects.user import User
 
-from logstream.console.samples import sample_text
 from logstream.events import EPOCH, Event, Kind
 from logstream.rendering import Renderer, compile_template
 from logstream.settings.message_files import shipped_templates
 from logstream.settings.resolution import Workspace
+from logstream.shapes.samples import sample_text
 from logstream.testing.events import EventMaker
 
 DATA = Path(__file__).parent / "data"

@@ -339,9 +339,11 @@ def settings_apply(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream settings apply`."""
     from logstream.settings.document import read_document
     from logstream.store.check import require_log_store
-    from logstream.validation import validate_settings
+    from logstream.validation import validate_settings, warnings_of
 
     settings = validate_settings(read_document(options.file), str(options.file))
+    for warning in warnings_of(settings):
+        print(f"warning: {options.file}: {warning}", file=sys.stderr)
     unknown = require_log_store(_dsns(options)[0], settings.log_store)
     if unknown:
         print(f"note: the log store could not be looked at: {unknown}", file=sys.stderr)

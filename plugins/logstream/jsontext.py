@@ -159,6 +159,25 @@ def dumps(value: Any) -> bytes:
     return "".join(parts).encode("ascii")
 
 
+def indented(text: str) -> str:
+    """JSON with a line for each value, for people to read. Any number stays as it is written."""
+    parts: list[str] = []
+    depth, before = 0, ""
+    for piece in _TOKENS.findall(text):
+        if piece in "}]":
+            depth -= 1
+            parts.append("" if before in "{[" and before else "\n" + "  " * depth)
+        elif before and before in "{[,":
+            parts.append("\n" + "  " * depth)
+        parts.append(": " if piece == ":" else piece)
+        depth += piece in "{["
+        before = piece
+    return "".join(parts)
+
+
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
+
+
 def _write(value: Any, parts: list[str]) -> None:
     if isinstance(value, Number):
         parts.append(value.text)

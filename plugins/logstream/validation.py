@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from logstream.destinations import check_options
 from logstream.rendering import check_mask, compile_template
+from logstream.rendering.fit import misfits
 from logstream.settings.models import Settings, parse_settings
 
 
@@ -16,3 +17,20 @@ def validate_settings(document: object, source: str = "settings") -> Settings:
         check_mask=check_mask,
         source=source,
     )
+
+
+def warnings_of(settings: Settings) -> list[str]:
+    """What is allowed in settings and yet hardly meant, as `path: what`: templates that do not fit their destinations."""
+    found = []
+    known: dict[tuple[object, ...], list[str]] = {}
+    for path, streaming in settings.streamings():
+        destination = settings.destinations.get(streaming.destination or "")
+        if not streaming.enabled or destination is None:
+            continue
+        # many workspaces have the same message and the same kind of destination: samples are rendered once for each
+        key = repr(streaming.message), streaming.selection.kinds, destination.type, destination.options.get("format")
+        if key not in known:
+            kinds = streaming.selection.kinds
+            known[key] = misfits(streaming.message, kinds, destination.type, destination.options)
+        found += [f"{path}.message: {what}" for what in known[key]]
+    return found

@@ -26,8 +26,8 @@ def test_an_override_from_nothing(admin: Person, stage: Stage, bucket: str) -> N
     expect(page.locator("#steps")).to_contain_text("It works")
     page.get_by_label("Destination name").scroll_into_view_if_needed()
     picture(admin, "destination-light")
-    page.get_by_role("button", name="splunk").click()
-    expect(page.locator("#preview pre")).to_contain_text('"sourcetype": "workato:audit"')
+    page.get_by_role("button", name="splunk", exact=True).click()
+    expect(page.locator("#preview pre")).to_contain_text('"vendor_product": "Workato"')
     expect(page.locator("#preview pre")).to_contain_text('"master_job_id"')
     page.get_by_label("Preview with").select_option("user_activity")
     expect(page.locator("#preview pre")).to_contain_text('"user_login"')
@@ -47,7 +47,7 @@ def test_an_override_from_nothing(admin: Person, stage: Stage, bucket: str) -> N
     assert found["extra_links"] == {"Deliveries": f"{admin.base}deliveries"}
     keys = stage.s3.objects(bucket)
     assert any(key.startswith("all/") for key in keys), sorted(keys)
-    assert b'"sourcetype": "workato:audit"' in next(
+    assert b'"vendor_product":"Workato"' in next(
         body for key, body in keys.items() if ".ndjson" in key and "_manifests" not in key
     )
 
@@ -121,6 +121,49 @@ def test_a_broken_template_says_where(admin: Person, stage: Stage) -> None:
     expect(page.get_by_label("Message template")).to_have_value('{"a": {{{log_message}}}}')
     expect(preview.locator("pre")).to_contain_text('"a"')
     admin.complaints.clear()  # the browser says so of the answer 422
+
+
+def test_a_template_for_each_kind(admin: Person, stage: Stage) -> None:
+    start_from(stage, OVERRIDDEN)
+    page = admin.visit()
+    preview = page.locator("#preview")
+    page.get_by_label("Message template").fill('{"all": {{{log_message}}}}')
+    expect(preview.locator("pre")).to_contain_text('"all"')
+    page.get_by_role("tab", name="User activity").click()
+    expect(page.get_by_label("Preview with")).to_have_value("user_activity")
+    page.get_by_label("Template of user activity").fill('{"who": {{{$.user.name}}}}')
+    expect(preview.locator("pre")).to_contain_text('"who": "李小龙"')
+    # a placeholder goes into the template in sight
+    page.get_by_label("Template of user activity").fill('{"who": }')
+    page.evaluate("document.getElementById('message.user_activity').setSelectionRange(8, 8)")
+    page.get_by_role("button", name="{{{workspace.name}}}", exact=True).click()
+    expect(page.get_by_label("Template of user activity")).to_have_value('{"who": {{{workspace.name}}}}')
+    expect(preview).to_contain_text("there is no placeholder for the event")
+    # a mistake leads to its tab, from whichever is in sight
+    page.get_by_role("tab", name="All kinds").press("ArrowRight")
+    expect(page.get_by_role("tab", name="Job")).to_have_attribute("aria-selected", "true")
+    page.get_by_label("Preview with").select_option("user_activity")
+    preview.get_by_role("button", name="Go there").click()
+    expect(page.get_by_label("Template of user activity")).to_be_focused()
+    page.get_by_label("Template of user activity").fill('{"who": {{{$.user.name}}}}')
+    admin.save()
+    saved = call(stage, "GET", "api/v1/settings/admin")[1]["message"]
+    assert saved == {"user_activity": '{"who": {{{$.user.name}}}}', "default": '{"all": {{{log_message}}}}'}
+    page = admin.visit()
+    page.get_by_role("tab", name="User activity").click()
+    expect(page.get_by_label("Template of user activity")).to_have_value('{"who": {{{$.user.name}}}}')
+
+
+def test_a_template_that_does_not_fit_its_destination_is_warned_of(admin: Person, stage: Stage) -> None:
+    start_from(stage, {})
+    page = admin.visit()
+    page.get_by_label("Destination name").fill("siem")
+    page.get_by_label("Destination type").select_option("splunk_hec")
+    page.get_by_role("button", name="http splunk hec", exact=True).click()
+    expect(page.locator("#preview")).to_contain_text("wrapped twice")
+    page.get_by_label("Destination type").select_option("http")
+    page.get_by_label("Masked fields").fill("$.nothing")
+    expect(page.locator("#preview")).not_to_contain_text("wrapped twice")
 
 
 def test_fields_say_what_is_wrong_as_one_types(admin: Person, stage: Stage) -> None:

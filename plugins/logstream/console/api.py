@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from logstream.console import runs
 from logstream.console.access import Reader, Writer, may_start_runs, may_write, name_of, reader
 from logstream.console.problems import change_as_json
-from logstream.console.samples import sample_event
 from logstream.console.service import SORTS, Console, Customer
 from logstream.console.wiring import the_console
 from logstream.destinations import destination_types
@@ -25,8 +24,9 @@ from logstream.errors import InputError, NotThere
 from logstream.events import Kind
 from logstream.ledger.overview import DeliveryFilter, DeliverySummary, DestinationStatus
 from logstream.settings.document import parse_yaml
-from logstream.settings.models import DESTINATION_NAME
+from logstream.settings.models import DESTINATION_NAME, Message
 from logstream.settings.repository import Snapshot
+from logstream.shapes.samples import sample_event
 from logstream.window import Window, parse_time
 
 BIG = 2**63 - 1
@@ -334,11 +334,11 @@ def resume(console: Its, user: Writer, name: Name) -> None:
 
 
 class PreviewRequest(BaseModel):
-    """What to render: a message template (null: the event itself), and an event of a kind (a sample if left out)."""
+    """What to render: a message template, or one for each kind (null: the event itself), and an event of a kind (a sample)."""
 
     model_config = ConfigDict(extra="forbid")
 
-    message: str | None = Field(None, max_length=200_000)
+    message: Message | None = None
     mask: list[str] = Field([], max_length=50)
     kind: Kind = Kind.JOB
     events: list[str] = Field(["job_details"], max_length=10)

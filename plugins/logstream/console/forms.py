@@ -13,10 +13,11 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from logstream.console.mistakes import option_label
+from logstream.console.mistakes import message_field, option_label
 from logstream.destinations.base import Options
 from logstream.destinations.documentation import kind_of
 from logstream.events import EventType
+from logstream.settings.models import DEFAULT_KIND, MESSAGE_KEYS
 
 Form = Mapping[str, Sequence[str]]
 """What a browser sends: each name with all its values."""
@@ -98,9 +99,11 @@ def streaming_of(form: Form) -> dict[str, Any]:
             words = lines_of(form.get(name, ()))
             if words:
                 streaming[name] = words
-    message = "".join(form.get("message", ())).replace("\r\n", "\n")
-    if message.strip():
-        streaming["message"] = message
+    templates = {kind: "".join(form.get(message_field(kind), ())).replace("\r\n", "\n") for kind in MESSAGE_KEYS}
+    given = {kind: template for kind, template in templates.items() if template.strip()}
+    if given:
+        # one for all stays the one text that it always was
+        streaming["message"] = given[DEFAULT_KIND] if given.keys() == {DEFAULT_KIND} else given
     mask = [line.strip() for text in form.get("mask", ()) for line in text.splitlines() if line.strip()]
     if mask:
         streaming["mask"] = mask

@@ -11,9 +11,16 @@ from pydantic import ValidationError
 from logstream.console.edits import Data
 from logstream.destinations import check_options
 from logstream.errors import InputError
+from logstream.events import Kind
 from logstream.rendering import check_mask, compile_template
-from logstream.settings.models import DESTINATION_NAME, Streaming, explain_parts
+from logstream.settings.models import DEFAULT_KIND, DESTINATION_NAME, Streaming, by_kind, explain_parts
 from logstream.settings.wording import PATTERNS
+
+
+def message_field(kind: str) -> str:
+    """The name of the field for a kind's message template; that for all kinds is `message`."""
+    return "message" if kind == DEFAULT_KIND else f"message.{kind}"
+
 
 LABELS = {
     "events": "Events to stream",
@@ -22,6 +29,7 @@ LABELS = {
     "destination_name": "Destination name",
     "destination_type": "Destination type",
     "message": "Message template",
+    **{message_field(kind): f"Message template of {kind.replace('_', ' ')}" for kind in Kind},
     "mask": "Masked fields",
 }
 """The fields of a setting by their ids in the form, in its order; the destination's options are before the message."""
@@ -65,11 +73,11 @@ def mistakes_of(streaming: Data, name: str, destination: Data | None, known: Col
     for path, what in _in_setting(streaming):
         line = next((f"line {part + 1}: " for part in path if isinstance(part, int)), "")
         wrong.setdefault(str(path[0]) if path else "events", line + what)
-    try:
-        if streaming.get("message"):
-            compile_template(str(streaming["message"]))
-    except InputError as error:
-        wrong["message"] = str(error)
+    for kind, template in by_kind(streaming.get("message")).items():
+        try:
+            compile_template(template)
+        except InputError as error:
+            wrong[message_field(kind)] = str(error)
     for number, mask in enumerate(streaming.get("mask", ()), start=1):
         try:
             check_mask(mask)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from html import escape
 from typing import Any
 
@@ -17,12 +16,15 @@ from logstream.console.chart import timeline_chart
 from logstream.console.edits import Data
 from logstream.console.forms import lines_of, streaming_of
 from logstream.console.layout import PAGE, Id, Its, Sent, Text, one, show, with_utc
-from logstream.console.mistakes import destination_mistakes, label_of
+from logstream.console.mistakes import destination_mistakes, label_of, message_field
 from logstream.console.problems import problem_of
 from logstream.console.setting_form import destination_fields, sent_destination
 from logstream.destinations import destination_types
 from logstream.errors import LogstreamError
 from logstream.events import Kind
+from logstream.jsontext import indented
+from logstream.rendering.fit import misfits
+from logstream.settings.models import DEFAULT_KIND, by_kind
 
 router = APIRouter(prefix="/parts", dependencies=[Depends(reader)], default_response_class=HTMLResponse)
 
@@ -76,10 +78,19 @@ def preview_part(request: Request, console: Its, user: Reader, form: Sent) -> Re
         problem = problem_of(error)
         return show(request, "parts/preview.html", user, mistakes=problem.problems or [problem.detail])
     if found.message is None:
-        excerpt = _excerpt(str(setting.get("message", "")), found.line, found.column) if found.line else None
-        return show(request, "parts/preview.html", user, mistakes=[found.error], found=found, excerpt=excerpt)
-    pretty = json.dumps(json.loads(found.message), indent=2, ensure_ascii=False)
-    return show(request, "parts/preview.html", user, found=found, pretty=pretty[:20_000], cut=len(pretty) > 20_000)
+        own = found.template_of or DEFAULT_KIND
+        template = by_kind(setting.get("message")).get(own, "")
+        excerpt = _excerpt(template, found.line, found.column) if found.line else None
+        editor = message_field(own)
+        return show(
+            request, "parts/preview.html", user, mistakes=[found.error], found=found, excerpt=excerpt, editor=editor
+        )
+    _, destination = sent_destination(form)
+    fit = misfits(setting.get("message"), [kind], destination["type"], destination) if destination else []
+    pretty = indented(found.message)
+    return show(
+        request, "parts/preview.html", user, found=found, fit=fit, pretty=pretty[:20_000], cut=len(pretty) > 20_000
+    )
 
 
 def _excerpt(template: str, line: int, column: int | None) -> tuple[str, str]:

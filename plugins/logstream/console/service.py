@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from logstream.console.changed import in_a_line
 from logstream.console.edits import Data, Document, with_admin, with_destination, with_workspace
-from logstream.console.samples import sample_text
 from logstream.destinations import check_options, destination_types
 from logstream.destinations.base import Step
 from logstream.destinations.credentials import Connections
@@ -28,9 +27,10 @@ from logstream.rendering import check_mask
 from logstream.rendering.preview import Rendered, render_sample
 from logstream.settings.changes import SettingsChange, changes
 from logstream.settings.document import write_yaml
-from logstream.settings.models import DestinationSettings, Settings, Streaming, explain
+from logstream.settings.models import DEFAULT_KIND, DestinationSettings, Settings, Streaming, by_kind, explain
 from logstream.settings.repository import Snapshot, Version
 from logstream.settings.resolution import Reason, Route, Workspace, overridden, resolve, route_of
+from logstream.shapes.samples import sample_text
 from logstream.validation import validate_settings
 
 logger = logging.getLogger(__name__)
@@ -364,8 +364,9 @@ class Console:
 
         Of the setting `message`, `mask` and `events` matter. Raises `SettingsError` for masks or events that are none.
         """
+        given = {name: setting[name] for name in ("message", "mask", "events") if setting.get(name)}
         try:
-            streaming = Streaming.model_validate({"mask": setting.get("mask", ()), "events": setting.get("events", ())})
+            streaming = Streaming.model_validate(given)
         except ValidationError as error:
             raise SettingsError(explain(error, Streaming), "preview") from None
         for index, path in enumerate(streaming.mask):
@@ -385,7 +386,15 @@ class Console:
                 return Rendered(error="there was no such event in the last day")
             payload = found
         drop_lines = bool(streaming.events) and streaming.selection.drops_lines
-        return render_sample(setting.get("message"), kind, payload, drop_lines=drop_lines, mask=streaming.mask)
+        templates = by_kind(streaming.message)
+        own = kind if kind in templates else DEFAULT_KIND
+        workspace = (
+            next((known for known in self.workspaces() if known.id == workspace_id), None) if workspace_id else None
+        )
+        rendered = render_sample(
+            templates.get(own), kind, payload, drop_lines=drop_lines, mask=streaming.mask, workspace=workspace
+        )
+        return replace(rendered, template_of=own if own in templates else None)
 
 
 def _customer(route: Route, status: DestinationStatus | None = None) -> Customer:

@@ -10,14 +10,14 @@ from logstream.console.access import test_notes
 from logstream.console.edits import Data, Document, with_destination
 from logstream.console.forms import EVENT_LINES, Form, fields_of, options_of, streaming_of
 from logstream.console.layout import one
-from logstream.console.mistakes import FormMistakes, mistakes_of
+from logstream.console.mistakes import FormMistakes, message_field, mistakes_of
 from logstream.console.service import Console, options_meaning
 from logstream.console.tested import Tested
 from logstream.destinations import destination_types
 from logstream.events import Kind
 from logstream.rendering.template import NAMES
 from logstream.settings.message_files import shipped_templates
-from logstream.settings.models import DestinationSettings
+from logstream.settings.models import DEFAULT_KIND, DestinationSettings, by_kind
 
 
 def setting_form(console: Console, streaming: Data, edited: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -33,6 +33,10 @@ def setting_form(console: Console, streaming: Data, edited: Mapping[str, Any] | 
         "templates": shipped_templates(),
         "placeholders": [f"{{{{{{{name}}}}}}}" for name in (*NAMES, "$.context.user_email")],
         "kinds": list(Kind),
+        "messages": [
+            (kind, message_field(kind), by_kind(streaming.get("message")).get(kind, ""))
+            for kind in (DEFAULT_KIND, *Kind)
+        ],
         **destination_fields(known, name, given),
     }
 

@@ -22,12 +22,16 @@ SAMPLE_WORKSPACE = Workspace(1001, "acme-1", "Acme Corp")
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What became of a sample: the message, or the mistake, with its place in the template where it has one."""
+    """What became of a sample: the message, or the mistake, with its place in the template where it has one.
+
+    `template_of` is the kind whose template it was (`default`: that of all others), of a message that has several.
+    """
 
     message: str | None = None
     error: str | None = None
     line: int | None = None
     column: int | None = None
+    template_of: str | None = None
 
 
 def render_sample(

@@ -52,11 +52,47 @@ const typeInto = (editor, text) => {
   changed(editor);
 };
 
+// a tab for each kind's template: the one in sight is edited, and previewed with an event of its kind
+const editing = () => document.querySelector("[role='tabpanel']:not([hidden]) .template");
+
+const choose = (tab) => {
+  for (const other of document.querySelectorAll("[role='tab']")) {
+    const chosen = other === tab;
+    other.setAttribute("aria-selected", String(chosen));
+    other.tabIndex = chosen ? 0 : -1;
+    document.getElementById(other.getAttribute("aria-controls")).hidden = !chosen;
+  }
+  const kind = document.getElementById("preview_kind");
+  if (kind && tab.dataset.kind !== "default" && kind.value !== tab.dataset.kind) {
+    kind.value = tab.dataset.kind;
+    changed(kind);
+  }
+};
+
+on("click", "[role='tab']", choose);
+
+on("keydown", "[role='tab']", (tab, event) => {
+  const tabs = [...document.querySelectorAll("[role='tab']")];
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (!step) return;
+  const next = tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length];
+  choose(next);
+  next.focus();
+});
+
+// a mistake in a template that is not in sight: its tab comes forward
+const show = (field) => {
+  const panel = field.closest("[role='tabpanel'][hidden]");
+  if (panel) choose(document.getElementById(panel.getAttribute("aria-labelledby")));
+};
+
+on("click", "a[href^='#message']", (link) => show(document.getElementById(link.hash.slice(1))));
+
 // placeholders go where the cursor is
-on("click", "[data-insert]", (button) => typeInto(document.getElementById("message"), button.dataset.insert));
+on("click", "[data-insert]", (button) => typeInto(editing(), button.dataset.insert));
 
 on("click", "[data-template]", async (button) => {
-  const editor = document.getElementById("message");
+  const editor = editing();
   if (editor.value.trim() && !(await ask(button))) return;
   editor.select();
   typeInto(editor, button.dataset.template);
@@ -71,7 +107,8 @@ on("click", "[data-fill]", (button) => {
 // a mistake in the template: put the cursor there
 on("click", "[data-goto]", (button) => {
   const place = button.closest("[data-line]").dataset;
-  const editor = document.getElementById("message");
+  const editor = document.getElementById(place.editor);
+  show(editor);
   const lines = editor.value.split("\n");
   const before = lines.slice(0, Number(place.line) - 1).reduce((sum, line) => sum + line.length + 1, 0);
   const at = Math.min(before + Number(place.column) - 1, editor.value.length);
@@ -120,6 +157,9 @@ on("click", "a.out", (link, event) => {
   anchor.click();
   anchor.remove();
 });
+
+const wrong = document.querySelector(".template[aria-invalid='true']");
+if (wrong) show(wrong);
 
 const problem = document.getElementById("problem");
 if (problem) problem.focus();
