@@ -8,15 +8,7 @@ for name in chromium chromium-browser google-chrome; do
 done
 place=$PWD/.venv/chromium
 if [ ! -x "$place/run" ]; then
-  command -v apt-get >/dev/null || { echo "error: there is no Chromium here, and no apt-get to fetch one; install chromium" >&2; exit 1; }
-  rm -rf "$place"
-  mkdir -p "$place"/apt/lists/partial "$place"/apt/cache/archives/partial "$place"/root
-  apt=(apt-get -qq -o "Dir::State=$place/apt" -o "Dir::State::Lists=$place/apt/lists" -o "Dir::Cache=$place/apt/cache"
-    -o Dir::State::status=/var/lib/dpkg/status -o Debug::NoLocking=1 -o APT::Sandbox::User="" -o Dpkg::Use-Pty=0)
-  "${apt[@]}" update >&2
-  "${apt[@]}" install --yes --no-install-recommends --download-only chromium fonts-liberation >&2
-  for package in "$place"/apt/cache/archives/*.deb; do dpkg-deb -x "$package" "$place/root"; done
-  rm -rf "$place/apt"
+  bash deploy/debian.sh "$place" chromium fonts-liberation
   {
     echo '<?xml version="1.0"?><fontconfig>'
     echo "<dir>$place/root/usr/share/fonts</dir><dir>/usr/share/fonts</dir><cachedir>$place/fonts</cachedir>"

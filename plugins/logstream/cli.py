@@ -669,7 +669,7 @@ def destinations_check(options: argparse.Namespace, out: TextIO) -> int:
     async def run() -> bool:
         fine = True
         async for step in destination.run_check():
-            print(f"{'ok  ' if step.ok else 'FAIL'} {step}", file=out)
+            print(f"{step.mark} {step}", file=out)
             fine = fine and step.ok
         return fine
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,31 +34,79 @@ def control_dsn(dsn: str | None, store: str) -> str:
     return dsn or os.environ.get(CONTROL_DSN_VARIABLE) or store
 
 
-def connect(dsn: str, *, autocommit: bool = True, application: str = "logstream") -> psycopg.Connection:
-    """Open a connection that speaks UTF-8 and UTC, whatever the server's or the DSN's defaults are.
+# These four are PostgreSQL's parameters that a pooler follows (the server reports their changes), so that they hold for a client
+# whichever server connection it is given. Nothing else may be set for a session: behind PgBouncer in transaction mode it would
+# stay with a server connection that other clients use. Start-up `options` are refused there.
+_SESSION = """
+select set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, YMD', false),
+       set_config('standard_conforming_strings', 'on', false), pg_backend_pid()
+"""
 
-    Raises `DatabaseError` naming the server, never the password.
+
+def connect(dsn: str, *, autocommit: bool = True, application: str = "logstream") -> psycopg.Connection:
+    """Open a connection that speaks UTF-8 and UTC, whatever the server's, the role's or the DSN's defaults are.
+
+    It works through PgBouncer in session and transaction mode: no statement is prepared where a pooler is seen. Raises
+    `DatabaseError` naming the server, never the password.
     """
     try:
-        connection = psycopg.connect(dsn, autocommit=autocommit, **session_parameters(dsn, application))
+        connection = psycopg.connect(dsn, autocommit=True, **_parameters(dsn, application))
+        row = connection.execute(_SESSION).fetchone()
+        if _is_pooled(connection.info, row):
+            connection.prepare_threshold = None
+        connection.autocommit = autocommit
     except (psycopg.Error, UnicodeError) as error:
         raise DatabaseError(f"cannot connect to {describe(dsn)}: {first_line(error)}") from None
     return connection
 
 
-def session_parameters(dsn: str, application: str = "logstream") -> dict[str, Any]:
-    """Keyword arguments for `psycopg.connect` beside the DSN. Raises `DatabaseError` for one that cannot be read."""
+async def connect_async(dsn: str, *, application: str = "logstream") -> psycopg.AsyncConnection:
+    """The same for an event loop."""
+    try:
+        connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True, **_parameters(dsn, application))
+        row = await (await connection.execute(_SESSION)).fetchone()
+        if _is_pooled(connection.info, row):
+            connection.prepare_threshold = None
+    except (psycopg.Error, UnicodeError) as error:
+        raise DatabaseError(f"cannot connect to {describe(dsn)}: {first_line(error)}") from None
+    return connection
+
+
+def _is_pooled(info: psycopg.ConnectionInfo, row: tuple[Any, ...] | None) -> bool:
+    """Whether there is a pooler in between: it names another process at start-up than the one that does the work."""
+    return row is None or row[-1] != info.backend_pid
+
+
+def _parameters(dsn: str, application: str) -> dict[str, Any]:
     try:
         given = conninfo.conninfo_to_dict(dsn)
     except psycopg.Error as error:
         raise DatabaseError(f"the DSN cannot be read: {scrub(first_line(error), dsn)}") from None
-    options = f"{given.get('options') or ''} -c timezone=UTC -c datestyle=ISO -c jit=off".strip()
     return {
         "application_name": application,
         "client_encoding": "UTF8",
-        "options": options,
         "connect_timeout": int(given.get("connect_timeout") or CONNECT_SECONDS),
     }
+
+
+def without_limits(connection: psycopg.Connection) -> str:
+    """SQL that lifts the limits on time that the server or the role sets, for the rest of a transaction.
+
+    They are made for requests of an application; reading a window and loading a file may take longer.
+    """
+    names = ["statement_timeout", "idle_in_transaction_session_timeout"]
+    if connection.info.server_version >= 170000:
+        names.append("transaction_timeout")
+    return "".join(f"set local {name} = 0; " for name in names)
+
+
+def is_stale(connection: psycopg.Connection | psycopg.AsyncConnection) -> bool:
+    """Whether an idle connection was ended meanwhile (`idle_session_timeout`, a pooler, a restart): the server has said so."""
+    if connection.closed:
+        return True
+    waiting = select.poll()
+    waiting.register(connection.pgconn.socket, select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def describe(dsn: str) -> str:
@@ -86,6 +135,13 @@ def database_errors(doing: str) -> Iterator[None]:
             remedy = "; run `logstream store init`"
         elif isinstance(error, psycopg.errors.InsufficientPrivilege):
             remedy = "; grant it to the user of this DSN"
+        elif isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+            remedy = (
+                "; this is a standby, or default_transaction_read_only is on for the server, the database or the user: switch "
+                "it off, or keep settings and ledger elsewhere (--control-dsn)"
+            )
+        elif isinstance(error, psycopg.errors.InvalidSchemaName):
+            remedy = "; give the user of this DSN a search_path with a schema that is there"
         raise DatabaseError(f"{doing}: {first_line(error)}{remedy}") from caught
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import psycopg
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from logstream.control.tables import SCHEMA
-from logstream.database import connect, database_errors
+from logstream.database import connect, database_errors, is_stale
 
 HEAD = "0005"
 """The newest migration; a test holds it equal to the one Alembic finds."""
@@ -28,9 +29,16 @@ def open_control(dsn: str, *, pooled: bool = False) -> Engine:
         return connect(dsn, autocommit=False, application="logstream control")
 
     engine = create_engine("postgresql+psycopg://", creator=creator, poolclass=QueuePool if pooled else NullPool)
+    event.listen(engine, "checkout", _refuse_stale)
     with database_errors("preparing the control schema"):
         _migrate(engine, dsn)
     return engine
+
+
+def _refuse_stale(connection: psycopg.Connection, *_: object) -> None:
+    """Make the pool give another connection for one that was ended while it was idle."""
+    if is_stale(connection):
+        raise DisconnectionError
 
 
 def has_control(dsn: str) -> bool:
@@ -44,14 +52,15 @@ def _migrate(engine: Engine, dsn: str) -> None:
     with connection:
         if _revision(connection) == HEAD:
             return
-        connection.execute("select pg_advisory_lock(%s)", (MIGRATION_LOCK,))
-        if _revision(connection) == HEAD:
-            return
         # most commands find the schema up to date: they need not wait for Alembic's import
         from alembic import command
         from alembic.config import Config
 
         with engine.begin() as target:
+            # of the transaction, not of the session: behind a pooler that would be another's in the next statement
+            target.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            if _revision(connection) == HEAD:
+                return
             target.execute(text(f'create schema if not exists "{SCHEMA}"'))
             config = Config()
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 
 import psycopg
 
-from logstream.database import database_errors, session_parameters
+from logstream.database import connect_async, database_errors, is_stale
 from logstream.errors import DatabaseError
 from logstream.ledger.lane_writes import STEP, LaneWrite
 from logstream.ledger.lanes import Lanes
@@ -27,9 +27,9 @@ class StepWriter:
         """Write steps; return the names of lanes that are another attempt's by now."""
         document = (b"[" + b",".join(step.row for step in steps) + b"]").decode()
         with database_errors("writing the ledger"):
-            if self._connection is None:
-                parameters = session_parameters(self._dsn, "logstream steps")
-                self._connection = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True, **parameters)
+            if self._connection is None or is_stale(self._connection):
+                await self.close()
+                self._connection = await connect_async(self._dsn, application="logstream steps")
             done = await (await self._connection.execute(STEP, (document,))).fetchall()
         return {step.key for step in steps} - {(row[0], row[1]) for row in done}
 

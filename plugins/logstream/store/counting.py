@@ -10,8 +10,8 @@ from psycopg import sql
 from logstream.shapes import log_fields, log_word
 from logstream.store.base import KindCount
 from logstream.store.logs import FIELDS
-from logstream.store.reading import in_window
-from logstream.store.rows import Rows, kind_in, not_json
+from logstream.store.reading import PAGE_BYTES, in_window, pages, run, start_copy
+from logstream.store.rows import Rows, kind_in
 from logstream.window import Window
 
 # json's -> raises on a \u0000 or a lone surrogate anywhere in the text, and one such event must not stop a window.
@@ -49,7 +49,7 @@ def _grouped(
         f" coalesce(sum(pg_column_size(e.payload)), 0)::bigint from {rows.source}"
         f" where {{window}} and {condition} group by 1, 2, 3, 4"
     ).format(window=in_window(window))
-    for workspace_id, text, log_type, level, events, size in connection.execute(query):
+    for workspace_id, text, log_type, level, events, size in run(connection, query):
         known, flaw = kind_in(text or "")
         yield KindCount(workspace_id, known, log_word(log_type), log_word(level), events, size, flaw is None)
 
@@ -57,12 +57,13 @@ def _grouped(
 def _looked_into(connection: psycopg.Connection, rows: Rows, window: Window, condition: str) -> Iterator[KindCount]:
     """Count log events that SQL may not look into, one by one."""
     query = sql.SQL(
-        f"copy (select {rows.workspace}, {rows.payload_text} from {rows.source}"  # noqa: S608 # type: ignore[arg-type]
-        f" where {{window}} and {condition}) to stdout (format binary)"
+        f"copy (select 0::bigint, {rows.workspace}, e.recorded_at, e.recorded_at, 'log_service'::text, {rows.payload_text}"  # noqa: S608
+        f" from {rows.source} where {{window}} and {condition}) to stdout (format binary)"
     ).format(window=in_window(window))
-    with connection.cursor() as cursor, cursor.copy(query) as copy:
-        copy.set_types(["int8", "bytea"])
-        for workspace_id, payload in copy.rows():
-            sound = rows.is_json or not_json(payload) is None
-            words = log_fields(payload) if sound else (None, None)
-            yield KindCount(workspace_id, "log_service", *words, 1, len(payload), sound)
+    start_copy(connection, query)
+    for page in pages(connection, rows, PAGE_BYTES):
+        for event in page.events:
+            words = log_fields(event.payload)
+            yield KindCount(event.workspace_id, event.kind, *words, 1, len(event.payload))
+        for event, _ in page.bad:
+            yield KindCount(event.workspace_id, event.kind, None, None, 1, len(event.payload), sound=False)

@@ -18,7 +18,7 @@ from typing import Annotated, BinaryIO, Literal
 import msgspec
 import psycopg
 
-from logstream.database import database_errors, first_line
+from logstream.database import database_errors, first_line, without_limits
 from logstream.errors import InputError
 from logstream.events import EPOCH, Kind
 
@@ -80,6 +80,7 @@ def load_file(connection: psycopg.Connection, path: Path, progress: Progress | N
     with source, database_errors(f"loading {path}"):
         try:
             with connection.transaction():
+                connection.execute(without_limits(connection))
                 return _Loading(connection, path).run(source, progress)
         except _Taken as taken:
             # the transaction is undone: what is there now was there before

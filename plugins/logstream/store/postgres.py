@@ -15,7 +15,7 @@ from queue import Empty, LifoQueue
 import psycopg
 from psycopg import sql
 
-from logstream.database import connect, database_errors
+from logstream.database import connect, database_errors, is_stale
 from logstream.events import Cursor
 from logstream.settings.models import LogStoreSettings
 from logstream.settings.resolution import Workspace
@@ -25,7 +25,7 @@ from logstream.store.closing import ClosedWindow, Watch
 from logstream.store.contract import EVENTS, WORKSPACES, require
 from logstream.store.counting import count
 from logstream.store.lineage import sources
-from logstream.store.reading import PAGE_BYTES, by_id_query, nameless_query, pages, read_query
+from logstream.store.reading import PAGE_BYTES, by_id_query, nameless_query, pages, read_query, run, start_copy
 from logstream.store.rows import Rows, is_nameless
 from logstream.window import Window
 
@@ -80,7 +80,7 @@ class PostgresStore:
                 "select id::bigint, external_id::text, name::text, coalesce(role::text, 'customer') from {}"
                 " where id is not null order by 1"
             ).format(sql.SQL(relation.name))
-            return list({row[0]: Workspace(*row) for row in connection.execute(query)}.values())
+            return list({row[0]: Workspace(*row) for row in run(connection, query)}.values())
 
     def newest(self, kind: str, workspace_id: int | None, max_bytes: int) -> bytes | None:
         """The payload of the newest event of a kind within the last day, of one workspace if asked, and not too large."""
@@ -98,7 +98,7 @@ class PostgresStore:
                 workspace=sql.SQL("{}::bigint").format(sql.Literal(workspace_id)),
                 size=sql.Literal(max_bytes),
             )
-            row = connection.execute(query).fetchone()
+            row = run(connection, query).fetchone()
         return row[0].encode() if row else None
 
     def count(self, window: Window, *, by_log_type: bool) -> list[KindCount]:
@@ -128,14 +128,13 @@ class PostgresStore:
                     yield page
             if read < max_events:
                 query = read_query(rows, window, filters, after, max_events - read)
-                with connection.cursor() as cursor, cursor.copy(query):
-                    for page in pages(connection, rows, room):
-                        read += len(page.events) + len(page.bad)
-                        size += sum([len(event[5]) for event in page.events])
-                        yield page
-                        if size >= max_bytes and read < max_events:
-                            # the rest of the answer is not wanted; the connection is closed over it
-                            return
+                for page in self._copied(connection, rows, query, room):
+                    read += len(page.events) + len(page.bad)
+                    size += sum([len(event[5]) for event in page.events])
+                    yield page
+                    if size >= max_bytes and read < max_events:
+                        # the rest of the answer is not wanted; the connection is closed over it
+                        return
         yield Page([], more=read == max_events)
 
     def events(self, ids: Sequence[int]) -> Page:
@@ -151,8 +150,8 @@ class PostgresStore:
 
     @staticmethod
     def _copied(connection: psycopg.Connection, rows: Rows, query: sql.Composed, room: int) -> Iterator[Page]:
-        with connection.cursor() as cursor, cursor.copy(query):
-            yield from pages(connection, rows, room)
+        start_copy(connection, query)
+        yield from pages(connection, rows, room)
 
     def _described(self, connection: psycopg.Connection) -> Rows:
         """The SQL of the events' table as it is: looked up once."""
@@ -165,13 +164,7 @@ class PostgresStore:
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection]:
-        try:
-            connection = self._idle.get_nowait()
-        except Empty:
-            connection = connect(self._dsn, application="logstream reader")
-            with database_errors("preparing a connection"):
-                # many short statements: each would pay for starting the workers, and they would be the platform's to miss
-                connection.execute("set max_parallel_workers_per_gather = 0")
+        connection = self._kept() or connect(self._dsn, application="logstream reader")
         try:
             yield connection
         except BaseException:
@@ -180,6 +173,17 @@ class PostgresStore:
         if connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
             self._idle.put(connection)
         else:  # an answer was left unread
+            connection.close()
+
+    def _kept(self) -> psycopg.Connection | None:
+        """An idle connection that is still good."""
+        while True:
+            try:
+                connection = self._idle.get_nowait()
+            except Empty:
+                return None
+            if not is_stale(connection):
+                return connection
             connection.close()
 
     def close(self) -> None:

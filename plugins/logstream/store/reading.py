@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 from psycopg.generators import fetch_many
 
+from logstream.database import without_limits
 from logstream.events import EPOCH, NO_WORKSPACE, Cursor, Event, Kind
 from logstream.store.base import BadRow, Filter, Page
 from logstream.store.logs import FIELDS, may_hold
@@ -136,8 +137,31 @@ _HEADER = 19
 """Bytes before the first row: signature, flags, length of an extension."""
 
 
+def run(connection: psycopg.Connection, query: sql.Composable) -> psycopg.Cursor:
+    """Run one reading statement under the settings that reading wants, for this statement alone; return its answer."""
+    cursor = connection.execute(sql.SQL(_settings(connection)) + query, prepare=False)
+    while cursor.nextset():
+        pass
+    return cursor
+
+
+def _settings(connection: psycopg.Connection) -> str:
+    # one message to the server, and one transaction: nothing of it stays with the session. Reading is many short statements:
+    # each would pay for compiling and for starting workers, which would be the platform's to miss.
+    return f"{without_limits(connection)}set local jit = off; set local max_parallel_workers_per_gather = 0; "
+
+
+def start_copy(connection: psycopg.Connection, query: sql.Composable) -> None:
+    """Begin a COPY, of which `pages` then takes the rows. psycopg has no way to run settings in the same message."""
+    text = (sql.SQL(_settings(connection)) + query).as_bytes(connection)
+    connection.pgconn.send_query(text)
+    result = connection.wait(fetch_many(connection.pgconn))[-1]
+    if result.status != psycopg.pq.ExecStatus.COPY_OUT:
+        raise psycopg.errors.error_from_result(result)
+
+
 def pages(connection: psycopg.Connection, rows: Rows, room: int) -> Iterator[Page]:
-    """The rows of the COPY that is under way on a connection, a page of at most `PAGE_EVENTS` rows or `room` bytes at a time.
+    """The rows of the COPY that was begun on a connection, a page of at most `PAGE_EVENTS` rows or `room` bytes at a time.
 
     What psycopg does for each row of any COPY takes several times as long as what has to be done for ours, and here is where
     most of an export's time goes; so rows are taken from libpq itself.
@@ -174,7 +198,7 @@ def pages(connection: psycopg.Connection, rows: Rows, room: int) -> Iterator[Pag
             break
     if events or bad:
         yield _page(rows, events, bad)
-    (result,) = connection.wait(fetch_many(pgconn))
+    result = connection.wait(fetch_many(pgconn))[-1]
     if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
         raise psycopg.errors.error_from_result(result)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from logstream.database import database_errors
+from logstream.database import database_errors, without_limits
 from logstream.errors import DatabaseError
 
 INIT_LOCK = 0x10957EA2
@@ -54,6 +54,6 @@ def create_tables(connection: psycopg.Connection) -> None:
         raise DatabaseError(f"PostgreSQL 13 or newer is needed, this is {connection.info.server_version // 10000}")
     with database_errors("creating the log store's tables"), connection.transaction():
         connection.execute("select pg_advisory_xact_lock(%s)", (INIT_LOCK,))
-        connection.execute("set local client_min_messages = warning")
+        connection.execute(f"{without_limits(connection)}set local client_min_messages = warning")
         connection.execute(TABLES)
         connection.execute(KINDS)
