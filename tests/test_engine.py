@@ -527,7 +527,7 @@ def test_only_what_failed_is_sent_again() -> None:
     [(Retry("busy"), 12, False), (GiveUp("no"), 1, True), (Retry("busy", after=9_999), 1, False)],
 )
 def test_giving_up(outcome: Outcome, tries: int, permanent: bool) -> None:
-    from logstream.export.send import LaneFailed
+    from logstream.export.refusals import LaneFailed
 
     destination = _Scripted(lambda _: outcome)
     with pytest.raises(LaneFailed) as caught:

@@ -20,6 +20,7 @@ from logstream.hooks import AirflowConnections
 from logstream.ledger.records import Delivery, State
 from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file
+from logstream.testing.echoes import packed
 from logstream.testing.events import EventMaker, workspace_line
 from logstream.testing.vendors import VENDORS, AzureMonitor, Elasticsearch, Vendor
 from logstream.validation import validate_settings
@@ -149,6 +150,44 @@ def test_only_documents_that_were_refused_for_load_are_sent_again(export: Export
     vendor.fail = lambda number: None
     assert export(lanes=1, concurrency=2).events == EVENTS
     assert len(vendor.documents) == len(vendor.taken) == EVENTS, "a repetition makes no second document"
+
+
+@pytest.mark.parametrize("name", ["elasticsearch"])
+@pytest.mark.parametrize("filters", [True, False])
+def test_bulk_answers_of_any_length_are_read_whole(
+    export: Export, vendor: Elasticsearch, filled: psycopg.Connection, filters: bool
+) -> None:
+    """The longest name of an index, hundreds of items in full, one busy and one bad among them, packed by the server."""
+    vendor.knows_filter_path, lengths = filters, []
+    rows = filled.execute("select workspace_id, kind, id from events order by recorded_at, id").fetchall()
+    bad, busy = (f"{workspace}-{kind}-{number}" for workspace, kind, number in (rows[40], rows[200]))
+    seen: Counter[str] = Counter()
+    vendor.bad = lambda document: False
+    original = vendor._index
+
+    def index(action: str, identity: str, document: Any) -> dict[str, Any]:
+        seen[identity] += 1
+        if identity == bad and seen[bad] > 1:
+            return {"status": 400, "error": {"type": "document_parsing_exception", "reason": "failed to parse"}}
+        if identity in (bad, busy) and seen[identity] == 1:
+            return {"status": 429, "error": {"type": "es_rejected_execution_exception", "reason": "the queue is full"}}
+        return original(action, identity, document)
+
+    vendor._index = index  # type: ignore[method-assign]
+    receive = vendor.receive
+
+    def packing(request: Any, body: bytes) -> tuple[int, bytes]:
+        status, answer = receive(request, body)
+        lengths.append(len(answer))
+        return status, packed(answer)
+
+    vendor.receive, vendor.answer_headers = packing, {"Content-Encoding": "gzip"}  # type: ignore[method-assign]
+    report = export(lanes=1, concurrency=1, index="i" * 255)
+    assert (report.state, report.events, report.rejected) == (State.DELIVERED, EVENTS - 1, 1), report.error
+    assert filled.execute("select event_id from logstream.rejections").fetchall() == [(rows[40][2],)]
+    assert len(vendor.documents) == EVENTS - 1
+    assert (max(lengths) > 64 * 1024) is not filters
+    assert seen[busy] == 2 and max(times for identity, times in seen.items() if identity not in (bad, busy)) == 1
 
 
 @pytest.mark.parametrize("name", ["datadog"])

@@ -13,6 +13,7 @@ from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import GiveUp, Outcome
 from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, RequestOptions
+from logstream.destinations.transport.urls import joined
 from logstream.errors import InputError
 from logstream.events import EPOCH, Event
 from logstream.jsontext import with_member
@@ -61,8 +62,8 @@ class AzureMonitorDestination(RequestDestination[AzureMonitorOptions]):
 
     def url(self, credentials: HttpCredentials) -> str:
         """The rule's stream."""
-        options, base = self.options, credentials.base_url.rstrip("/")
-        return f"{base}/dataCollectionRules/{options.rule_id}/streams/{options.stream}?api-version={API_VERSION}"
+        path = f"/dataCollectionRules/{self.options.rule_id}/streams/{self.options.stream}"
+        return joined(credentials.base_url, path, f"api-version={API_VERSION}")
 
     async def send(self, parcel: Parcel) -> Outcome:
         """Get a token (azure-identity keeps it until it expires), then post."""
@@ -96,6 +97,10 @@ class AzureMonitorDestination(RequestDestination[AzureMonitorOptions]):
         if status == 404:
             return GiveUp("Azure answered 404: correct `endpoint`, `rule_id` or `stream`")
         return super().read(status, headers, answer, parcel)
+
+    def accepted(self, status: int, headers: Mapping[str, str], answer: bytes) -> bool:
+        """204."""
+        return status == 204
 
     async def check(self) -> AsyncIterator[Step]:
         """The connection gives a token; a test event is taken."""

@@ -10,6 +10,7 @@ from pydantic import Field
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.request import RequestDestination, RequestOptions
+from logstream.destinations.transport.urls import at_endpoint
 from logstream.events import Event
 from logstream.jsontext import as_string
 from logstream.shapes import unix_us
@@ -45,8 +46,7 @@ class DatadogDestination(RequestDestination[DatadogOptions]):
 
     def url(self, credentials: HttpCredentials) -> str:
         """The intake."""
-        base = credentials.base_url.rstrip("/")
-        return base if base.endswith("/api/v2/logs") else f"{base}/api/v2/logs"
+        return at_endpoint(credentials.base_url, "/api/v2/logs")
 
     def authentication(self, credentials: HttpCredentials) -> Mapping[str, str]:
         """The connection's password is the API key."""
@@ -62,6 +62,10 @@ class DatadogDestination(RequestDestination[DatadogOptions]):
         given = {name: value for name, value in named.items() if value}
         timed = b'"timestamp":%d,"message":%b}' % (unix_us(event) // 1_000, as_string(message))
         return orjson.dumps(given)[:-1] + (b"," if given else b"") + timed
+
+    def accepted(self, status: int, headers: Mapping[str, str], answer: bytes) -> bool:
+        """202, with an empty object."""
+        return status == 202
 
     def encode(self, entries: Sequence[bytes]) -> bytes:
         """A JSON array."""

@@ -15,11 +15,17 @@ from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry
 from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, RequestOptions
+from logstream.destinations.transport.answers import is_page
+from logstream.destinations.transport.urls import at_endpoint
 from logstream.events import EPOCH, Event
 from logstream.jsontext import with_member
 from logstream.shapes import time_of
 
 ALREADY_THERE = 409
+
+FILTER_PATH = "errors,items.*.status,items.*.error.type,items.*.error.reason"
+"""All that is wanted of an answer: in full it is as long as the request. `status` is in every item, so that their order tells
+which document each is."""
 
 
 class Action(StrEnum):
@@ -57,7 +63,7 @@ class ElasticsearchDestination(RequestDestination[ElasticsearchOptions]):
 
     def url(self, credentials: HttpCredentials) -> str:
         """The bulk endpoint."""
-        return f"{credentials.base_url.rstrip('/')}/_bulk"
+        return at_endpoint(credentials.base_url, "/_bulk", f"filter_path={FILTER_PATH}")
 
     def authentication(self, credentials: HttpCredentials) -> Mapping[str, str]:
         """Basic with a login; a password alone is an API key."""
@@ -79,6 +85,8 @@ class ElasticsearchDestination(RequestDestination[ElasticsearchOptions]):
         """A status for each document: those refused for load are sent again, bad ones rejected."""
         if status != 200:
             return super().read(status, headers, answer, parcel)
+        if is_page(answer):
+            return self.not_ours(status, answer)
         try:
             document: Any = orjson.loads(answer)
             if not document["errors"]:
@@ -109,4 +117,4 @@ class ElasticsearchDestination(RequestDestination[ElasticsearchOptions]):
 def _why(item: Any) -> str:
     error = item.get("error")
     text = f"{error.get('type')}: {error.get('reason')}" if isinstance(error, dict) else str(error)
-    return "".join(character if character.isprintable() else " " for character in text)[:300]
+    return text[:2_000]

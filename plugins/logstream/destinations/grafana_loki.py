@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import orjson
 from pydantic import Field
@@ -10,6 +10,7 @@ from pydantic import Field
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.request import RequestDestination, RequestOptions
+from logstream.destinations.transport.urls import at_endpoint
 from logstream.events import Event
 from logstream.jsontext import as_string
 from logstream.shapes import unix_us
@@ -40,7 +41,6 @@ class GrafanaLokiDestination(RequestDestination[GrafanaLokiOptions]):
     type = "grafana_loki"
     title = "Grafana Loki"
     options_model = GrafanaLokiOptions
-    bad_event_status = frozenset({400})
     envelope = 4_000
 
     @property
@@ -50,8 +50,7 @@ class GrafanaLokiDestination(RequestDestination[GrafanaLokiOptions]):
 
     def url(self, credentials: HttpCredentials) -> str:
         """The push endpoint."""
-        base = credentials.base_url.rstrip("/")
-        return base if base.endswith("/loki/api/v1/push") else f"{base}/loki/api/v1/push"
+        return at_endpoint(credentials.base_url, "/loki/api/v1/push")
 
     def headers(self, credentials: HttpCredentials) -> dict[str, str]:
         """The tenant, where there is one."""
@@ -67,6 +66,10 @@ class GrafanaLokiDestination(RequestDestination[GrafanaLokiOptions]):
             labels[self.options.workspace_label] = str(event[1])
         value = b'["%d",%b]' % (unix_us(event) * 1_000, as_string(message))
         return orjson.dumps(labels, option=orjson.OPT_SORT_KEYS) + _SEPARATOR + value
+
+    def accepted(self, status: int, headers: Mapping[str, str], answer: bytes) -> bool:
+        """204; what stands before it may make that 200, with nothing to say."""
+        return status == 204 or (status == 200 and not answer.strip())
 
     def encode(self, entries: Sequence[bytes]) -> bytes:
         """Values of the same labels make one stream, in the order of their times."""

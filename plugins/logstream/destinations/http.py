@@ -15,6 +15,7 @@ from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, RequestOptions
+from logstream.destinations.transport.urls import joined
 from logstream.errors import InputError
 
 
@@ -77,9 +78,7 @@ class HttpDestination(RequestDestination[HttpOptions]):
 
     def url(self, credentials: HttpCredentials) -> str:
         """The connection's base URL with the path."""
-        if not self.options.path:
-            return credentials.base_url
-        return f"{credentials.base_url.rstrip('/')}/{self.options.path.lstrip('/')}"
+        return joined(credentials.base_url, self.options.path) if self.options.path else credentials.base_url
 
     async def open(self) -> None:
         """Get the connection, its address and, for signatures, its secret."""

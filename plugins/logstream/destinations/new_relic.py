@@ -11,6 +11,7 @@ from pydantic import Field
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.request import RequestDestination, RequestOptions
+from logstream.destinations.transport.urls import at_endpoint
 from logstream.events import Event
 from logstream.jsontext import as_string
 from logstream.shapes import unix_us
@@ -54,8 +55,7 @@ class NewRelicDestination(RequestDestination[NewRelicOptions]):
 
     def url(self, credentials: HttpCredentials) -> str:
         """The Log API."""
-        base = credentials.base_url.rstrip("/")
-        return base if base.endswith("/log/v1") else f"{base}/log/v1"
+        return at_endpoint(credentials.base_url, "/log/v1")
 
     def authentication(self, credentials: HttpCredentials) -> Mapping[str, str]:
         """The connection's password is the licence key."""
@@ -64,6 +64,10 @@ class NewRelicDestination(RequestDestination[NewRelicOptions]):
     def entry(self, event: Event, message: bytes) -> bytes:
         """Its time in milliseconds, and the message as text."""
         return b'{"timestamp":%d,"message":%b}' % (unix_us(event) // 1_000, as_string(message))
+
+    def accepted(self, status: int, headers: Mapping[str, str], answer: bytes) -> bool:
+        """202, with a request id."""
+        return status == 202 and b"requestId" in answer
 
     def encode(self, entries: Sequence[bytes]) -> bytes:
         """One block with common attributes."""

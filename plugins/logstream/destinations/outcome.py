@@ -25,7 +25,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Too large: try again in halves. Where one event is left, it is rejected."""
+    """Too large, or refused for what is in it: try again in halves. Where one event is left, it is rejected."""
 
     reason: str
 

@@ -34,7 +34,7 @@ from logstream.destinations.parcel import (
     sizes_of,
     tally_of,
 )
-from logstream.destinations.transport.answers import ACCEPTED_ENCODINGS, read_answer
+from logstream.destinations.transport.answers import ACCEPTED_ENCODINGS, is_page, read_answer
 from logstream.errors import InputError
 from logstream.events import EPOCH, Event
 from logstream.messages import Messages
@@ -44,6 +44,8 @@ REQUEST_BYTES = 1_000_000
 """A request of a destination that names no limit at all: a request is held in memory until it is full."""
 
 RETRY_STATUS = frozenset({408, 425, 429})
+CONTENT_STATUS = frozenset({400, 413, 415, 422})
+"""A request is refused for what is in it, or for its size."""
 
 
 class RequestOptions(ConnectionOptions):
@@ -84,9 +86,6 @@ class RequestDestination(Destination[O]):
     @abstractmethod
     def encode(self, entries: Sequence[bytes]) -> bytes:
         """The body of a request with these entries: at most two bytes for each, and `envelope`, more than theirs."""
-
-    bad_event_status: ClassVar[frozenset[int]] = frozenset()
-    """Statuses by which a vendor refuses a whole request for one bad event: halves are tried until it stands alone."""
 
     envelope: ClassVar[int] = 0
     """Bytes that `encode` puts around all entries, beyond two for each."""
@@ -212,15 +211,20 @@ class RequestDestination(Destination[O]):
         return urlsplit(self._url).hostname or "the server"
 
     def read(self, status: int, headers: Mapping[str, str], answer: bytes, parcel: Parcel) -> Outcome:
-        """What an answer means: 2xx delivered; 408, 425, 429 and 5xx again; 413 smaller; any other is permanent."""
+        """What an answer means.
+
+        2xx: delivered, if it is a success in the vendor's own words (`accepted`). 408, 425, 429 and 5xx: again. 400, 413, 415
+        and 422: refused for its content, so halves are tried until the event stands alone that it is refused for. Any other is
+        permanent.
+        """
         if 200 <= status < 300:
+            if is_page(answer) or not self.accepted(status, headers, answer):
+                return self.not_ours(status, answer)
             return Delivered()
         said = self.secrets.excerpt(answer)
         reason = f"{self._host} answered {status}" + (f" ({said})" if said else "")
-        if status == 413 or (status in self.bad_event_status and len(parcel.events) > 1):
-            return Split(reason) if len(parcel.events) > 1 else Reject({0: reason})
-        if status in self.bad_event_status:
-            return Reject({0: reason})
+        if status in CONTENT_STATUS:
+            return Split(reason)
         if status in RETRY_STATUS or status >= 500:
             return Retry(reason, retry_after(headers))
         if 300 <= status < 400:
@@ -230,6 +234,21 @@ class RequestDestination(Destination[O]):
         if status == 404:
             return GiveUp(f"{reason}: correct the address of connection `{self.options.connection}`")
         return GiveUp(reason)
+
+    def accepted(self, status: int, headers: Mapping[str, str], answer: bytes) -> bool:
+        """Whether a 2xx answer, which is no page of HTML, is a success in the vendor's own words."""
+        return True
+
+    def not_ours(self, status: int, answer: bytes) -> GiveUp:
+        """What is said of a 2xx answer that is no success: a login page, another server, a wrong port."""
+        said = self.secrets.excerpt(answer)
+        return GiveUp(
+            f"{self._host} answered {status}"
+            + (f" ({said})" if said else "")
+            + f", which is no success in the words of "
+            f"{self.title}: another server or a login page answers there; correct the address of connection "
+            f"`{self.options.connection}`"
+        )
 
     def split(self, parcel: Parcel) -> list[Parcel]:
         """Two halves, whose names tell which."""
@@ -263,7 +282,8 @@ class RequestDestination(Destination[O]):
         entry = self.entry(event, message)
         outcome = await self.send(self.parcel("logstream-check", [EventRef(0, 0, "test")], [entry], event))
         ok = isinstance(outcome, Delivered)
-        reason = "" if isinstance(outcome, Delivered | Reject) else outcome.reason
+        reason = next(iter(outcome.events.values()), "") if isinstance(outcome, Reject) else ""
+        reason = reason or getattr(outcome, "reason", "")
         yield Step(f"{self._host} takes a test event", ok, "" if ok else reason, "" if ok else self.check_remedy)
 
     @property

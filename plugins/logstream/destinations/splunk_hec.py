@@ -14,6 +14,7 @@ from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry
 from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, RequestOptions
+from logstream.destinations.transport.urls import at_endpoint
 from logstream.events import Event
 from logstream.shapes import unix_us
 
@@ -49,8 +50,7 @@ class SplunkHecDestination(RequestDestination[SplunkHecOptions]):
 
     def url(self, credentials: HttpCredentials) -> str:
         """The event endpoint."""
-        base = credentials.base_url.rstrip("/")
-        return base if base.endswith("/services/collector/event") else f"{base}/services/collector/event"
+        return at_endpoint(credentials.base_url, "/services/collector/event")
 
     def authentication(self, credentials: HttpCredentials) -> Mapping[str, str]:
         """The connection's password is the token."""
@@ -71,7 +71,7 @@ class SplunkHecDestination(RequestDestination[SplunkHecOptions]):
     def read(self, status: int, headers: Mapping[str, str], answer: bytes, parcel: Parcel) -> Outcome:
         """Splunk says more in its answer's `code` than by its status."""
         code, number = _code(answer)
-        if status == 200 and code in (0, None):
+        if status == 200 and code == 0:
             return Delivered()
         text = f"Splunk answered {status}, code {code}"
         if code in BAD_EVENT and 0 <= number < len(parcel.events):
@@ -90,6 +90,10 @@ class SplunkHecDestination(RequestDestination[SplunkHecOptions]):
         if code == 9:
             return Retry(f"{text}: the server is busy", None)
         return super().read(status, headers, answer, parcel)
+
+    def accepted(self, status: int, headers: Mapping[str, str], answer: bytes) -> bool:
+        """Never without its code 0."""
+        return False
 
 
 def _code(answer: bytes) -> tuple[int | None, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
@@ -48,6 +48,10 @@ class SumoLogicDestination(RequestDestination[SumoLogicOptions]):
         named = {"X-Sumo-Category": options.category, "X-Sumo-Name": options.name, "X-Sumo-Host": options.host,
                  "X-Sumo-Fields": fields}  # fmt: skip
         return {**super().headers(credentials), **{name: value for name, value in named.items() if value}}
+
+    def accepted(self, status: int, headers: Mapping[str, str], answer: bytes) -> bool:
+        """200."""
+        return status == 200
 
     def encode(self, entries: Sequence[bytes]) -> bytes:
         """One a line."""

@@ -20,7 +20,7 @@ from logstream.export.limiter import AdaptiveLimit
 from logstream.export.memory import MemoryBudget, keep_freed_memory, rare_garbage_collection
 from logstream.export.opening import Destinations, give_up_slow_hooks
 from logstream.export.pipeline import DeliveryPipeline
-from logstream.export.send import LaneFailed
+from logstream.export.refusals import LaneFailed
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.leases import LeaseKeeper
 from logstream.ledger.records import Lane, News, State
@@ -109,6 +109,8 @@ class DeliveryTask:
         self._threads = LeftBehindThreads(READERS, "logstream reading")
         self._snapshots: dict[int, Snapshot] = {}
         self._results: list[LaneResult] = []
+        self._refused: set[tuple[int, int]] = set()
+        """Lanes whose receiver refuses what they bring, and answers: the windows after theirs are tried."""
 
     async def run(self, keys: Sequence[tuple[int, int]]) -> list[LaneResult]:
         """Deliver. Lanes that another run is delivering are waited for, and taken up when they are free."""
@@ -157,7 +159,7 @@ class DeliveryTask:
             return
 
     async def _window(self, lanes: list[Lane]) -> bool:
-        """Deliver the lanes of one delivery, and give them back. Returns whether all of them arrived.
+        """Deliver the lanes of one delivery, and give them back. Returns whether later windows may follow.
 
         Whatever goes wrong with it, foreseen or not, is this delivery's alone.
         """
@@ -174,7 +176,7 @@ class DeliveryTask:
             await self._fail(todo, started, error)
         finally:
             await self._keeper.release(lanes)
-        return all(lane.state is State.DELIVERED for lane in lanes)
+        return all(lane.state is State.DELIVERED or lane.key in self._refused for lane in lanes)
 
     async def _turn(self, lanes: list[Lane], started: float) -> list[Lane]:
         """Deliver until all lanes have ended, or until this gets nowhere while others wait; return what is left to do."""
@@ -215,6 +217,8 @@ class DeliveryTask:
     def _say_ended(self, lane: Lane, pipeline: DeliveryPipeline, started: float) -> None:
         stopped = pipeline.errors[lane.lane]
         failed = stopped if isinstance(stopped, LaneFailed) else None
+        if failed is not None and failed.refused:
+            self._refused.add(lane.key)
         self._say(
             LaneResult(
                 lane,

@@ -13,7 +13,8 @@ from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.outcome import Delivered, Retry
 from logstream.destinations.parcel import Part
 from logstream.errors import LogstreamError
-from logstream.export.send import LaneFailed, RetryPolicy
+from logstream.export.refusals import LaneFailed
+from logstream.export.send import RetryPolicy
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.records import Delivery
 from logstream.proof.manifests import Manifest, Sealed, listing_key, listings_of, manifest_key

@@ -11,6 +11,7 @@ from logstream.destinations.base import Destination, Options
 from logstream.destinations.parcel import EventRef, Parcel, Part, cursor_of
 from logstream.events import Cursor, Event
 from logstream.export.limiter import AdaptiveLimit
+from logstream.export.refusals import Refusals
 from logstream.export.send import Confirm, RetryPolicy, Sent, send
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.records import Lane, News, Rejection
@@ -26,6 +27,9 @@ class Outbox:
     are sent again. How far a lane has come is written at every step, which is little; its counts and parts about once a
     second. Whoever resumes packs what lies between the two again and counts it, without sending it. Where sending again
     replaces what is there (objects), there are no steps.
+
+    A parcel that its receiver refused, where it has taken nothing yet, is held: it enters the ledger when refusals are believed
+    (`Refusals`). Parcels behind it are sent meanwhile; one that is taken ends the doubt.
     """
 
     def __init__(
@@ -35,10 +39,15 @@ class Outbox:
         destination: Destination[Options],
         policy: RetryPolicy,
         limit: AdaptiveLimit,
+        refusals: Refusals,
         confirm: Confirm | None = None,
     ) -> None:
         self._lane, self._writer, self._destination = lane, writer, destination
         self._policy, self._limit, self._confirm = policy, limit, confirm
+        self._refusals = refusals
+        refusals.when_believed(self._settle_soon)
+        self._slots_lent = 0
+        """Places given back for parcels that are held."""
         self._slots = asyncio.Semaphore(destination.limits.concurrency)
         self._under_way: deque[tuple[Parcel, asyncio.Task[Sent]]] = deque()
         self._bad: deque[tuple[Cursor, EventRef, str]] = deque()
@@ -63,21 +72,44 @@ class Outbox:
         await self._slots.acquire()
         if self._failure is not None:
             raise self._failure
-        task = asyncio.create_task(send(self._destination, parcel, self._policy, self._limit, self._confirm))
+        sending = send(self._destination, parcel, self._policy, self._limit, self._confirm, self._refusals)
+        task = asyncio.create_task(sending)
         self._under_way.append((parcel, task))
         task.add_done_callback(self._settle_soon)
 
     async def drain(self) -> None:
-        """Wait until everything is sent and in the ledger."""
-        while self._under_way or self._settling is not None:
-            if self._settling is None:
+        """Wait until everything is sent, and what is not held is in the ledger."""
+        while self._failure is None:
+            if self._settling is not None:
+                await asyncio.wait([self._settling])
+            elif sending := [task for _, task in self._under_way if not task.done()]:
+                await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.sleep(0)
+            elif self._under_way and not self.doubtful:
                 self._settle_soon()
-            assert self._settling is not None  # noqa: S101 - just made
-            await asyncio.wait([self._settling, *(task for _, task in list(self._under_way)[:1])])
-            await asyncio.sleep(0)
-            if self._failure is not None:
-                raise self._failure
+            else:
+                break
+        if self._failure is not None:
+            raise self._failure
+
+    async def conclude(self) -> None:
+        """Everything is sent and may enter the ledger. Raises `LaneFailed` where refusals are still doubted."""
+        await self.drain()
+        if self.doubtful:
+            raise self._refusals.failure()
         self._take_bad(None)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the next parcel that would enter the ledger is held."""
+        if self._refusals.believed or not self._under_way:
+            return False
+        return self._is_held(self._under_way[0][1])
+
+    def _is_held(self, task: asyncio.Task[Sent]) -> bool:
+        if self._refusals.believed or not task.done() or task.cancelled() or task.exception():
+            return False
+        return task.result().refused
 
     async def abandon(self) -> None:
         """Stop sending what is not sent; what has arrived goes into the ledger."""
@@ -109,6 +141,7 @@ class Outbox:
                 elif not self._destination.replaces:  # else a repetition would do no harm: the ledger can wait
                     await self._writer.step(self._lane)
                 self._release(collected)
+            self._lend()
         except BaseException as error:
             self._failure = self._failure or error
         finally:
@@ -125,12 +158,29 @@ class Outbox:
         del self._rejected[: len(news.rejected)], self._parts[: len(news.parts)]
 
     def _release(self, places: int) -> None:
-        for _ in range(places):
+        given = min(places, self._slots_lent)
+        self._slots_lent -= given
+        for _ in range(places - given):
             self._slots.release()
+
+    def _lend(self) -> None:
+        """Give back the places of held parcels: what is behind them must be sent to end the doubt."""
+        if self.doubtful:
+            self._note_failures()
+        held = sum(self._is_held(task) for _, task in self._under_way)
+        for _ in range(held - self._slots_lent):
+            self._slots.release()
+        self._slots_lent = max(held, self._slots_lent)
+
+    def _note_failures(self) -> None:
+        """What failed behind a held parcel stops the lane, too."""
+        for _, task in self._under_way:
+            if task.done() and not task.cancelled() and (error := task.exception()):
+                self._failure = self._failure or error
 
     def _collect(self) -> int:
         collected = 0
-        while self._under_way and self._under_way[0][1].done() and self._failure is None:
+        while self._under_way and self._under_way[0][1].done() and self._failure is None and not self.doubtful:
             parcel, task = self._under_way[0]
             error = asyncio.CancelledError() if task.cancelled() else task.exception()
             if error is not None:

@@ -21,8 +21,9 @@ from logstream.errors import DatabaseError, DeliveryError, LeaseLost, LogstreamE
 from logstream.events import Cursor, Event
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.outbox import Outbox
+from logstream.export.refusals import LaneFailed, Refusals
 from logstream.export.select import Chunk, Demultiplexer, EventRenderer, after
-from logstream.export.send import LaneFailed, RetryPolicy
+from logstream.export.send import RetryPolicy
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.leases import LeaseKeeper
 from logstream.ledger.records import Lane
@@ -82,6 +83,7 @@ class DeliveryPipeline:
         threads: Executor,
     ) -> None:  # fmt: skip
         self._keeper, self._threads = keeper, threads
+        self._refusals = Refusals()
         self._chunks = 0
         self._external_ids = {w.id: w.external_id for w in store.workspaces()} if destination.needs_external_ids else {}
         self._store, self._writer, self._window = store, writer, lanes[0].window
@@ -99,7 +101,8 @@ class DeliveryPipeline:
         name = LaneRef(lane.destination, lane.window, lane.lane, destination.options.lanes, self._external_ids)
         packer = destination.packer(name, lane.part)
         confirm = partial(self._keeper.confirm, lane)
-        return LaneWork(lane, packer, Outbox(lane, self._writer, destination, policy, limit, confirm))
+        outbox = Outbox(lane, self._writer, destination, policy, limit, self._refusals, confirm)
+        return LaneWork(lane, packer, outbox)
 
     @property
     def remarks(self) -> str | None:
@@ -113,6 +116,9 @@ class DeliveryPipeline:
         """
         try:
             await self._stream()
+            for work in self._open():
+                await self._send_rest(work)
+            await self._judge_refusals()
             for work in self._open():
                 await self._end(work)
         except LogstreamError as error:
@@ -153,11 +159,23 @@ class DeliveryPipeline:
     def _open(self) -> list[LaneWork]:
         return [work for work in self._works.values() if work.error is None]
 
-    async def _end(self, work: LaneWork) -> None:
+    async def _send_rest(self, work: LaneWork) -> None:
         try:
             for parcel in await asyncio.to_thread(lambda: list(work.packer.finish())):
                 await work.put(parcel)
             await work.outbox.drain()
+        except LogstreamError as error:
+            await self._stop(work, error)
+
+    async def _judge_refusals(self) -> None:
+        """Where nothing was taken in this run, what was taken before decides whether refusals are believed."""
+        doubtful = [work.lane for work in self._open() if work.outbox.doubtful]
+        if doubtful and await self._writer.was_taken(doubtful[0]):
+            self._refusals.believe()
+
+    async def _end(self, work: LaneWork) -> None:
+        try:
+            await work.outbox.conclude()
             await self._writer.finish(work.lane, work.outbox.news)
             self._keeper.forget(work.lane)
         except LogstreamError as error:

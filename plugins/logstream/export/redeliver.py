@@ -17,9 +17,10 @@ from logstream.export.deliver import LEDGER_THREADS, Progress, deliver, owner_na
 from logstream.export.deployment import Deployment
 from logstream.export.opening import Destinations, give_up_slow_hooks
 from logstream.export.plan import Planner
+from logstream.export.refusals import LaneFailed
 from logstream.export.seal import Sealing, seal
 from logstream.export.select import EventRenderer
-from logstream.export.send import LaneFailed, RetryPolicy, send
+from logstream.export.send import RetryPolicy, send
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.leases import LeaseKeeper
 from logstream.ledger.ledger import Ledger

@@ -5,25 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
 from logstream.destinations.parcel import EventRef, Parcel, Part, Tally, ids_digest, tally_of
-from logstream.errors import DeliveryError
 from logstream.export.limiter import AdaptiveLimit
+from logstream.export.refusals import LaneFailed, Refusals
 
 Confirm = Callable[[], Awaitable[None]]
 """Returns if this attempt may still send; raises `LeaseLost` if it may not."""
-
-
-class LaneFailed(DeliveryError):
-    """A lane cannot go on. `permanent`: somebody must act first; trying again cannot help. `after`: seconds asked to wait."""
-
-    def __init__(self, reason: str, *, permanent: bool, after: float | None = None) -> None:
-        super().__init__(reason)
-        self.permanent, self.after = permanent, after
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +46,8 @@ class Sent:
     rejected: list[tuple[EventRef, str]] = field(default_factory=list)
     whole: bool = True
     """Whether it was taken as it was: not divided, nothing rejected."""
+    refused: bool = False
+    """Whether its receiver refused some of it for what it is: to be believed only beside acceptances (`Refusals`)."""
 
     @property
     def rejected_tally(self) -> Tally:
@@ -63,13 +57,15 @@ class Sent:
 
 async def send(
     destination: Destination[Options], parcel: Parcel, policy: RetryPolicy, limit: AdaptiveLimit | None = None,
-    confirm: Confirm | None = None,
+    confirm: Confirm | None = None, refusals: Refusals | None = None,
 ) -> Sent:  # fmt: skip
     """Send a parcel. Raises `LaneFailed` if it can be neither delivered nor rejected.
 
-    `limit` is shared by all who send to this destination. `confirm` is called before each request, and stops the sending by
-    an error of its own: whose lane it is may have changed while this waited.
+    `limit` and `refusals` are shared by all who send to this destination; without `refusals` a refusal is believed at once.
+    `confirm` is called before each request, and stops the sending by an error of its own: whose lane it is may have changed
+    while this waited.
     """
+    refusals = refusals or _believing()
     sent = Sent()
     pending = [parcel]
     while pending:
@@ -81,33 +77,73 @@ async def send(
         outcome = await _until_answered(destination, current, policy, limit, confirm, sent)
         match outcome:
             case Delivered():
+                refusals.believe()
                 sent.bytes += current.size
                 sent.parts += current.parts
             case Split(reason):
-                sent.whole = False
-                smaller = destination.split(current)
-                if smaller:
-                    pending += reversed(smaller)
-                elif len(current.events) == 1:
-                    sent.rejected.append((current.events[0], reason))
-                else:
-                    raise LaneFailed(f"{reason}, and {current.name} cannot be made smaller", permanent=True)
+                pending += reversed(_halves(destination, current, reason, sent, refusals))
             case Reject(events, resend):
-                if not current.events:
-                    raise LaneFailed(f"{current.name} is refused: {next(iter(events.values()), '')}", permanent=True)
-                sent.bytes += current.size
-                sent.whole = False
-                sent.parts += _taken(current, {*events, *resend})
-                sent.rejected += [(current.events[index], reason) for index, reason in events.items()]
+                _reject(current, events, resend, sent, refusals)
                 if resend:
                     pending.append(destination.subset(current, resend))
+            case Retry(only=only):
+                # some of it arrived: what is left is a parcel of its own, and the next answer is of that one
+                refusals.believe()
+                pending.append(_rest(destination, current, only, sent))
     return sent
+
+
+def _halves(
+    destination: Destination[Options], parcel: Parcel, reason: str, sent: Sent, refusals: Refusals
+) -> list[Parcel]:
+    """What to send in place of a parcel that is too large or was refused; one event that stands alone is rejected."""
+    sent.whole = False
+    smaller = destination.split(parcel)
+    if smaller:
+        return smaller
+    if len(parcel.events) != 1:
+        raise LaneFailed(f"{reason}, and {parcel.name} cannot be made smaller", permanent=True)
+    refusals.refuse(1, reason)
+    sent.refused = True
+    sent.rejected.append((parcel.events[0], reason))
+    return []
+
+
+def _reject(parcel: Parcel, events: Mapping[int, str], resend: Collection[int], sent: Sent, refusals: Refusals) -> None:
+    """Take note of the events of a parcel that its receiver refuses one by one."""
+    if not parcel.events:
+        raise LaneFailed(f"{parcel.name} is refused: {next(iter(events.values()), '')}", permanent=True)
+    if len(events) + len(resend) < len(parcel.events):
+        refusals.believe()
+    refusals.refuse(len(events), next(iter(events.values()), ""))
+    sent.bytes += parcel.size
+    sent.whole, sent.refused = False, True
+    sent.parts += _taken(parcel, {*events, *resend})
+    sent.rejected += [(parcel.events[index], reason) for index, reason in events.items()]
+
+
+def _rest(destination: Destination[Options], parcel: Parcel, only: tuple[int, ...], sent: Sent) -> Parcel:
+    """What is left of a parcel of which some arrived."""
+    rest = destination.subset(parcel, only)
+    if parcel.events:
+        sent.bytes += parcel.size
+        sent.whole = False
+        sent.parts += _taken(parcel, set(only))
+    else:  # objects: each is in the parts already, and arrives once
+        sent.bytes += parcel.size - rest.size
+    return rest
 
 
 def _taken(parcel: Parcel, refused: set[int]) -> list[Part]:
     """What a manifest says of a request of which some events were refused: the others."""
     taken = [event for index, event in enumerate(parcel.events) if index not in refused]
     return [part._replace(events=len(taken), ids=ids_digest(taken)) for part in parcel.parts if taken]
+
+
+def _believing() -> Refusals:
+    refusals = Refusals()
+    refusals.believe()
+    return refusals
 
 
 async def _until_answered(
@@ -117,7 +153,8 @@ async def _until_answered(
     limit: AdaptiveLimit | None,
     confirm: Confirm | None,
     sent: Sent,
-) -> Delivered | Split | Reject:
+) -> Delivered | Split | Reject | Retry:
+    """What is said of a parcel in the end. `Retry`: some of it arrived, and the others may be sent again now."""
     attempt = 0
     while True:
         attempt += 1
@@ -129,12 +166,12 @@ async def _until_answered(
             case Retry(reason, wait, only):
                 if wait is not None and wait > policy.longest_wait:
                     raise LaneFailed(f"{reason}; it asks to wait {wait:.0f} s", permanent=False, after=wait)
-                if only and len(only) < parcel.pieces:
-                    # some of it arrived: what is left begins anew
-                    parcel, attempt = destination.subset(parcel, only), 1
-                if attempt >= policy.attempts:
+                some = bool(only) and len(only) < parcel.pieces
+                if attempt >= policy.attempts and not some:
                     raise LaneFailed(f"{reason} (tried {attempt} times)", permanent=False, after=wait)
                 await asyncio.sleep(max(wait or 0.0, policy.delay(attempt)))
+                if some:
+                    return outcome
             case _:
                 return outcome
 

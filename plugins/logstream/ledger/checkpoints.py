@@ -71,6 +71,10 @@ class LedgerWriter:
         """Write that a lane stopped, where, and why."""
         await self._put(LaneWrite.fail(lane, news, error, permanent=permanent))
 
+    async def was_taken(self, lane: Lane) -> bool:
+        """Whether a lane's destination has taken events since its options last changed."""
+        return await asyncio.to_thread(self._ledger.was_taken, lane.destination, lane.snapshot_id)
+
     async def close(self) -> None:
         """Close what was opened."""
         await self._steps.close()

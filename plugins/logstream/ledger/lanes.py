@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from logstream.control.tables import deliveries, lane_parts, lanes, rejections
@@ -14,6 +14,23 @@ from logstream.ledger.book import Book, any_of
 from logstream.ledger.lane_writes import STEP, WRITE, LaneWrite
 from logstream.ledger.records import Delivery, Lane, State, lane_in
 from logstream.window import Window
+
+_WAS_TAKEN = text(
+    """
+    with before as (
+        select distinct deliveries.snapshot_id as id
+        from logstream.deliveries join logstream.lanes on lanes.delivery_id = deliveries.id
+        where deliveries.destination = :destination and lanes.delivered_events > 0
+    )
+    select exists (
+        select 1
+        from before join logstream.settings_snapshots as those using (id), logstream.settings_snapshots as these
+        where these.id = :snapshot
+          and cast(those.document as jsonb) -> 'destinations' -> cast(:destination as text)
+              = cast(these.document as jsonb) -> 'destinations' -> cast(:destination as text)
+    )
+    """
+)
 
 
 class Lanes(Book):
@@ -72,6 +89,12 @@ class Lanes(Book):
                 if ours := [row for row in rows if (row["delivery_id"], row["lane"]) in done]:
                     connection.execute(insert(table).on_conflict_do_nothing(), ours)
         return {write.key for write in writes} - done
+
+    def was_taken(self, destination: str, snapshot_id: int) -> bool:
+        """Whether a destination, as a snapshot of the settings has it, has taken any event."""
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            names = {"destination": destination, "snapshot": snapshot_id}
+            return bool(connection.execute(_WAS_TAKEN, names).scalar())
 
     def deliveries(self, delivery_ids: Iterable[int]) -> list[Delivery]:
         """Deliveries that have lanes, each with all of them, in order of their ids."""

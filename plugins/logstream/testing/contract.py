@@ -29,10 +29,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, LiteralString
 
 import psycopg
 import pytest
+from psycopg.sql import SQL
 
 from logstream.destinations import check_options
 from logstream.destinations.addresses import VARIABLE as ALLOW_VARIABLE
@@ -163,13 +164,18 @@ class RequestContract:
         return validate_settings(document)
 
     def export(
-        self, store: psycopg.Connection, server: Vendor, connections: Connections | None = None, **options: Any
+        self,
+        store: psycopg.Connection,
+        server: Vendor,
+        connections: Connections | None = None,
+        window: Window = WINDOW,
+        **options: Any,
     ) -> Delivery:
-        """Export the window."""
+        """Export a window."""
         dsn = store.info.dsn
         with Exporter(dsn, dsn, connections or self.connections(server), policy=QUICK) as exporter:
             exporter.settings.apply(self.settings(server, **options))
-            planned = exporter.plan(WINDOW)
+            planned = exporter.plan(window)
             exporter.deliver([key for share in planned.shares for key in share.lanes])
             (report,) = exporter.seal(planned.deliveries.values())
             return report
@@ -287,6 +293,73 @@ class RequestContract:
         written += [record.getMessage() for record in caplog.records]
         assert [text for text in written if CANARY in text] == []
 
+    @pytest.mark.parametrize("status", [400, 413, 415, 422])
+    def test_events_that_are_refused_for_their_content_are_rejected_alone(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, status: int
+    ) -> None:
+        """The first, one in the middle and the last of a window: the others arrive, once; the right ones are dead letters."""
+        self.fill(store, tmp_path, 200)
+        bad = [min(ids_in_order(store)), ids_in_order(store)[100], ids_in_order(store)[-1]]
+        poison(store, bad)
+        server.poison = lambda plain: status if b"p0is0n" in plain else None
+        report = self.export(store, server, lanes=1)
+        assert (report.state, report.events, report.rejected) == (State.DELIVERED, 197, 3), report.error
+        rows = store.execute("select event_id, reason from logstream.rejections").fetchall()
+        assert {row[0] for row in rows} == set(bad)
+        assert all(str(status) in row[1] for row in rows)
+        assert canonical(server.taken) == stored(store, "payload->>'p' is null")
+
+    def test_a_receiver_that_refuses_everything_is_failing(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path
+    ) -> None:
+        """Sixty of sixty refused are no dead letters, and nothing is lost: it is delivered once the receiver is mended."""
+        self.fill(store, tmp_path, 60)
+        server.poison = lambda _: 400
+        for lanes in (1, 4):
+            report = self.export(store, server, lanes=lanes, concurrency=2)
+            assert (report.state, report.events, report.rejected) == (State.FAILED, 0, 0)
+            assert "refused each of" in (report.error or "") and "400" in (report.error or "")
+        assert store.execute("select count(*) from logstream.rejections").fetchone() == (0,)
+        assert server.requests < 600
+        server.poison = lambda _: None
+        report = self.export(store, server, lanes=4, concurrency=2)
+        assert (report.state, report.events, report.rejected) == (State.DELIVERED, 60, 0)
+        assert canonical(server.taken) == stored(store)
+
+    def test_one_poisoned_event_alone_is_believed_after_the_receiver_has_taken_others(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path
+    ) -> None:
+        """In a window of its own, or in a lane of its own beside lanes that arrive; not in the first window ever."""
+        self.fill(store, tmp_path, 1)
+        poison(store, ids_in_order(store))
+        server.poison = lambda plain: 400 if b"p0is0n" in plain else None
+        report = self.export(store, server)
+        assert (report.state, report.events, report.rejected) == (State.FAILED, 0, 0)
+        later = Window(WINDOW.end, WINDOW.end + (WINDOW.end - WINDOW.start))
+        store.execute(
+            "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload) values (50, 100, 'job', %s, %s, %s)",
+            (later.start, later.start, json.dumps({"id": "later"})),
+        )
+        assert self.export(store, server, window=later).state is State.DELIVERED
+        report = self.export(store, server)
+        assert (report.state, report.events, report.rejected) == (State.DELIVERED, 0, 1)
+
+    @pytest.mark.parametrize(
+        "page", ["<!DOCTYPE html><html><body>Sign in</body></html>", "\n <HTML lang=en><p>It works!</p>"]
+    )
+    def test_a_page_of_html_is_no_success(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, page: str
+    ) -> None:
+        """A login wall and the wrong port answer 200, too."""
+        self.fill(store, tmp_path, 5)
+        server.fail, server.echo = lambda _: 200, lambda _, __: page.encode()
+        report = self.export(store, server, lanes=1, concurrency=1)
+        assert (report.state, report.events) == (State.FAILED, 0)
+        assert "correct the address of connection `contract`" in (report.error or "")
+        assert server.requests == 1
+        failed = [step for step in asyncio.run(steps_of(self.opened(server))) if not step.ok]
+        assert failed and all(step.remedy for step in failed)
+
     def test_what_a_receiver_echoes_is_masked(self, server: Vendor) -> None:
         """In every encoding, cut anywhere, packed or not, with every status, by an export and by a check."""
 
@@ -378,8 +451,8 @@ class RefusesSingleEvents(RequestContract):
     ) -> None:
         """The ledger names it, with the reason."""
         self.fill(store, tmp_path, self.events)
-        wrong = [row[0] for row in store.execute("select payload->>'id' from events where id in (3, 500, 501, 1200)")]
-        server.bad = lambda event: str(event["id"]) in wrong
+        poison(store, [3, 500, 501, 1200])
+        server.bad = lambda event: "p" in event
         report = self.export(store, server, lanes=2)
         assert (report.state, report.events, report.rejected) == (State.DELIVERED, self.events - 4, 4)
         rows = store.execute("select event_id, reason from logstream.rejections").fetchall()
@@ -438,12 +511,16 @@ def killed_at(send: int, export: Callable[[], object], method: tuple[type, str] 
 
 def one_event(destination: Destination[Any]) -> Parcel:
     """A parcel with one small event."""
-    lane = LaneRef("d", WINDOW, 0, 1)
-    packer = destination.packer(lane, 0)
-    message = b'{"id": "1"}'
-    event = Event(1, 100, "job", 0, 0, message)
-    (parcel,) = [*packer.pack([event], Messages([message])), *packer.finish()]
+    (parcel,) = small_parcels(destination, 1)
     return parcel
+
+
+def small_parcels(destination: Destination[Any], events: int) -> list[Parcel]:
+    """The parcels of a lane with so many small events, numbered from 0."""
+    messages = [b'{"id": "%d"}' % number for number in range(events)]
+    found = [Event(number, 100, "job", 0, number, message) for number, message in enumerate(messages)]
+    packer = destination.packer(LaneRef("d", WINDOW, 0, 1), 0)
+    return [*packer.pack(found, Messages(messages)), *packer.finish()]
 
 
 def ledger_texts(connection: psycopg.Connection) -> list[str]:
@@ -452,9 +529,20 @@ def ledger_texts(connection: psycopg.Connection) -> list[str]:
     return [row[0] for (table,) in tables for row in connection.execute(f"select t::text from logstream.{table} t")]
 
 
-def stored(connection: psycopg.Connection) -> Counter[str]:
+def ids_in_order(connection: psycopg.Connection) -> list[int]:
+    """The ids of the store's events, in the order in which they are delivered."""
+    return [row[0] for row in connection.execute("select id from events order by recorded_at, id")]
+
+
+def poison(connection: psycopg.Connection, ids: list[int]) -> None:
+    """Put a mark into events by which a receiver may refuse them (`Vendor.poison`)."""
+    mark = 'update events set payload = (payload::jsonb || \'{"p": "p0is0n"}\')::json where id = any(%s)'
+    connection.execute(mark, (ids,))
+
+
+def stored(connection: psycopg.Connection, condition: LiteralString = "true") -> Counter[str]:
     """The payloads of the store, as text that compares."""
-    rows = connection.execute("select payload::text from events").fetchall()
+    rows = connection.execute(SQL("select payload::text from events where " + condition)).fetchall()
     return canonical([json.loads(text) for (text,) in rows])
 
 

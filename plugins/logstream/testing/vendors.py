@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
-from typing import Any
-from urllib.parse import quote
+from typing import Any, cast
+from urllib.parse import parse_qs, quote, urlsplit
 
 from logstream.testing.servers import LogSink, decoded
 
@@ -35,6 +35,8 @@ class Vendor(LogSink):
     def __init__(self, token: str = "vendor-token-0123456789") -> None:
         super().__init__(token=token)
         self.bad: Callable[[Any], bool] = lambda _: False
+        self.poison: Callable[[bytes], int | None] = lambda _: None
+        """A status by which a whole body is refused for what is in it, by a gateway or by the vendor; `None` to take it."""
         self.taken: list[Any] = []
 
     @property
@@ -53,13 +55,15 @@ class Vendor(LogSink):
     def receive(self, request: BaseHTTPRequestHandler, body: bytes) -> Answer:
         """Path, credentials, size, then the vendor's own rules."""
         try:
-            if request.path != self.path:
+            if self.path not in (request.path, request.path.partition("?")[0]):
                 raise Refused(404, {"error": f"no such path {request.path}"})
             if not self.authorized(request):
                 raise Refused(*self.unauthorized)
             plain = decoded(body, request.headers.get("Content-Encoding"))
             if len(plain) > self.max_bytes:
                 raise Refused(413, {"error": "too large"})
+            if (status := self.poison(plain)) is not None:
+                raise Refused(status, {"error": "there is something in it"})
             answer = self.store(plain)
         except Refused as refused:
             return refused.status, refused.answer
@@ -245,9 +249,13 @@ class Elasticsearch(Vendor):
         super().__init__(token)
         self.documents: dict[str, Any] = {}
         self.busy: Callable[[str], bool] = lambda _: False
+        self.knows_filter_path = True
+        """Whether it gives the part of its answer that was asked for; a proxy before it may not pass that on."""
+        self._path = ""
 
     def authorized(self, request: BaseHTTPRequestHandler) -> bool:
         """`Authorization: ApiKey KEY`."""
+        self._path = request.path
         return request.headers.get("Authorization") == f"ApiKey {self.token}"
 
     def store(self, plain: bytes) -> object:
@@ -259,25 +267,54 @@ class Elasticsearch(Vendor):
         for head, text in zip(lines[::2], lines[1::2], strict=True):
             ((action, where),) = json.loads(head).items()
             document, identity = json.loads(text), where["_id"]
-            if not isinstance(document.get("@timestamp"), str):
-                error = {
-                    "type": "document_parsing_exception",
-                    "reason": "data stream timestamp field [@timestamp] is missing",
-                }
-                items.append({action: {"status": 400, "error": error}})
-            elif self.bad(document):
-                error = {"type": "document_parsing_exception", "reason": "failed to parse"}
-                items.append({action: {"status": 400, "error": error}})
-            elif self.busy(identity):
-                items.append({action: {"status": 429, "error": {"type": "es_rejected_execution_exception"}}})
-            elif action == "create" and identity in self.documents:
-                items.append({action: {"status": 409, "error": {"type": "version_conflict_engine_exception"}}})
-            else:
-                self.documents[identity] = document
-                self.take_event({name: value for name, value in document.items() if name != "@timestamp"})
-                items.append({action: {"status": 201}})
+            items.append(
+                {action: {"_index": where["_index"], "_id": identity, **self._index(action, identity, document)}}
+            )
         errors = any(status >= 300 for item in items for status in (next(iter(item.values()))["status"],))
-        return {"took": 1, "errors": errors, "items": items}
+        return self._filtered({"took": 1, "errors": errors, "items": items})
+
+    def _index(self, action: str, identity: str, document: Any) -> dict[str, Any]:
+        """What is said of one document, in full length, as the server says it."""
+        if not isinstance(document.get("@timestamp"), str):
+            missing = "data stream timestamp field [@timestamp] is missing"
+            return {"status": 400, "error": {"type": "document_parsing_exception", "reason": missing}}
+        if self.bad(document):
+            cause = {"type": "illegal_argument_exception", "reason": "x" * 200}
+            error = {"type": "document_parsing_exception", "reason": "failed to parse", "caused_by": cause}
+            return {"status": 400, "error": error}
+        if self.busy(identity):
+            return {"status": 429, "error": {"type": "es_rejected_execution_exception", "reason": "the queue is full"}}
+        if action == "create" and identity in self.documents:
+            return {
+                "status": 409,
+                "error": {"type": "version_conflict_engine_exception", "reason": f"[{identity}]: there"},
+            }
+        self.documents[identity] = document
+        self.take_event({name: value for name, value in document.items() if name != "@timestamp"})
+        shards = {"total": 2, "successful": 1, "failed": 0}
+        return {"_version": 1, "result": "created", "_shards": shards, "_seq_no": len(self.documents), "_primary_term": 1,
+                "status": 201}  # fmt: skip
+
+    def _filtered(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """What `filter_path` asks for, as the server gives it: an item with nothing that was asked for is left out."""
+        asked = parse_qs(urlsplit(self._path).query).get("filter_path")
+        if not asked or not self.knows_filter_path:
+            return answer
+        return cast(dict[str, Any], _only(answer, [path.split(".") for path in asked[0].split(",")]))
+
+
+def _only(found: Any, paths: list[list[str]]) -> Any:
+    """The parts of a document below some paths, of which `*` is any name; lists are gone through."""
+    if isinstance(found, list):
+        return [part for item in found if (part := _only(item, paths))]
+    kept: dict[str, Any] = {}
+    for name, value in found.items():
+        below = [path[1:] for path in paths if path[0] in (name, "*")]
+        if [] in below:
+            kept[name] = value
+        elif below and isinstance(value, dict | list) and (part := _only(value, below)):
+            kept[name] = part
+    return kept
 
 
 VENDORS: dict[str, type[Vendor]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 
 import aiohttp
@@ -13,6 +14,16 @@ EVENT_ANSWER_BYTES = 4 * 1024
 API answers with a status for each event, so what it may say grows with what it was sent."""
 
 ACCEPTED_ENCODINGS = "gzip, deflate"
+
+
+_PAGE = re.compile(
+    rb"\s*(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html[\s>])", re.IGNORECASE | re.DOTALL
+)
+
+
+def is_page(answer: bytes) -> bool:
+    """Whether an answer is a page of HTML: no vendor's words, but those of a login wall or of another server."""
+    return _PAGE.match(answer[:4096]) is not None
 
 
 async def read_answer(response: aiohttp.ClientResponse, events: int) -> bytes:

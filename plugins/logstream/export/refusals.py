@@ -1,0 +1,66 @@
+"""Whether a receiver that refuses events is to be believed.
+
+A receiver that refuses everything is failing: a wrong index, a wrong format, a changed contract. Were it believed, all its events
+would become dead letters and the run would be green. So a rejection is believed only beside acceptances: of other events in
+this run, or in the ledger since the destination's options last changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from logstream.errors import DeliveryError
+
+MOST_DOUBTED = 50
+"""So many events may be refused before the first is taken; then the destination counts as failing. All of them are named in
+the ledger's history as what they are: a burst of bad events that is longer than this, and stands before all good ones, needs
+someone to look at it."""
+
+
+class LaneFailed(DeliveryError):
+    """A lane cannot go on. `permanent`: somebody must act first; trying again cannot help. `after`: seconds asked to wait.
+
+    `refused`: its receiver refuses events for their content, and has taken none: other windows may still be taken.
+    """
+
+    def __init__(self, reason: str, *, permanent: bool, after: float | None = None, refused: bool = False) -> None:
+        super().__init__(reason)
+        self.permanent, self.after, self.refused = permanent, after, refused
+
+
+class Refusals:
+    """What one destination took and refused of a window, in all lanes of a task. Of one event loop."""
+
+    def __init__(self) -> None:
+        self.believed = False
+        self._doubted = 0
+        self._reason = ""
+        self._waiting: list[Callable[[], object]] = []
+
+    def when_believed(self, call: Callable[[], object]) -> None:
+        """Call once, as soon as refusals are believed."""
+        self._waiting.append(call)
+
+    def believe(self) -> None:
+        """The receiver has taken an event, now or before: what it refuses is refused for what it is."""
+        if self.believed:
+            return
+        self.believed = True
+        for call in self._waiting:
+            call()
+
+    def refuse(self, events: int, reason: str) -> None:
+        """The receiver refuses events that stand alone. Raises `LaneFailed` where it has refused too many and taken none."""
+        self._doubted += events
+        self._reason = reason
+        if not self.believed and self._doubted > MOST_DOUBTED:
+            raise self.failure()
+
+    def failure(self) -> LaneFailed:
+        """Why a receiver that takes nothing counts as failing."""
+        return LaneFailed(
+            f"it refused each of {self._doubted:,} events that it was sent, and took none, so none of them is rejected: "
+            f"{self._reason}; correct the destination's options, its connection or the message template",
+            permanent=True,
+            refused=True,
+        )
