@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from logstream.destinations.credentials import Connections
 from logstream.destinations.outcome import Outcome, Retry
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
-from logstream.destinations.transport.secrets import LONGEST_REASON, Secrets
+from logstream.destinations.transport.secrets import Secrets
 from logstream.errors import InputError
 from logstream.steps import Step
 
@@ -133,8 +133,10 @@ class Destination(ABC, Generic[O]):
             raise InputError(self.secrets.mask(str(error))) from None
         except Exception as error:
             await self.close()
-            reason = self.secrets.excerpt(f"{type(error).__name__}: {error}", LONGEST_REASON)
-            raise InputError(f"destination {self.name} cannot be opened: {reason}") from None
+            # before it is open it is not known what is secret: a parser's words may quote the key that it cannot read
+            where = getattr(self.options, "connection", None)
+            remedy = f"look at what connection `{where}` holds" if where else "look at its options"
+            raise InputError(f"destination {self.name} cannot be opened ({type(error).__name__}): {remedy}") from None
 
     @final
     async def deliver(self, parcel: Parcel) -> Outcome:
