@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from logstream.export.exporter import Exporter
 from logstream.operators import Deliver, PlanDeliveries, ReceiversDelay, SealWindow, suspension_notifiers
 from logstream.operators import base as operators
 from logstream.operators.deliver import NotDelivered
+from logstream.operators.notify import UnusableNotifier
 from logstream.operators.wait import WindowClosedTrigger, straggler_seconds
 from logstream.testing.servers import LogSink
 from logstream.window import Window
@@ -171,18 +173,22 @@ def test_a_receiver_that_asks_for_long_ends_the_task_with_its_wish(
         ("{}", None),
         ('[{"text": "x"}]', 'each notifier needs its "class"'),
         ('[{"class": "json.JSONDecoder"}]', "is no Airflow notifier"),
-        ('[{"class": "no.such.Thing"}]', "is no JSON list of notifiers"),
-        ('[{"class": "tests.test_operators.Told", "texd": "x"}]', "is no JSON list of notifiers"),
+        ('[{"class": "no.such.Thing"}]', r"no\.such\.Thing cannot be made \(ModuleNotFoundError\)"),
+        ('[{"class": "tests.test_operators.Told", "texd": "x"}]', r"Told cannot be made \(TypeError\)"),
     ],
 )
-def test_notifiers_are_read_or_refused(monkeypatch: pytest.MonkeyPatch, text: str, problem: str | None) -> None:
+def test_a_notifier_that_cannot_be_made_takes_no_dag_away(
+    monkeypatch: pytest.MonkeyPatch, text: str, problem: str | None
+) -> None:
     monkeypatch.setattr("logstream.operators.notify.Variable.get", lambda *_, **__: None)
     monkeypatch.setenv("LOGSTREAM_NOTIFIERS", text)
     if problem is None:
         assert suspension_notifiers() == []
         return
+    (unusable,) = suspension_notifiers()
+    assert isinstance(unusable, UnusableNotifier) and re.search(problem, unusable.reason), unusable
     with pytest.raises(InputError, match=problem):
-        suspension_notifiers()
+        unusable.notify({})
 
 
 def test_a_notifier_is_made_with_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from logstream.control.engine import HEAD, open_control
 from logstream.control.tables import SCHEMA, metadata
 from logstream.destinations import destination_types
-from logstream.errors import InputError, SettingsError
+from logstream.errors import DatabaseError, InputError, SettingsError
 from logstream.rendering import compile_template
 from logstream.settings.document import parse_yaml, read_document, write_yaml
 from logstream.settings.models import Settings, Streaming, explain
@@ -216,6 +217,14 @@ def test_the_control_schema_is_made_once_by_many(database: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         engines = list(pool.map(lambda _: open_control(database), range(8)))
     assert len(engines) == 8
+
+
+def test_an_old_worker_beside_a_newer_control_database_says_so(database: str) -> None:
+    open_control(database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("update logstream.alembic_version set version_num = '9999'")
+    with pytest.raises(DatabaseError, match=r"of a newer Logstream \(schema 9999; this one, .*\): upgrade this worker"):
+        open_control(database)
 
 
 HOSTILE_VALUES: list[Any] = [None, 5, -1, 10**9, "", "x" * 10_000, "a b", "\0", [], {}, ["\0"], {"\0": "\0"}, True, 1.5]

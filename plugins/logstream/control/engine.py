@@ -9,8 +9,10 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import NullPool, QueuePool
 
+from logstream import __version__
 from logstream.control.tables import SCHEMA
 from logstream.database import connect, database_errors, is_stale
+from logstream.errors import DatabaseError
 
 HEAD = "0005"
 """The newest migration; a test holds it equal to the one Alembic finds."""
@@ -50,8 +52,14 @@ def has_control(dsn: str) -> bool:
 def _migrate(engine: Engine, dsn: str) -> None:
     connection = connect(dsn, application="logstream migrations")
     with connection:
-        if _revision(connection) == HEAD:
+        revision = _revision(connection)
+        if revision == HEAD:
             return
+        if revision is not None and revision > HEAD:
+            raise DatabaseError(
+                f"the control database is of a newer Logstream (schema {revision}; this one, {__version__}, knows {HEAD}): "
+                "upgrade this worker, it has done nothing"
+            )
         # most commands find the schema up to date: they need not wait for Alembic's import
         from alembic import command
         from alembic.config import Config

@@ -14,6 +14,7 @@ from logstream.ledger.health import Change, Turn
 from logstream.ledger.records import Delivery, State
 from logstream.links import DeliveriesLink
 from logstream.operators.base import exporter, window_of
+from logstream.operators.notify import UnusableNotifier
 from logstream.units import size
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ class SealWindow(BaseOperator):
             raise AirflowFailException("the window was not planned; see the log of plan_deliveries")
         with exporter() as engine:
             reports = engine.seal(int(delivery) for delivery in self.deliveries)
+        for notifier in self.notifiers:
+            if isinstance(notifier, UnusableNotifier):
+                self.log.warning("A notifier cannot be used: %s", notifier.reason)
         for change in reports.changes:
             self._notify(change, context)
         _count(reports)
