@@ -13,7 +13,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from logstream import database
 from logstream.destinations.credentials import HttpCredentials
+from logstream.errors import DatabaseError
 from logstream.export import deliver, opening, pipeline
 from logstream.export.exporter import Exporter
 from logstream.ledger import checkpoints, leases
@@ -184,6 +186,29 @@ def silent(filled: psycopg.Connection) -> Iterator[SilentDatabase]:
     database = SilentDatabase(filled.info.dsn)
     yield database
     database.speak()
+
+
+def test_a_database_that_falls_silent_ends_every_statement(
+    filled: psycopg.Connection, silent: SilentDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those, too, that no task of an event loop waits for: planning, sealing, the command line, the console."""
+    document = override({"type": "file", "path": str(tmp_path)})
+    with Exporter(silent.dsn, silent.dsn, Connections(), policy=QUICK) as exporter:
+        exporter.settings.apply(validate_settings(document))
+        planned = exporter.plan(WINDOW)
+        monkeypatch.setattr(database, "STATEMENT_SECONDS", 0.5)
+        silent.silence()
+        for statement in (
+            lambda: exporter.plan(WINDOW),
+            lambda: exporter.seal(planned.delivery_ids),
+            exporter.ledger.owed,
+            exporter.settings.current,
+        ):
+            with pytest.raises(DatabaseError, match="it has not answered for"):
+                statement()
+            silent.speak()
+            assert exporter.settings.current().id == planned.snapshot.id, "a new connection is made"
+            silent.silence()
 
 
 @pytest.mark.parametrize("which", ["control database", "log store"])

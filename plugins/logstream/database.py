@@ -20,6 +20,12 @@ from logstream.embedded import embedded_dsn
 from logstream.errors import DatabaseError
 
 CONNECT_SECONDS = 10
+
+STATEMENT_SECONDS = 1800.0
+"""How long one statement, or one piece of a COPY, may take. Counting a very large window is the slowest of them."""
+
+# A server that has gone from the network is noticed within a minute; one that is there and says nothing, by the limit above.
+_KEEPALIVE = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 DSN_VARIABLE = "LOGSTREAM_DSN"
 CONTROL_DSN_VARIABLE = "LOGSTREAM_CONTROL_DSN"
 
@@ -43,6 +49,20 @@ select set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, YMD',
 """
 
 
+class TimedConnection(psycopg.Connection[Any]):
+    """A connection that a server which has fallen silent does not hold for ever."""
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """See `psycopg.Connection.wait`. Every statement has a limit, and a connection that passed it is closed."""
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, STATEMENT_SECONDS)
+        except psycopg.errors._WaitTimeout:
+            self.pgconn.finish()  # without a word to the server: it would not hear it
+            raise psycopg.OperationalError(f"it has not answered for {STATEMENT_SECONDS:.0f} s") from None
+
+
 def connect(dsn: str, *, autocommit: bool = True, application: str = "logstream") -> psycopg.Connection:
     """Open a connection that speaks UTF-8 and UTC, whatever the server's, the role's or the DSN's defaults are.
 
@@ -50,7 +70,7 @@ def connect(dsn: str, *, autocommit: bool = True, application: str = "logstream"
     `DatabaseError` naming the server, never the password.
     """
     try:
-        connection = psycopg.connect(dsn, autocommit=True, **_parameters(dsn, application))
+        connection = TimedConnection.connect(dsn, autocommit=True, **_parameters(dsn, application))
         row = connection.execute(_SESSION).fetchone()
         if _is_pooled(connection.info, row):
             connection.prepare_threshold = None
@@ -83,6 +103,7 @@ def _parameters(dsn: str, application: str) -> dict[str, Any]:
     except psycopg.Error as error:
         raise DatabaseError(f"the DSN cannot be read: {scrub(first_line(error), dsn)}") from None
     return {
+        **{name: value for name, value in _KEEPALIVE.items() if name not in given},
         "application_name": application,
         "client_encoding": "UTF8",
         "connect_timeout": int(given.get("connect_timeout") or CONNECT_SECONDS),
