@@ -75,7 +75,7 @@ def main() -> None:
         planned = exporter.plan(window, max_tasks=processors())
         planning = time.perf_counter() - began
         results = exporter.deliver_shares(planned.shares)(None)
-        reports = exporter.seal(planned.deliveries.values())
+        reports = exporter.seal(planned.delivery_ids)
         took = time.perf_counter() - began
     broken = [result.error for result in results if result.error] + [report.error for report in reports if report.error]
     if broken:

@@ -48,7 +48,6 @@ with DAG(
     ).expand(share=plan.output)
     seal = SealWindow(
         task_id="seal_window",
-        deliveries=plan.output["deliveries"],
         notifiers=suspension_notifiers(),
         trigger_rule=TriggerRule.ALL_DONE,
     )

@@ -309,7 +309,7 @@ def test_only_some_destinations_of_a_window(console: Console, store: psycopg.Con
             (workspace, START, START),
         )
     planned = console.exporter.plan(Window(START, START + timedelta(minutes=5)), only=["two"])
-    assert list(planned.deliveries) == ["two"]
+    assert [list(item.pending.deliveries) for item in planned.windows] == [["two"]]
 
 
 # previews

@@ -55,7 +55,12 @@ class Clockwork:
         self, interval: Window, asked_by: AskedBy = AskedBy.SCHEDULE, *, partly: bool = False, most_gaps: int = 24,
         carrier: str | None = None,
     ) -> list[WindowToExport]:  # fmt: skip
-        known = [item for item in self.windows if item.window.start < interval.end and interval.start < item.window.end]
+        known = [
+            item
+            for item in self.windows
+            if (item.window.start < interval.end and interval.start < item.window.end)
+            or (carrier is not None and item.carrier == carrier)
+        ]
         if asked_by is AskedBy.SCHEDULE:
             self.schedule = Schedule.of(interval)
         todo = self.coverage(interval.end).to_export(interval, asked_by, known, carrier=carrier, most_gaps=most_gaps)
@@ -77,7 +82,7 @@ def test_a_scheduler_that_was_away_leaves_a_gap_that_the_next_run_takes_along() 
     clock.run(span(0, 5))
     todo = clock.run(span(55, 60))
     assert windows(todo) == [span(minute, minute + 5) for minute in range(5, 60, 5)]
-    assert [item.purpose for item in todo] == [Purpose.GAP] * 10 + [Purpose.NEW]
+    assert [item.by_its_time for item in todo] == [True] * 10 + [False]
     assert clock.coverage(at(60)).gaps() == []
 
 
@@ -90,7 +95,7 @@ def test_a_day_of_pause_is_caught_up_with_oldest_first_and_bounded() -> None:
     while clock.coverage(at(minute)).gaps() or not runs:
         todo = clock.run(span(minute, minute + 5))
         assert len(todo) <= 25
-        taken += [item.window for item in todo if item.purpose is Purpose.GAP]
+        taken += [item.window for item in todo if item.by_its_time]
         minute, runs = minute + 5, runs + 1
     # 287 windows were missed
     assert runs == 12
@@ -141,7 +146,7 @@ def test_a_window_for_some_destinations_is_still_a_gap_and_keeps_its_bounds() ->
     assert clock.coverage(at(17)).gaps() == [span(5, 17)]
     todo = clock.run(span(20, 25))
     assert windows(todo) == [span(5, 6), span(6, 17), span(17, 20), span(20, 25)]
-    assert [item.purpose for item in todo] == [Purpose.GAP, Purpose.REST, Purpose.GAP, Purpose.NEW]
+    assert [item.purpose for item in todo] == [Purpose.NEW, Purpose.REST, Purpose.NEW, Purpose.NEW]
     assert clock.coverage(at(25)).gaps() == []
     assert windows(clock.run(span(25, 30))) == [span(25, 30)]
 
@@ -154,12 +159,19 @@ def test_a_window_for_some_destinations_across_a_runs_begin_is_taken_once() -> N
     assert windows(todo) == [span(-2, 3), span(3, 8), span(8, 12), span(12, 15)]
 
 
-def test_only_the_run_that_made_a_window_exports_it_again_when_it_is_cleared() -> None:
+def test_only_the_run_that_made_windows_exports_them_again() -> None:
     clock = Clockwork()
-    clock.run(span(0, 5), carrier="scheduled__0")
-    assert clock.run(span(0, 5), carrier="scheduled__0") == [WindowToExport(span(0, 5), Purpose.AGAIN)]
-    clock.run(span(5, 10), AskedBy.REQUEST, carrier="manual__1")
-    assert clock.run(span(5, 10), carrier="scheduled__5") == [], "it was exported on request a moment before"
+    made = clock.run(span(10, 15), carrier="scheduled__10")
+    again = [WindowToExport(window, Purpose.AGAIN, by_its_time=window != span(10, 15)) for window in windows(made)]
+    assert windows(made) == [span(0, 5), span(5, 10), span(10, 15)]
+    assert clock.run(span(10, 15), carrier="scheduled__10") == again, "tried again, or cleared"
+    assert clock.run(span(5, 10), carrier="scheduled__5") == [], "a run that was late finds nothing left to do"
+    clock.run(span(15, 20), AskedBy.REQUEST, carrier="manual__1")
+    assert clock.run(span(15, 20), carrier="scheduled__15") == [], "it was exported on request a moment before"
+    clock.windows.append(KnownWindow(span(20, 25)))
+    assert windows(clock.run(span(20, 25), carrier="scheduled__20")) == [span(20, 25)], (
+        "made before carriers were noted"
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,7 +235,8 @@ def test_whatever_runs_there_were_time_is_covered_once_and_whole(
         todo = clock.run(interval, asked_by, partly=some, most_gaps=most_gaps, carrier=carrier)
         assert windows(todo) == sorted(windows(todo)), "oldest first"
         assert len(set(windows(todo))) == len(todo)
-        assert sum(item.window.end <= interval.start for item in todo) <= most_gaps or asked_by is AskedBy.REQUEST
+        gaps = [item for item in todo if item.by_its_time and item.purpose is not Purpose.AGAIN]
+        assert sum(item.window.end <= interval.start for item in gaps) <= most_gaps
         assert {item.window for item in before} <= {item.window for item in clock.windows}, "bounds are kept"
         assert {item.window for item in before if item.whole} <= {i.window for i in clock.windows if i.whole}
         if asked_by is AskedBy.REQUEST:

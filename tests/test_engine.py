@@ -103,7 +103,7 @@ def override(destination: dict[str, Any], **streaming: Any) -> dict[str, Any]:
 def export(exporter: Exporter, window: Window = WINDOW):  # type: ignore[no-untyped-def]
     planned = exporter.plan(window)
     results = exporter.deliver([key for share in planned.shares for key in share.lanes])
-    return results, exporter.seal(planned.deliveries.values())
+    return results, exporter.seal(planned.delivery_ids)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -194,9 +194,9 @@ def test_bad_events_are_rejected_with_the_reason_and_the_rest_goes_on(
     exporter = engine(override({"type": "file", "path": str(tmp_path / "out"), "packaging": "batch"}))
     planned = exporter.plan(WINDOW)
     exporter.deliver([key for share in planned.shares for key in share.lanes])
-    (report,) = exporter.seal(planned.deliveries.values())
+    (report,) = exporter.seal(planned.delivery_ids)
     assert (report.state, report.events, report.rejected) == (State.DELIVERED, 1_500, 3)
-    rejected = exporter.ledger.rejected(planned.deliveries.values())
+    rejected = exporter.ledger.rejected(planned.delivery_ids)
     assert [(row.event_id, row.workspace_id, row.kind) for row in rejected] == [
         (n, 100, "job") for n in (9_001, 9_002, 9_003)
     ]

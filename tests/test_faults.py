@@ -92,7 +92,7 @@ class Stage:
         with self.exporter() as exporter:
             planned = exporter.plan(window)
             exporter.deliver([key for share in planned.shares for key in share.lanes])
-            return all(report.state is State.DELIVERED for report in exporter.seal(planned.deliveries.values()))
+            return all(report.state is State.DELIVERED for report in exporter.seal(planned.delivery_ids))
 
     def worker(self, window: Window) -> int:
         """Begin an attempt in a process of its own."""
@@ -218,12 +218,12 @@ def test_settings_changed_and_override_toggled_in_the_middle_of_a_run(stage: Sta
         }  # fmt: skip
         exporter.settings.apply(validate_settings(document))
         exporter.deliver([key for share in planned.shares for key in share.lanes])
-        reports = exporter.seal(planned.deliveries.values())
+        reports = exporter.seal(planned.delivery_ids)
         assert len(reports) == DESTINATIONS
         assert not (stage.folder / "lake").exists()
         planned = exporter.plan(WINDOWS[1])
         exporter.deliver([key for share in planned.shares for key in share.lanes])
-        (report,) = exporter.seal(planned.deliveries.values())
+        (report,) = exporter.seal(planned.delivery_ids)
         assert report.destination == "lake"
         assert sum(item.events for item in reports) + report.events == (EVENTS if len(WINDOWS) == 2 else EVENTS // 5)
         assert exporter.verify(Window(WINDOWS[0].start, WINDOWS[1].end)).findings == []

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from logstream.errors import InputError
 from logstream.export.exporter import Exporter
+from logstream.ledger.coverage import AskedBy
 from logstream.ledger.health import Change, HealingPolicy, Health, Outcome, Owed, Turn, judge, to_be_tried
 from logstream.ledger.records import Delivery, State
 from logstream.testing.servers import LogSink
@@ -68,7 +69,8 @@ def test_the_oldest_are_taken_along_and_no_more_than_some(items: list[tuple[str,
 
 
 def test_the_policy_comes_from_the_environment() -> None:
-    assert HealingPolicy.from_environment({}) == HealingPolicy(3, 12)
+    assert HealingPolicy.from_environment({}) == HealingPolicy(3, 12, 24)
+    assert HealingPolicy.from_environment({"LOGSTREAM_GAPS_PER_RUN": "5"}).gaps_per_run == 5
     assert HealingPolicy.from_environment({"LOGSTREAM_SUSPEND_AFTER": "0"}).suspend_after == 0
     with pytest.raises(InputError, match="LOGSTREAM_OWED_PER_RUN='many' is no whole number"):
         HealingPolicy.from_environment({"LOGSTREAM_OWED_PER_RUN": "many"})
@@ -78,7 +80,7 @@ def run(
     exporter: Exporter, number: int, changes: list[Change] | None = None
 ) -> dict[tuple[str, Window | None], Delivery]:
     """What a scheduled run does with one window."""
-    planned = exporter.plan(window(number), heal=True)
+    planned = exporter.plan(window(number), heal=True, asked_by=AskedBy.SCHEDULE)
     exporter.deliver([key for share in planned.shares for key in share.lanes])
     sealed = exporter.seal(planned.delivery_ids)
     if changes is not None:
@@ -248,34 +250,3 @@ def test_a_credential_that_is_wrong_for_good_is_tried_once_a_window(
         run(exporter, number)
     assert exporter.ledger.health()["hook"].suspended
     assert sink.requests <= 2 * 3 * 2 + 1
-
-
-def test_a_window_exported_open_is_exported_again_when_its_straggler_has_ended(
-    engine: Make, filled: psycopg.Connection, sink: LogSink, tmp_path: Path
-) -> None:
-    exporter = engine(two_destinations(tmp_path / "out"))
-    with psycopg.connect(filled.info.dsn) as straggler:
-        straggler.execute(
-            "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload)"
-            " values (88888, 101, 'user_activity', %s, %s, '{\"late\": true}')",
-            (window(0).start, window(0).start + timedelta(seconds=1)),
-        )
-        closing, connection = exporter.store(exporter.settings.current()).closed_window(window(0))
-        with connection:
-            assert not closing.look()
-        exporter.ledger.note_open(window(0), closing.watch.as_json())
-        run(exporter, 0)
-        run(exporter, 1)  # it is still writing: nothing is done again
-        assert [found for found, _ in exporter.ledger.open_windows()] == [window(0)]
-        before, requests = files(tmp_path / "out"), sink.requests
-        straggler.commit()
-    reports = run(exporter, 2)
-    assert exporter.ledger.open_windows() == []
-    assert reports["hook", window(0)].state is State.DELIVERED
-    arrived = [document for body in sink.bodies for document in json.loads(body)]
-    assert arrived.count({"late": True}) == 1
-    # what nothing was added to was not sent again
-    again = {name for name, body in files(tmp_path / "out").items() if before.get(name, body) != body}
-    assert again == set()
-    assert sink.requests > requests
-    assert exporter.verify(Window(window(0).start, window(2).end)).findings == []

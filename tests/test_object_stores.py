@@ -49,7 +49,7 @@ class Run:
         self.exporter.settings.apply(validate_settings(document))
         planned = self.exporter.plan(WINDOW)
         self.exporter.deliver([key for share in planned.shares for key in share.lanes])
-        (report,) = self.exporter.seal(planned.deliveries.values())
+        (report,) = self.exporter.seal(planned.delivery_ids)
         return report
 
     def findings(self) -> list[str]:

@@ -8,22 +8,30 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
 from airflow.sdk import BaseNotifier
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
 
 from logstream.errors import InputError
 from logstream.export.exporter import Exporter
-from logstream.operators import Deliver, PlanDeliveries, ReceiversDelay, SealWindow, suspension_notifiers
+from logstream.operators import (
+    Deliver,
+    PlanDeliveries,
+    ReceiversDelay,
+    SealWindow,
+    WaitForClosedWindow,
+    suspension_notifiers,
+)
 from logstream.operators import base as operators
 from logstream.operators.deliver import NotDelivered
 from logstream.operators.notify import UnusableNotifier
-from logstream.operators.wait import WindowClosedTrigger, straggler_seconds
+from logstream.operators.wait import WindowClosedTrigger, wait_seconds
 from logstream.testing.servers import LogSink
 from logstream.window import Window
 from tests.test_engine import Make, engine, filled
@@ -62,6 +70,9 @@ class Pushed:
     def xcom_push(self, key: str, value: Any) -> None:
         self.values[key] = value
 
+    def xcom_pull(self, task_ids: str, key: str) -> Any:
+        return self.values.get(key)
+
 
 @pytest.fixture
 def airflow(monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -79,6 +90,7 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Any:
         span = window(number)
         context: Any = {
             "data_interval_start": span.start, "data_interval_end": span.end, "ti": pushed,
+            "dag_run": SimpleNamespace(run_type="scheduled", run_id=f"scheduled__{number}"),
             "outlet_events": defaultdict(lambda: type("Events", (), {"add": staticmethod(lambda *_, **__: None)})),
         }  # fmt: skip
         shares = PlanDeliveries(task_id="plan", snapshot=exporter.settings.current().id).execute(context)
@@ -88,7 +100,7 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Any:
             except NotDelivered:
                 continue
         notifiers = [Broken(), Told()]
-        SealWindow(task_id="seal", deliveries=pushed.values["deliveries"], notifiers=notifiers).execute(context)
+        SealWindow(task_id="seal", notifiers=notifiers).execute(context)
 
     return run
 
@@ -200,37 +212,112 @@ def test_a_notifier_is_made_with_its_arguments(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(notifier, Told) and notifier.text == "{{ logstream.turn }}"
 
 
-def test_a_straggler_is_waited_for_so_long(filled: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def dsn() -> str:
-        return filled.info.dsn
+PAST = datetime(2026, 3, 1, tzinfo=UTC).isoformat()
+LATER = datetime(2099, 1, 1, tzinfo=UTC).isoformat()
 
-    async def first(trigger: WindowClosedTrigger) -> dict[str, Any]:
+
+def waited(trigger: WindowClosedTrigger) -> dict[str, Any]:
+    """What a trigger tells its task."""
+
+    async def first() -> dict[str, Any]:
         async for event in trigger.run():
             payload: dict[str, Any] = event.payload
             return payload
         raise AssertionError("no event")
 
+    return asyncio.run(first())
+
+
+def waits(context: Any) -> tuple[WaitForClosedWindow, WindowClosedTrigger]:
+    """The task that waits, and the trigger that it defers to."""
+    task = WaitForClosedWindow(task_id="wait_for_closed_window")
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context)
+    path, arguments = deferred.value.trigger.serialize()
+    assert path == "logstream.operators.wait.WindowClosedTrigger"
+    return task, WindowClosedTrigger(**json.loads(json.dumps(arguments)))
+
+
+@pytest.fixture
+def over(filled: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, engine: Make, tmp_path: Path) -> Any:
+    """The context of a run of one window, in an Airflow whose triggerer reads the test's log store."""
+    exporter = engine(two_destinations(tmp_path / "out"))
+
+    @contextmanager
+    def ours() -> Iterator[Exporter]:
+        yield exporter
+
+    async def dsn() -> str:
+        return filled.info.dsn
+
+    monkeypatch.setattr("logstream.operators.wait.exporter", ours)
     monkeypatch.setattr("logstream.operators.wait.store_database", dsn)
-    span = window(0)
-    trigger = WindowClosedTrigger(span.start.isoformat(), span.end.isoformat(), ["events"], straggler=0.1)
-    with psycopg.connect(filled.info.dsn, application_name="hangs") as straggler:
-        straggler.execute("delete from events where id = 1")
-        event = asyncio.run(first(trigger))
-        assert "hangs" in event["waiting"]
-        assert len(event["watch"]["waiting"]) == 1
-        straggler.rollback()
-    assert "watch" not in asyncio.run(first(trigger))
-    _, arguments = trigger.serialize()
-    assert WindowClosedTrigger(**arguments).straggler == 0.1
+    monkeypatch.setattr("logstream.operators.wait.AWAY_SECONDS", 0.01)
+    return {"data_interval_start": window(0).start, "data_interval_end": window(0).end, "ti": Pushed()}
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_window_whose_writer_hangs_is_left_to_a_later_run(
+    over: Any,
+    filled: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    prepared: bool,
+) -> None:
+    with psycopg.connect(filled.info.dsn, application_name="hangs", autocommit=True) as writer:
+        writer.execute("begin")
+        writer.execute("delete from events where id = 1")
+        if prepared:
+            writer.execute("prepare transaction 'forgotten'")
+        task, trigger = waits(over)
+        minutes = (datetime.fromisoformat(trigger.until) - datetime.now(UTC)).total_seconds() / 60
+        assert 14 < minutes <= 15
+        # a quarter of an hour later
+        trigger.until = PAST
+        event = waited(trigger)
+        with pytest.raises(AirflowSkipException, match="is left to a later run"), caplog.at_level("WARNING"):
+            task.closed(over, event)
+        assert ("prepared transaction" if prepared else "hangs") in over["ti"].values["left"]
+        # the rest of the run: the last task says it once more, and is not red
+        with pytest.raises(AirflowSkipException, match="left to a later run"):
+            SealWindow(task_id="seal_window").execute(over)
+        writer.execute("rollback prepared 'forgotten'" if prepared else "rollback")
+    trigger.until = LATER
+    assert "left" not in waited(trigger)
+    task.closed(over, waited(trigger))
+    task.execute(over)
+
+
+def test_a_window_that_ends_in_the_future_is_not_waited_for_for_ever(over: Any) -> None:
+    start = datetime(2098, 1, 1, tzinfo=UTC)
+    over |= {"data_interval_start": start, "data_interval_end": start + timedelta(minutes=5)}
+    _, trigger = waits(over)
+    trigger.until = PAST
+    assert waited(trigger)["left"] == "it has not ended yet by the log store's clock"
+
+
+def test_a_log_store_that_is_away_for_too_long_is_an_error_and_no_gap_to_be_quiet_about(
+    over: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nowhere() -> str:
+        return "host=127.0.0.1 port=1 connect_timeout=1 user=x password=secret dbname=x"
+
+    monkeypatch.setattr("logstream.operators.wait.store_database", nowhere)
+    event = waited(WindowClosedTrigger(window(0).start.isoformat(), window(0).end.isoformat(), ["events"], PAST))
+    with pytest.raises(AirflowException, match="the log store could not be looked at") as failed:
+        WaitForClosedWindow(task_id="wait").closed(over, event)
+    assert not isinstance(failed.value, AirflowSkipException)
+    assert "secret" not in str(failed.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("", 0.0), ("0", 0.0), ("90.5", 90.5), ("x", None), ("-1", None), ("inf", None)]
+    ("text", "seconds"),
+    [("", 900.0), ("0", 0.0), ("90.5", 90.5), ("x", None), ("-1", None), ("inf", None), ("nan", None)],
 )
-def test_the_stragglers_time(monkeypatch: pytest.MonkeyPatch, text: str, seconds: float | None) -> None:
-    monkeypatch.setenv("LOGSTREAM_STRAGGLER_SECONDS", text)
+def test_how_long_a_run_waits(monkeypatch: pytest.MonkeyPatch, text: str, seconds: float | None) -> None:
+    monkeypatch.setenv("LOGSTREAM_WAIT_SECONDS", text)
     if seconds is None:
         with pytest.raises(InputError, match="is no number of seconds"):
-            straggler_seconds()
+            wait_seconds()
     else:
-        assert straggler_seconds() == seconds
+        assert wait_seconds() == seconds

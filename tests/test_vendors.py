@@ -91,7 +91,7 @@ def export(filled: psycopg.Connection, name: str, vendor: Vendor, monkeypatch: p
         exporter.settings.apply(validate_settings(document))
         planned = exporter.plan(WINDOW)
         exporter.deliver([key for share in planned.shares for key in share.lanes])
-        (report,) = exporter.seal(planned.deliveries.values())
+        (report,) = exporter.seal(planned.delivery_ids)
         return report
 
     yield run

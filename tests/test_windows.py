@@ -95,6 +95,8 @@ def test_a_window_for_some_becomes_one_for_all_and_never_back(database: str) -> 
     claim(engine, span(0, 5), Purpose.AGAIN, whole=False)
     assert Windows(engine).known_windows(span(4, 6)) == [KnownWindow(span(0, 5), True, AskedBy.SCHEDULE, "run")]
     assert Windows(engine).known_windows(span(5, 6)) == [], "its end is not in it"
+    assert len(Windows(engine).known_windows(span(5, 6), "run")) == 1
+    assert Windows(engine).known_windows(span(5, 6), "another") == []
 
 
 def test_streaming_begins_with_the_first_settings_that_enable_anything(database: str) -> None:
@@ -137,14 +139,14 @@ def test_the_settings_of_a_time(database: str) -> None:
     engine = open_control(database)
     streaming_since(engine, NOON)
     repository = SettingsRepository(engine)
-    assert repository.at(NOON).id == 2
-    assert repository.at(NOON - timedelta(seconds=1)).id == 1
-    assert repository.at(datetime(2019, 1, 1, tzinfo=UTC)).id == 1, "before the first, the first"
+    assert repository.newest(NOON) == 2
+    assert repository.newest(NOON - timedelta(seconds=1)) == 1
+    assert repository.newest(datetime(2019, 1, 1, tzinfo=UTC)) == 1, "before the first, the first"
     derived = repository.derive(
         repository.get(2), "out", parse({"destinations": {"out": {"type": "file", "path": "/tmp/two"}}})
     )
     assert derived.id == 3
-    assert repository.at(datetime.now(UTC) + timedelta(days=1)).id == 2, "what was derived was never in force"
+    assert repository.newest(datetime.now(UTC) + timedelta(days=1)) == 2, "what was derived was never in force"
 
 
 def migrate(engine: Engine, to: str, *, down: bool = False) -> None:
@@ -171,7 +173,14 @@ def test_windows_of_an_older_ledger_are_taken_over_and_the_first_planned_keeps_i
                 {"start": window.start, "end": window.end, "destination": destination,
                  "planned_at": NOON + timedelta(hours=order)},
             )  # fmt: skip
+        connection.execute(
+            text("insert into logstream.open_windows (window_start, window_end, watch) values (:start, :end, '{}')"),
+            {"start": span(0, 5).start, "end": span(0, 5).end},
+        )  # fmt: skip
     migrate(engine, "head")
+    with engine.connect() as connection:
+        owed = connection.execute(text("select destination, window_end from logstream.deliveries where state = 'owed'"))
+        assert sorted(owed) == [("lake", span(0, 5).end), ("siem", span(0, 5).end)], "exported while it was open"
     known = Windows(engine).known_windows(span(-60, 120))
     assert [item.window for item in known] == [
         span(0, 5), span(5, 10), span(10, 15), span(15, 20), span(20, 60), span(60, 70),

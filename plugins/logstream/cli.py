@@ -180,8 +180,8 @@ def _parser() -> Parser:
 
 def _healing_commands(groups: Any) -> None:
     command = _command(
-        groups, "owed", owed, "list what destinations have not got, and why",
-        "Scheduled runs deliver it on their own as soon as the destination is back, oldest first.",
+        groups, "owed", owed, "list what destinations have not got, and why, and time that no run has exported",
+        "Scheduled runs deliver it on their own, oldest first: as soon as the destination is back, as soon as they run.",
     )  # fmt: skip
     _dsn(command, control=True)
     command.add_argument("--destination", metavar="NAME", help="only what is owed to this destination")
@@ -405,8 +405,8 @@ def routes(options: argparse.Namespace, out: TextIO) -> None:
 
 def export(options: argparse.Namespace, out: TextIO) -> int:
     """`logstream export`."""
-    from logstream.export.plan import empty_deliveries
     from logstream.export.processes import processors
+    from logstream.export.summary import summarize
     from logstream.ledger.records import State
 
     window = _window_of(options)
@@ -421,14 +421,14 @@ def export(options: argparse.Namespace, out: TextIO) -> int:
         sealed = exporter.seal(planned.delivery_ids)
     for change in sealed.changes:
         print(f"note: {change}", file=sys.stderr)
-    reports = [report for report in sealed if report.window == window]
-    healed = [report for report in sealed if report.window != window and report.state is State.DELIVERED]
+    reports, own = summarize(planned, sealed), {item.window for item in planned.own}
+    healed = [report for report in sealed if report.window not in own and report.state is State.DELIVERED]
     if healed:
-        print(f"note: {len(healed)} earlier windows that destinations were owed were delivered, too", file=sys.stderr)
+        print(f"note: {len(healed)} other windows that destinations were owed were delivered, too", file=sys.stderr)
+    if own != {window}:
+        print(f"note: {window} was exported as {_windows(sorted(own))}; windows keep their bounds", file=sys.stderr)
     for remark in sorted({f"{result.lane.destination}: {result.remarks}" for result in results if result.remarks}):
         print(f"warning: {remark}", file=sys.stderr)
-    reports += [report for report in empty_deliveries(planned) if options.destination in (None, report.destination)]
-    reports.sort(key=lambda report: report.destination)
     totals = {
         name: sum(getattr(report, name) for report in reports) for name in ("events", "bytes", "requests", "rejected")
     }
@@ -454,6 +454,12 @@ def export(options: argparse.Namespace, out: TextIO) -> int:
     return 1 if failed else 0
 
 
+def _windows(windows: Sequence[Any]) -> str:
+    if len(windows) == 1:
+        return f"the window {windows[0]}"
+    return f"{len(windows)} windows from {windows[0].start.isoformat()} to {windows[-1].end.isoformat()}"
+
+
 def _remind(writers: Sequence[Any]) -> None:
     names = "; ".join(str(writer) for writer in writers[:3])
     print(f"waiting for transactions that may still add to the window: {names}", file=sys.stderr)
@@ -469,7 +475,7 @@ def _lane_progress(planned: Any) -> Iterator[Callable[[Any], None] | None]:
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"{planned.plan.events:,} events in {lanes} lanes", total=lanes)
+        task = bar.add_task(f"{planned.events:,} events in {lanes} lanes", total=lanes)
         yield lambda _: bar.advance(task)
 
 
@@ -506,27 +512,32 @@ def owed(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream owed`."""
     with _exporter(options) as exporter:
         found, health = exporter.ledger.owed(options.destination), exporter.ledger.health()
+        gaps, lost = exporter.ledger.coverage().gaps(), exporter.ledger.lost(options.destination)
+    suspended = {name for name, destination in health.items() if destination.suspended}
     if options.json:
-        document = [
-            {"destination": item.destination, "window": item.window.as_json(), "events": item.events,
-             "planned_at": item.since.isoformat(), "suspended": item.destination in health
-             and health[item.destination].suspended, "error": item.error}
-            for item in found
-        ]  # fmt: skip
+        document = {
+            "owed": [
+                {"destination": item.destination, "window": item.window.as_json(), "events": item.events,
+                 "planned_at": item.since.isoformat(), "suspended": item.destination in suspended, "error": item.error}
+                for item in found
+            ],
+            "gaps": [gap.as_json() for gap in gaps],
+            "lost": [item.as_json() for item in lost],
+        }  # fmt: skip
         print(json.dumps(document), file=out)
         return
     rows = [
-        (
-            item.destination,
-            str(item.window),
-            f"{item.events:,}",
-            "suspended" if item.destination in health and health[item.destination].suspended else "-",
-            item.error or "-",
-        )
+        (item.destination, str(item.window), f"{item.events:,}",
+         "suspended" if item.destination in suspended else "-", item.error or "-")
         for item in found
-    ]
+    ]  # fmt: skip
     _table(("destination", "window", "events", "state", "error"), rows, out)
     print(f"{len(found)} windows are owed", file=out)
+    for gap in gaps:
+        print(f"not exported yet, to any destination: {gap}", file=out)
+    print(f"{len(gaps)} gaps are between windows; scheduled runs export them, oldest first", file=out)
+    for item in lost:
+        print(f"lost, no longer in the log store: {item}", file=out)
 
 
 def rejected(options: argparse.Namespace, out: TextIO) -> None:

@@ -426,6 +426,12 @@ def get_timeline(console: Its, destination: SomeName = None) -> list[dict[str, A
     ]  # fmt: skip
 
 
+@router.get("/gaps")
+def get_gaps(console: Its) -> list[dict[str, str]]:
+    """Time since streaming began that no run has exported, oldest first. Scheduled runs export it."""
+    return [gap.as_json() for gap in console.gaps()]
+
+
 @router.get("/rejected")
 def get_rejected(
     console: Its, destination: SomeName = None, limit: Annotated[int, Query(ge=1, le=1000)] = 200

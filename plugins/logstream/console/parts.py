@@ -26,6 +26,9 @@ from logstream.jsontext import indented
 from logstream.rendering.fit import misfits
 from logstream.settings.models import DEFAULT_KIND, by_kind
 
+GAPS = 100
+"""Gaps that are listed one by one, the oldest."""
+
 router = APIRouter(prefix="/parts", dependencies=[Depends(reader)], default_response_class=HTMLResponse)
 
 
@@ -142,7 +145,14 @@ def timeline_part(request: Request, console: Its, user: Reader, destination: Tex
     """Volume and lag over time."""
     names = console.current().settings.destinations
     moments = console.timeline(destination if destination in names else None)
-    return show(request, "parts/timeline.html", user, chart=timeline_chart(moments), moments=moments)
+    chart = timeline_chart(moments)
+    return show(request, "parts/timeline.html", user, chart=chart, moments=moments, gaps=console.gaps(), most=GAPS)
+
+
+@router.get("/gaps")
+def gaps_part(request: Request, console: Its, user: Reader) -> Response:
+    """Time that no run has exported; nothing where there is none."""
+    return show(request, "parts/gaps.html", user, gaps=console.gaps(), most=GAPS)
 
 
 @router.post("/backfill")

@@ -32,6 +32,7 @@ from logstream.settings.repository import Snapshot, Version
 from logstream.settings.resolution import Reason, Route, Workspace, overridden, resolve, route_of
 from logstream.shapes.samples import sample_text
 from logstream.validation import validate_settings
+from logstream.window import Window
 
 logger = logging.getLogger(__name__)
 
@@ -344,6 +345,10 @@ class Console:
     def deliveries(self, wanted: DeliveryFilter, limit: int = 50) -> list[DeliverySummary]:
         """The newest deliveries first."""
         return self.overview.deliveries(wanted, limit)
+
+    def gaps(self) -> list[Window]:
+        """Time since streaming began that no run has exported, oldest first."""
+        return self.exporter.ledger.coverage().gaps()
 
     def timeline(self, destination: str | None = None) -> list[Moment]:
         """Volume and lag of the newest windows."""

@@ -60,6 +60,7 @@ windows.append_constraint(
         using="gist",
     )
 )
+Index("windows_carrier", windows.c.carrier)
 
 schedule = Table(
     "schedule",
@@ -203,13 +204,4 @@ destinations = Table(
         server_default=false(),
         comment="Suspended by somebody: not even probed until somebody resumes it",
     ),
-)
-
-open_windows = Table(
-    "open_windows",
-    metadata,
-    Column("window_start", DateTime(timezone=True), primary_key=True),
-    Column("window_end", DateTime(timezone=True), primary_key=True),
-    Column("watch", JSON, nullable=False, comment="The writers that may still add to it: store/closing.py"),
-    Column("noted_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
 )

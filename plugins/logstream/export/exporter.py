@@ -16,6 +16,7 @@ from logstream.destinations.credentials import SharedConnections
 from logstream.errors import DeliveryError
 from logstream.export.deliver import LaneResult, Progress, deliver
 from logstream.export.deployment import Deployment
+from logstream.export.intervals import Asked
 from logstream.export.opening import Destinations
 from logstream.export.plan import Planned, Planner
 from logstream.export.processes import Processes, worth_processes
@@ -23,6 +24,7 @@ from logstream.export.redeliver import Redelivery, redeliver_owed, redeliver_rej
 from logstream.export.seal import Sealing, seal
 from logstream.export.shares import MAX_TASKS, Share
 from logstream.export.wait import wait_until_closed
+from logstream.ledger.coverage import AskedBy
 from logstream.settings.repository import Snapshot
 from logstream.settings.resolution import Route, resolve
 from logstream.store.closing import Writer
@@ -49,11 +51,12 @@ class Exporter(Deployment):
         return resolve(snapshot.settings, self.store(snapshot).workspaces())
 
     def plan(
-        self, window: Window, *, snapshot: Snapshot | None = None, only: Collection[str] | None = None,
-        max_tasks: int = MAX_TASKS, heal: bool = False,
+        self, interval: Window, *, snapshot: Snapshot | None = None, only: Collection[str] | None = None,
+        max_tasks: int = MAX_TASKS, heal: bool = False, asked_by: AskedBy = AskedBy.REQUEST, carrier: str | None = None,
     ) -> Planned:  # fmt: skip
         """See `export.plan`."""
-        return Planner(self).plan(window, snapshot=snapshot, only=only, max_tasks=max_tasks, heal=heal)
+        asked = Asked(interval, snapshot or self.settings.current(), only, asked_by, carrier)
+        return Planner(self).plan(asked, max_tasks=max_tasks, heal=heal)
 
     def deliver(self, keys: Iterable[tuple[int, int]], progress: Progress | None = None) -> list[LaneResult]:
         """See `export.deliver`."""

@@ -8,33 +8,44 @@ from dataclasses import dataclass, field
 from logstream.destinations.registry import make_destination
 from logstream.errors import InputError
 from logstream.export.deployment import Deployment
+from logstream.export.intervals import Asked, IntervalPlanner, PlannedWindow
 from logstream.export.shares import MAX_TASKS, Share, divide
 from logstream.export.window_plan import WindowPlan, plan_window
 from logstream.ledger.health import Health, Owed, to_be_tried
-from logstream.ledger.records import Delivery, Pending, PendingLane, State
+from logstream.ledger.records import Pending, PendingLane
 from logstream.settings.models import Settings
 from logstream.settings.repository import Snapshot
-from logstream.store.closing import Watch
 from logstream.store.postgres import PostgresStore
 from logstream.window import Window
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan that is in the ledger."""
+    """A plan that is in the ledger: the windows that a run exports for its interval, and what it takes along."""
 
-    window: Window
+    interval: Window
     snapshot: Snapshot
-    plan: WindowPlan
-    deliveries: dict[str, int]
+    windows: list[PlannedWindow]
     shares: list[Share]
+    only: Collection[str] | None = None
+    """The destinations that the run is for; all, if not some."""
     owed: list[int] = field(default_factory=list)
-    """Deliveries of earlier windows that are taken along."""
+    """Deliveries of other windows that are taken along."""
+
+    @property
+    def events(self) -> int:
+        """Events that will be streamed, without those that are owed."""
+        return sum(item.plan.events for item in self.windows)
+
+    @property
+    def own(self) -> list[PlannedWindow]:
+        """The windows of the run's interval; the others are gaps before it."""
+        return [item for item in self.windows if item.window.end > self.interval.start]
 
     @property
     def delivery_ids(self) -> list[int]:
         """All deliveries that are to be sealed in the end."""
-        return sorted({*self.deliveries.values(), *self.owed})
+        return sorted({*(number for item in self.windows for number in item.pending.deliveries.values()), *self.owed})
 
 
 class Planner:
@@ -43,38 +54,33 @@ class Planner:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
 
-    def plan(
-        self, window: Window, *, snapshot: Snapshot | None = None, only: Collection[str] | None = None,
-        max_tasks: int = MAX_TASKS, heal: bool = False,
-    ) -> Planned:  # fmt: skip
-        """Plan a window and write the plan to the ledger. `only` plans some destinations and leaves the others alone.
+    def plan(self, asked: Asked, *, max_tasks: int = MAX_TASKS, heal: bool = False) -> Planned:
+        """Plan what a run is asked to export, and write the plan to the ledger.
 
         With `heal`, some of what destinations are owed is planned along, oldest first, a destination that is suspended is
         only probed, by one lane of the oldest window that it has not got, and one that is held is left in peace.
         """
-        snapshot = snapshot or self._deployment.settings.current()
-        settings = snapshot.settings
-        for name in only or ():
+        deployment, settings = self._deployment, asked.snapshot.settings
+        for name in asked.only or ():
             if name not in settings.destinations:
                 known = ", ".join(settings.destinations) or "none"
                 raise InputError(f'no destination named "{name}"; the settings have {known}')
-        plan = self._plan(window, settings)
-        lanes = {name: found for name, found in plan.lanes.items() if only is None or name in only}
-        pending = self._deployment.ledger.plan(window, snapshot.id, lanes)
-        todo, owed = pending.lanes, list[int]()
+        windows = IntervalPlanner(
+            deployment.settings, deployment.ledger, self._plan, deployment.healing.gaps_per_run
+        ).plan(asked)
+        todo = [(item.window, lane) for item in windows for lane in item.pending.lanes]
+        owed: list[int] = []
+        suspended: dict[str, Health] = {}
         if heal:
-            before, owed = self._plan_late(window)
-            suspended = self._deployment.ledger.suspended()
-            for item in to_be_tried(
-                [item for item in self._deployment.ledger.owed() if item.window != window],
-                suspended,
-                self._deployment.healing.owed_per_run,
-            ):
+            suspended = deployment.ledger.suspended()
+            ours = {number for item in windows for number in item.pending.deliveries.values()}
+            others = [item for item in deployment.ledger.owed() if item.delivery_id not in ours]
+            for item in to_be_tried(others, suspended, deployment.healing.owed_per_run):
                 more = self._plan_owed(item, settings)
                 owed += more.deliveries.values()
-                before += more.lanes
-            todo = probes_only(before + todo, suspended)
-        return Planned(window, snapshot, plan, pending.deliveries, divide(todo, max_tasks), owed)
+                todo += [(item.window, lane) for lane in more.lanes]
+        lanes = probes_only([lane for _, lane in sorted(todo, key=lambda pair: pair[0])], suspended)
+        return Planned(asked.interval, asked.snapshot, windows, divide(lanes, max_tasks), asked.only, owed)
 
     def _plan(self, window: Window, settings: Settings, only: str | None = None) -> WindowPlan:
         store = PostgresStore(self._deployment.store_dsn, settings.log_store)
@@ -89,29 +95,6 @@ class Planner:
             )
         finally:
             store.close()
-
-    def _plan_late(self, window: Window) -> tuple[list[PendingLane], list[int]]:
-        """Plan what was added to earlier windows after they were exported open, now that their writers have ended."""
-        todo: list[PendingLane] = []
-        ids: list[int] = []
-        for late, seen in self._deployment.ledger.open_windows():
-            if late == window:
-                continue
-            current = self._deployment.settings.current()
-            closing, connection = self._deployment.store(current).closed_window(late, watch=Watch.of(seen))
-            with connection:
-                closed = closing.look()
-            if not closed:
-                self._deployment.ledger.note_open(late, closing.watch.as_json())
-                continue
-            self._deployment.ledger.note_closed(late)
-            lanes = self._deployment.ledger.lanes_in(late)
-            snapshot = self._deployment.settings.get(max(lane.snapshot_id for lane in lanes)) if lanes else current
-            # a lane to which nothing was added is as it was planned, and stays delivered
-            pending = self._deployment.ledger.plan(late, snapshot.id, self._plan(late, snapshot.settings).lanes)
-            todo += pending.lanes
-            ids += pending.deliveries.values()
-        return todo, ids
 
     def _plan_owed(self, item: Owed, now: Settings) -> Pending:
         """Plan what is owed anew: by the routes of then, to the destination as it is now."""
@@ -159,12 +142,3 @@ def probes_only(todo: list[PendingLane], suspended: Mapping[str, Health]) -> lis
             probed.add(lane[1])
         left.append(lane)
     return left
-
-
-def empty_deliveries(planned: Planned) -> list[Delivery]:
-    """Deliveries without events: of destinations that routes lead to and that have none in the window."""
-    names = {plan.route.destination for plan in planned.plan.workspaces if plan.route.destination}
-    return [
-        Delivery(0, name, planned.window, planned.snapshot.id, State.DELIVERED)
-        for name in sorted(names - planned.deliveries.keys())
-    ]

@@ -32,16 +32,14 @@ class AskedBy(StrEnum):
 
 
 class Purpose(StrEnum):
-    """Why a run exports a window, which decides by which settings."""
+    """Why a run exports a window."""
 
     NEW = "new"
-    """Time of the run's own interval, not covered yet: by the settings that the run took."""
-    GAP = "gap"
-    """Time before it: by the settings in force when the window ended."""
+    """Time that no window covers yet: a new window."""
     REST = "rest"
-    """A window that some destinations have got already, now for the others: as a gap."""
+    """A window that some destinations have got already, now for the others."""
     AGAIN = "again"
-    """A window that is exported again on purpose: by the settings that the run took."""
+    """A window that is exported again, on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +78,14 @@ class KnownWindow:
 
 @dataclass(frozen=True, slots=True)
 class WindowToExport:
-    """A window that a run has to plan, and why."""
+    """A window that a run has to plan, and why.
+
+    With `by_its_time` the settings that were in force when the window ended decide, otherwise those that the run took.
+    """
 
     window: Window
     purpose: Purpose
-
-    @property
-    def by_its_time(self) -> bool:
-        """Whether the settings of its end decide, not those that the run took."""
-        return self.purpose in (Purpose.GAP, Purpose.REST)
+    by_its_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,37 +122,40 @@ class Coverage:
         self, interval: Window, asked_by: AskedBy, known: Sequence[KnownWindow], *, carrier: str | None = None,
         most_gaps: int,
     ) -> list[WindowToExport]:  # fmt: skip
-        """The windows that a run plans, oldest first. `known` are the windows that overlap its interval.
+        """The windows that a run plans, oldest first. `known` are the windows that overlap its interval, and those it made.
 
         A scheduled run takes the `most_gaps` oldest windows of the gaps before its interval, and what is not covered of the
-        interval itself. It exports a window again only if it made that window itself and was then cleared. A request exports
-        every window that overlaps its interval, whole, and makes one window of each stretch in between.
+        interval itself. It exports a window again only if it made that window itself: its planning is tried again, or it was
+        cleared. A request exports every window that overlaps its interval, whole, and makes one window of each stretch in
+        between.
         """
+        fresh = [WindowToExport(span, Purpose.NEW) for span in without(interval, [item.window for item in known])]
         if asked_by is AskedBy.REQUEST:
-            again = [WindowToExport(item.window, Purpose.AGAIN) for item in known]
-            fresh = [WindowToExport(span, Purpose.NEW) for span in without(interval, [item.window for item in known])]
+            again = [WindowToExport(item.window, Purpose.AGAIN) for item in known if _overlap(item.window, interval)]
             return sorted(again + fresh, key=_by_window)
-        own = [
-            WindowToExport(item.window, Purpose.REST if not item.whole else Purpose.AGAIN)
+        ours = [
+            WindowToExport(item.window, Purpose.AGAIN, by_its_time=item.window.end <= interval.start)
             for item in known
-            if not item.whole or _made_by(item, interval, carrier)
+            if item.whole and _made_by(item, interval, carrier)
         ]
-        own += [WindowToExport(span, Purpose.NEW) for span in without(interval, [item.window for item in known])]
-        before = islice(self._before(interval, {item.window for item in own}), max(most_gaps, 0))
-        return sorted([*before, *own], key=_by_window)
+        rest = [
+            WindowToExport(item.window, Purpose.REST, by_its_time=True)
+            for item in known
+            if not item.whole and _overlap(item.window, interval)
+        ]
+        before = islice(self._before(interval, {item.window for item in rest}), max(most_gaps, 0))
+        return sorted([*before, *ours, *rest, *fresh], key=_by_window)
 
-    def _before(self, interval: Window, own: set[Window]) -> Iterator[WindowToExport]:
+    def _before(self, interval: Window, taken: set[Window]) -> Iterator[WindowToExport]:
         """What is to be exported of the time before an interval, oldest first."""
         if self.since is None or self.since >= interval.start:
             return
         span = Window(self.since, interval.start)
-        open_ones = [item for item in self.partial if _overlap(item, span)]
-        stretches = [(stretch, Purpose.GAP) for stretch in without(span, [*self.covered, *self.partial])]
-        for found, purpose in sorted(stretches + [(item, Purpose.REST) for item in open_ones]):
-            if purpose is Purpose.GAP:
-                yield from (WindowToExport(piece, purpose) for piece in cut(found, interval))
-            elif found not in own:
-                yield WindowToExport(found, purpose)
+        stretches = [(stretch, Purpose.NEW) for stretch in without(span, [*self.covered, *self.partial])]
+        begun = [(item, Purpose.REST) for item in self.partial if _overlap(item, span) and item not in taken]
+        for found, purpose in sorted(stretches + begun):
+            pieces = cut(found, interval) if purpose is Purpose.NEW else [found]
+            yield from (WindowToExport(piece, purpose, by_its_time=True) for piece in pieces)
 
 
 def cut(span: Window, interval: Window) -> Iterator[Window]:
@@ -192,8 +192,11 @@ def _overlap(one: Window, other: Window) -> bool:
 
 
 def _made_by(item: KnownWindow, interval: Window, carrier: str | None) -> bool:
-    """Whether a scheduled run that plans again is the one that made this window, for its own interval."""
-    return item.window == interval and item.asked_by is AskedBy.SCHEDULE and item.carrier in (None, carrier)
+    """Whether the scheduled run that plans is the one that made this window."""
+    if item.asked_by is not AskedBy.SCHEDULE:
+        return False
+    # of windows made before carriers were noted, the run knows its own by its interval
+    return item.carrier == carrier if item.carrier is not None else item.window == interval
 
 
 def _by_window(item: WindowToExport) -> Window:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, literal_column, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func, literal_column, select
 
-from logstream.control.tables import deliveries, lanes, open_windows
+from logstream.control.tables import deliveries, lanes
 from logstream.database import database_errors
 from logstream.ledger.book import Book
 from logstream.ledger.health import Owed
@@ -29,6 +28,25 @@ def is_owed() -> Any:
     return (deliveries.c.state != literal_column("'delivered'")) & (
         deliveries.c.state.in_([State.FAILED, State.OWED]) | orphaned
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Events of one kind that were planned and are no longer in the log store, so that no run can deliver them."""
+
+    window: Window
+    destination: str
+    workspace_id: int
+    kind: str
+    events: int
+
+    def as_json(self) -> dict[str, object]:
+        """The contract of `owed --json`."""
+        return {"window": self.window.as_json(), "destination": self.destination, "workspace_id": self.workspace_id,
+                "kind": self.kind, "events": self.events}  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{self.events:,} events of kind {self.kind} of workspace {self.workspace_id}, {self.destination}, {self.window}"
 
 
 class Debts(Book):
@@ -65,35 +83,6 @@ class Debts(Book):
             for row in rows
         ]
 
-    def note_open(self, window: Window, watch: Mapping[str, Sequence[str]]) -> None:
-        """Note that a window was exported while writers might still add to it."""
-        row = {"window_start": window.start, "window_end": window.end, "watch": dict(watch)}
-        statement = insert(open_windows).values(row)
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["window_start", "window_end"], set_={"watch": row["watch"]}
-                )
-            )
-
-    def open_windows(self) -> list[tuple[Window, Mapping[str, Sequence[str]]]]:
-        """The windows that are still open, oldest first, with what was seen of their writers."""
-        query = select(open_windows).order_by(open_windows.c.window_start, open_windows.c.window_end)
-        with database_errors("reading the ledger"), self._engine.connect() as connection:
-            return [
-                (Window(row.window_start.astimezone(UTC), row.window_end.astimezone(UTC)), row.watch)
-                for row in connection.execute(query)
-            ]
-
-    def note_closed(self, window: Window) -> None:
-        """A window that was open is closed: its deliveries are owed what was added."""
-        same = (deliveries.c.window_start == window.start) & (deliveries.c.window_end == window.end)
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
-            connection.execute(
-                delete(open_windows).where(
-                    open_windows.c.window_start == window.start, open_windows.c.window_end == window.end
-                )
-            )
-            connection.execute(
-                update(deliveries).where(same, deliveries.c.state == State.DELIVERED).values(state=State.OWED)
-            )
+    def lost(self, destination: str | None = None) -> list[Lost]:
+        """What was planned and is no longer in the log store."""
+        return []

@@ -114,18 +114,27 @@ def to_be_tried(owed: Sequence[Owed], suspended: Mapping[str, Health], limit: in
 
 @dataclass(frozen=True, slots=True)
 class HealingPolicy:
-    """`suspend_after` failed windows in a row; `owed_per_run` owed windows of a destination are taken along by a run."""
+    """How a deployment heals.
+
+    `suspend_after` failed windows in a row suspend a destination; a run takes along `owed_per_run` owed windows of each
+    destination, and `gaps_per_run` windows that no run has exported.
+    """
 
     suspend_after: int = 3
     owed_per_run: int = 12
+    gaps_per_run: int = 24
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> HealingPolicy:
-        """From `LOGSTREAM_SUSPEND_AFTER` and `LOGSTREAM_OWED_PER_RUN`. Raises `InputError` for what is no number."""
+        """From `LOGSTREAM_SUSPEND_AFTER`, `LOGSTREAM_OWED_PER_RUN` and `LOGSTREAM_GAPS_PER_RUN`.
+
+        Raises `InputError` for what is no whole number.
+        """
         default = cls()
         return cls(
             _number(environment, "LOGSTREAM_SUSPEND_AFTER", default.suspend_after),
             _number(environment, "LOGSTREAM_OWED_PER_RUN", default.owed_per_run),
+            _number(environment, "LOGSTREAM_GAPS_PER_RUN", default.gaps_per_run),
         )
 
 

@@ -11,7 +11,8 @@ from logstream.ledger.manifests import Manifests
 from logstream.ledger.plans import Plans
 from logstream.ledger.rejections import Rejections
 from logstream.ledger.standing import Standing
+from logstream.ledger.windows import Windows
 
 
-class Ledger(Plans, Leases, Standing, Rejections, Manifests):
+class Ledger(Windows, Plans, Leases, Standing, Rejections, Manifests):
     """All of the ledger, each part in a module of its own."""

@@ -12,6 +12,7 @@ from logstream.control.tables import SCHEMA, deliveries, lanes, rejections
 from logstream.database import database_errors
 from logstream.ledger.book import Book, any_of
 from logstream.ledger.records import Pending, PendingLane, PlannedLane, State, tally_in
+from logstream.ledger.windows import Claim, claim_window
 from logstream.window import Window
 
 _BEGIN = f"""
@@ -31,13 +32,20 @@ from json_to_recordset(%s::json) as n(
 class Plans(Book):
     """Writes plans."""
 
-    def plan(self, window: Window, snapshot_id: int, planned: Mapping[str, Sequence[PlannedLane]]) -> Pending:
-        """Write down what a run will deliver: destination to its lanes.
+    def plan(
+        self, window: Window, snapshot_id: int, planned: Mapping[str, Sequence[PlannedLane]], claim: Claim | None = None
+    ) -> Pending:
+        """Write down what a run will deliver: destination to its lanes; and that the window is exported, with a `claim`.
+
+        Without a claim it is what is owed of a window that is there. Raises `WindowTaken` where another run has meanwhile made
+        a window of some of its time.
 
         A delivery that is complete is begun afresh: it is exported again on purpose. In one that is not, what is delivered
         stays so, and an unfinished lane keeps its checkpoint if nothing that decides its bytes has changed.
         """
         with database_errors("planning deliveries"), self._engine.begin() as connection:
+            if claim is not None:
+                claim_window(connection, window, snapshot_id, claim)
             begun = self._begin_deliveries(connection, window, snapshot_id, sorted(planned))
             known = self._known_lanes(connection, [number for number, afresh in begun.values() if not afresh])
             keep: list[tuple[int, int]] = []

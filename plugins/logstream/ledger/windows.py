@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy import Connection, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from logstream.control.tables import SCHEMA, schedule, windows
@@ -72,10 +72,11 @@ class Windows(Book):
             covered = [_window(*row) for row in connection.execute(_COVERED, {"since": since})]
         return Coverage(now, since.astimezone(UTC), tuple(covered), tuple(some), _schedule(wanted))
 
-    def known_windows(self, span: Window) -> list[KnownWindow]:
-        """The windows that overlap a span, oldest first."""
+    def known_windows(self, span: Window, carrier: str | None = None) -> list[KnownWindow]:
+        """The windows that overlap a span, and those that a run has made, oldest first."""
         overlap = func.tstzrange(windows.c.window_start, windows.c.window_end, "[)").op("&&")
-        query = select(windows).where(overlap(func.tstzrange(span.start, span.end, "[)")))
+        wanted = or_(overlap(func.tstzrange(span.start, span.end, "[)")), windows.c.carrier == carrier)
+        query = select(windows).where(wanted)
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return [
                 KnownWindow(_window(row.window_start, row.window_end), row.whole, AskedBy(row.asked_by), row.carrier)
@@ -101,7 +102,7 @@ def claim_window(connection: Connection, window: Window, snapshot_id: int, claim
 
     Raises `WindowTaken` where another run has meanwhile made a window of some of its time.
     """
-    if claim.purpose in (Purpose.NEW, Purpose.GAP):
+    if claim.purpose is Purpose.NEW:
         # of the transaction, not of the session: PgBouncer may give the session to another client
         connection.execute(select(func.pg_advisory_xact_lock(COVERAGE_LOCK)))
         row = {

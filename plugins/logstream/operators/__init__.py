@@ -7,9 +7,11 @@ from logstream.operators.redeliver import Redeliver
 from logstream.operators.schedule import export_schedule
 from logstream.operators.seal import SealWindow
 from logstream.operators.wait import WaitForClosedWindow
+from logstream.operators.watch import NameGaps
 
 __all__ = [
     "Deliver",
+    "NameGaps",
     "PlanDeliveries",
     "ReceiversDelay",
     "Redeliver",

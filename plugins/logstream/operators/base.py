@@ -12,10 +12,17 @@ from logstream.errors import InputError, LogstreamError
 from logstream.export.exporter import Exporter
 from logstream.hooks import AirflowConnections
 from logstream.hooks.databases import databases
+from logstream.ledger.coverage import AskedBy
 from logstream.window import Window
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+DELIVERIES = "deliveries"
+"""The XCom by which `plan_deliveries` tells which deliveries are the run's."""
+
+LEFT = "left"
+"""The XCom by which `wait_for_closed_window` says why it leaves the window to a later run."""
 
 
 def window_of(context: Context) -> Window:
@@ -33,6 +40,19 @@ def destinations_of(context: Context) -> list[str] | None:
     """The destinations that the run is for, where its configuration names some (a backfill of one customer's, say)."""
     names = (context.get("params") or {}).get("destinations")
     return [str(name) for name in names] if names else None
+
+
+def asked_by(context: Context) -> AskedBy:
+    """Whether the schedule wants the run's interval exported, or it was asked for: triggered, backfilled, for some only."""
+    run = context.get("dag_run")
+    scheduled = run is not None and str(getattr(run.run_type, "value", run.run_type)) == "scheduled"
+    return AskedBy.SCHEDULE if scheduled and destinations_of(context) is None else AskedBy.REQUEST
+
+
+def carrier_of(context: Context) -> str | None:
+    """The run's name, by which the ledger knows what it has made."""
+    run = context.get("dag_run")
+    return None if run is None else str(run.run_id)
 
 
 @contextmanager

@@ -7,20 +7,20 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetAlias, BaseNotifier, BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk.observability import stats
 
 from logstream.ledger.health import Change, Turn
 from logstream.ledger.records import Delivery, State
 from logstream.links import DeliveriesLink
-from logstream.operators.base import exporter, window_of
+from logstream.operators.base import DELIVERIES, LEFT, exporter, window_of
 from logstream.operators.notify import UnusableNotifier
 from logstream.units import size
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-DELIVERIES = AssetAlias("logstream_deliveries")
+ASSETS = AssetAlias("logstream_deliveries")
 """An event of asset `logstream://destination/NAME` is emitted under this alias for each delivery."""
 
 
@@ -31,21 +31,27 @@ class SealWindow(BaseOperator):
     (`{{ logstream }}` is it in words; `logstream.destination`, `.turn`, `.error`, `.owed`).
     """
 
-    template_fields: Sequence[str] = ("deliveries",)
     operator_extra_links = (DeliveriesLink(),)
 
-    def __init__(self, *, deliveries: Any, notifiers: Sequence[BaseNotifier] = (), **kwargs: Any) -> None:
+    def __init__(
+        self, *, notifiers: Sequence[BaseNotifier] = (), wait: str = "wait_for_closed_window", plan: str = "plan_deliveries",
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
-        self.deliveries, self.notifiers = deliveries, notifiers
-        self.outlets = [DELIVERIES]
+        self.notifiers, self.wait, self.plan = notifiers, wait, plan
+        self.outlets = [ASSETS]
 
     def execute(self, context: Context) -> None:
-        """Seal every delivery of the run; fail naming what is missing."""
+        """Seal every delivery of the run; fail naming what is missing. A window that was left to a later run is skipped."""
         window = window_of(context)
-        if self.deliveries is None:
-            raise AirflowFailException("the window was not planned; see the log of plan_deliveries")
+        deliveries = context["ti"].xcom_pull(task_ids=self.plan, key=DELIVERIES)
+        if deliveries is None and (left := context["ti"].xcom_pull(task_ids=self.wait, key=LEFT)):
+            self.log.warning("Nothing is exported: the window %s is left to a later run, because %s.", window, left)
+            raise AirflowSkipException(f"the window {window} is left to a later run: {left}")
+        if deliveries is None:
+            raise AirflowFailException(f"the window was not planned; see the logs of {self.wait} and {self.plan}")
         with exporter() as engine:
-            reports = engine.seal(int(delivery) for delivery in self.deliveries)
+            reports = engine.seal(int(delivery) for delivery in deliveries)
         for notifier in self.notifiers:
             if isinstance(notifier, UnusableNotifier):
                 self.log.warning("A notifier cannot be used: %s", notifier.reason)
@@ -64,11 +70,11 @@ class SealWindow(BaseOperator):
                 f", {report.rejected} rejected" if report.rejected else "",
             )
             if report.state is State.DELIVERED:
-                context["outlet_events"][DELIVERIES].add(
+                context["outlet_events"][ASSETS].add(
                     Asset(f"logstream_{report.destination}", uri=f"logstream://destination/{report.destination}"),
                     extra={**(report.window or window).as_json(), "events": report.events, "bytes": report.bytes},
                 )
-        if len(reports) != len(set(self.deliveries)):
+        if len(reports) != len(set(deliveries)):
             raise AirflowFailException("another run has planned this window anew meanwhile; this one proves nothing")
         for report in reports:
             if report.state is State.OWED:
@@ -79,11 +85,12 @@ class SealWindow(BaseOperator):
                 f"{len(failed)} of {len(reports)} deliveries of window {window} are not complete: "
                 + "; ".join(f"{report.destination}: {report.error}" for report in failed[:10])
             )
+        own = [report for report in reports if report.window is not None and report.window.end > window.start]
         self.log.info(
             "Window %s is complete: %s events delivered to %s destinations.",
             window,
-            f"{sum(report.events for report in reports if report.window == window):,}",
-            sum(report.window == window and report.state is State.DELIVERED for report in reports),
+            f"{sum(report.events for report in own):,}",
+            len({report.destination for report in own if report.state is State.DELIVERED}),
         )
 
     def _notify(self, change: Change, context: Context) -> None:

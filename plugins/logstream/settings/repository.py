@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, insert, select, text
+from sqlalchemy import Engine, Row, func, insert, select, text
 
 from logstream.control.tables import SCHEMA, snapshots
 from logstream.database import database_errors
@@ -81,10 +81,13 @@ class SettingsRepository:
             raise SettingsMoved(current, self.changes_since(expected, current))
         return Snapshot(newest.id, settings, newest.created_at, newest.author)
 
-    def newest(self) -> int:
-        """The id of the settings in force."""
+    def newest(self, at: datetime | None = None) -> int:
+        """The id of the settings in force, now or at a time; before any were, that of the first."""
+        query = _NEWEST.with_only_columns(snapshots.c.id)
+        first = select(func.min(snapshots.c.id)).where(~snapshots.c.derived)
         with database_errors("reading the settings"), self._engine.connect() as connection:
-            return int(connection.execute(_NEWEST.with_only_columns(snapshots.c.id)).scalar_one())
+            found = connection.execute(query if at is None else query.where(snapshots.c.created_at <= at)).scalar()
+            return int(connection.execute(first).scalar_one() if found is None else found)
 
     def versions(self, *, before: int | None = None, limit: int = 50) -> list[Version]:
         """The newest settings that were in force, those before a snapshot if asked, newest first."""
@@ -106,14 +109,6 @@ class SettingsRepository:
         """The settings in force: in a new database, the empty ones with which nobody streams anything."""
         with database_errors("reading the settings"), self._engine.connect() as connection:
             row = connection.execute(_NEWEST).one()
-        return _snapshot(row)
-
-    def at(self, moment: datetime) -> Snapshot:
-        """The settings that were in force at a time; those that were in force first, for a time before them."""
-        earlier = _NEWEST.where(snapshots.c.created_at <= moment)
-        first = select(snapshots).where(~snapshots.c.derived).order_by(snapshots.c.id).limit(1)
-        with database_errors("reading the settings"), self._engine.connect() as connection:
-            row = connection.execute(earlier).first() or connection.execute(first).one()
         return _snapshot(row)
 
     def derive(self, base: Snapshot, destination: str, now: Settings) -> Snapshot:

@@ -15,7 +15,7 @@ noted transaction can vanish without having ended. `Watch` follows it: see `obse
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -50,16 +50,6 @@ class Watch:
     waiting: dict[str, Writer] = field(default_factory=dict)
     _prepared_before: set[str] = field(default_factory=set)
     _started: bool = False
-
-    def as_json(self) -> dict[str, list[str]]:
-        """What it has seen, to go on later from (`of`)."""
-        return {"waiting": sorted(self.waiting), "prepared": sorted(self._prepared_before)}
-
-    @classmethod
-    def of(cls, document: Mapping[str, Sequence[str]]) -> Watch:
-        """Go on from what was seen."""
-        waiting = {key: Writer(key, prepared=key in document["prepared"]) for key in document["waiting"]}
-        return cls(waiting, set(document["prepared"]), _started=True)
 
     def observe(self, writers: Sequence[Writer]) -> bool:
         """Take one look at the locks; return whether the window is closed.
@@ -127,12 +117,11 @@ class ClosedWindow:
     """
 
     def __init__(
-        self, connection: psycopg.Connection, window: Window, tables: Sequence[str], watch: Watch | None = None,
-        *, digits: int = 6,
-    ) -> None:  # fmt: skip
+        self, connection: psycopg.Connection, window: Window, tables: Sequence[str], *, digits: int = 6
+    ) -> None:
         self._connection, self.tables = connection, list(tables)
         self.until = window.end + (timedelta(microseconds=10 ** (6 - digits)) if digits < 6 else timedelta())
-        self.watch = watch or Watch()
+        self.watch = Watch()
         self.past = False
 
     @property

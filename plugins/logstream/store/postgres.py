@@ -21,7 +21,7 @@ from logstream.settings.models import LogStoreSettings
 from logstream.settings.resolution import Workspace
 from logstream.store.base import Filter, KindCount, Page
 from logstream.store.catalogue import describe
-from logstream.store.closing import ClosedWindow, Watch
+from logstream.store.closing import ClosedWindow
 from logstream.store.contract import EVENTS, WORKSPACES, require
 from logstream.store.counting import count
 from logstream.store.lineage import sources
@@ -45,7 +45,7 @@ class PostgresStore:
         self._rows: Rows | None = None
 
     def closed_window(
-        self, window: Window, tables: Sequence[str] | None = None, watch: Watch | None = None
+        self, window: Window, tables: Sequence[str] | None = None
     ) -> tuple[ClosedWindow, psycopg.Connection]:
         """A watch over a window's writers, and the connection it looks through, the caller's to close.
 
@@ -55,11 +55,11 @@ class PostgresStore:
         connection = connect(self._dsn, application="logstream window")
         try:
             if tables is not None:
-                return ClosedWindow(connection, window, tables, watch), connection
+                return ClosedWindow(connection, window, tables), connection
             with database_errors("looking for the tables of the log store"):
                 digits = self._described(connection).relation.columns["recorded_at"].precision
                 tables = sources(connection, self._settings.events, self._settings.written_tables).tables
-            return ClosedWindow(connection, window, tables, watch, digits=digits), connection
+            return ClosedWindow(connection, window, tables, digits=digits), connection
         except BaseException:
             connection.close()
             raise

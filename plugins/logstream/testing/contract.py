@@ -177,7 +177,7 @@ class RequestContract:
             exporter.settings.apply(self.settings(server, **options))
             planned = exporter.plan(window)
             exporter.deliver([key for share in planned.shares for key in share.lanes])
-            (report,) = exporter.seal(planned.deliveries.values())
+            (report,) = exporter.seal(planned.delivery_ids)
             return report
 
     def opened(self, server: Vendor) -> Destination[Any]:

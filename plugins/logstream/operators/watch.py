@@ -1,0 +1,38 @@
+"""`name_gaps`: tells the metrics which time is not exported, whether or not the export DAG runs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.observability import stats
+
+from logstream.ledger.coverage import Coverage
+from logstream.operators.base import exporter
+from logstream.operators.schedule import demanded, export_cron
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class NameGaps(BaseOperator):
+    """Notes what the schedule demands, and names every gap: in the log, and as metrics."""
+
+    def execute(self, context: Context) -> None:
+        """Never red: a gap is filled by the next run of the export DAG, and named until then."""
+        with exporter() as engine:
+            engine.ledger.note_schedule(demanded(datetime.now(UTC), export_cron()))
+            coverage = engine.ledger.coverage()
+        count_gaps(coverage)
+        gaps = coverage.gaps()
+        for gap in gaps[:100]:
+            self.log.warning("Not exported yet: %s.", gap)
+        self.log.info("%s gaps since %s.", len(gaps), coverage.since or "streaming has not begun")
+
+
+def count_gaps(coverage: Coverage) -> None:
+    """Tell Airflow's metrics how many gaps there are, and how long they are together."""
+    gaps = coverage.gaps()
+    stats.gauge("logstream.gaps", len(gaps))
+    stats.gauge("logstream.gap_seconds", sum((gap.end - gap.start).total_seconds() for gap in gaps))
