@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from logstream.console.changed import in_a_line
+from logstream.console.forms import fields_of
 from logstream.console.mistakes import in_words, mistakes_of
 from logstream.console.service import meaning_of
+from logstream.console.setting_form import types_in_order
 from logstream.console.tested import Tested, TestNotes
 from logstream.console.words import prose
+from logstream.destinations import destination_types
 from logstream.settings.changes import changes
 from logstream.settings.models import Settings
 
@@ -75,6 +78,8 @@ def test_settings_that_mean_the_same() -> None:
     )
     drawn = settings(admin={"enabled": False, "events": ["job_status"]}, destinations={"lake": LAKE})
     assert meaning_of(written) == meaning_of(drawn)
+    turned = settings(admin={"events": ["job_status", "job_details"]})
+    assert meaning_of(turned) == meaning_of(settings(admin={"events": ["job_details", "job_status"]}))
     assert meaning_of(written) != meaning_of(
         settings(admin={"events": ["job_status"]}, destinations={"lake": {**LAKE, "lanes": 5}})
     )
@@ -95,3 +100,34 @@ def test_a_note_is_good_for_what_was_tested_alone() -> None:
 def test_prose_is_escaped() -> None:
     assert prose("correct `bucket` of <b>") == "correct <code>bucket</code> of &lt;b&gt;"
     assert prose("`<script>`") == "<code>&lt;script&gt;</code>"
+
+
+def test_what_a_type_is_chosen_for_is_seen_at_once() -> None:
+    for name, kind in destination_types().items():
+        seen, more = fields_of(kind.options_model, {})
+        assert not any(field.required for field in more), name
+        assert {field.name for field in more} <= GENERAL, name
+        assert [field.name for field in seen][: len(NEEDED.get(name, ()))] == NEEDED.get(name, []), name
+    assert list(types_in_order())[:7] == [
+        "s3",
+        "azure_blob",
+        "azure_monitor",
+        "gcs",
+        "splunk_hec",
+        "datadog",
+        "sumo_logic",
+    ]
+    assert set(types_in_order()) == set(destination_types())
+
+
+GENERAL = {
+    "lanes", "concurrency", "manifests", "max_events", "max_bytes", "key", "hive", "storage_class", "metadata", "tags",
+}  # fmt: skip
+NEEDED = {
+    "s3": ["connection", "bucket"],
+    "splunk_hec": ["connection", "index"],
+    "datadog": ["connection", "site"],
+    "sumo_logic": ["connection", "category"],
+    "http": ["connection", "path", "format"],
+    "new_relic": ["connection", "region"],
+}

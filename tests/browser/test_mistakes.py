@@ -94,3 +94,21 @@ def test_what_was_not_tested_is_not_saved_without_a_word(admin: Person, stage: S
     assert call(stage, "GET", "api/v1/versions")[1][0]["version"] == version
     page.get_by_label("Prefix").fill("again/")
     admin.save(anyway=True)
+
+
+def test_log_levels_are_picked_and_others_typed_in(admin: Person, stage: Stage) -> None:
+    streaming = {"events": ["log_service"], "log_levels": ["fatal", "error"], "destination": "lake"}
+    start_from(stage, {**OVERRIDDEN, "admin": streaming})
+    page = admin.visit()
+    levels = page.get_by_role("group", name="Log levels")
+    expect(levels.get_by_role("checkbox", name="error")).to_be_checked()
+    expect(levels.get_by_label("Others")).to_have_value("fatal")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("status").first).to_contain_text("Nothing has changed")
+    levels.get_by_role("checkbox", name="warn").check()
+    page.get_by_role("group", name="Log types").get_by_label("Others").fill("trigger, webhook")
+    page.get_by_role("group", name="Log types").scroll_into_view_if_needed()
+    picture(admin, "picks-light")
+    admin.save()
+    found = call(stage, "GET", "api/v1/settings/admin")[1]
+    assert (set(found["log_levels"]), found["log_types"]) == ({"warn", "error", "fatal"}, ["trigger", "webhook"])

@@ -19,7 +19,7 @@ def test_an_override_from_nothing(admin: Person, stage: Stage, bucket: str) -> N
     page.get_by_label("Enable setup and streaming of customer audit logs").check()
     for event in ("Job details", "User activity", "API platform logs", "Log events"):
         page.get_by_role("checkbox", name=event).check()
-    expect(page.get_by_label("Log levels")).to_be_visible()
+    expect(page.get_by_role("group", name="Log levels")).to_be_visible()
     fill_destination(page, "lake", bucket, "all/")
     page.get_by_label("Packaging").select_option("batch")
     page.get_by_role("button", name="Test destination").click()

@@ -22,8 +22,15 @@ from logstream.settings.models import DEFAULT_KIND, MESSAGE_KEYS
 Form = Mapping[str, Sequence[str]]
 """What a browser sends: each name with all its values."""
 
-FIRST = ("prefix", "packaging", "compression", "format")
-"""Options that are shown at once though they need not be given."""
+FIRST = ("prefix", "packaging", "compression")
+"""Options that all object stores, or all receivers of requests, have and that are shown at once."""
+
+TUNING = frozenset({"manifests", "max_events", "max_bytes"})
+"""Options of a type's own that few need."""
+
+LOG_LEVELS = ("debug", "info", "warn", "error")
+LOG_TYPES = ("recipe", "connector")
+"""Those that the platform is known to write; others can be typed in."""
 
 EVENT_LINES: dict[EventType, tuple[str, str]] = {
     EventType.JOB_STATUS: ("Job status", "Each finished job and how it ended, without what its steps did."),
@@ -74,10 +81,12 @@ class Field:
 def fields_of(model: type[Options], values: Mapping[str, Any]) -> tuple[list[Field], list[Field]]:
     """A model's options with their values: those to see at once, and those that few need."""
     fields = [_field(name, info, values) for name, info in model.model_fields.items()]
+    # what only this type has is what its people look for; what all types share is mostly tuning
+    own = model.__annotations__.keys() - TUNING
     order = {name: index for index, name in enumerate(FIRST)}
-    seen = [field for field in fields if field.required] + sorted(
-        (field for field in fields if not field.required and field.name in order), key=lambda field: order[field.name]
-    )
+    seen = [field for field in fields if field.required]
+    seen += [field for field in fields if not field.required and field.name in own and field.name not in order]
+    seen += sorted((field for field in fields if field.name in order), key=lambda field: order[field.name])
     return seen, [field for field in fields if field not in seen]
 
 

@@ -409,7 +409,16 @@ def _customer(route: Route, status: DestinationStatus | None = None) -> Customer
 def meaning_of(settings: Settings) -> tuple[object, ...]:
     """What settings say, however they are written: with every default, in no order."""
     destinations = {name: options_meaning(found) for name, found in settings.destinations.items()}
-    return settings.admin, settings.own, destinations, settings.log_store
+    own = {number: _streaming_meaning(streaming) for number, streaming in settings.own.items()}
+    admin = _streaming_meaning(settings.admin) if settings.admin else None
+    return admin, own, destinations, settings.log_store
+
+
+def _streaming_meaning(streaming: Streaming) -> Streaming:
+    sets = {
+        name: tuple(sorted(set(getattr(streaming, name)))) for name in ("events", "log_types", "log_levels", "mask")
+    }
+    return streaming.model_copy(update=sets)
 
 
 def options_meaning(found: DestinationSettings) -> object:

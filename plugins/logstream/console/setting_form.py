@@ -8,7 +8,7 @@ from typing import Any
 from logstream.console import runs
 from logstream.console.access import test_notes
 from logstream.console.edits import Data, Document, with_destination
-from logstream.console.forms import EVENT_LINES, Form, fields_of, options_of, streaming_of
+from logstream.console.forms import EVENT_LINES, LOG_LEVELS, LOG_TYPES, Form, fields_of, options_of, streaming_of
 from logstream.console.layout import one
 from logstream.console.mistakes import FormMistakes, message_field, mistakes_of
 from logstream.console.service import Console, options_meaning
@@ -37,8 +37,21 @@ def setting_form(console: Console, streaming: Data, edited: Mapping[str, Any] | 
             (kind, message_field(kind), by_kind(streaming.get("message")).get(kind, ""))
             for kind in (DEFAULT_KIND, *Kind)
         ],
+        "log_levels": LOG_LEVELS,
+        "log_types": LOG_TYPES,
         **destination_fields(known, name, given),
     }
+
+
+SOUGHT = ("s3", "azure_blob", "azure_monitor", "gcs", "splunk_hec", "datadog", "sumo_logic")
+"""The types that most people look for; the rest follows by title."""
+
+
+def types_in_order() -> dict[str, str]:
+    """The types of destinations with their titles, in the order of a form."""
+    titles = {name: kind.title for name, kind in destination_types().items()}
+    rest = sorted(titles.keys() - set(SOUGHT), key=lambda name: titles[name].casefold())
+    return {name: titles[name] for name in (*SOUGHT, *rest) if name in titles}
 
 
 def destination_fields(known: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,10 +63,11 @@ def destination_fields(known: Mapping[str, Any], name: str, given: Mapping[str, 
         "destination_name": name,
         "destination_known": name in known,
         "destination_type": kind,
-        "types": {key: item.title for key, item in destination_types().items()},
+        "types": types_in_order(),
         "fields": seen,
         "more_fields": more,
         "more_open": any(field.value != field.default for field in more),
+        "connection_example": f"{kind}_audit",
         "connection_type": made.connection_type if made else None,
         "connections": runs.connection_ids(made.connection_type) if made and made.connection_type else [],
     }
