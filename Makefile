@@ -56,8 +56,9 @@ format: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix .
 
 .PHONY: docs
-docs: $(READY) ## Draw the tables of options in docs/destinations anew
+docs: $(READY) ## Draw the tables of docs/destinations and docs/events.md anew
 	@$(BIN)/python -m logstream.destinations.documentation docs/destinations
+	@$(BIN)/python -m tests.events_document
 
 .PHONY: lock
 lock: $(READY) ## Renew the lock files from requirements*.txt

@@ -334,3 +334,46 @@ def test_masked_fields_are_masked_in_every_schema() -> None:
         )
         for secret in ("user669786@example.com", "203.0.113.204", "李小龙"):
             assert secret not in json.dumps(json.loads(message), ensure_ascii=False), template
+
+
+def test_the_page_of_events_says_what_the_code_does() -> None:
+    from tests.events_document import PAGE, with_tables  # it takes this file's events
+
+    assert with_tables(PAGE.read_text()) == PAGE.read_text(), "run `make docs`"
+
+
+IDENTITY = {
+    Kind.JOB: ("$.context.user_id", "$.context.user_external_id"),
+    Kind.USER_ACTIVITY: ("$.team.id", "$.team.external_id"),
+    Kind.API_PLATFORM: ("$.context.user_id", "$.context.user_external_id"),
+    Kind.LOG_SERVICE: ("$.context.user_id", "$.context.user_external_id"),
+    Kind.GENIE: ("$.team.id", "$.team.external_id"),
+}
+"""Where the platform's Admin console page says that an event names its customer (assumed for the last three)."""
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("workspace", [NAMED, NAMELESS])
+@pytest.mark.parametrize("drop_lines", [True, False])
+def test_customers_can_be_told_from_every_kind(kind: Kind, workspace: Workspace, drop_lines: bool) -> None:
+    """As the platform promises, in the event; `external_id` is null and there where the partner gave none. And beside it."""
+    own, external = IDENTITY[kind]
+    source = f'{{"id": {{{{{{{own}}}}}}}, "external": {{{{{{{external}}}}}}}, "w": {{{{{{workspace.id}}}}}}, "e": {{{{{{log_message}}}}}}}}'
+    renderer = Renderer(compile_template(source), drop_lines=drop_lines, now_ns=0)
+    for payload in made(kind, 40, workspace):
+        event = json.loads(payload)
+        message = json.loads(renderer.render(stored(kind, payload, workspace), workspace))
+        assert message["w"] == workspace.id
+        if "workato" in event.get("report", {}):
+            continue  # an older job: its context is in its report, and the placeholders of the workspace are for that
+        assert (message["id"], message["external"]) == (workspace.id, workspace.external_id)
+        holder = message["e"]["team"] if "team" in message["e"] else message["e"]["context"]
+        assert ("external_id" if "team" in message["e"] else "user_external_id") in holder, "null, not left out"
+
+
+def test_what_an_event_lacks_is_not_invented() -> None:
+    payload = b'{"id": "j-1", "status": "succeeded"}'
+    renderer = Renderer(compile_template("{{{log_message}}}"), drop_lines=True, now_ns=0)
+    assert renderer.render(stored("job", payload)) == payload
+    missing = Renderer(compile_template('{"u": {{{$.context.user_id}}}}'), drop_lines=True, now_ns=0)
+    assert json.loads(missing.render(stored("job", payload))) == {"u": None}

@@ -52,7 +52,11 @@ class EventView:
     @cached_property
     def described(self) -> Described:
         """What the schemas are made from."""
-        facts = facts_of(self.event[2], self.document)
+        try:
+            document = msgspec.json.decode(self.payload)
+        except _UNREADABLE:
+            document = self.document
+        facts = facts_of(self.event[2], document)
         return Described(facts, self.payload, self.event[0], self.workspace, self.happened_us, self.recorded_us)
 
     def value(self, path: Path) -> bytes:

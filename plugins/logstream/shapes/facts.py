@@ -185,8 +185,9 @@ def _subject(words: str) -> Subject:
 
 
 def _verb(words: str) -> Verb:
+    last = words.rpartition("_")[2]
     for verb, endings in _ENDINGS.items():
-        if words.endswith(endings):
+        if last in endings:
             return verb
     return "login" if "login" in words else "logout" if "logout" in words else "other"
 
