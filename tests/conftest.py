@@ -38,6 +38,7 @@ from logstream.ledger import leases  # noqa: E402
 from logstream.store.schema import create_tables  # noqa: E402
 from logstream.testing.servers import AzuriteServer, GcsServer, LogSink, S3rver, S3Server  # noqa: E402
 
+from .databases import postgres_15  # noqa: E402
 from .stage import PROJECT, Stage, airflow_stage  # noqa: E402, F401
 
 settings.register_profile("logstream", deadline=None, max_examples=200, derandomize=True, print_blob=True)
@@ -51,8 +52,8 @@ def _home() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The DSN of a PostgreSQL server that knows two-phase commit."""
+def postgres_of_wheel() -> Iterator[str]:
+    """The DSN of the embedded PostgreSQL, the newest there is, set to know two-phase commit."""
     data = _HOME / "postgres"
     dsn = embedded_dsn("logstream", data)
     with connect(dsn) as connection:
@@ -66,6 +67,19 @@ def postgres() -> Iterator[str]:
     yield dsn
     # it would stop by itself with the last process that used it; those that tests killed it waits for in vain
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_of_wheel: str) -> str:
+    """The DSN of a PostgreSQL server that knows two-phase commit."""
+    return postgres_of_wheel
+
+
+@pytest.fixture(scope="session")
+def postgres_of_debian() -> Iterator[str]:
+    """The DSN of the oldest PostgreSQL that can be had everywhere: Debian's 15."""
+    with postgres_15() as dsn:
+        yield dsn
 
 
 _numbers = itertools.count(1)

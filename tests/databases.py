@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -87,6 +88,12 @@ def postgres_15() -> Iterator[str]:
             yield make_conninfo(dsn, dbname="logstream")
         finally:
             run("pg_ctl", "-D", str(home / "data"), "-m", "immediate", "stop")
+
+
+@pytest.fixture(scope="module", params=["postgres_of_wheel", "postgres_of_debian"], ids=["newest", "oldest"])
+def postgres(request: pytest.FixtureRequest) -> str:
+    """The newest and the oldest PostgreSQL, in turn: for modules that import this in place of the usual one."""
+    return str(request.getfixturevalue(request.param))
 
 
 @contextmanager

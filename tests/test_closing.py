@@ -17,6 +17,8 @@ from logstream.errors import DatabaseError, InputError, WindowNotClosed
 from logstream.store.closing import ClosedWindow, Watch, Writer, refuse_standby
 from logstream.window import Window
 
+from .databases import postgres  # noqa: F401 - on the oldest and the newest PostgreSQL
+
 INSERT = "insert into events (workspace_id, kind, occurred_at, payload) values (1, 'job', now(), '{}')"
 
 

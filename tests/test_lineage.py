@@ -13,6 +13,8 @@ from logstream.store import PostgresStore
 from logstream.store.lineage import sources
 from logstream.window import Window
 
+from .databases import postgres  # noqa: F401 - on the oldest and the newest PostgreSQL
+
 VIEW = (
     "select id, workspace_id, 'job'::text as kind, occurred_at, recorded_at, payload from {} as t where id is not null"
 )

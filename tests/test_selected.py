@@ -27,6 +27,8 @@ from logstream.store.logs import may_hold
 from logstream.store.schema import create_tables
 from logstream.window import Window
 
+from .databases import postgres  # noqa: F401 - on the oldest and the newest PostgreSQL
+
 START = datetime(2026, 3, 1, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(minutes=5))
 
@@ -101,7 +103,7 @@ def test_the_rule(payload: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def window(postgres: str) -> Any:
+def window(postgres: str) -> Any:  # noqa: F811
     """A log store for the whole module, of which each example fills a window anew: as `json`, `jsonb` and text."""
     with connect(postgres) as connection:
         connection.execute("create database selected")

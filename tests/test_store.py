@@ -21,6 +21,8 @@ from logstream.store.schema import create_tables
 from logstream.testing.events import EventMaker, workspace_line
 from logstream.window import Window
 
+from .databases import postgres  # noqa: F401 - on the oldest and the newest PostgreSQL
+
 START = datetime(2026, 3, 1, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(minutes=5))
 T = "2026-03-01T00:00:01Z"

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from .conftest import Cli, one_error_line
+from .databases import postgres  # noqa: F401 - on the oldest and the newest PostgreSQL
 
 T = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -105,9 +106,7 @@ def test_settings_are_refused_for_a_log_store_that_cannot_be_read(
     assert cli("settings", "show", "--dsn", store.info.dsn).stdout == before
 
 
-def test_settings_are_applied_before_the_log_store_is_there(
-    cli: Cli, database: str, postgres: str, tmp_path: Path
-) -> None:
+def test_settings_are_applied_before_the_log_store_is_there(cli: Cli, database: str, tmp_path: Path) -> None:
     done = cli("settings", "apply", "--dsn", database, write(tmp_path, {}))
     assert done.returncode == 0 and "could not be looked at" in done.stderr and "store init" in done.stderr
     away = cli(
@@ -119,7 +118,7 @@ def test_settings_are_applied_before_the_log_store_is_there(
     assert missing.returncode == 1 and "run `logstream store init`" in missing.stdout
 
 
-def test_rights_and_policies(cli: Cli, store: psycopg.Connection, postgres: str) -> None:
+def test_rights_and_policies(cli: Cli, store: psycopg.Connection) -> None:
     store.execute("drop role if exists reader; create role reader login")
     try:
         dsn = psycopg.conninfo.make_conninfo(store.info.dsn, user="reader")

@@ -21,6 +21,8 @@ from logstream.settings.models import LogStoreSettings, parse_settings
 from logstream.store import Filter, PostgresStore
 from logstream.window import Window
 
+from .databases import postgres  # noqa: F401 - on the oldest and the newest PostgreSQL
+
 START = datetime(2026, 3, 1, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(minutes=5))
 EVERYTHING = ["job_details", "user_activity", "api_platform", "log_service"]

@@ -227,7 +227,7 @@ def _stamps(connection: psycopg.Connection, found: Sources) -> Iterator[Step]:
         ).fetchone()
         if row is None:
             continue  # a view gives the column its name
-        default = str(row[0] or "")
+        default = str(row[0] or "").replace('"', "")  # quote_all_identifiers
         title = f"{table}.recorded_at is stamped at insertion"
         remedy = f"alter table {table} alter recorded_at set default clock_timestamp();"
         if "clock_timestamp()" in default:
