@@ -12,6 +12,7 @@ from logstream.destinations.addresses import (
     ForbiddenAddress,
     PublicResolver,
     check_url,
+    public_socket,
     refuse_address,
     resolve_and_check,
 )
@@ -26,7 +27,7 @@ def _strict(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "address",
     ["127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
-     "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fd00::1", "ff02::1", "::ffff:127.0.0.1",
+     "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fd00::1", "ff02::1", "::ffff:127.0.0.1", "64:ff9b:1::7f00:1", "::127.0.0.1", "::ffff:0:127.0.0.1", "fec0::1",
      "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "198.18.0.1"],
 )  # fmt: skip
 def test_refused(address: str) -> None:
@@ -49,6 +50,10 @@ def test_allowed(address: str) -> None:
         "https://169.254.169.254/latest",
         "http://10.0.0.1",
         "http://[::ffff:7f00:1]",
+        "http://[::127.0.0.1]/",
+        "http://127\u30020\u30020\u30021/",
+        "http://\u2460\u2461\u2466.0.0.1/",
+        "http://\uff11\uff12\uff17\uff0e0\uff0e0\uff0e1/",
     ],
 )
 def test_literal_addresses_in_urls(url: str) -> None:
@@ -74,6 +79,14 @@ def test_names_are_judged_by_what_they_resolve_to(name: str) -> None:
 
     with pytest.raises(ForbiddenAddress):
         asyncio.run(resolve())
+
+
+def test_what_is_connected_to_is_judged_whatever_was_resolved() -> None:
+    """A literal address is not resolved, and a resolver may lie: the last word is had when the socket is made."""
+    for where in ("127.0.0.1", "169.254.169.254"):
+        with pytest.raises(ForbiddenAddress):
+            public_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", (where, 80)))
+    public_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 80))).close()
 
 
 def test_one_forbidden_address_among_public_ones_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from logstream.destinations import objects
 from logstream.destinations.compression import BLOCK, Compression, Stream, compress
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.http import HttpDestination, HttpOptions
-from logstream.destinations.objects import BatchPacker
+from logstream.destinations.objects import BatchPacker, EventPacker
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
 from logstream.destinations.registry import make_destination
 from logstream.destinations.request import RequestDestination, RequestPacker
@@ -159,3 +159,24 @@ def _plain(compression: Compression):  # type: ignore[no-untyped-def]
         Compression.GZIP: gzip.decompress,
         Compression.ZSTD: lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
     }[compression]
+
+
+def test_an_event_without_a_name_is_rejected_alone() -> None:
+    def key(event: Event) -> str:
+        if event.id == 2:
+            raise OverflowError("date value out of range")
+        return f"{event.id}.json"
+
+    def packed(cuts: list[int]) -> list[tuple[str, str | None, list[str]]]:
+        packer = EventPacker("p/", Compression.NONE, key=key)
+        return [
+            (parcel.name, parcel.refused, [name for name, _ in getattr(parcel, "objects", [])])
+            for parcel in pack(packer, [b"{}"] * 5, cuts)
+        ]
+
+    why = "it cannot be made ready for sending (OverflowError: date value out of range)"
+    first = events_for([b"{}"])[0].id
+    before = [f"p/{number}.json" for number in range(first, 2)]
+    after = [f"p/{number}.json" for number in range(3, first + 5)]
+    assert packed([]) == [(before[0], None, before), ("p/2", why, []), (after[0], None, after)]
+    assert packed([1, 2, 3]) == packed([])

@@ -9,10 +9,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from urllib.parse import urlsplit
+from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
+from yarl import URL
 
 from logstream.errors import InputError
 
@@ -24,15 +25,19 @@ def private_addresses_allowed() -> bool:
     return os.environ.get(VARIABLE, "").strip().lower() in ("1", "true", "yes")
 
 
+_IPV4_INSIDE = [ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")]
+"""Networks whose last 32 bits are an IPv4 address: NAT64, its local form (RFC 8215), translated (RFC 2765) and compatible."""
+
+
 def refuse_address(address: str, host: str) -> None:
     """Raise `ForbiddenAddress` for an IP address that is not public. IPv4 inside IPv6 is looked at as what it is."""
     ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is None and ip in ipaddress.ip_network("64:ff9b::/96"):
+        if inner is None and any(ip in network for network in _IPV4_INSIDE):
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
         ip = inner or ip
-    if not ip.is_global or ip.is_multicast:
+    if not ip.is_global or ip.is_multicast or getattr(ip, "is_site_local", False):
         raise ForbiddenAddress(
             f"{host} is at {address}, which is not a public address; an operator can allow private ones with {VARIABLE}=1"
         )
@@ -48,9 +53,10 @@ def check_url(url: str) -> str:
     Raises `InputError` otherwise. The URL may be a secret: only its host is ever in a message.
     """
     try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
+        parts = URL(url)
+        # as the client will read it: full-width and circled signs become what they stand for
+        host, _ = parts.host, parts.port
+    except (ValueError, TypeError) as error:
         raise InputError(f"the address is no URL: {error}") from None
     if parts.scheme not in ("http", "https") or not host:
         raise InputError("the address must begin with http:// or https:// and name a host")
@@ -69,13 +75,24 @@ def resolve_and_check(url: str) -> None:
     check_url(url)
     if private_addresses_allowed():
         return
-    host = urlsplit(url).hostname or ""
+    host = URL(url).raw_host or ""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
         return  # not found: connecting says so better
     for *_, address in found:
         refuse_address(str(address[0]), host)
+
+
+AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
+
+
+def public_socket(address: AddressInfo) -> socket.socket:
+    """A socket for an address that is about to be connected to, judged once more: literal ones are not resolved."""
+    family, kind, protocol, _, where = address
+    if not private_addresses_allowed():
+        refuse_address(str(where[0]), str(where[0]))
+    return socket.socket(family, kind, protocol)
 
 
 class PublicResolver(AbstractResolver):

@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
 from functools import cached_property
@@ -30,10 +31,12 @@ from logstream.destinations.parcel import (
     add_sizes,
     cursor_of,
     id_lines,
+    refused_parcel,
     sha256,
     sizes_of,
     tally_key,
     tally_of,
+    why_broken,
 )
 from logstream.destinations.transport.secrets import LONGEST_REASON
 from logstream.errors import DeliveryError, LogstreamError
@@ -286,12 +289,21 @@ class EventPacker:
     def remember(self, events: Sequence[Event]) -> None:
         """Take note of events delivered by an earlier attempt, so that names come out as they would have."""
         for event in events:
-            self._name(event)
+            with suppress(Exception):  # it has no name, and was rejected
+                self._name(event)
 
     def pack(self, events: Sequence[Event], messages: Messages) -> Iterator[Parcel]:
         """Bundles of objects, cut when they are full."""
         for event, message in zip(events, messages, strict=True):
-            key = f"{self._prefix}{self._name(event)}{self._suffix}"
+            try:
+                key = f"{self._prefix}{self._name(event)}{self._suffix}"
+            except Exception as error:
+                # what is in the order before it comes before it
+                if self._objects:
+                    yield self._bundle(0, len(self._objects))
+                    self._begin()
+                yield refused_parcel(f"{self._prefix}{event.id}", event, why_broken(error))
+                continue
             self._events.append(event)
             self._lengths.append(len(message))
             body = compress(message, self._compression)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
+from logstream.errors import BadEvent
 from logstream.events import Cursor, Event
 from logstream.messages import Messages
 from logstream.window import Window
@@ -138,6 +139,19 @@ class Packer(Protocol):
 
     def finish(self) -> Iterable[Parcel]:
         """The last parcel, if there is one."""
+
+
+def refused_parcel(name: str, event: Event, reason: str) -> Parcel:
+    """A parcel that is not sent: its one event is rejected in its place in the order."""
+    reference = EventRef(event.id, event.workspace_id, event.kind)
+    tally, sizes = tally_of([reference]), sizes_of([reference], [0])
+    return Parcel(name, b"", cursor_of(event), tally, sizes, [], [reference], [b""], refused=reason)
+
+
+def why_broken(error: Exception) -> str:
+    """What is said of an event for which a destination's code raised: of that event alone, whatever the code."""
+    text = str(error) if isinstance(error, BadEvent) else f"{type(error).__name__}: {error}"
+    return f"it cannot be made ready for sending ({text[:300]})"
 
 
 def tally_of(events: Iterable[Event] | Iterable[EventRef]) -> Tally:

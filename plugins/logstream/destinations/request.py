@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from pydantic import Field
 
-from logstream.destinations.addresses import ForbiddenAddress, PublicResolver, check_url
+from logstream.destinations.addresses import ForbiddenAddress, PublicResolver, check_url, public_socket
 from logstream.destinations.base import ConnectionOptions, Destination, Limits, Step
 from logstream.destinations.compression import Compression, compress
 from logstream.destinations.credentials import HttpCredentials
@@ -30,9 +30,11 @@ from logstream.destinations.parcel import (
     Part,
     cursor_of,
     ids_digest,
+    refused_parcel,
     sha256,
     sizes_of,
     tally_of,
+    why_broken,
 )
 from logstream.destinations.transport.answers import ACCEPTED_ENCODINGS, is_page, read_answer
 from logstream.errors import InputError
@@ -139,7 +141,11 @@ class RequestDestination(Destination[O]):
             auto_decompress=False,
             trust_env=False,
             connector=aiohttp.TCPConnector(
-                resolver=PublicResolver(), limit=0, ttl_dns_cache=60, ssl=self._tls(self._credentials)
+                resolver=PublicResolver(),
+                socket_factory=public_socket,
+                limit=0,
+                ttl_dns_cache=60,
+                ssl=self._tls(self._credentials),
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -305,49 +311,65 @@ class RequestPacker:
         self._alone = min(sizes) if sizes and limits.events != 1 else None
         name = f"{lane.destination}|{lane.window.slug}|{lane.lane}/{lane.lanes}"
         self._prefix = f"ls-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-        self._events: list[EventRef] = []
+        self._events: list[Event] = []
         self._messages: list[bytes] = []
         self._size = 0
-        self._last: Event | None = None
 
     def pack(self, events: Sequence[Event], messages: Messages) -> Iterator[Parcel]:
         """Add messages; return the requests that are full: by these and by nothing else, so not by where a page ends."""
-        for event, message in zip(events, map(self._destination.entry, events, messages), strict=True):
+        for event, rendered in zip(events, messages, strict=True):
+            try:
+                message = self._destination.entry(event, rendered)
+            except Exception as error:
+                if self._events:
+                    yield from self._end()
+                yield self._refused(event, why_broken(error))
+                continue
             # two bytes for what stands between messages and around them
             size = len(message) + 2
             if self._alone is not None and size > self._alone:
                 if self._events:
-                    yield self._end()
-                yield self._too_large(event, size, self._alone)
+                    yield from self._end()
+                yield self._refused(
+                    event,
+                    f"it takes {size:,} bytes of a request; {self._destination.title} takes at most {self._alone:,}",
+                )
                 continue
             if self._events and self._room is not None and self._size + size > self._room:
-                yield self._end()
-            self._events.append(EventRef(event.id, event.workspace_id, event.kind))
+                yield from self._end()
+            self._events.append(event)
             self._messages.append(message)
             self._size += size
-            self._last = event
             if len(self._events) == self._limits.events:
-                yield self._end()
+                yield from self._end()
 
-    def _too_large(self, event: Event, size: int, limit: int) -> Parcel:
-        """A parcel that is not sent: its one event is rejected in its place in the order."""
-        reason = f"it takes {size:,} bytes of a request; {self._destination.title} takes at most {limit:,}"
-        reference = EventRef(event.id, event.workspace_id, event.kind)
-        tally, sizes = tally_of([reference]), sizes_of([reference], [0])
-        return Parcel(
-            f"{self._prefix}-{event.id}", b"", cursor_of(event), tally, sizes, [], [reference], [b""], refused=reason
-        )
+    def _refused(self, event: Event, reason: str) -> Parcel:
+        return refused_parcel(f"{self._prefix}-{event.id}", event, reason)
 
-    def _end(self) -> Parcel:
-        assert self._last is not None  # noqa: S101 - something was added
-        parcel = self._destination.parcel(self._prefix, self._events, self._messages, self._last)
+    def _end(self) -> Iterator[Parcel]:
+        """The request, or, where its body cannot be made, smaller ones: without the event that it cannot be made of."""
+        events, messages = self._events, self._messages
         self._events, self._messages, self._size = [], [], 0
-        return parcel
+        yield from self._made(events, messages)
+
+    def _made(self, events: list[Event], messages: list[bytes]) -> Iterator[Parcel]:
+        references = [EventRef(event.id, event.workspace_id, event.kind) for event in events]
+        try:
+            parcel = self._destination.parcel(self._prefix, references, messages, events[-1])
+        except Exception as error:
+            if len(events) == 1:
+                yield self._refused(events[0], why_broken(error))
+                return
+            middle = len(events) // 2
+            yield from self._made(events[:middle], messages[:middle])
+            yield from self._made(events[middle:], messages[middle:])
+        else:
+            yield parcel
 
     def finish(self) -> Iterator[Parcel]:
         """The last request, if anything is in it."""
         if self._events:
-            yield self._end()
+            yield from self._end()
 
 
 def _pem(text: str) -> str:

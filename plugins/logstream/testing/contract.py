@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import functools
+import itertools
 import json
 import logging
 import os
@@ -308,6 +309,49 @@ class RequestContract:
         assert {row[0] for row in rows} == set(bad)
         assert all(str(status) in row[1] for row in rows)
         assert canonical(server.taken) == stored(store, "payload->>'p' is null")
+
+    @pytest.mark.parametrize("method", ["entry", "encode"])
+    def test_an_exception_for_one_event_rejects_that_event(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+    ) -> None:
+        """Whatever the class raises for it: the others arrive."""
+        self.fill(store, tmp_path, 60)
+        bad = ids_in_order(store)[30]
+        poison(store, [bad])
+        kind = destination_type(self.type)
+        original = getattr(kind, method)
+
+        def broken(destination: Any, *arguments: Any) -> bytes:
+            made: bytes = original(destination, *arguments)
+            if b"p0is0n" in made:
+                raise OverflowError("date value out of range")
+            return made
+
+        monkeypatch.setattr(kind, method, broken)
+        report = self.export(store, server)
+        assert (report.state, report.events, report.rejected) == (State.DELIVERED, 59, 1), report.error
+        rows = store.execute("select event_id, reason from logstream.rejections").fetchall()
+        assert rows == [(bad, "it cannot be made ready for sending (OverflowError: date value out of range)")]
+        assert canonical(server.taken) == stored(store, "payload->>'p' is null")
+
+    def test_strange_values_stop_nothing(self, store: psycopg.Connection, server: Vendor, tmp_path: Path) -> None:
+        """Half a surrogate pair, a number beyond all floats, no time at all: each arrives or is rejected, all others arrive."""
+        self.fill(store, tmp_path, 50)
+        payloads = [
+            '{"id": "1", "x": "\\ud800"}',
+            '{"id": "2", "x": 1e999}',
+            '{"id": "3", "x": [1e400, "\\udfff\\ud800"]}',
+        ]
+        times = ["2026-03-01T00:00:00Z", "infinity", "-infinity", "0001-01-01T00:00:00Z BC"]
+        for number, (payload, moment) in enumerate(itertools.product(payloads, times)):
+            store.execute(
+                "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload)"
+                " values (%s, 100, 'job', %s, %s, %s)",
+                (9000 + number, moment, START + timedelta(seconds=20 * number), payload),
+            )
+        report = self.export(store, server)
+        assert (report.state, report.events + report.rejected) == (State.DELIVERED, 62), report.error
+        assert canonical(server.taken) >= stored(store, "id < 9000")
 
     def test_a_receiver_that_refuses_everything_is_failing(
         self, store: psycopg.Connection, server: Vendor, tmp_path: Path
