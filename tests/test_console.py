@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from logstream.console.chart import timeline_chart
 from logstream.console.edits import Locked, users_of, with_admin, with_destination, with_workspace
 from logstream.console.forms import Control, fields_of, options_of, streaming_of
+from logstream.console.layout import jinja
 from logstream.console.mistakes import label_of, mistakes_of
 from logstream.console.service import Console
 from logstream.console.words import short, size, span
 from logstream.destinations import check_options, destination_types
-from logstream.errors import InputError, SettingsError
+from logstream.errors import DatabaseError, InputError, SettingsError
 from logstream.events import Kind
 from logstream.ledger.overview import DeliveryFilter, Moment
 from logstream.settings.changes import SettingsChange, changes
@@ -28,6 +29,7 @@ from logstream.settings.message_files import shipped_templates
 from logstream.settings.models import Settings
 from logstream.settings.repository import SettingsMoved
 from logstream.shapes.samples import sample_event
+from logstream.steps import Step
 from logstream.validation import validate_settings
 from logstream.window import Window
 
@@ -207,6 +209,30 @@ def test_nothing_is_saved_that_does_not_hold_together(console: Console) -> None:
     with pytest.raises(SettingsError, match="no destination named"):
         console.save_destination("lake", None, "ann", None)
     assert console.current().id == before + 1
+
+
+def test_the_log_store_is_checked(console: Console, store: psycopg.Connection) -> None:
+    steps = console.check_log_store()
+    assert len(steps) > 15 and all(step.ok for step in steps), list(map(str, steps))
+    before = console.current().id
+    store.execute("create view loose as select * from events where false")
+    store.execute(
+        "create view wrong as select id::text, workspace_id, kind, occurred_at, recorded_at, payload from events"
+    )
+    with pytest.raises(DatabaseError, match=r"events\.id is an integer: no \(text\)"):
+        console.save({"log_store": {"events": "wrong"}}, "ann", None)
+    assert console.current().id == before
+    console.save({"log_store": {"events": "loose"}}, "ann", None)
+    store.execute("drop view loose")
+    store.execute("create view loose as select id as number from events")
+    missing = [step for step in console.check_log_store() if not step.ok]
+    assert [step.detail for step in missing] == ["there is no such column"] * 6
+    part = jinja.env.get_template("parts/log_store.html")
+    shown = part.render(
+        steps=[Step("<b>", False, "why", "Mend it."), Step("an index", True, "no", "Make one.", advice=True)]
+    )
+    assert "&lt;b&gt;" in shown and "Mend it." in shown and ">note<" in shown and "Make one." in shown
+    assert "Cannot connect" in part.render(mistakes=["cannot connect"])
 
 
 def test_ten_thousand_customers(console: Console, store: psycopg.Connection) -> None:

@@ -303,6 +303,12 @@ def _steps(steps: list[Step]) -> dict[str, Any]:
     return {"ok": bool(steps) and all(step.ok for step in steps), "steps": rows}
 
 
+@router.get("/log-store")
+def check_log_store(console: Its, user: Writer) -> dict[str, Any]:
+    """Whether the log store is what it must be: columns, types, NULLs, indexes, who closes windows. Reads only."""
+    return _steps(console.check_log_store())
+
+
 @router.post("/destinations/{name}/check", responses=CHANGING)
 def check_saved(console: Its, user: Writer, name: Name) -> dict[str, Any]:
     """Try a destination out, step by step. What is written for it is removed again where the vendor allows."""

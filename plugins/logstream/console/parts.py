@@ -130,6 +130,16 @@ def changed_part(console: Its, version: Id) -> Response:
     return HTMLResponse(escape(console.change_in_a_line(version)))
 
 
+@router.get("/log-store")
+def log_store_part(request: Request, console: Its, user: Writer) -> Response:
+    """Whether the log store is what it must be."""
+    try:
+        return show(request, "parts/log_store.html", user, steps=console.check_log_store())
+    except LogstreamError as error:
+        problem = problem_of(error)
+        return show(request, "parts/log_store.html", user, mistakes=problem.problems or [problem.detail])
+
+
 @router.get("/names")
 def names_part(
     request: Request, console: Its, user: Reader, destination: Text = "", destination_name: Text = ""

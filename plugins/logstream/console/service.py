@@ -31,6 +31,7 @@ from logstream.settings.models import DEFAULT_KIND, DestinationSettings, Setting
 from logstream.settings.repository import Snapshot, Version
 from logstream.settings.resolution import Reason, Route, Workspace, overridden, resolve, route_of
 from logstream.shapes.samples import sample_text
+from logstream.store.check import check_store, require_log_store
 from logstream.validation import validate_settings
 from logstream.window import Window
 
@@ -155,11 +156,14 @@ class Console:
     def save(self, document: object, author: str, expected: int | None) -> Snapshot:
         """Validate settings whole and put them in force. Those that mean what is in force already change nothing.
 
-        Raises `SettingsError` for settings that do not hold together, `SettingsMoved` if `expected` is no longer in force.
+        Raises `SettingsError` for settings that do not hold together, `DatabaseError` for a log store that cannot be read for
+        sure, `SettingsMoved` if `expected` is no longer in force.
         """
         settings, current = self.validate(document), self.current()
         if expected in (None, current.id) and meaning_of(settings) == meaning_of(current.settings):
             return current
+        if settings.log_store != current.settings.log_store:
+            require_log_store(self.exporter.store_dsn, settings.log_store)
         return self.exporter.settings.apply(settings, author, expected=expected)
 
     def would_change(self, document: object) -> list[SettingsChange]:
@@ -285,6 +289,10 @@ class Console:
         shown = names[offset : offset + limit]
         statuses = self.overview.statuses(shown)
         return len(names), [NamedDestination(known[name], statuses[name]) for name in shown]
+
+    def check_log_store(self) -> list[Step]:
+        """Whether the log store is what it must be, step by step, as `logstream store check` says it. Reads only."""
+        return list(check_store(self.exporter.store_dsn, self.current().settings.log_store))
 
     def check(self, name: str, destination: Data) -> list[Step]:
         """Try a destination out, saved or not. Waits for it, half a minute at most.
