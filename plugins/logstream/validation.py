@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from logstream.destinations import check_options
+from logstream.errors import SettingsError
 from logstream.rendering import check_mask, compile_template
 from logstream.rendering.fit import misfits
-from logstream.settings.models import Settings, parse_settings
+from logstream.settings.characters import control_characters
+from logstream.settings.models import Settings, dotted, parse_settings
 
 
 def validate_settings(document: object, source: str = "settings") -> Settings:
     """Validate a whole settings document as it is saved. Raises `SettingsError` naming every problem with its path."""
+    unseen = [f"{dotted(path)}: holds a control character" for path in control_characters(document)]
+    if unseen:
+        raise SettingsError(unseen, source)
     return parse_settings(
         document,
         check_destination=check_options,

@@ -247,11 +247,16 @@ def delete_own(console: Its, user: Writer, workspace_id: Id, expected: Expected,
 # destinations
 
 
-def _status(status: DestinationStatus) -> dict[str, Any]:
+def _reason(text: str | None, user: Any) -> str | None:
+    """What a receiver answered, word for word, is for those who may change the settings: it may hold anything."""
+    return text if text is None or may_write(user) else "not shown: that takes the right to change the settings"
+
+
+def _status(status: DestinationStatus, user: Any) -> dict[str, Any]:
     return {
         "name": status.name,
         "health": status.word,
-        "error": status.health.error,
+        "error": _reason(status.health.error, user),
         "suspended_at": status.health.suspended_at,
         "delivered_until": status.delivered_until,
         "owed_windows": status.owed,
@@ -270,13 +275,13 @@ def get_types() -> list[dict[str, Any]]:
 
 
 @router.get("/destinations")
-def get_destinations(console: Its, response: Response) -> list[dict[str, Any]]:
+def get_destinations(console: Its, user: Reader, response: Response) -> list[dict[str, Any]]:
     """All destinations with their options, and how they stand."""
     snapshot = console.current()
     response.headers["ETag"] = etag(snapshot)
     found = snapshot.settings.destinations
     return [
-        {**_status(status), "type": found[status.name].type, "options": found[status.name].options}
+        {**_status(status, user), "type": found[status.name].type, "options": found[status.name].options}
         for status in console.statuses()
         if status.name in found
     ]
@@ -371,7 +376,7 @@ def get_sample(kind: Kind) -> dict[str, Any]:
 # deliveries
 
 
-def _delivery(item: DeliverySummary) -> dict[str, Any]:
+def _delivery(item: DeliverySummary, user: Any) -> dict[str, Any]:
     return {
         "id": item.id,
         "destination": item.destination,
@@ -384,13 +389,14 @@ def _delivery(item: DeliverySummary) -> dict[str, Any]:
         "sealed_at": item.sealed_at,
         "lag_seconds": item.lag.total_seconds() if item.lag else None,
         "seconds": item.seconds,
-        "error": item.error,
+        "error": _reason(item.error, user),
     }
 
 
 @router.get("/deliveries")
 def get_deliveries(
     console: Its,
+    user: Reader,
     destination: SomeName = None,
     state: Annotated[Literal["planned", "delivered", "failed", "owed"] | None, Query()] = None,
     start: Annotated[str | None, Query(max_length=40)] = None,
@@ -400,7 +406,7 @@ def get_deliveries(
 ) -> list[dict[str, Any]]:
     """What happened, newest first: per window and destination."""
     wanted = delivery_filter(console, destination, state, start, end, before_id)
-    return [_delivery(item) for item in console.deliveries(wanted, limit)]
+    return [_delivery(item, user) for item in console.deliveries(wanted, limit)]
 
 
 def delivery_filter(
@@ -440,12 +446,12 @@ def get_gaps(console: Its) -> list[dict[str, str]]:
 
 @router.get("/rejected")
 def get_rejected(
-    console: Its, destination: SomeName = None, limit: Annotated[int, Query(ge=1, le=1000)] = 200
+    console: Its, user: Reader, destination: SomeName = None, limit: Annotated[int, Query(ge=1, le=1000)] = 200
 ) -> list[dict[str, Any]]:
     """The dead letters: events that were refused, and why."""
     return [
         {"destination": row.destination, "window": row.window.as_json(), "event_id": row.event_id,
-         "workspace_id": row.workspace_id, "kind": row.kind, "reason": row.reason, "request": row.request,
+         "workspace_id": row.workspace_id, "kind": row.kind, "reason": _reason(row.reason, user), "request": row.request,
          "rejected_at": row.rejected_at}
         for row in console.rejected(destination, limit)
     ]  # fmt: skip

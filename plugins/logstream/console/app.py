@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from logstream import __version__
 from logstream.console import api, pages, parts
 from logstream.console.access import login_url, reader
+from logstream.console.door import Door
 from logstream.console.layout import show
 from logstream.console.problems import problem_of
 from logstream.errors import LogstreamError
@@ -51,6 +52,7 @@ def create_app() -> FastAPI:
     app.include_router(pages.router)
     app.include_router(parts.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
+    app.add_middleware(Door, refuse=_http_error)
     app.middleware("http")(_with_headers)
     app.add_exception_handler(LogstreamError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

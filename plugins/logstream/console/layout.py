@@ -6,7 +6,7 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, HTTPException, Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
 
@@ -19,6 +19,7 @@ from logstream.console.service import Console
 from logstream.console.wiring import the_console
 from logstream.console.words import FILTERS, query_of
 from logstream.errors import InputError
+from logstream.settings.characters import CONTROL
 
 PAGE = 50
 """Rows of a list that are shown at a time."""
@@ -39,6 +40,8 @@ async def form_data(request: Request) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, value in (await form_of(request)).multi_items():
         text = value if isinstance(value, str) else (await value.read()).decode("utf-8", "replace")
+        if CONTROL.search(text):
+            raise HTTPException(422, f"{label_of(name)} holds a control character.")
         found.setdefault(name, []).append(text)
     return found
 
@@ -68,11 +71,6 @@ def back(request: Request, path: str, **query: object) -> RedirectResponse:
 def one(form: Form, name: str, default: str = "") -> str:
     """The first value of a name."""
     return next(iter(form.get(name, ())), default).strip()
-
-
-def run_path(run: str) -> str:
-    """The path of a run that a page was told to link to; nothing else is linked to."""
-    return run if run.startswith("dags/logstream_") else ""
 
 
 def version_of(form: Form) -> int:

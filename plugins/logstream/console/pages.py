@@ -10,8 +10,9 @@ from fastapi.responses import HTMLResponse, Response
 from logstream.console import runs
 from logstream.console.access import Reader, Writer, name_of, reader
 from logstream.console.api import Name, RedeliveryRequest, begin_redelivery, delivery_filter
+from logstream.console.done import done_text, run_path
 from logstream.console.edits import Data, users_of
-from logstream.console.layout import PAGE, Id, Its, MaybeId, Sent, Text, back, one, run_path, show, version_of, with_utc
+from logstream.console.layout import PAGE, Id, Its, MaybeId, Sent, Text, back, one, show, version_of, with_utc
 from logstream.console.problems import Problem, problem_of
 from logstream.console.service import SORTS, Console, Customer, named
 from logstream.console.setting_form import (
@@ -160,10 +161,12 @@ def save_customer(request: Request, console: Its, user: Writer, workspace_id: Id
 @router.get("/destinations")
 def destinations_page(
     request: Request, console: Its, user: Reader, query: Text = "", health: Text = "",
-    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1, done: Text = "", run: Text = "",
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1, done: Text = "", name: Text = "", run: Text = "",
 ) -> Response:  # fmt: skip
     """All destinations, and how they stand."""
-    return _destinations(request, console, user, query=query, health=health, page=page, done=done, run=run)
+    return _destinations(
+        request, console, user, query=query, health=health, page=page, done=done_text(done, name), run=run
+    )
 
 
 def _destinations(
@@ -187,21 +190,21 @@ def act_on_destination(request: Request, console: Its, user: Writer, name: Name,
         match one(form, "do"):
             case "suspend":
                 console.suspend(name, name_of(user))
-                done = "suspended: it gets nothing, and is owed what it would have got"
+                done = "suspended"
             case "resume":
                 console.resume(name)
-                done = "back in service: the next run delivers what it is owed, oldest first"
+                done = "resumed"
             case "delete":
                 console.save_destination(name, None, name_of(user), version_of(form))
                 done = "deleted"
             case "redeliver":
                 run = begin_redelivery(console, user, RedeliveryRequest(destination=name))
-                return back(request, "destinations", done=f"A run delivers what is owed to {name}.", run=run)
+                return back(request, "destinations", done="owed", name=name, run=run)
             case _:
                 raise InputError("the form does not say what to do")
     except LogstreamError as error:
         return _destinations(request, console, user, problem=problem_of(error))
-    return back(request, "destinations", done=f"{name} is {done}.")
+    return back(request, "destinations", done=done, name=name)
 
 
 @router.get("/destinations/{name}")
@@ -256,7 +259,7 @@ def save_destination(request: Request, console: Its, user: Writer, name: Name, f
 @router.get("/deliveries")
 def deliveries_page(
     request: Request, console: Its, user: Reader, destination: Text = "", state: Text = "", start: Text = "", end: Text = "",
-    before: MaybeId = None, done: Text = "", run: Text = "",
+    before: MaybeId = None, done: Text = "", name: Text = "", run: Text = "",
 ) -> Response:  # fmt: skip
     """What happened, newest first."""
     names = console.current().settings.destinations
@@ -270,7 +273,8 @@ def deliveries_page(
     return show(
         request, "deliveries.html", user, problem.status if problem else 200, tab="deliveries", found=found, state=state,
         links=runs.links((item.window, item.destination) for item in found), destination=destination, start=start, end=end,
-        names=sorted(names), more=len(found) == PAGE, problem=problem, done=done, run=run_path(run),
+        names=sorted(names), more=len(found) == PAGE, problem=problem, done=done_text(done, name),
+        run=run_path(run),
     )  # fmt: skip
 
 
@@ -283,7 +287,7 @@ def act_on_deliveries(request: Request, console: Its, user: Writer, form: Sent) 
     run = begin_redelivery(
         console, user, RedeliveryRequest(destination=name, start=one(form, "start")[:40], end=one(form, "end")[:40])
     )
-    return back(request, "deliveries", done=f"A run delivers the window to {name} again.", run=run)
+    return back(request, "deliveries", done="window", name=name, run=run)
 
 
 @router.get("/dead-letters")
@@ -295,7 +299,7 @@ def dead_letters_page(
     found = console.rejected(destination if destination in names else None, DEAD_LETTERS)
     return show(
         request, "dead_letters.html", user, tab="dead-letters", found=found, destination=destination, names=sorted(names),
-        done=done, run=run_path(run), limit=DEAD_LETTERS,
+        done=done_text(done, ""), run=run_path(run), limit=DEAD_LETTERS,
     )  # fmt: skip
 
 
@@ -305,7 +309,7 @@ def redeliver_dead_letters(request: Request, console: Its, user: Writer, form: S
     name = one(form, "destination")
     known = console.current().settings.destinations
     run = begin_redelivery(console, user, RedeliveryRequest(destination=name if name in known else None, rejected=True))
-    return back(request, "dead-letters", done="A run sends them again, by the settings in force.", run=run)
+    return back(request, "dead-letters", done="again", run=run)
 
 
 # history
