@@ -386,6 +386,12 @@ def test_the_newest_real_event(console: Console, store: psycopg.Connection) -> N
     store.execute(insert, (2, json.dumps({"id": "huge", "x": "y" * 300_000})))
     assert json.loads(console.preview({}, "job", newest=True).message or "") == {"id": "new"}
     assert json.loads(console.preview({}, "job", newest=True, workspace_id=1).message or "") == {"id": "old"}
+    envelope = {
+        "message": '{"w": {{{workspace.id}}}, "n": {{{workspace.name}}}, "id": {{{event.id}}}, "e": {{{$.id}}}}'
+    }
+    shown = json.loads(console.preview(envelope, "job", newest=True, workspace_id=1).message or "")
+    assert (shown["w"], shown["e"]) == (1, "old")
+    assert shown["n"] != "Acme Corp", "a real event is shown with its own customer"
 
 
 # trying destinations out

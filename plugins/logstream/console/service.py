@@ -19,12 +19,13 @@ from logstream.destinations.base import Step
 from logstream.destinations.credentials import Connections
 from logstream.destinations.registry import make_destination
 from logstream.errors import InputError, LogstreamError, NotThere, SettingsError
+from logstream.events import Event
 from logstream.export.exporter import Exporter
 from logstream.jsontext import dumps
 from logstream.ledger.overview import DeliveryFilter, DeliverySummary, DestinationStatus, Moment, Overview
 from logstream.ledger.records import RejectedEvent
 from logstream.rendering import check_mask
-from logstream.rendering.preview import Rendered, render_sample
+from logstream.rendering.preview import SAMPLE_WORKSPACE, Rendered, as_stored, render_event
 from logstream.settings.changes import SettingsChange, changes
 from logstream.settings.document import write_yaml
 from logstream.settings.models import DEFAULT_KIND, DestinationSettings, Settings, Streaming, by_kind, explain
@@ -393,20 +394,17 @@ class Console:
             return Rendered(error="the event is nested too deeply")
         if len(payload) > PREVIEW_BYTES:
             return Rendered(error=f"the event has {len(payload):,} bytes; up to {PREVIEW_BYTES:,} are previewed")
+        stored: Event | None = as_stored(kind, payload, workspace_id)
         if newest:
-            found = self.exporter.store(self.current()).newest(kind, workspace_id, PREVIEW_BYTES)
-            if found is None:
-                return Rendered(error="there was no such event in the last day")
-            payload = found
+            stored = self.exporter.store(self.current()).newest(kind, workspace_id, PREVIEW_BYTES)
+        if stored is None:
+            return Rendered(error="there was no such event in the last day")
         drop_lines = bool(streaming.events) and streaming.selection.drops_lines
         templates = by_kind(streaming.message)
         own = kind if kind in templates else DEFAULT_KIND
-        workspace = (
-            next((known for known in self.workspaces() if known.id == workspace_id), None) if workspace_id else None
-        )
-        rendered = render_sample(
-            templates.get(own), kind, payload, drop_lines=drop_lines, mask=streaming.mask, workspace=workspace
-        )
+        known = [*self.workspaces(), SAMPLE_WORKSPACE] if newest or workspace_id is not None else [SAMPLE_WORKSPACE]
+        workspace = next((one for one in known if one.id == stored.workspace_id), None)
+        rendered = render_event(templates.get(own), stored, workspace, drop_lines=drop_lines, mask=streaming.mask)
         return replace(rendered, template_of=own if own in templates else None)
 
 

@@ -34,10 +34,14 @@ class Rendered:
     template_of: str | None = None
 
 
-def render_sample(
-    template: str | None, kind: str, payload: bytes, *, drop_lines: bool, mask: Sequence[str] = (),
-    workspace: Workspace | None = None,
-) -> Rendered:  # fmt: skip
+def render_sample(template: str | None, kind: str, payload: bytes, *, drop_lines: bool) -> Rendered:
+    """Render an event that no log store has, of the customer of samples."""
+    return render_event(template, as_stored(kind, payload), SAMPLE_WORKSPACE, drop_lines=drop_lines)
+
+
+def render_event(
+    template: str | None, event: Event, workspace: Workspace | None, *, drop_lines: bool, mask: Sequence[str] = ()
+) -> Rendered:
     """Render an event by the same code as an export does; mistakes are returned, not raised."""
     try:
         compiled = compile_template(template) if template is not None else None
@@ -45,7 +49,7 @@ def render_sample(
         return Rendered(error=error.reason, line=error.line, column=error.column)
     try:
         renderer = Renderer(compiled, drop_lines=drop_lines, now_ns=time.time_ns(), mask=mask)
-        message = renderer.render(as_stored(kind, payload), workspace or SAMPLE_WORKSPACE)
+        message = renderer.render(event, workspace)
     except BadEvent as error:
         return Rendered(error=f"the event cannot be sent: {error}")
     if renderer.fallback_reason:

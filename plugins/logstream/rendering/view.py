@@ -39,7 +39,7 @@ class EventView:
         """When it was recorded, in microseconds since 1970."""
         return self.event[4] + EPOCH_UNIX_US
 
-    @property
+    @cached_property
     def type(self) -> str:
         """What happened, as the event says it; `event` where it does not."""
         return text(type_of(self.event[2], read_head(self.payload))) or "event"

@@ -188,7 +188,7 @@ def parse_settings(
     *,
     check_destination: OptionsCheck,
     check_message: Callable[[str], object],
-    check_mask: Callable[[str], object] = str,
+    check_mask: Callable[[str], object],
     source: str = "settings",
 ) -> Settings:
     """Validate a whole settings document.

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from logstream.database import connect, database_errors, is_stale
-from logstream.events import Cursor
+from logstream.events import Cursor, Event
 from logstream.settings.models import LogStoreSettings
 from logstream.settings.resolution import Workspace
 from logstream.store.base import Filter, KindCount, Page
@@ -82,14 +82,15 @@ class PostgresStore:
             ).format(sql.SQL(relation.name))
             return list({row[0]: Workspace(*row) for row in run(connection, query)}.values())
 
-    def newest(self, kind: str, workspace_id: int | None, max_bytes: int) -> bytes | None:
-        """The payload of the newest event of a kind within the last day, of one workspace if asked, and not too large."""
+    def newest(self, kind: str, workspace_id: int | None, max_bytes: int) -> Event | None:
+        """The newest event of a kind within the last day, of one workspace if asked, and not too large."""
         with self._connection() as connection, database_errors("reading the newest event"):
             rows = self._described(connection)
             query = sql.SQL(
-                "select {payload} from {source} where e.recorded_at > clock_timestamp() - interval '1 day'"
-                " and {kinds} = {kind} and ({workspace} is null or e.workspace_id = {workspace})"
-                " and octet_length({payload}) <= {size} order by e.recorded_at desc limit 1"
+                "select e.id::bigint from {source} where e.id is not null"
+                " and e.recorded_at > clock_timestamp() - interval '1 day' and {kinds} = {kind}"
+                " and ({workspace} is null or e.workspace_id = {workspace}) and octet_length({payload}) <= {size}"
+                " order by e.recorded_at desc limit 1"
             ).format(
                 payload=sql.SQL(rows.payload_text),
                 source=sql.SQL(rows.source),
@@ -99,7 +100,7 @@ class PostgresStore:
                 size=sql.Literal(max_bytes),
             )
             row = run(connection, query).fetchone()
-        return row[0].encode() if row else None
+        return next(iter(self.events([row[0]]).events), None) if row else None
 
     def count(self, window: Window, *, by_log_type: bool) -> list[KindCount]:
         """Count the window's events by workspace and kind (log events also by type and level if asked)."""
