@@ -203,6 +203,6 @@ def test_a_window_with_numbers_for_levels_completes(store: psycopg.Connection, t
         )
         planned = exporter.plan(WINDOW)
         exporter.deliver([key for share in planned.shares for key in share.lanes])
-        (report,) = exporter.seal(planned.deliveries.values())
+        (report,) = exporter.seal(planned.delivery_ids)
         assert (report.state, report.events) == (State.DELIVERED, 12)
         assert exporter.verify(WINDOW).findings == []

@@ -50,9 +50,9 @@ class Export:
         with Exporter(dsn, dsn, None) as exporter:  # type: ignore[arg-type]
             exporter.settings.apply(settings)
             planned = exporter.plan(WINDOW)
-            self.planned = planned.plan.events
+            self.planned = planned.events
             exporter.deliver([key for share in planned.shares for key in share.lanes])
-            self.reports = exporter.seal(planned.deliveries.values())
+            self.reports = exporter.seal(planned.delivery_ids)
             self.rejected = {
                 row.event_id: (row.workspace_id, row.kind, row.reason) for row in exporter.ledger.rejected()
             }
