@@ -32,6 +32,7 @@ from logstream.store.schema import create_tables
 from logstream.testing.events import EventMaker, workspace_line
 from logstream.testing.servers import LogSink
 from logstream.validation import validate_settings
+from logstream.verify.verifier import verify
 from logstream.window import Window
 from tests.test_engine import START, Connections
 
@@ -153,7 +154,7 @@ class Stage:
         assert arrived == wanted
         assert self.sink.changed_repetitions == 0
         with self.exporter() as exporter:
-            result = exporter.verify(Window(WINDOWS[0].start, WINDOWS[-1].end))
+            result = verify(exporter, Window(WINDOWS[0].start, WINDOWS[-1].end))
             assert [str(finding) for finding in result.findings] == []
             assert result.events == EVENTS + added
 
@@ -226,7 +227,7 @@ def test_settings_changed_and_override_toggled_in_the_middle_of_a_run(stage: Sta
         (report,) = exporter.seal(planned.delivery_ids)
         assert report.destination == "lake"
         assert sum(item.events for item in reports) + report.events == (EVENTS if len(WINDOWS) == 2 else EVENTS // 5)
-        assert exporter.verify(Window(WINDOWS[0].start, WINDOWS[1].end)).findings == []
+        assert verify(exporter, Window(WINDOWS[0].start, WINDOWS[1].end)).findings == []
 
 
 def test_backfills_across_live_runs(stage: Stage) -> None:
@@ -269,7 +270,7 @@ def test_clocks_that_step(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None
             (1000, WINDOWS[0].start, WINDOWS[0].start + timedelta(seconds=1), '{"id": "late"}'),
         )
     with stage.exporter() as exporter:
-        (finding, *_) = exporter.verify(WINDOWS[0]).findings
+        (finding, *_) = verify(exporter, WINDOWS[0]).findings
     assert "1000" in str(finding), "it names the workspace"
     assert stage.attempt(WINDOWS[0])
     stage.check_books(added=1)

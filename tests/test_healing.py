@@ -19,6 +19,7 @@ from logstream.ledger.coverage import AskedBy
 from logstream.ledger.health import Change, HealingPolicy, Health, Outcome, Owed, Turn, judge, to_be_tried
 from logstream.ledger.records import Delivery, State
 from logstream.testing.servers import LogSink
+from logstream.verify.verifier import verify
 from logstream.window import Window
 from tests.test_engine import EVERYTHING, START, Make, engine, files, filled
 
@@ -155,7 +156,7 @@ def test_a_destination_that_was_down_for_fifty_windows_gets_everything_in_order(
     assert len(arrived) == len(wanted)
     assert sink.changed_repetitions == 0
     span = Window(window(0).start, window(number - 1).end)
-    assert exporter.verify(span).findings == []
+    assert verify(exporter, span).findings == []
 
 
 def test_what_is_owed_goes_to_the_destination_as_it_is_now(
@@ -179,7 +180,7 @@ def test_what_is_owed_goes_to_the_destination_as_it_is_now(
     assert count is not None
     assert reports["hook", window(0)].events == count[0]
     assert exporter.settings.current().settings.own.keys() == {100, 101}, "what was derived is not in force"
-    assert exporter.verify(Window(window(0).start, window(1).end)).findings == []
+    assert verify(exporter, Window(window(0).start, window(1).end)).findings == []
 
 
 def test_a_failed_window_of_another_destination_is_no_ones_debt(engine: Make, sink: LogSink, tmp_path: Path) -> None:
@@ -232,12 +233,12 @@ def test_pruning_keeps_counts_and_manifests(engine: Make, tmp_path: Path) -> Non
     assert exporter.ledger.prune(window(0).end) == 2
     assert exporter.ledger.prune(window(0).end) == 0
     span = Window(window(0).start, window(1).end)
-    result = exporter.verify(span)
+    result = verify(exporter, span)
     assert result.findings == []
     assert result.objects == len([name for name in files(tmp_path / "out") if not name.startswith("_manifests")])
     victim = next(iter(sorted((tmp_path / "out").glob("1*/**/*.json"))))
     victim.unlink()
-    assert any("is missing" in finding.what for finding in exporter.verify(span).findings)
+    assert any("is missing" in finding.what for finding in verify(exporter, span).findings)
 
 
 def test_a_credential_that_is_wrong_for_good_is_tried_once_a_window(

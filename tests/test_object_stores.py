@@ -23,6 +23,7 @@ from logstream.testing.contract import WINDOW, WORKSPACES, canonical, stored
 from logstream.testing.events import EventMaker, workspace_line
 from logstream.testing.servers import AzuriteServer, FlakyProxy, GcsServer, S3rver, S3Server
 from logstream.validation import validate_settings
+from logstream.verify.verifier import verify
 
 EVERYTHING = ["job_details", "user_activity", "api_platform", "log_service"]
 
@@ -53,7 +54,7 @@ class Run:
         return report
 
     def findings(self) -> list[str]:
-        return [finding.what for finding in self.exporter.verify(WINDOW).findings]
+        return [finding.what for finding in verify(self.exporter, WINDOW).findings]
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from logstream.operators.deliver import NotDelivered
 from logstream.operators.notify import UnusableNotifier
 from logstream.operators.wait import WindowClosedTrigger, wait_seconds
 from logstream.testing.servers import LogSink
+from logstream.verify.verifier import verify
 from logstream.window import Window
 from tests.test_engine import Make, engine, filled
 from tests.test_healing import two_destinations, window
@@ -123,7 +124,7 @@ def test_runs_are_red_until_a_destination_is_suspended_and_somebody_is_told_once
     airflow(exporter, 5)
     assert Told.told == ["hook suspended", "hook recovered"]
     assert exporter.ledger.owed() == []
-    assert exporter.verify(Window(window(0).start, window(5).end)).findings == []
+    assert verify(exporter, Window(window(0).start, window(5).end)).findings == []
 
 
 def test_what_was_delivered_is_counted(

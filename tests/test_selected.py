@@ -25,6 +25,7 @@ from logstream.shapes import log_fields
 from logstream.store import Filter, PostgresStore
 from logstream.store.logs import may_hold
 from logstream.store.schema import create_tables
+from logstream.verify.verifier import verify
 from logstream.window import Window
 
 from .databases import postgres  # noqa: F401 - on the oldest and the newest PostgreSQL
@@ -205,4 +206,4 @@ def test_a_window_with_numbers_for_levels_completes(store: psycopg.Connection, t
         exporter.deliver([key for share in planned.shares for key in share.lanes])
         (report,) = exporter.seal(planned.delivery_ids)
         assert (report.state, report.events) == (State.DELIVERED, 12)
-        assert exporter.verify(WINDOW).findings == []
+        assert verify(exporter, WINDOW).findings == []

@@ -19,6 +19,7 @@ from logstream.ledger.records import State
 from logstream.rendering import compile_template
 from logstream.settings.models import LogStoreSettings, parse_settings
 from logstream.store import Filter, PostgresStore
+from logstream.verify.verifier import verify
 from logstream.window import Window
 
 from .databases import postgres  # noqa: F401 - on the oldest and the newest PostgreSQL
@@ -56,7 +57,7 @@ class Export:
             self.rejected = {
                 row.event_id: (row.workspace_id, row.kind, row.reason) for row in exporter.ledger.rejected()
             }
-            self.findings = [str(finding) for finding in exporter.verify(WINDOW).findings]
+            self.findings = [str(finding) for finding in verify(exporter, WINDOW).findings]
         lines = [line for file in sorted(folder.rglob("*.ndjson")) for line in file.read_bytes().splitlines()]
         self.messages = sorted(lines, key=lambda line: json.dumps(json.loads(line), sort_keys=True))
 

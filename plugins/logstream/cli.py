@@ -481,9 +481,11 @@ def _lane_progress(planned: Any) -> Iterator[Callable[[Any], None] | None]:
 
 def verify(options: argparse.Namespace, out: TextIO) -> int:
     """`logstream verify`."""
+    from logstream.verify.verifier import verify as verify_exported
+
     span = _window_of(options)
     with _exporter(options) as exporter:
-        result = exporter.verify(span)
+        result = verify_exported(exporter, span)
     if options.json:
         document = {
             "window": span.as_json(),

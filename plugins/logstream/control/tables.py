@@ -173,6 +173,16 @@ lane_parts = Table(
     ForeignKeyConstraint(["delivery_id", "lane"], [lanes.c.delivery_id, lanes.c.lane], ondelete="CASCADE"),
 )
 
+superseded_parts = Table(
+    "superseded_parts",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("delivery_id", ForeignKey(deliveries.c.id, ondelete="CASCADE"), nullable=False),
+    Column("entries", LargeBinary, nullable=False, comment="As those of lane_parts"),
+    comment="What was delivered under plans that a newer one has replaced: proof/manifests.py",
+)
+Index("superseded_parts_delivery", superseded_parts.c.delivery_id, superseded_parts.c.id)
+
 manifests = Table(
     "manifests",
     metadata,

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from pydantic import Field
@@ -37,8 +37,20 @@ class FileDestination(ObjectDestination[FileOptions]):
     title = "Folder"
     options_model = FileOptions
 
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(Path(self.options.path).absolute())
+
     def put_now(self, key: str, body: bytes, media_type: str | None = None) -> Outcome:
         """Write one file so that a reader sees all of it or nothing."""
+        return self._write(key, body, Path.replace)
+
+    def create_now(self, key: str, body: bytes, media_type: str | None = None) -> Outcome:
+        """The same where no file is."""
+        return self._write(key, body, _link)
+
+    def _write(self, key: str, body: bytes, move: Callable[[Path, Path], object]) -> Outcome:
         target = Path(self.options.path) / key
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +62,7 @@ class FileDestination(ObjectDestination[FileOptions]):
                     file.flush()
                     os.fsync(file.fileno())
                     os.fchmod(file.fileno(), 0o644)
-                temporary.replace(target)
+                move(temporary, target)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
@@ -76,8 +88,7 @@ class FileDestination(ObjectDestination[FileOptions]):
         root = Path(self.options.path)
         for folder, _, names in await asyncio.to_thread(lambda: list(os.walk(root / prefix))):
             for name in names:
-                if not name.startswith(".part-"):
-                    yield (Path(folder) / name).relative_to(root).as_posix()
+                yield (Path(folder) / name).relative_to(root).as_posix()
 
     async def delete(self, key: str) -> None:
         """Remove the file, and the folder `check` made for it if it is empty."""
@@ -92,3 +103,17 @@ class FileDestination(ObjectDestination[FileOptions]):
         """Write and remove a file."""
         async for step in self.check_writing(f"Give this user the right to write to {self.options.path}"):
             yield step
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Move a file to a name that is not taken. Raises `FileExistsError`."""
+    try:
+        target.hardlink_to(temporary)
+    except FileExistsError:
+        raise
+    except OSError:  # mounted file systems without links
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        temporary.replace(target)
+    else:
+        temporary.unlink()

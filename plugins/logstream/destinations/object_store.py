@@ -106,6 +106,21 @@ class ObjectStoreDestination(ObjectDestination[O]):
             return self.read_error(error)
         return Delivered()
 
+    def create_now(self, key: str, body: bytes, media_type: str | None = None) -> Outcome:
+        """Put one object where none is (`If-None-Match: *` and its like, where the server knows that)."""
+        attributes = self._attributes if media_type is None else {**self._attributes, "Content-Type": media_type}
+        try:
+            obstore.put(
+                self._store, key, body, attributes=attributes, tags=self._tags, use_multipart=False, mode="create"
+            )
+        except refused.AlreadyExistsError:
+            return GiveUp(f"there is an object {key} already")
+        except Exception as error:
+            if isinstance(error, refused.NotSupportedError | NotImplementedError) or status_of(error) == 501:
+                return self.put_now(key, body, media_type)
+            return self.read_error(error)
+        return Delivered()
+
     def read_error(self, error: Exception) -> Outcome:
         """What a failed put means."""
         remedy = self.remedy(error)

@@ -139,6 +139,22 @@ class ObjectDestination(Destination[O]):
         return getattr(self.options, "prefix", "")
 
     @property
+    def place(self) -> str:
+        """What keys are in: the bucket, the container, the folder. Two destinations with equal ones share it."""
+        return self.name
+
+    def location(self, key: str) -> str:
+        """Where the object of a key is: the same text for all destinations that mean the same object."""
+        return f"{self.type} {self.place}/{key}"
+
+    @property
+    def names_are_its_own(self) -> bool:
+        """Whether keys tell destination and window (or event), so that no other delivery makes an object of the same name."""
+        if self.options.layout is None:
+            return self.options.packaging is Packaging.BATCH
+        return "{destination}" in self.options.layout.template
+
+    @property
     def limits(self) -> Limits:
         """Objects may be of any size we make; a put at a time is slow, so many at once."""
         return Limits(concurrency=32 if self.options.packaging is Packaging.FILE else 4)
@@ -172,6 +188,10 @@ class ObjectDestination(Destination[O]):
     def put_now(self, key: str, body: bytes, media_type: str | None = None) -> Outcome:
         """The same, in a thread: blocks until the object is stored or refused."""
 
+    def create_now(self, key: str, body: bytes, media_type: str | None = None) -> Outcome:
+        """Put one object where none is; `GiveUp` where one is. A store that cannot tell puts it all the same."""
+        return self.put_now(key, body, media_type)
+
     async def open(self) -> None:
         """Start the threads that put."""
         self._threads = ThreadPoolExecutor(self.limits.concurrency, f"logstream {self.name}")
@@ -182,12 +202,13 @@ class ObjectDestination(Destination[O]):
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None
 
-    async def put(self, key: str, body: bytes, media_type: str | None = None) -> Outcome:
+    async def put(self, key: str, body: bytes, media_type: str | None = None, *, new: bool = False) -> Outcome:
         """Store one object, replacing one of the same key. Never raises for what a store may do.
 
-        `media_type` is given where it is not that of the destination's events.
+        `media_type` is given where it is not that of the destination's events. With `new`, see `create_now`.
         """
-        outcome = await asyncio.get_running_loop().run_in_executor(self._threads, self.put_now, key, body, media_type)
+        put = self.create_now if new else self.put_now
+        outcome = await asyncio.get_running_loop().run_in_executor(self._threads, put, key, body, media_type)
         return self.secrets.outcome(outcome)
 
     async def send(self, parcel: Parcel) -> Outcome:
@@ -242,7 +263,7 @@ class ObjectDestination(Destination[O]):
 
     @abstractmethod
     async def delete(self, key: str) -> None:
-        """Remove an object that `check` made."""
+        """Remove one object: what `check` made, or what a newer export has replaced under another name."""
 
     @abstractmethod
     async def get(self, key: str) -> bytes:

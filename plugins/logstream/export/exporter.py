@@ -7,17 +7,11 @@ all of them over one deployment.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any
 
-from logstream.destinations import Destination
-from logstream.destinations.credentials import SharedConnections
-from logstream.errors import DeliveryError
 from logstream.export.deliver import LaneResult, Progress, deliver
 from logstream.export.deployment import Deployment
 from logstream.export.intervals import Asked
-from logstream.export.opening import Destinations
 from logstream.export.plan import Planned, Planner
 from logstream.export.processes import Processes, worth_processes
 from logstream.export.redeliver import Redelivery, redeliver_owed, redeliver_rejected
@@ -28,8 +22,6 @@ from logstream.ledger.coverage import AskedBy
 from logstream.settings.repository import Snapshot
 from logstream.settings.resolution import Route, resolve
 from logstream.store.closing import Writer
-from logstream.verify.findings import Verification
-from logstream.verify.verifier import Verifier
 from logstream.window import Window
 
 Wait = Callable[[Progress | None], list[LaneResult]]
@@ -84,15 +76,3 @@ class Exporter(Deployment):
     def redeliver_rejected(self, destination: str | None = None) -> list[Redelivery]:
         """See `export.redeliver`."""
         return redeliver_rejected(self, destination)
-
-    def verify(self, span: Window) -> Verification:
-        """Compare log store, ledger, manifests and the objects at the destinations, for every window in `span`."""
-        connections = SharedConnections(self.connections)
-
-        async def opened(name: str, snapshot: Snapshot, stack: AsyncExitStack) -> Destination[Any]:
-            if name not in snapshot.settings.destinations:
-                raise DeliveryError("the settings no longer have it")
-            return await Destinations(connections, stack).get(name, snapshot.settings)
-
-        key = self.signer.public_key if self.signer else None
-        return Verifier(self.ledger, self.settings, self.store_dsn, opened, key).verify(span)

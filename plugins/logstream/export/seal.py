@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
+from logstream.destinations import Destination
 from logstream.destinations.credentials import SharedConnections
 from logstream.export.deployment import Deployment
-from logstream.export.manifest_writer import ManifestWriter, make_manifests
 from logstream.export.opening import Destinations
+from logstream.export.sealer import Sealer
 from logstream.ledger.health import Change, Health, Outcome, Turn
 from logstream.ledger.records import Delivery, State
-from logstream.proof.manifests import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +41,29 @@ def seal(deployment: Deployment, delivery_ids: Iterable[int]) -> Sealing:
     deliveries = ledger.deliveries(delivery_ids)
     for delivery in deliveries:
         delivery.judge()
+    complete = [delivery for delivery in deliveries if delivery.state is State.DELIVERED]
+    # a delivery whose manifest is not where it must be is not delivered: it is owed, and sealed again, like any other
+    wrong = asyncio.run(_make_manifests(deployment, complete)) if complete else {}
+    for delivery in complete:
+        if delivery.id in wrong:
+            delivery.state, delivery.error = State.FAILED, wrong[delivery.id]
     ledger.seal({delivery.id: delivery.state for delivery in deliveries})
     changes = _note_health(deployment, deliveries)
     ledger.seal({delivery.id: delivery.state for delivery in deliveries if delivery.state is State.OWED})
-    complete = [delivery for delivery in deliveries if delivery.state is State.DELIVERED]
-    manifests = make_manifests(ledger, complete, deployment.signer if complete else None)
-    if manifests:
-        wrong = asyncio.run(_write_manifests(deployment, manifests, {item.id: item for item in complete}))
-        for delivery in complete:
-            if delivery.id in wrong:
-                delivery.state, delivery.error = State.FAILED, wrong[delivery.id]
     return Sealing(sorted(deliveries, key=lambda delivery: (delivery.destination, delivery.window)), changes)
 
 
-async def _write_manifests(
-    deployment: Deployment, manifests: Sequence[Manifest], sealed: dict[int, Delivery]
-) -> dict[int, str]:
-    settings = {
-        manifest.destination: deployment.settings.get(sealed[manifest.delivery_id].snapshot_id).settings
-        for manifest in manifests
-    }
+async def _make_manifests(deployment: Deployment, complete: Sequence[Delivery]) -> dict[int, str]:
+    """Give complete deliveries their manifests; return delivery id to what went wrong."""
+    snapshots = {delivery.snapshot_id for delivery in complete}
+    settings = {snapshot_id: deployment.settings.get(snapshot_id).settings for snapshot_id in snapshots}
     async with AsyncExitStack() as stack:
         destinations = Destinations(SharedConnections(deployment.connections), stack)
-        writer = ManifestWriter(deployment.ledger, deployment.policy)
-        return await writer.write(manifests, lambda name: destinations.get(name, settings[name]))
+
+        async def opened(name: str, snapshot_id: int) -> Destination[Any]:
+            return await destinations.get(name, settings[snapshot_id])
+
+        return await Sealer(deployment.ledger, deployment.policy, deployment.signer, opened).seal(complete)
 
 
 def _note_health(deployment: Deployment, deliveries: Sequence[Delivery]) -> list[Change]:

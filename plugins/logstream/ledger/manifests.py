@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Connection, Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from logstream.control.tables import deliveries, lane_parts, manifests, rejections
+from logstream.control.tables import deliveries, lane_parts, lanes, manifests, rejections, superseded_parts
 from logstream.database import database_errors
 from logstream.destinations.parcel import Part
 from logstream.ledger.book import Book, any_of
 from logstream.ledger.records import State
-from logstream.proof.listings import unpack
-from logstream.proof.manifests import Manifest, Sealed, manifest_of, says_the_same
+from logstream.proof.chain import Link
+from logstream.proof.listings import pack, unpack
+from logstream.proof.manifests import Manifest, Sealed, fields_in, key_of, manifest_of, says_the_same, window_in
 from logstream.proof.signing import Signer
 from logstream.window import Window
 
@@ -41,39 +43,93 @@ class Manifests(Book):
         """Give deliveries their manifests, each at the end of its destination's chain; return those.
 
         A delivery whose last manifest says the same already keeps it: sealed again, or exported again to the same objects.
+        Where a key is there and the end of the chain is not signed with it, it gets a new one, so that all before is vouched
+        for.
         """
         if not sealed:
             return []
         with database_errors("writing manifests"), self._engine.begin() as connection:
-            # one writer at a time: a chain has one end
-            connection.exec_driver_sql("select pg_advisory_xact_lock(%s)", (CHAIN_LOCK,))
-            found = select(manifests).where(any_of(manifests.c.delivery_id, [item.delivery_id for item in sealed]))
-            rows = connection.execute(found.order_by(manifests.c.sequence))
-            made = {row.delivery_id: manifest_in(row) for row in rows}
-            names = {item.destination for item in sealed}
-            ends = (
-                select(manifests.c.destination, manifests.c.sequence, manifests.c.digest)
-                .where(any_of(manifests.c.destination, names))
-                .distinct(manifests.c.destination)
-                .order_by(manifests.c.destination, manifests.c.sequence.desc())
-            )
-            last = {row.destination: (row.sequence, row.digest) for row in connection.execute(ends)}
+            _lock(connection)
+            made = self._in_force(connection, sealed)
+            last = self._ends(connection, {item.destination for item in sealed})
+            key = signer.public_key if signer else None
             now = connection.exec_driver_sql("select clock_timestamp()").scalar_one()
+            kept: list[Manifest] = []
             new: list[Manifest] = []
             for item in sorted(sealed, key=lambda item: (item.destination, item.window)):
-                if item.delivery_id in made and says_the_same(made[item.delivery_id], item):
+                old, end = made.get((item.destination, item.window)), last.get(item.destination)
+                vouched = key is None or (end is not None and key_of(end) == key)
+                if old is not None and vouched and says_the_same(old, item):
+                    kept.append(replace(old, delivery_id=item.delivery_id))
                     continue
-                made.pop(item.delivery_id, None)
-                sequence, previous = last.get(item.destination, (0, None))
-                key = signer.public_key if signer else None
+                sequence, previous = (end.sequence, end.digest) if end else (0, None)
                 manifest = manifest_of(item, sequence + 1, previous, now, key)
                 if signer:
                     manifest = replace(manifest, signature=signer.sign(manifest.document))
-                last[item.destination] = manifest.sequence, manifest.digest
+                last[item.destination] = manifest
                 new.append(manifest)
             if new:
                 connection.execute(insert(manifests), [_manifest_row(manifest, now) for manifest in new])
-        return [*made.values(), *new]
+            for manifest in kept:
+                if manifest.delivery_id != made[(manifest.destination, manifest.window)].delivery_id:
+                    same = (manifests.c.destination == manifest.destination) & (
+                        manifests.c.sequence == manifest.sequence
+                    )
+                    connection.execute(update(manifests).where(same).values(delivery_id=manifest.delivery_id))
+        return [*kept, *new]
+
+    def adopt(self, destination: str, found: Sequence[Link]) -> None:
+        """Take over manifests that are at the destination and follow the end of its chain, which the ledger does not know.
+
+        So it is after the control database was restored from a backup, or begun anew.
+        """
+        with database_errors("writing manifests"), self._engine.begin() as connection:
+            _lock(connection)
+            rows = connection.execute(select(deliveries).where(deliveries.c.destination == destination))
+            ids = {(row.window_start, row.window_end): row.id for row in rows}
+            new = [manifest_from(link, destination) for link in found]
+            new = [replace(item, delivery_id=ids.get((item.window.start, item.window.end), 0)) for item in new]
+            sealed_at = [datetime.fromisoformat(item.fields["sealed_at"]) for item in new]
+            rows_of = [_manifest_row(item, moment) for item, moment in zip(new, sealed_at, strict=True)]
+            connection.execute(insert(manifests).on_conflict_do_nothing(), rows_of)
+
+    @staticmethod
+    def _in_force(connection: Connection, sealed: Sequence[Sealed]) -> dict[tuple[str, Window], Manifest]:
+        """The newest manifest of each window and destination."""
+        query = select(manifests).where(
+            any_of(manifests.c.destination, {item.destination for item in sealed}),
+            any_of(manifests.c.window_start, {item.window.start for item in sealed}),
+        )
+        rows = connection.execute(query.order_by(manifests.c.sequence))
+        return {(item.destination, item.window): item for item in map(manifest_in, rows)}
+
+    @staticmethod
+    def _ends(connection: Connection, names: Iterable[str]) -> dict[str, Manifest]:
+        query = select(manifests).where(any_of(manifests.c.destination, names)).distinct(manifests.c.destination)
+        rows = connection.execute(query.order_by(manifests.c.destination, manifests.c.sequence.desc()))
+        return {row.destination: manifest_in(row) for row in rows}
+
+    def chain_ends(self, names: Iterable[str]) -> dict[str, Manifest]:
+        """The newest manifest of each destination that has one."""
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return self._ends(connection, names)
+
+    def before_pruning(self, delivery_ids: Iterable[int]) -> dict[int, Manifest]:
+        """Of deliveries that were pruned: the manifest that was in force then. Its listings tell what the ledger forgot."""
+        query = (
+            select(manifests, deliveries.c.id)
+            .join(
+                deliveries,
+                (deliveries.c.destination == manifests.c.destination)
+                & (deliveries.c.window_start == manifests.c.window_start)
+                & (deliveries.c.window_end == manifests.c.window_end)
+                & (deliveries.c.pruned_at >= manifests.c.sealed_at),
+            )
+            .where(any_of(deliveries.c.id, delivery_ids))
+            .order_by(manifests.c.sequence)
+        )
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return {row.id: manifest_in(row) for row in connection.execute(query)}
 
     def manifests_within(self, span: Window) -> list[Manifest]:
         """The manifests of the windows that lie in `span`, in the order of their chains."""
@@ -85,17 +141,22 @@ class Manifests(Book):
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return [manifest_in(row) for row in connection.execute(query)]
 
-    def links(self, destination: str) -> Iterator[tuple[int, str, str]]:
-        """A destination's whole chain, in order: sequence, document, digest."""
+    def links(self, destination: str) -> Iterator[Link]:
+        """A destination's whole chain, in order."""
         query = (
-            select(manifests.c.sequence, manifests.c.document, manifests.c.digest)
+            select(manifests.c.sequence, manifests.c.document, manifests.c.digest, manifests.c.signature)
             .where(manifests.c.destination == destination)
             .order_by(manifests.c.sequence)
             .execution_options(yield_per=200)
         )
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             for row in connection.execute(query):
-                yield row.sequence, row.document, row.digest
+                yield Link(*row)
+
+    def chains(self) -> list[str]:
+        """The destinations that have a chain."""
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return list(connection.execute(select(manifests.c.destination).distinct()).scalars())
 
     def parts(self, delivery_ids: Iterable[int]) -> Iterator[tuple[int, Part]]:
         """What was delivered, with its delivery's id, in order of deliveries, lanes and within them.
@@ -113,18 +174,55 @@ class Manifests(Book):
                 for part in unpack(entries):
                     yield number, part
 
-    def names_delivered(self) -> Iterator[str]:
-        """The names of all parts that were ever delivered, as far as the ledger still has them."""
-        query = select(lane_parts.c.entries).execution_options(yield_per=16)
+    def superseded(self, delivery_ids: Iterable[int]) -> Iterator[tuple[int, Part]]:
+        """What was delivered under plans that a newer one has replaced, with its delivery's id, the newest first."""
+        query = (
+            select(superseded_parts.c.delivery_id, superseded_parts.c.entries)
+            .where(any_of(superseded_parts.c.delivery_id, delivery_ids))
+            .order_by(superseded_parts.c.delivery_id, superseded_parts.c.id.desc())
+            .execution_options(yield_per=16)
+        )
         with database_errors("reading the ledger"), self._engine.connect() as connection:
-            for (entries,) in connection.execute(query):
-                yield from (part.name for part in unpack(entries))
+            for number, entries in connection.execute(query):
+                for part in unpack(entries):
+                    yield number, part
 
-    def knows_all_names(self) -> bool:
-        """Whether nothing was pruned yet."""
-        query = select(deliveries.c.id).where(deliveries.c.pruned_at.is_not(None)).limit(1)
+    def keep_superseded(self, delivery_id: int, left: Iterable[Part]) -> None:
+        """What is left of the superseded parts of a delivery, in the order in which they will be read again."""
+        parts = iter(left)
+        packs: list[bytes] = []
+        while some := list(itertools.islice(parts, 5_000)):
+            packs.append(pack(some))
+        rows = [{"delivery_id": delivery_id, "entries": entries} for entries in reversed(packs)]
+        with database_errors("writing the ledger"), self._engine.begin() as connection:
+            connection.execute(delete(superseded_parts).where(superseded_parts.c.delivery_id == delivery_id))
+            for row in rows:  # one after the other: their order is that of their ids
+                connection.execute(insert(superseded_parts), row)
+
+    def deliveries_to(self, destinations: Iterable[str]) -> list[Row[Any]]:
+        """All deliveries to some destinations: `id`, `destination`, `window_start`, `window_end`, `snapshot_id`, `pruned_at`."""
+        query = select(deliveries).where(any_of(deliveries.c.destination, destinations))
         with database_errors("reading the ledger"), self._engine.connect() as connection:
-            return connection.execute(query).first() is None
+            return list(connection.execute(query))
+
+    def destinations_delivered(self) -> list[tuple[str, int]]:
+        """Destinations that ever had a delivery, each with the snapshots of the settings by which it had them."""
+        query = select(deliveries.c.destination, deliveries.c.snapshot_id).distinct()
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return [(row.destination, row.snapshot_id) for row in connection.execute(query)]
+
+    def others_under_way(self, delivery_id: int) -> bool:
+        """Whether lanes of other deliveries are being delivered at this moment, whose parts the ledger may not have yet."""
+        query = select(lanes.c.delivery_id).where(lanes.c.state == State.DELIVERING, lanes.c.delivery_id != delivery_id)
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
+    def names_of_others(self, delivery_id: int) -> Iterator[str]:
+        """The names of all that other deliveries delivered, as far as the ledger still has them."""
+        query = select(lane_parts.c.entries).where(lane_parts.c.delivery_id != delivery_id)
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            for (entries,) in connection.execute(query.execution_options(yield_per=16)):
+                yield from (part.name for part in unpack(entries))
 
     def prune(self, before: datetime) -> int:
         """Forget the parts, and the settled rejections, of complete deliveries of windows that ended by then.
@@ -135,7 +233,8 @@ class Manifests(Book):
         with database_errors("pruning the ledger"), self._engine.begin() as connection:
             pruned = update(deliveries).where(old, deliveries.c.pruned_at.is_(None)).returning(deliveries.c.id)
             ids = list(connection.execute(pruned.values(pruned_at=func.clock_timestamp())).scalars())
-            connection.execute(delete(lane_parts).where(any_of(lane_parts.c.delivery_id, ids)))
+            for table in (lane_parts, superseded_parts):
+                connection.execute(delete(table).where(any_of(table.c.delivery_id, ids)))
             settled = any_of(rejections.c.delivery_id, ids) & rejections.c.redelivered_at.is_not(None)
             connection.execute(delete(rejections).where(settled))
         return len(ids)
@@ -147,6 +246,26 @@ def manifest_in(row: Row[Any]) -> Manifest:
     return Manifest(
         row.destination, row.sequence, row.delivery_id, row.generation, window, row.document, row.digest, row.signature
     )
+
+
+def manifest_from(link: Link, destination: str) -> Manifest:
+    """A manifest from its bytes, of a delivery that is not known. Raises `BrokenManifest`."""
+    fields = fields_in(link.document)
+    return Manifest(
+        destination,
+        link.sequence,
+        0,
+        fields["generation"],
+        window_in(fields),
+        link.document,
+        link.digest,
+        link.signature,
+    )
+
+
+def _lock(connection: Connection) -> None:
+    # one writer at a time: a chain has one end
+    connection.exec_driver_sql("select pg_advisory_xact_lock(%s)", (CHAIN_LOCK,))
 
 
 def _manifest_row(manifest: Manifest, sealed_at: datetime) -> dict[str, object]:

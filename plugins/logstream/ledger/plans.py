@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, case, delete, func, select, tuple_, update
+from sqlalchemy import Connection, case, delete, func, insert, select, tuple_, update
 
-from logstream.control.tables import SCHEMA, deliveries, lanes, rejections
+from logstream.control.tables import SCHEMA, deliveries, lane_parts, lanes, rejections, superseded_parts
 from logstream.database import database_errors
 from logstream.ledger.book import Book, any_of
 from logstream.ledger.records import Pending, PendingLane, PlannedLane, State, tally_in
@@ -63,6 +63,7 @@ class Plans(Book):
                         fresh.append(lane.as_row(number))
                     pending.append((key, destination, lane.bytes))
             numbers = [number for number, _ in begun.values()]
+            self._supersede(connection, numbers, keep)
             for table in (lanes, rejections):
                 stale = delete(table).where(any_of(table.c.delivery_id, numbers))
                 if keep:
@@ -70,6 +71,16 @@ class Plans(Book):
                 connection.execute(stale)
             connection.exec_driver_sql(_PLAN, (orjson.dumps(fresh).decode(),))
         return Pending({destination: number for destination, (number, _) in begun.items()}, pending)
+
+    @staticmethod
+    def _supersede(connection: Connection, delivery_ids: Sequence[int], keep: Sequence[tuple[int, int]]) -> None:
+        """Keep the names of what lanes have delivered that are planned anew: it is still there, under whatever name."""
+        columns = lane_parts.c.delivery_id, lane_parts.c.entries
+        stale = select(*columns).where(any_of(lane_parts.c.delivery_id, delivery_ids))
+        if keep:
+            stale = stale.where(tuple_(lane_parts.c.delivery_id, lane_parts.c.lane).not_in(keep))
+        stale = stale.order_by(lane_parts.c.delivery_id, lane_parts.c.lane, lane_parts.c.parcels)
+        connection.execute(insert(superseded_parts).from_select(["delivery_id", "entries"], stale))
 
     def _begin_deliveries(
         self, connection: Connection, window: Window, snapshot_id: int, names: Sequence[str]

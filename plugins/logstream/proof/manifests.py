@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
 
 from logstream.destinations.keys import safe
 from logstream.destinations.parcel import Part, Tally
+from logstream.errors import DeliveryError
 from logstream.proof.listings import lines_of
 from logstream.window import Window
 
@@ -45,6 +48,10 @@ class Sealed:
     rejected: Tally
     bytes: int
     listings: Sequence[Listing]
+    superseded: Sequence[Listing] = ()
+    """Of objects that an earlier export of the window made under other names."""
+    prefix: str | None = None
+    """What stands before every key at an object store; `None` of services that keep no objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +69,8 @@ class Manifest:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The document, parsed."""
-        found: dict[str, Any] = json.loads(self.document)
-        return found
+        """The document, parsed. Raises `BrokenManifest`."""
+        return fields_in(self.document)
 
 
 def manifest_of(
@@ -90,10 +96,80 @@ def manifest_of(
     )
 
 
+class BrokenManifest(DeliveryError):
+    """A document is no manifest: why, in words."""
+
+
+class _Window(msgspec.Struct):
+    start: str
+    end: str
+
+
+class _Listing(msgspec.Struct):
+    parts: int
+    sha256: str
+
+
+class _Fields(msgspec.Struct):
+    """What every manifest has, and of what type; there may be more."""
+
+    format: Literal["logstream-manifest/1"]
+    destination: str
+    sequence: int
+    previous: str | None
+    window: _Window
+    generation: int
+    settings_snapshot: int
+    events: int
+    delivered_by_workspace: dict[str, dict[str, int]]
+    rejected_by_workspace: dict[str, dict[str, int]]
+    listings: list[_Listing]
+    superseded: list[_Listing]
+    prefix: str | None
+    key: str | None
+
+
+_checked = msgspec.json.Decoder(_Fields)
+
+
+def fields_in(document: str | bytes) -> dict[str, Any]:
+    """A manifest's fields, of the types that they must have. Raises `BrokenManifest`."""
+    try:
+        _checked.decode(document)
+        found: dict[str, Any] = json.loads(document)
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        raise BrokenManifest(f"it is no manifest: {error}") from None
+    return found
+
+
+def window_in(fields: Mapping[str, Any]) -> Window:
+    """The window that a manifest is of. Raises `BrokenManifest`."""
+    try:
+        return Window(*(datetime.fromisoformat(fields["window"][name]).astimezone(UTC) for name in ("start", "end")))
+    except ValueError as error:
+        raise BrokenManifest(f"it is no manifest: {error}") from None
+
+
+def key_of(manifest: Manifest) -> str | None:
+    """The public key that a manifest says it is signed with; `None` for what is no manifest."""
+    try:
+        key: str | None = manifest.fields["key"]
+    except BrokenManifest:
+        return None
+    return key
+
+
 def says_the_same(manifest: Manifest, sealed: Sealed) -> bool:
-    """Whether a manifest says of a delivery what its new one would, but for its place in the chain."""
-    content = _content(sealed)
-    return {name: manifest.fields.get(name) for name in content} == content
+    """Whether a manifest says of a delivery what its new one would: the same events in the same objects.
+
+    Which version of the settings made them, and how much was sent until they were there, makes no other delivery of it.
+    """
+    content = {name: value for name, value in _content(sealed).items() if name not in ("settings_snapshot", "bytes")}
+    try:
+        fields = manifest.fields
+    except BrokenManifest:
+        return False
+    return {name: fields.get(name) for name in content} == content
 
 
 def _content(sealed: Sealed) -> dict[str, Any]:
@@ -107,8 +183,14 @@ def _content(sealed: Sealed) -> dict[str, Any]:
         "bytes": sealed.bytes,
         "delivered_by_workspace": by_workspace(sealed.delivered),
         "rejected_by_workspace": by_workspace(sealed.rejected),
-        "listings": [{"parts": listing.parts, "sha256": listing.sha256} for listing in sealed.listings],
+        "prefix": sealed.prefix,
+        "listings": _as_json(sealed.listings),
+        "superseded": _as_json(sealed.superseded),
     }
+
+
+def _as_json(listings: Iterable[Listing]) -> list[dict[str, object]]:
+    return [{"parts": listing.parts, "sha256": listing.sha256} for listing in listings]
 
 
 def digest_of(document: str) -> str:
@@ -140,25 +222,21 @@ def manifest_key(destination: str, sequence: int, suffix: str = ".json") -> str:
 
 def listing_key(destination: str, sequence: int, number: int) -> str:
     """Where a listing is beside the data."""
-    return manifest_key(destination, sequence, f"-{number:05d}.ndjson.gz")
+    return manifest_key(destination, sequence, listing_suffix(number))
 
 
-def broken_links(chain: Iterable[tuple[int, str, str]]) -> Iterator[str]:
-    """What is wrong with a chain, in words: its manifests' sequence, document and digest, in order of `sequence`."""
-    expected, previous = 1, None
-    for sequence, document, digest in chain:
-        if sequence != expected:
-            missing = f"{expected:,}" if sequence == expected + 1 else f"{expected:,} to {sequence - 1:,}"
-            yield f"manifest {missing} of the chain is removed"
-            previous = None
-        says = json.loads(document)
-        if digest_of(document) != digest:
-            yield f"manifest {sequence:,} was altered: its digest is not that of its bytes"
-        if says["sequence"] != sequence:
-            yield f"manifest {sequence:,} is in another's place: it says it is {says['sequence']:,}"
-        elif (previous is not None or sequence == 1) and says["previous"] != previous:
-            yield f"the chain is broken at manifest {sequence:,}: it does not hold the digest of the one before it"
-        expected, previous = sequence + 1, digest
+def listing_suffix(number: int, *, superseded: bool = False) -> str:
+    """How the names of listings end, after the manifest's number."""
+    return f"{'-superseded' if superseded else ''}-{number:05d}.ndjson.gz"
+
+
+def file_suffixes(fields: Mapping[str, Any]) -> Iterator[str]:
+    """How the names of all files of a manifest end, after its number."""
+    yield ".json"
+    if fields["key"]:
+        yield ".sig"
+    yield from (listing_suffix(number) for number in range(len(fields["listings"])))
+    yield from (listing_suffix(number, superseded=True) for number in range(len(fields["superseded"])))
 
 
 def by_workspace(tally: Tally) -> dict[str, dict[str, int]]:

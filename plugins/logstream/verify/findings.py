@@ -32,4 +32,6 @@ class Verification:
     events: int = 0
     rejected: int = 0
     objects: int = 0
+    superseded: int = 0
+    """Objects that newer exports have replaced under other names, and that are still there."""
     findings: list[Finding] = field(default_factory=list)

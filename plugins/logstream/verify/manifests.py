@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from logstream.destinations.parcel import Tally
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.records import Lane, State
-from logstream.proof.manifests import Manifest, broken_links, by_workspace, listings_of
-from logstream.proof.signing import is_signed
+from logstream.proof.chain import chain_problems
+from logstream.proof.manifests import BrokenManifest, Manifest, by_workspace, listings_of
 from logstream.verify.findings import Finding, Verification
 from logstream.verify.places import PlaceVerifier
 from logstream.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class SealedDelivery:
+    """A complete delivery, the manifest that is in force for it, and what that says."""
+
+    manifest: Manifest
+    fields: Mapping[str, Any]
+    lanes: Sequence[Lane]
+
+    @property
+    def delivery_id(self) -> int:
+        """Its id in the ledger, which is not always that in the manifest's row."""
+        return self.lanes[0].delivery_id
 
 
 class ManifestVerifier:
@@ -24,59 +40,64 @@ class ManifestVerifier:
     ) -> None:
         self._ledger, self._places, self._result, self._public_key = ledger, places, result, public_key
 
-    def verify(self, span: Window, lanes: Sequence[Lane]) -> dict[str, list[tuple[Manifest, list[Lane]]]]:
+    def verify(self, span: Window, lanes: Sequence[Lane]) -> dict[str, list[SealedDelivery]]:
         """Verify the manifests of a span, and the chains they are in; return destination to its sealed deliveries."""
-        result = self._result
         deliveries: dict[int, list[Lane]] = defaultdict(list)
         for lane in lanes:
             deliveries[lane.delivery_id].append(lane)
-        manifests = {manifest.delivery_id: manifest for manifest in self._ledger.manifests_within(span)}
-        everything = Window(span.start, span.end)
-        names = {found[0].destination for found in deliveries.values()} | {m.destination for m in manifests.values()}
-        for destination in sorted(names):
-            for what in broken_links(self._ledger.links(destination)):
-                result.findings.append(Finding(everything, destination, what))
-        complete: dict[str, list[tuple[Manifest, list[Lane]]]] = defaultdict(list)
-        for number, found in deliveries.items():
-            lane = found[0]
-            if any(item.state is not State.DELIVERED for item in found):
-                continue
-            manifest = manifests.get(number)
-            if manifest is None:
-                result.findings.append(
-                    Finding(
-                        lane.window,
-                        lane.destination,
-                        "it has no manifest: it was removed, or the delivery never sealed",
-                    )
-                )
-                continue
-            for what in itertools.chain(self._against_ledger(manifest, found), self._places.verify(number, found)):
-                result.findings.append(Finding(lane.window, lane.destination, what))
-            complete[lane.destination].append((manifest, found))
-        for number, manifest in manifests.items():
-            if number not in deliveries:
-                what = f"manifest {manifest.sequence:,} speaks of a delivery that the ledger no longer holds"
-                result.findings.append(Finding(manifest.window, manifest.destination, what))
-        return complete
+        manifests: dict[tuple[str, Window], Manifest] = {}
+        numbers: dict[str, set[int]] = defaultdict(set)
+        for manifest in self._ledger.manifests_within(span):  # in order: the newest of a window is in force
+            manifests[(manifest.destination, manifest.window)] = manifest
+            numbers[manifest.destination].add(manifest.sequence)
+        for destination in sorted({lane.destination for lane in lanes} | numbers.keys()):
+            links = self._ledger.links(destination)
+            for what in chain_problems(links, self._public_key, numbers[destination].__contains__):
+                self._find(span, destination, what)
+        sealed: dict[str, list[SealedDelivery]] = defaultdict(list)
+        for found in deliveries.values():
+            place = found[0].destination, found[0].window
+            if all(lane.state is State.DELIVERED for lane in found):
+                delivery = self._delivery(manifests.get(place), found)
+                if delivery is not None:
+                    sealed[delivery.manifest.destination].append(delivery)
+            manifests.pop(place, None)
+        for manifest in manifests.values():
+            what = f"manifest {manifest.sequence:,} speaks of a delivery that the ledger no longer holds"
+            self._find(manifest.window, manifest.destination, what)
+        return sealed
 
-    def _against_ledger(self, manifest: Manifest, lanes: Sequence[Lane]) -> Iterator[str]:
-        says = manifest.fields
+    def _find(self, window: Window, destination: str, what: str) -> None:
+        self._result.findings.append(Finding(window, destination, what))
+
+    def _delivery(self, manifest: Manifest | None, lanes: Sequence[Lane]) -> SealedDelivery | None:
+        """Verify the manifest of a complete delivery; return both, if it is one."""
+        window, destination = lanes[0].window, lanes[0].destination
+        if manifest is None:
+            self._find(window, destination, "it has no manifest: it was removed, or the delivery never sealed")
+            return None
+        try:
+            delivery = SealedDelivery(manifest, manifest.fields, lanes)
+        except BrokenManifest:
+            return None  # told with the chain
+        for what in itertools.chain(
+            self._against_ledger(delivery), self._places.verify(delivery.delivery_id, delivery.lanes)
+        ):
+            self._find(window, destination, what)
+        return delivery
+
+    def _against_ledger(self, delivery: SealedDelivery) -> Iterator[str]:
+        name = f"manifest {delivery.manifest.sequence:,}"
         delivered, rejected = Tally(), Tally()
-        for lane in lanes:
+        for lane in delivery.lanes:
             delivered.update(lane.delivered)
             rejected.update(lane.rejected)
-        for name, tally in (("delivered", delivered), ("rejected", rejected)):
-            if says[f"{name}_by_workspace"] != by_workspace(tally):
-                yield f"the ledger's count of {name} events is not that of manifest {manifest.sequence:,}"
-        listings = [
-            {"parts": listing.parts, "sha256": listing.sha256}
-            for listing, _ in listings_of(part for _, part in self._ledger.parts([manifest.delivery_id]))
-        ]
-        if not lanes[0].pruned and listings != says["listings"]:
-            yield f"the ledger's list of what was delivered is not that of manifest {manifest.sequence:,}"
-        key = says.get("key")
-        if key and not is_signed(manifest.document, manifest.signature, key):
-            yield f"the signature of manifest {manifest.sequence:,} is not valid"
-        if key and self._public_key and key != self._public_key:
-            yield f"manifest {manifest.sequence:,} is signed by another key than that of connection `logstream_signing`"
+        for what, tally in (("delivered", delivered), ("rejected", rejected)):
+            if delivery.fields[f"{what}_by_workspace"] != by_workspace(tally):
+                yield f"the ledger's count of {what} events is not that of {name}"
+        if delivery.lanes[0].pruned:
+            return
+        parts = (part for _, part in self._ledger.parts([delivery.delivery_id]))
+        listings = [{"parts": listing.parts, "sha256": listing.sha256} for listing, _ in listings_of(parts)]
+        if listings != delivery.fields["listings"]:
+            yield f"the ledger's list of what was delivered is not that of {name}"

@@ -4,95 +4,151 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import hashlib
-import itertools
+import re
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import msgspec
 
 from logstream.destinations.objects import ObjectDestination, Packaging
 from logstream.destinations.parcel import Part, sha256
 from logstream.ledger.ledger import Ledger
-from logstream.ledger.records import Lane
 from logstream.proof.listings import parts_in
-from logstream.proof.manifests import Manifest, listing_key, manifest_key
+from logstream.proof.manifests import FOLDER, BrokenManifest, Manifest, listing_suffix, manifest_key
+from logstream.verify.aside import aside
 from logstream.verify.findings import Finding, Verification
-
-T = TypeVar("T")
+from logstream.verify.known import KnownObjects, mark_of
+from logstream.verify.manifests import SealedDelivery
 
 AT_ONCE = 16
 """Objects that are read at once."""
 
+CHECK_FILE = re.compile(r"_logstream_check/[0-9a-f]{16}")
+"""What `check` writes, and cannot always remove. It may hold `{}` and nothing else."""
+
 
 class ObjectVerifier:
-    """Compares what the ledger says was delivered to an object store with what is there."""
+    """Compares what was delivered to one place with what is there."""
 
-    def __init__(self, ledger: Ledger, destination: ObjectDestination[Any], result: Verification) -> None:
-        self._ledger, self._destination, self._result = ledger, destination, result
+    def __init__(
+        self, ledger: Ledger, known: KnownObjects, destination: ObjectDestination[Any], result: Verification
+    ) -> None:
+        self._ledger, self._known, self._destination, self._result = ledger, known, destination, result
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._in_force: set[bytes] = set()
+        self._superseded: set[bytes] = set()
+        self._altered: dict[bytes, tuple[SealedDelivery, str]] = {}
 
-    async def verify(self, sealed: Sequence[tuple[Manifest, list[Lane]]]) -> None:
-        """Read every object of some deliveries, and look for objects that are none of theirs."""
-        known: set[bytes] = set()
-        for manifest, lanes in sealed:
-            parts = self._listed(manifest) if lanes[0].pruned else self._kept(manifest)
+    async def verify(self, sealed: Sequence[SealedDelivery], manifests: Sequence[Manifest], *, whole: bool) -> None:
+        """Read every object of some deliveries, and their manifests, and look for objects that are none of anybody's.
+
+        With `whole`, nothing that this destination delivered lies outside them: everything below its prefix is judged.
+        """
+        for delivery in sealed:
             async with asyncio.TaskGroup() as tasks:
-                async for part in parts:
-                    known.add(_mark(part.name))
+                async for part in self._parts(delivery):
+                    self._in_force.add(self._mark(part.name))
                     await self._room.acquire()  # no more are waiting in memory than are read
-                    tasks.create_task(self._object(manifest, part))
-            if self._destination.options.manifests:
+                    tasks.create_task(self._object(delivery, part))
+        for delivery in sealed:
+            async with asyncio.TaskGroup() as tasks:
+                async for part in self._parts(delivery, superseded=True):
+                    mark = self._mark(part.name)
+                    if mark not in self._in_force and mark not in self._superseded:
+                        self._superseded.add(mark)
+                        await self._room.acquire()
+                        tasks.create_task(self._superseded_object(delivery, part))
+        if self._destination.options.manifests:
+            for manifest in manifests:
                 await self._manifest(manifest)
-        await self._extra(sealed, known)
+        await self._extra(sealed, whole=whole)
 
-    def _kept(self, manifest: Manifest) -> AsyncIterator[Part]:
-        """What the ledger says was delivered."""
-        return _aside(part for _, part in self._ledger.parts([manifest.delivery_id]))
-
-    async def _listed(self, manifest: Manifest) -> AsyncIterator[Part]:
-        """The same from the listings at the destination, where the ledger was pruned; what is wrong with them is told apart."""
-        if not self._destination.options.manifests:
-            return
-        for number in range(len(manifest.fields["listings"])):
-            key = f"{self._destination.prefix}{listing_key(manifest.destination, manifest.sequence, number)}"
-            try:
-                for part in parts_in(gzip.decompress(await self._destination.fetch(key))):
-                    yield part
-            except (OSError, EOFError, zlib.error, msgspec.MsgspecError):
-                continue
+    def _mark(self, key: str) -> bytes:
+        return mark_of(self._destination.location(key))
 
     def _find(self, manifest: Manifest, what: str) -> None:
         self._result.findings.append(Finding(manifest.window, manifest.destination, what))
 
-    async def _object(self, manifest: Manifest, part: Part) -> None:
+    async def _parts(self, delivery: SealedDelivery, *, superseded: bool = False) -> AsyncIterator[Part]:
+        """What was delivered: as the ledger has it or, where that was pruned, the listings at the destination.
+
+        What is wrong with listings is told with the manifests.
+        """
+        if not delivery.lanes[0].pruned:
+            kept = self._ledger.superseded if superseded else self._ledger.parts
+            async for _, part in aside(kept([delivery.delivery_id])):
+                yield part
+            return
         try:
-            body = await self._destination.fetch(part.name)
+            async for part in self._listed(delivery.manifest, superseded=superseded):
+                yield part
+        except LookupError:
+            return
+
+    async def _listed(self, manifest: Manifest, *, superseded: bool = False) -> AsyncIterator[Part]:
+        """What a manifest lists, from beside it. Raises `LookupError` if any of it is not there, or not as it was."""
+        if not self._destination.options.manifests:
+            raise LookupError("manifests are in the ledger only")
+        for key, listing, of_superseded in _listings(manifest):
+            if of_superseded is superseded:
+                lines = await self._lines(key)
+                if lines is None or sha256(lines) != listing["sha256"]:
+                    raise LookupError(key)
+                for part in parts_in(lines):
+                    yield part
+
+    async def _lines(self, key: str) -> bytes | None:
+        """The lines of a listing; `None` for what is no listing."""
+        try:
+            lines = gzip.decompress(await self._destination.get(key))
+            for _ in parts_in(lines):
+                pass
+        except (OSError, EOFError, zlib.error, msgspec.MsgspecError):
+            return None
+        return lines
+
+    async def _object(self, delivery: SealedDelivery, part: Part) -> None:
+        try:
+            body = await self._destination.get(part.name)
         except FileNotFoundError:
-            self._find(manifest, f"object {part.name} is missing ({part.events:,} events)")
+            self._find(delivery.manifest, f"object {part.name} is missing ({part.events:,} events)")
         else:
             self._result.objects += 1
-            if len(body) != part.bytes:
-                self._find(manifest, f"object {part.name} was altered: it has {len(body):,} bytes, not {part.bytes:,}")
-            elif await asyncio.to_thread(sha256, body) != part.sha256:
-                self._find(manifest, f"object {part.name} was altered: its SHA-256 is not that of the manifest")
+            if (what := await _difference(body, part)) is not None:
+                self._find(delivery.manifest, f"object {part.name} was altered: {what}")
+        finally:
+            self._room.release()
+
+    async def _superseded_object(self, delivery: SealedDelivery, part: Part) -> None:
+        """One that a newer export has replaced may be gone; if it is there it is what it was."""
+        try:
+            body = await self._destination.get(part.name)
+        except FileNotFoundError:
+            return
+        else:
+            self._result.superseded += 1
+            if (what := await _difference(body, part)) is not None:
+                # unless another delivery has put the same name since
+                words = f"object {part.name}, which is superseded, was altered: {what}"
+                self._altered[self._mark(part.name)] = delivery, words
         finally:
             self._room.release()
 
     async def _manifest(self, manifest: Manifest) -> None:
-        key = f"{self._destination.prefix}{manifest_key(manifest.destination, manifest.sequence)}"
+        """A manifest beside the data, with its signature and listings, against that of the ledger."""
         try:
-            found = await self._destination.fetch(key)
-        except FileNotFoundError:
-            self._find(manifest, f"manifest {key} is missing at the destination")
-            return
-        if found != manifest.document.encode():
-            self._find(manifest, f"manifest {key} at the destination was altered: it is not that of the ledger")
-        for number, listing in enumerate(manifest.fields["listings"]):
-            key = f"{self._destination.prefix}{listing_key(manifest.destination, manifest.sequence, number)}"
+            prefix = manifest.fields["prefix"] or ""
+        except BrokenManifest:
+            return  # told with the chain
+        key = f"{prefix}{manifest_key(manifest.destination, manifest.sequence)}"
+        await self._same(manifest, "manifest", key, manifest.document)
+        if manifest.signature is not None:
+            key = f"{prefix}{manifest_key(manifest.destination, manifest.sequence, '.sig')}"
+            await self._same(manifest, "signature", key, manifest.signature)
+        for key, listing, _ in _listings(manifest):
             try:
-                lines = gzip.decompress(await self._destination.fetch(key))
+                lines = gzip.decompress(await self._destination.get(key))
             except FileNotFoundError:
                 self._find(manifest, f"listing {key} is missing at the destination")
             except (OSError, EOFError, zlib.error):
@@ -101,39 +157,91 @@ class ObjectVerifier:
                 if sha256(lines) != listing["sha256"]:
                     self._find(manifest, f"listing {key} at the destination was altered")
 
-    async def _extra(self, sealed: Sequence[tuple[Manifest, list[Lane]]], known: set[bytes]) -> None:
-        """Objects where only ours may be, that no delivery made: in a window's folder of batches, a workspace's of files."""
-        destination = self._destination
-        windows = {manifest.window: manifest for manifest, _ in sealed}
-        if destination.options.packaging is Packaging.BATCH:
-            folders = {destination.folder_of(window): manifest for window, manifest in windows.items()}
-        elif destination.options.layout is not None:
-            folders = {destination.prefix: sealed[-1][0]}
+    async def _same(self, manifest: Manifest, what: str, key: str, text: str) -> None:
+        try:
+            found = await self._destination.get(key)
+        except FileNotFoundError:
+            self._find(manifest, f"{what} {key} is missing at the destination")
         else:
-            workspaces = {workspace for _, lanes in sealed for lane in lanes for workspace in lane.workspace_ids}
-            folders = {f"{destination.prefix}{workspace}/": sealed[-1][0] for workspace in sorted(workspaces)}
-        shared = destination.options.packaging is Packaging.FILE or destination.options.layout is not None
-        strange: dict[bytes, tuple[str, Manifest]] = {}
-        for folder, manifest in folders.items():
-            async for key in destination.listed(folder):
-                if _mark(key) not in known and "_manifests/" not in key and "_logstream_check/" not in key:
-                    strange[_mark(key)] = key, manifest
-        if strange and shared:
-            if not self._ledger.knows_all_names():
-                return  # what another window put into the same folder could not be told from what nobody did
-            # such a folder holds what other windows, and destinations that share the place, delivered
-            async for name in _aside(self._ledger.names_delivered()):
-                strange.pop(_mark(name), None)
-        for key, manifest in strange.values():
-            self._find(manifest, f"object {key} is extra: no delivery made it")
+            if found != text.encode():
+                self._find(manifest, f"{what} {key} at the destination was altered: it is not that of the ledger")
+
+    async def _extra(self, sealed: Sequence[SealedDelivery], *, whole: bool) -> None:
+        """Objects where only ours may be, that no delivery made and no manifest is."""
+        strange: dict[bytes, tuple[SealedDelivery, str, bool]] = {}
+        for folder, (delivery, own) in self._folders(sealed, whole=whole).items():
+            async for key in self._keys_below(folder):
+                if not await self._is_known(key):
+                    mark = self._mark(key)
+                    strange[mark] = delivery, key, own or (mark in strange and strange[mark][2])
+        if strange or self._altered:
+            # such folders hold what other windows, and destinations that share the place, delivered
+            complete = await self._known.discard_delivered(strange, self._altered, self._listed, self._destination)
+            if not complete:  # what is left may be of windows whose names are no longer known
+                strange = {mark: found for mark, found in strange.items() if found[2]}
+        for delivery, key, _ in strange.values():
+            why = "the ledger has no such manifest" if f"{FOLDER}/" in key else "no delivery made it"
+            self._find(delivery.manifest, f"object {key} is extra: {why}")
+        for delivery, words in self._altered.values():
+            self._find(delivery.manifest, words)
+
+    async def _is_known(self, key: str) -> bool:
+        mark = self._mark(key)
+        if mark in self._in_force or mark in self._superseded:
+            return True
+        prefix = self._destination.prefix
+        if key.startswith(prefix) and CHECK_FILE.fullmatch(key[len(prefix) :]):
+            try:
+                return await self._destination.get(key) == b"{}"
+            except FileNotFoundError:  # a check is being made
+                return True
+        location = self._destination.location(key)
+        return f"{FOLDER}/" in key and await asyncio.to_thread(self._known.is_manifest_file, location)
+
+    def _folders(self, sealed: Sequence[SealedDelivery], *, whole: bool) -> dict[str, tuple[SealedDelivery, bool]]:
+        """Where to look, what to name where something is found, and whether only these deliveries' objects are there."""
+        destination, options = self._destination, self._destination.options
+        prefix, last = destination.prefix, sealed[-1]
+        if whole and options.manifests:
+            return {prefix: (last, False), f"{prefix}{FOLDER}/": (last, True)}
+        folders: dict[str, tuple[SealedDelivery, bool]] = {}
+        if options.packaging is Packaging.BATCH:
+            for delivery in sealed:
+                folders[destination.folder_of(delivery.manifest.window)] = delivery, options.layout is None
+        elif options.layout is not None:
+            folders[prefix] = last, False
+        else:
+            workspaces = {number for item in sealed for lane in item.lanes for number in lane.workspace_ids}
+            folders.update({f"{prefix}{workspace}/": (last, False) for workspace in sorted(workspaces)})
+        if options.manifests:
+            folders[f"{prefix}{FOLDER}/"] = last, True
+            folders[f"{prefix}_logstream_check/"] = last, True
+        return folders
+
+    async def _keys_below(self, folder: str) -> AsyncIterator[str]:
+        """Keys that begin with a text; stores list whole parts of keys only."""
+        parent = folder[: folder.rfind("/") + 1]
+        async for key in self._destination.keys(parent):
+            if key.startswith(folder):
+                yield key
 
 
-def _mark(name: str) -> bytes:
-    return hashlib.blake2b(name.encode(), digest_size=12).digest()
+def _listings(manifest: Manifest) -> list[tuple[str, dict[str, Any], bool]]:
+    """The keys of a manifest's listings, what it says of each, and whether that is of superseded objects."""
+    fields = manifest.fields
+    found = []
+    for name, superseded in (("listings", False), ("superseded", True)):
+        for number, listing in enumerate(fields[name]):
+            suffix = listing_suffix(number, superseded=superseded)
+            key = manifest_key(manifest.destination, manifest.sequence, suffix)
+            found.append((f"{fields['prefix'] or ''}{key}", listing, superseded))
+    return found
 
 
-async def _aside(items: Iterator[T]) -> AsyncIterator[T]:
-    """Iterate over what blocks, some hundreds at a time in a thread."""
-    while some := await asyncio.to_thread(lambda: list(itertools.islice(items, 512))):
-        for item in some:
-            yield item
+async def _difference(body: bytes, part: Part) -> str | None:
+    """What an object has other than its part says, in words."""
+    if len(body) != part.bytes:
+        return f"it has {len(body):,} bytes, not {part.bytes:,}"
+    if await asyncio.to_thread(sha256, body) != part.sha256:
+        return "its SHA-256 is not that of the manifest"
+    return None

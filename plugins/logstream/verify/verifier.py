@@ -4,37 +4,42 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import UTC
 
-from logstream.destinations.base import Destination
+from logstream.destinations.credentials import Connections, SharedConnections
 from logstream.destinations.objects import ObjectDestination
+from logstream.destinations.registry import open_destination
 from logstream.errors import LogstreamError
+from logstream.export.exporter import Exporter
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.records import Lane
-from logstream.proof.manifests import Manifest
+from logstream.proof.manifests import BrokenManifest, Manifest
 from logstream.settings.repository import SettingsRepository, Snapshot
 from logstream.verify.counts import CountVerifier
 from logstream.verify.findings import Finding, Verification
-from logstream.verify.manifests import ManifestVerifier
+from logstream.verify.known import KnownObjects
+from logstream.verify.manifests import ManifestVerifier, SealedDelivery
 from logstream.verify.objects import ObjectVerifier
 from logstream.verify.places import PlaceVerifier
 from logstream.window import Window
 
-Opener = Callable[[str, Snapshot, AsyncExitStack], Awaitable[Destination[Any]]]
-"""Opens a destination as a snapshot has it; the stack closes it."""
+
+def verify(exporter: Exporter, span: Window) -> Verification:
+    """Verify what an exporter has exported in `span`: see `Verifier`."""
+    key = exporter.signer.public_key if exporter.signer else None
+    return Verifier(exporter.ledger, exporter.settings, exporter.store_dsn, exporter.connections, key).verify(span)
 
 
 class Verifier:
     """Compares a log store with a ledger, the ledger with its manifests, and those with what is at the destinations."""
 
     def __init__(
-        self, ledger: Ledger, settings: SettingsRepository, store_dsn: str, open_destination: Opener,
+        self, ledger: Ledger, settings: SettingsRepository, store_dsn: str, connections: Connections,
         public_key: str | None = None,
     ) -> None:  # fmt: skip
         self._ledger, self._settings, self._store_dsn = ledger, settings, store_dsn
-        self._open, self._public_key = open_destination, public_key
+        self._connections, self._public_key = SharedConnections(connections), public_key
 
     def verify(self, span: Window) -> Verification:
         """Verify every window that lies in `span`, and that no selected event lies between them.
@@ -48,20 +53,59 @@ class Verifier:
         CountVerifier(self._settings, self._store_dsn, result).verify(span, lanes)
         places = PlaceVerifier(self._ledger, self._settings, self._store_dsn)
         manifests = ManifestVerifier(self._ledger, places, result, self._public_key)
-        complete = manifests.verify(span, [lane for window in sorted(lanes) for lane in lanes[window]])
-        asyncio.run(self._at_destinations(complete, result))
+        sealed = manifests.verify(span, [lane for window in sorted(lanes) for lane in lanes[window]])
+        asyncio.run(self._at_destinations(span, sealed, result))
         return result
 
     async def _at_destinations(
-        self, complete: Mapping[str, Sequence[tuple[Manifest, list[Lane]]]], result: Verification
+        self, span: Window, sealed: Mapping[str, Sequence[SealedDelivery]], result: Verification
     ) -> None:
-        async with AsyncExitStack() as stack:
-            for name, sealed in sorted(complete.items()):
-                newest = self._settings.get(max(lanes[0].snapshot_id for _, lanes in sealed))
-                try:
-                    destination = await self._open(name, newest, stack)
-                    if isinstance(destination, ObjectDestination):
-                        await ObjectVerifier(self._ledger, destination, result).verify(sealed)
-                except LogstreamError as error:
-                    window = Window(sealed[0][0].window.start, sealed[-1][0].window.end)
-                    result.findings.append(Finding(window, name, f"its objects cannot be verified: {error}"))
+        known = KnownObjects(self._ledger, self._settings, self._connections)
+        manifests: dict[str, list[Manifest]] = defaultdict(list)
+        for manifest in self._ledger.manifests_within(span):
+            manifests[manifest.destination].append(manifest)
+        for name, deliveries in sorted(sealed.items()):
+            rows = self._ledger.deliveries_to([name])
+            whole = all(
+                span.start <= row.window_start.astimezone(UTC) and row.window_end.astimezone(UTC) <= span.end
+                for row in rows
+            )
+            # a destination that has moved is verified wherever it has been
+            places: dict[str, list[SealedDelivery]] = defaultdict(list)
+            for delivery in deliveries:
+                home = known.home(name, delivery.lanes[0].snapshot_id)
+                if home is not None:
+                    places[home.location(home.prefix)].append(delivery)
+            for found in places.values():
+                await self._at_place(known, name, found, manifests[name], result, whole=whole)
+
+    async def _at_place(
+        self, known: KnownObjects, name: str, sealed: Sequence[SealedDelivery], manifests: Sequence[Manifest],
+        result: Verification, *, whole: bool,
+    ) -> None:  # fmt: skip
+        newest: Snapshot = self._settings.get(max(delivery.lanes[0].snapshot_id for delivery in sealed))
+        try:
+            destination = await open_destination(name, newest.settings.destinations[name], self._connections)
+            try:
+                if isinstance(destination, ObjectDestination):
+                    in_force = {delivery.manifest.sequence: delivery.manifest for delivery in sealed}
+                    place = destination.location(destination.prefix)
+                    here = [m for m in manifests if m.sequence in in_force or _put_at(m, known) == place]
+                    await ObjectVerifier(self._ledger, known, destination, result).verify(sealed, here, whole=whole)
+            finally:
+                await destination.close()
+        except* LogstreamError as group:  # one of many that read at the same time, or alone
+            error: BaseException = group
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            window = Window(sealed[0].manifest.window.start, sealed[-1].manifest.window.end)
+            result.findings.append(Finding(window, name, f"its objects cannot be verified: {error}"))
+
+
+def _put_at(manifest: Manifest, known: KnownObjects) -> str | None:
+    """Where a manifest was put when it was made: its destination may have moved since."""
+    try:
+        home = known.home(manifest.destination, manifest.fields["settings_snapshot"])
+    except BrokenManifest:
+        return None
+    return home.location(home.prefix) if home is not None else None

@@ -1,0 +1,173 @@
+"""Manifests beside the data: read, taken over and put at the destinations that keep objects. None is ever overwritten."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import itertools
+import logging
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from logstream.destinations.compression import MEDIA_TYPE, Compression, compress
+from logstream.destinations.objects import ObjectDestination
+from logstream.destinations.outcome import Delivered, Retry
+from logstream.destinations.parcel import Part, sha256
+from logstream.errors import DeliveryError
+from logstream.export.refusals import LaneFailed
+from logstream.export.send import RetryPolicy
+from logstream.proof.chain import Link
+from logstream.proof.manifests import (
+    BrokenManifest,
+    Manifest,
+    digest_of,
+    fields_in,
+    listing_suffix,
+    listings_of,
+    manifest_key,
+)
+
+log = logging.getLogger("logstream")
+
+AT_A_TIME = 100
+"""Manifests that are taken over in one transaction."""
+
+
+class ManifestTaken(DeliveryError):
+    """Another manifest is where one must be put."""
+
+
+class ManifestFolder:
+    """`_manifests/` of one destination."""
+
+    def __init__(self, destination: ObjectDestination[Any], policy: RetryPolicy) -> None:
+        self._destination, self._policy = destination, policy
+
+    def _key(self, prefix: str | None, sequence: int, suffix: str = ".json") -> str:
+        return f"{prefix or ''}{manifest_key(self._destination.name, sequence, suffix)}"
+
+    async def ahead_of(self, end: Manifest | None) -> list[Link]:
+        """Some of the manifests that are there and follow the end of the ledger's chain; empty if there are none.
+
+        Raises `ManifestTaken` for what is there and does not follow.
+        """
+        prefix = self._destination.prefix
+        sequence, previous = (end.sequence, end.digest) if end else (0, None)
+        found: list[Link] = []
+        while len(found) < AT_A_TIME:
+            sequence += 1
+            key = self._key(prefix, sequence)
+            body = await self._read(key)
+            if body is None:
+                break
+            try:
+                document = body.decode()
+                fields = fields_in(document)
+            except (BrokenManifest, UnicodeDecodeError):
+                raise self._taken(key, "what is there is no manifest") from None
+            if (fields["sequence"], fields["previous"]) != (sequence, previous):
+                raise self._taken(key, "it does not follow the newest manifest that the ledger has")
+            if fields["destination"] != self._destination.name:
+                raise self._taken(key, f"it is of destination {fields['destination']}")
+            signature = await self._read(self._key(prefix, sequence, ".sig")) if fields["key"] else None
+            text = signature.decode("ascii", "replace") if signature is not None else None
+            previous = digest_of(document)
+            found.append(Link(sequence, document, previous, text))
+        return found
+
+    def _taken(self, key: str, why: str) -> ManifestTaken:
+        name, prefix = self._destination.name, self._destination.prefix
+        return ManifestTaken(
+            f"{key} in {self._destination.place} holds another manifest ({why}); it is not overwritten. Either the control "
+            f"database was restored from a backup, or two deployments export as `{name}` below the prefix `{prefix}`, or it "
+            "was altered. Give the destination another name or prefix, where a chain begins that is its own, or restore "
+            "what belongs together"
+        )
+
+    async def put(self, manifest: Manifest, parts: Mapping[bool, Iterable[Part]], before: Manifest | None) -> None:
+        """Put a manifest with all its files, whatever of them is not there yet.
+
+        `parts` are what it lists, by whether they are superseded, but for the listings it has from the manifest `before` the
+        ledger was pruned. Raises `ManifestTaken` if another one is in its place, `LaneFailed` for what the store may do.
+        """
+        fields = manifest.fields
+        prefix, sequence = fields["prefix"], manifest.sequence
+        key = self._key(prefix, sequence)
+        there = await self._read(key)
+        if there is not None and there != manifest.document.encode():
+            raise self._taken(key, "its bytes are not those of the ledger's")
+        # the manifest comes last: where it is, all that it speaks of is
+        for superseded in (False, True):
+            listings = fields["superseded" if superseded else "listings"]
+            await self._put_listings(manifest, listings, iter(parts[superseded]), before, superseded=superseded)
+        if manifest.signature is not None:
+            signature = self._key(prefix, sequence, ".sig")
+            if await self._read(signature) != manifest.signature.encode():
+                await self._store(signature, manifest.signature.encode(), "text/plain")
+        if there is None:
+            await self._create(key, manifest.document.encode())
+
+    async def _put_listings(
+        self, manifest: Manifest, listings: list[dict[str, Any]], parts: Iterable[Part], before: Manifest | None,
+        *, superseded: bool,
+    ) -> None:  # fmt: skip
+        carried = before.fields["superseded" if superseded else "listings"] if before else []
+        made = listings_of(parts)
+        for number, listing in enumerate(listings):
+            suffix = listing_suffix(number, superseded=superseded)
+            key = self._key(manifest.fields["prefix"], manifest.sequence, suffix)
+            lines = await asyncio.to_thread(next, made, None) if number >= len(carried) else None
+            if await self._lines(key) == listing["sha256"]:
+                continue
+            if before is not None and number < len(carried):
+                body = await self._read(self._key(before.fields["prefix"], before.sequence, suffix))
+                if body is None or _digest(body) != listing["sha256"]:
+                    raise DeliveryError(
+                        f"listing {key} cannot be put again: the ledger was pruned, and that of manifest "
+                        f"{before.sequence:,} is missing or altered"
+                    )
+            elif lines is None or lines[0].sha256 != listing["sha256"]:
+                raise DeliveryError("what it lists has changed meanwhile: it was planned anew by another run")
+            else:
+                body = await asyncio.to_thread(compress, lines[1], Compression.GZIP)
+            await self._store(key, body, MEDIA_TYPE[Compression.GZIP])
+
+    async def _lines(self, key: str) -> str | None:
+        body = await self._read(key)
+        return None if body is None else _digest(body)
+
+    async def _read(self, key: str) -> bytes | None:
+        try:
+            return await self._destination.get(key)
+        except FileNotFoundError:
+            return None
+
+    async def _create(self, key: str, body: bytes) -> None:
+        """Put a manifest where none is. Stores that know how refuse to overwrite what came in between."""
+        try:
+            await self._store(key, body, "application/json", new=True)
+        except LaneFailed:
+            there = await self._read(key)
+            if there is None:
+                raise
+            if there != body:  # a try whose answer was lost may have put ours
+                raise self._taken(key, "it was put meanwhile") from None
+
+    async def _store(self, key: str, body: bytes, media_type: str, *, new: bool = False) -> None:
+        for attempt in itertools.count(1):
+            outcome = await self._destination.put(key, body, media_type, new=new)
+            if isinstance(outcome, Delivered):
+                return
+            reason = getattr(outcome, "reason", "it was refused")
+            if not isinstance(outcome, Retry) or attempt >= self._policy.attempts:
+                raise LaneFailed(reason, permanent=not isinstance(outcome, Retry))
+            await asyncio.sleep(max(outcome.after or 0.0, self._policy.delay(attempt)))
+
+
+def _digest(body: bytes) -> str | None:
+    """The digest of a listing's lines; `None` for what is no listing."""
+    try:
+        return sha256(gzip.decompress(body))
+    except (OSError, EOFError, zlib.error):
+        return None

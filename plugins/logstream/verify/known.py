@@ -1,0 +1,134 @@
+"""What Logstream itself has put at object destinations: everything else there is extra."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from functools import cached_property
+from typing import Any
+
+from logstream.destinations.credentials import Connections
+from logstream.destinations.keys import safe
+from logstream.destinations.objects import ObjectDestination
+from logstream.destinations.parcel import Part
+from logstream.destinations.registry import make_destination
+from logstream.errors import InputError
+from logstream.ledger.ledger import Ledger
+from logstream.proof.manifests import FOLDER, BrokenManifest, Manifest, fields_in, file_suffixes
+from logstream.settings.repository import SettingsRepository
+from logstream.verify.aside import aside
+
+ListingReader = Callable[[Manifest], AsyncIterator[Part]]
+
+_MANIFEST_FILE = re.compile(rf"(.*){FOLDER}/([^/]+)/(\d{{8,18}})([.-][^/]+)", re.DOTALL)
+
+
+def mark_of(location: str) -> bytes:
+    """A location, short enough to have millions of them in memory."""
+    return hashlib.blake2b(location.encode("utf-8", "surrogatepass"), digest_size=12).digest()
+
+
+class KnownObjects:
+    """Tells what is known at a location, of all destinations that the ledger has ever had, as each was at the time."""
+
+    def __init__(self, ledger: Ledger, settings: SettingsRepository, connections: Connections) -> None:
+        self._ledger, self._settings, self._connections = ledger, settings, connections
+        self._chains: dict[str, dict[int, tuple[str, frozenset[str]]]] = {}
+
+    @cached_property
+    def _homes(self) -> dict[tuple[str, int], ObjectDestination[Any]]:
+        """Destination and settings snapshot to the destination as it was then, of those that keep objects."""
+        found: dict[tuple[str, int], ObjectDestination[Any]] = {}
+        made: dict[str, ObjectDestination[Any] | None] = {}
+        for name, snapshot_id in self._ledger.destinations_delivered():
+            stored = self._settings.get(snapshot_id).settings.destinations.get(name)
+            if stored is None:
+                continue
+            key = f"{name} {stored.model_dump_json()}"
+            if key not in made:
+                made[key] = self._make(name, stored)
+            if (destination := made[key]) is not None:
+                found[(name, snapshot_id)] = destination
+        return found
+
+    def _make(self, name: str, stored: Any) -> ObjectDestination[Any] | None:
+        try:
+            destination = make_destination(name, stored, self._connections)
+        except InputError:  # its type is no longer installed: what it delivered is told where it is opened
+            return None
+        return destination if isinstance(destination, ObjectDestination) else None
+
+    def home(self, name: str, snapshot_id: int) -> ObjectDestination[Any] | None:
+        """A destination as it was, not open; `None` if it keeps no objects."""
+        return self._homes.get((name, snapshot_id))
+
+    def is_manifest_file(self, location: str) -> bool:
+        """Whether a file of a manifest that the ledger has is to be at this very location."""
+        found = _MANIFEST_FILE.fullmatch(location)
+        if not found:
+            return False
+        root, folder, number, suffix = found.groups()
+        for name in self._ledger_chains.get(folder, ()):
+            prefix, suffixes = self._chain(name).get(int(number), ("", frozenset[str]()))
+            roots = {home.location(prefix) for (of, _), home in self._homes.items() if of == name}
+            if number == f"{int(number):08d}" and suffix in suffixes and root in roots:
+                return True
+        return False
+
+    @cached_property
+    def _ledger_chains(self) -> dict[str, list[str]]:
+        """Names of folders to the destinations whose chains may be in them."""
+        folders: dict[str, list[str]] = defaultdict(list)
+        for name in self._ledger.chains():
+            folders[safe(name)].append(name)
+        return folders
+
+    def _chain(self, name: str) -> dict[int, tuple[str, frozenset[str]]]:
+        """Numbers of manifests to the prefix below which they are, and how the names of their files end."""
+        if name not in self._chains:
+            shared: dict[frozenset[str], frozenset[str]] = {}  # most manifests have the same few
+            chain: dict[int, tuple[str, frozenset[str]]] = {}
+            for link in self._ledger.links(name):
+                try:
+                    fields = fields_in(link.document)
+                except BrokenManifest:
+                    continue
+                suffixes = frozenset(file_suffixes(fields))
+                chain[link.sequence] = fields["prefix"] or "", shared.setdefault(suffixes, suffixes)
+            self._chains[name] = chain
+        return self._chains[name]
+
+    async def discard_delivered(
+        self, strange: MutableMapping[bytes, Any], altered: MutableMapping[bytes, Any], reads: ListingReader,
+        here: ObjectDestination[Any],
+    ) -> bool:  # fmt: skip
+        """Take out of both what any delivery made, by the marks of locations. Of `altered` only what is in force counts.
+
+        `reads` gives the listings of a pruned delivery's manifest, from the place of `here`; it raises `LookupError` where
+        that cannot be done. Returns whether the names of all deliveries are known: if not, what is left may be theirs.
+        """
+        names = {name for (name, _), home in self._homes.items() if _may_share(home, here)}
+        rows = [row for row in self._ledger.deliveries_to(names) if (row.destination, row.snapshot_id) in self._homes]
+        homes = {row.id: self._homes[(row.destination, row.snapshot_id)] for row in rows}
+        async for number, part in aside(self._ledger.parts(homes)):
+            mark = mark_of(homes[number].location(part.name))
+            strange.pop(mark, None)
+            altered.pop(mark, None)
+        async for number, part in aside(self._ledger.superseded(homes)):
+            strange.pop(mark_of(homes[number].location(part.name)), None)
+        complete = True
+        for number, manifest in self._ledger.before_pruning(homes).items():
+            try:
+                async for part in reads(manifest):
+                    strange.pop(mark_of(homes[number].location(part.name)), None)
+                    altered.pop(mark_of(homes[number].location(part.name)), None)
+            except LookupError:
+                complete = False
+        return complete
+
+
+def _may_share(one: ObjectDestination[Any], other: ObjectDestination[Any]) -> bool:
+    """Whether two destinations may have objects in one place: folders may lie in one another."""
+    return one.type == other.type and (one.place.startswith(other.place) or other.place.startswith(one.place))

@@ -1,0 +1,439 @@
+"""Sealing: manifests are put once and never over others, later if they could not be, and tell what they supersede."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from logstream.destinations import check_options, open_destination
+from logstream.destinations.objects import ObjectDestination
+from logstream.export.exporter import Exporter
+from logstream.export.send import RetryPolicy
+from logstream.hooks import AirflowConnections
+from logstream.ledger.records import Delivery, State
+from logstream.rendering import compile_template
+from logstream.settings.models import parse_settings
+from logstream.testing.servers import AzuriteServer, S3rver, S3Server
+from logstream.verify.verifier import verify
+from logstream.window import Window
+from tests.auditor import Audit, audited
+from tests.test_engine import START, WINDOW, Make, engine, export, filled, override
+
+__all__ = ["engine", "filled"]  # fixtures
+
+WINDOWS = [Window(START + timedelta(minutes=n), START + timedelta(minutes=n + 1)) for n in range(5)]
+AFTER = datetime(2027, 1, 1, tzinfo=UTC)
+
+
+def findings(exporter: Exporter, span: Window = WINDOW) -> list[str]:
+    return [finding.what for finding in verify(exporter, span).findings]
+
+
+def folder(out: Path, **options: Any) -> dict[str, Any]:
+    return {"type": "file", "path": str(out), "packaging": "batch", "manifests": True, "lanes": 2, **options}
+
+
+def apply(exporter: Exporter, destination: dict[str, Any], **streaming: Any) -> None:
+    document = override(destination, **streaming)
+    exporter.settings.apply(parse_settings(document, check_destination=check_options, check_message=compile_template))
+
+
+def manifest(out: Path, number: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "_manifests" / "d" / f"{number:08d}.json").read_text())
+    return found
+
+
+def files(out: Path) -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def data(out: Path) -> set[str]:
+    return {name for name in files(out) if not name.startswith("_manifests/")}
+
+
+def only(reports: Iterable[Delivery]) -> Delivery:
+    (report,) = reports
+    return report
+
+
+def clean(exporter: Exporter, out: Path, span: Window = WINDOW) -> None:
+    assert findings(exporter, span) == []
+    found = audited(out)
+    assert (found.code, found.problems) == (0, [])
+
+
+# what could not be put is put later
+
+
+def test_a_manifest_that_could_not_be_put_is_put_by_a_later_run(engine: Make, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out)))
+    out.mkdir()
+    (out / "_manifests").write_text("in the way")
+    report = only(export(exporter, WINDOWS[0])[1])
+    assert report.state is State.FAILED
+    assert "its manifest could not be written" in (report.error or "")
+    assert [item.window for item in exporter.ledger.owed()] == [WINDOWS[0]]
+    (out / "_manifests").unlink()
+    # the next window's run takes along what is owed, sends nothing of it again, and seals it
+    before = {name: (out / name).stat().st_mtime_ns for name in data(out)}
+    planned = exporter.plan(WINDOWS[1], heal=True)
+    exporter.deliver([key for share in planned.shares for key in share.lanes])
+    assert {report.error for report in exporter.seal(planned.delivery_ids)} == {None}
+    assert exporter.ledger.owed() == []
+    assert {name: (out / name).stat().st_mtime_ns for name in before} == before
+    assert [manifest(out, number)["sequence"] for number in (1, 2)] == [1, 2]
+    clean(exporter, out, Window(WINDOWS[0].start, WINDOWS[1].end))
+
+
+# after the ledger was pruned
+
+
+def test_sealing_again_after_pruning_keeps_the_manifest(engine: Make, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out)))
+    planned = exporter.plan(WINDOW)
+    exporter.deliver([key for share in planned.shares for key in share.lanes])
+    exporter.seal(planned.delivery_ids)
+    before = files(out)
+    assert exporter.ledger.prune(AFTER) == 1
+    assert only(exporter.seal(planned.delivery_ids)).error is None
+    assert [item.sequence for item in exporter.ledger.manifests_within(WINDOW)] == [1]
+    assert files(out) == before
+    clean(exporter, out)
+
+
+def test_a_dead_letter_that_arrives_after_pruning_is_listed_beside_what_was_forgotten(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out, packaging="file", lanes=1)))
+    deep = '{"id": "deep", "x": ' + "[" * 600 + "]" * 600 + "}"
+    filled.execute("insert into events values (77777, 100, 'job', %s, %s, %s)", (START, START, deep))
+    report = only(export(exporter, WINDOWS[0])[1])
+    assert report.rejected == 1
+    exporter.ledger.prune(AFTER)
+    filled.execute('update events set payload = \'{"id": "mended"}\' where id = 77777')
+    (again,) = exporter.redeliver_rejected()
+    assert again.error is None
+    first, second = manifest(out, 1), manifest(out, 2)
+    assert second["events"] == first["events"] + report.rejected
+    assert second["listings"][:-1] == first["listings"]
+    clean(exporter, out, WINDOWS[0])
+
+
+# the same objects
+
+
+def test_equal_objects_under_another_version_of_the_settings_make_no_new_manifest(engine: Make, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out)))
+    export(exporter)
+    before = files(out)
+    document = override(folder(out))
+    document["destinations"]["spare"] = {"type": "file", "path": str(tmp_path / "spare")}
+    exporter.settings.apply(parse_settings(document, check_destination=check_options, check_message=compile_template))
+    assert only(export(exporter)[1]).error is None
+    assert files(out) == before
+    clean(exporter, out)
+
+
+# what is superseded
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"compression": "none"}, {"compression": "gzip"}),
+        ({"lanes": 3}, {"lanes": 1}),
+        ({"packaging": "file"}, {"packaging": "file", "compression": "gzip"}),
+        ({"packaging": "file"}, {"packaging": "batch"}),
+        ({}, {"key": "{destination}/{window}/{lane}/{part}"}),
+    ],
+)
+def test_objects_under_other_names_are_superseded_and_removed(
+    engine: Make, tmp_path: Path, first: dict[str, Any], then: dict[str, Any]
+) -> None:
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out, **first)))
+    export(exporter, WINDOWS[0])
+    old = data(out)
+    apply(exporter, folder(out, **then))
+    assert only(export(exporter, WINDOWS[0])[1]).error is None
+    assert old.isdisjoint(data(out))
+    assert sum(listing["parts"] for listing in manifest(out, 2)["superseded"]) == len(old)
+    clean(exporter, out, WINDOWS[0])
+    # back again: the names of the first are in force, those of the second superseded
+    apply(exporter, folder(out, **first))
+    export(exporter, WINDOWS[0])
+    assert data(out) == old
+    clean(exporter, out, WINDOWS[0])
+
+
+def test_superseded_objects_that_cannot_be_removed_stay_known_and_must_be_what_they_were(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from logstream.destinations.file import FileDestination
+
+    async def refuse(*_: object) -> None:
+        raise PermissionError("may write and not delete")
+
+    monkeypatch.setattr(FileDestination, "delete", refuse)
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out)))
+    export(exporter)
+    old = data(out)
+    apply(exporter, folder(out, compression="gzip"))
+    assert only(export(exporter)[1]).error is None
+    assert old < data(out)
+    clean(exporter, out)
+    assert verify(exporter, WINDOW).superseded == len(old)
+    assert f"({len(old)} superseded ones are still there)" in audited(out).lines[-1]
+    name = sorted(old)[0]
+    (out / name).write_bytes(b"{}\n")
+    assert any(f"object {name}, which is superseded, was altered" in what for what in findings(exporter))
+    assert f"object {name} was altered" in audited(out).problems
+
+
+def test_what_a_failed_attempt_left_under_other_names_is_superseded(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from logstream.destinations import file
+    from logstream.destinations.outcome import GiveUp
+
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out, packaging="file", lanes=1)))
+    put, puts = file.FileDestination.put_now, iter(range(10_000))
+    monkeypatch.setattr(
+        file.FileDestination, "put_now", lambda *a: put(*a) if next(puts) < 700 else GiveUp("the disk is gone")
+    )
+    assert only(export(exporter)[1]).state is State.FAILED
+    monkeypatch.undo()
+    assert data(out)
+    apply(exporter, folder(out, packaging="file", lanes=1, compression="gzip"))
+    assert only(export(exporter)[1]).error is None
+    known = {part.name for _, part in exporter.ledger.superseded([1])}
+    left = {name for name in data(out) if name.endswith(".json")}
+    assert left.isdisjoint(known)  # what the ledger knew of is removed
+
+
+def test_names_that_another_window_may_have_put_too_are_not_removed(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path
+) -> None:
+    """Two rows of two windows with one name: the same job, recorded twice."""
+    out = tmp_path / "out"
+    filled.execute(
+        "insert into events (workspace_id, kind, occurred_at, recorded_at, payload)"
+        " select workspace_id, kind, occurred_at, recorded_at + interval '1 minute', payload from events"
+        " where kind = 'job' and recorded_at < %s",
+        (WINDOWS[0].end,),
+    )
+    exporter = engine(override(folder(out, packaging="file")))
+    export(exporter, WINDOWS[0])
+    export(exporter, WINDOWS[1])
+    shared = {part.name for _, part in exporter.ledger.parts([1])} & {
+        part.name for _, part in exporter.ledger.parts([2])
+    }
+    assert shared
+    apply(exporter, folder(out, packaging="file", compression="gzip"))
+    export(exporter, WINDOWS[0])
+    assert shared <= data(out)
+    assert findings(exporter, Window(WINDOWS[0].start, WINDOWS[1].end)) == []
+    assert audited(out).code == 0
+
+
+# a control database that was restored
+
+
+def forget(connection: psycopg.Connection, after: int) -> None:
+    """The control database as it was when so many manifests had been made."""
+    connection.execute("delete from logstream.manifests where sequence > %s", (after,))
+    connection.execute("delete from logstream.deliveries where id > %s", (after,))
+
+
+def test_a_restored_control_database_takes_over_the_manifests_that_are_there(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out)))
+    for window in WINDOWS[:4]:
+        export(exporter, window)
+    before = files(out)
+    forget(filled, 2)
+    assert only(export(exporter, WINDOWS[4])[1]).error is None
+    after = files(out)
+    assert {name: after[name] for name in before} == before
+    assert manifest(out, 5)["window"] == WINDOWS[4].as_json()
+    # the windows that the ledger has forgotten are exported again: to the same objects, by the manifests that are there
+    for window in WINDOWS[2:4]:
+        assert only(export(exporter, window)[1]).error is None
+    assert files(out) == after
+    clean(exporter, out)
+
+
+def test_a_new_control_database_goes_on_with_the_chain(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out)))
+    for window in WINDOWS[:3]:
+        export(exporter, window)
+    before = files(out)
+    forget(filled, 0)
+    for window in WINDOWS[:4]:
+        assert only(export(exporter, window)[1]).error is None
+    after = files(out)
+    assert {name: after[name] for name in before} == before
+    assert manifest(out, 4)["window"] == WINDOWS[3].as_json()
+    span = Window(WINDOWS[0].start, WINDOWS[3].end)
+    assert findings(exporter, span) == []
+    assert audited(out).code == 0
+
+
+@pytest.mark.parametrize("there", ["another", "broken"])
+def test_a_manifest_that_does_not_follow_is_not_overwritten(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, there: str
+) -> None:
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out)))
+    export(exporter, WINDOWS[0])
+    body = (out / "_manifests/d/00000001.json").read_text().replace('"sequence":1', '"sequence":2')
+    (out / "_manifests/d/00000002.json").write_text(body if there == "another" else "{")
+    report = only(export(exporter, WINDOWS[1])[1])
+    assert report.state is State.FAILED
+    assert "_manifests/d/00000002.json in " in (report.error or "")
+    assert "holds another manifest" in (report.error or "") and "Give the destination another name" in (
+        report.error or ""
+    )
+    assert (out / "_manifests/d/00000002.json").read_text() == (body if there == "another" else "{")
+    assert [item.sequence for item in exporter.ledger.manifests_within(WINDOW)] == [1]
+    # what was in the way is removed: the window is sealed by the next run
+    (out / "_manifests/d/00000002.json").unlink()
+    assert [report.error for report in exporter.redeliver_owed()] == [None]
+    assert findings(exporter, Window(WINDOWS[0].start, WINDOWS[1].end)) == []
+
+
+# a destination that moves, and one that is named anew
+
+
+def test_a_chain_goes_on_in_another_folder(engine: Make, tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    exporter = engine(override(folder(old)))
+    for window in WINDOWS[:2]:
+        export(exporter, window)
+    apply(exporter, folder(new))
+    for window in WINDOWS[2:]:
+        export(exporter, window)
+    assert findings(exporter) == []
+    assert audited(old, new).problems == []
+    assert "d: manifests 1 to 2 are missing" in audited(new).problems
+    shutil.rmtree(old / "d")
+    assert any("is missing (" in what for what in findings(exporter))
+    assert audited(old, new).code == 1
+
+
+def test_a_destination_that_is_named_anew_has_a_chain_of_its_own(engine: Make, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out)))
+    export(exporter, WINDOWS[0])
+    document = {"admin": {**override({})["admin"], "destination": "e"}, "destinations": {"e": folder(out)}}
+    exporter.settings.apply(parse_settings(document, check_destination=check_options, check_message=compile_template))
+    export(exporter, WINDOWS[1])
+    assert findings(exporter, Window(WINDOWS[0].start, WINDOWS[1].end)) == []
+    found = audited(out)
+    assert (found.code, [line.split(":")[0] for line in found.lines[:2]]) == (0, ["d", "e"])
+    # folders in folders: each is judged by its own manifests
+    document["destinations"]["e"]["path"] = str(out / "below")
+    exporter.settings.apply(parse_settings(document, check_destination=check_options, check_message=compile_template))
+    export(exporter, WINDOWS[2])
+    assert findings(exporter, Window(WINDOWS[0].start, WINDOWS[2].end)) == []
+    assert audited(out, out / "below").problems == []
+    assert audited(out).code == 1
+
+
+# real object stores
+
+
+class Store:
+    """A bucket or container of a server, through its destination."""
+
+    def __init__(self, server: Any, kind: str, place: str) -> None:
+        self.server, self.kind, self.place = server, kind, place
+        server.make_container(place) if kind == "azure_blob" else server.make_bucket(place)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        where = {"container" if self.kind == "azure_blob" else "bucket": self.place}
+        return {"type": self.kind, "connection": "store", "prefix": "audit/", "packaging": "batch", **where}
+
+    def objects(self) -> dict[str, bytes]:
+        """All objects, manifests too."""
+
+        async def read() -> dict[str, bytes]:
+            stored = parse_settings(
+                override(self.options), check_destination=check_options, check_message=compile_template
+            ).destinations["d"]
+            destination = await open_destination("d", stored, AirflowConnections())
+            assert isinstance(destination, ObjectDestination)
+            try:
+                return {key: await destination.get(key) async for key in destination.keys("")}
+            finally:
+                await destination.close()
+
+        return asyncio.run(read())
+
+    def audited(self, to: Path) -> Audit:
+        """The auditor's script over a copy of the bucket."""
+        shutil.rmtree(to, ignore_errors=True)
+        for key, body in self.objects().items():
+            path = to / key.removeprefix("audit/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(body)
+        return audited(to)
+
+
+@pytest.fixture(params=["moto", "s3rver", "azurite"])
+def bucket_of(
+    request: pytest.FixtureRequest, s3: S3Server, s3rver: S3rver, azurite: AzuriteServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Store]:  # fmt: skip
+    server: Any = {"moto": s3, "s3rver": s3rver, "azurite": azurite}[request.param]
+    kind = "azure_blob" if request.param == "azurite" else "s3"
+    monkeypatch.setenv("AIRFLOW_CONN_STORE", server.connection)
+    yield Store(server, kind, f"sealing{abs(hash((request.param, datetime.now(UTC)))) % 10**9}")
+
+
+def test_at_real_object_stores(bucket_of: Store, filled: psycopg.Connection, tmp_path: Path) -> None:
+    policy = RetryPolicy(attempts=5, base=0.01, cap=0.1)
+    with Exporter(filled.info.dsn, filled.info.dsn, AirflowConnections(), policy=policy) as exporter:
+        apply(exporter, bucket_of.options)
+        for window in WINDOWS[:3]:
+            assert only(export(exporter, window)[1]).error is None
+        copy = tmp_path / "copy"
+        span = Window(WINDOWS[0].start, WINDOWS[2].end)
+        assert findings(exporter, span) == []
+        assert bucket_of.audited(copy).code == 0
+        # exported anew under other names
+        apply(exporter, {**bucket_of.options, "compression": "gzip"})
+        assert only(export(exporter, WINDOWS[0])[1]).error is None
+        assert findings(exporter, span) == []
+        found = bucket_of.audited(copy)
+        assert (found.code, found.problems) == (0, [])
+        assert manifest(copy, 4)["generation"] == 2
+        assert not any(name.endswith(".ndjson") and WINDOWS[0].slug in name for name in data(copy))
+        # a restored control database
+        there = bucket_of.objects()
+        filled.execute("delete from logstream.manifests where sequence > 2")
+        assert only(export(exporter, WINDOWS[3])[1]).error is None
+        now = bucket_of.objects()
+        assert {key: now[key] for key in there} == there
+        assert findings(exporter, Window(WINDOWS[0].start, WINDOWS[3].end)) == []
+        assert bucket_of.audited(copy).code == 0
