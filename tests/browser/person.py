@@ -115,7 +115,7 @@ class Person:
         return str(held["X-CSRF-Token"])
 
 
-def settle(page: Frame) -> None:
+def settle(page: Frame | Page) -> None:
     """Wait until htmx has nothing more to fetch and nothing to put in its place."""
     expect(page.locator(".htmx-request, .htmx-settling, .htmx-swapping, .htmx-added")).to_have_count(0)
 

@@ -80,3 +80,24 @@ def test_first_views_are_small(admin: Person, stage: Stage) -> None:
     expect(admin.visit().locator("#preview pre")).to_be_visible()
     assert len(sizes) >= 5, "the page, its style, its scripts, the preview"
     assert sum(sizes) < 150_000, sizes
+
+
+@pytest.mark.parametrize("width", [390, 768])
+def test_narrow_screens_do_not_scroll_sideways(chromium: Browser, stage: Stage, width: int) -> None:
+    start_from(stage, EVERYTHING)
+    person = Person(chromium, stage, "admin", width=width)
+    for path in PAGES:
+        for page in (person.visit_directly(path), person.visit(path)):
+            settle(page)
+            wide = page.evaluate(
+                """() => [...document.querySelectorAll("body *")]
+                    .filter((found) => !found.closest(".scroll, pre, [hidden]") || found.matches(".scroll, pre"))
+                    .filter((found) => found.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+                    .map((found) => found.outerHTML.slice(0, 120))"""
+            )
+            assert wide == [], (path, width)
+            size = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+            assert size[0] <= size[1], (path, width)
+            if path in ("", "destinations", "deliveries"):
+                picture(person, f"narrow-{width}-{path or 'settings'}")
+    person.context.close()
