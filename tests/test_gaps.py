@@ -26,6 +26,7 @@ from logstream.ledger.records import State
 from logstream.operators import NameGaps
 from logstream.operators.schedule import demanded
 from logstream.testing.servers import LogSink
+from logstream.verify.verifier import verify
 from logstream.window import Window
 from tests.conftest import Cli
 from tests.test_engine import EVERYTHING, START, Connections, Make, engine, filled, override
@@ -241,7 +242,7 @@ def test_a_backfill_for_one_destination_leaves_its_time_a_gap_for_the_others(
     lines = [line for path in (tmp_path / "out").rglob("*.ndjson") for line in path.read_bytes().splitlines()]
     written = Counter(json.dumps(json.loads(line), sort_keys=True) for line in lines)
     assert written == Counter(payloads(filled, seconds(0, 25), even.replace("%", "%%")))
-    assert exporter.verify(seconds(0, 25)).findings == []
+    assert verify(exporter, seconds(0, 25)).findings == []
 
 
 def test_a_workspace_that_changed_its_destination_between_a_partial_backfill_and_the_rest_is_in_no_gap(
