@@ -16,13 +16,12 @@ from sqlalchemy.exc import IntegrityError
 
 from logstream.control import migrations
 from logstream.control.engine import open_control
-from logstream.destinations import check_options
 from logstream.errors import WindowTaken
 from logstream.ledger.coverage import AskedBy, KnownWindow, Purpose, Schedule
 from logstream.ledger.windows import Claim, Windows, claim_window
-from logstream.rendering import compile_template
-from logstream.settings.models import Settings, parse_settings
+from logstream.settings.models import Settings
 from logstream.settings.repository import SettingsRepository
+from logstream.validation import validate_settings
 from logstream.window import Window
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -35,7 +34,7 @@ def span(start: float, end: float) -> Window:
 
 
 def parse(document: dict[str, Any]) -> Settings:
-    return parse_settings(document, check_destination=check_options, check_message=compile_template)
+    return validate_settings(document)
 
 
 def streaming_since(engine: Engine, moment: datetime) -> None:
