@@ -105,7 +105,7 @@ def test_a_scheduler_that_was_away_for_ten_windows_loses_nothing(
     assert run(streaming, seconds(55, 60)) == [seconds(start, start + 5) for start in range(5, 60, 5)]
     assert streaming.ledger.coverage().gaps() == []
     assert arrived(sink) == payloads(filled, seconds(0, 60)), "each event once, in order"
-    assert streaming.verify(seconds(0, 60)).findings == []
+    assert verify(streaming, seconds(0, 60)).findings == []
 
 
 def test_a_day_of_pause_is_made_good_in_bounded_runs_oldest_first(
@@ -170,7 +170,7 @@ def test_another_schedule_and_back_exports_each_event_once(
     )
     run(streaming, seconds(35, 40))
     assert arrived(sink) == payloads(filled, seconds(0, 40))
-    assert streaming.verify(seconds(0, 40)).findings == []
+    assert verify(streaming, seconds(0, 40)).findings == []
 
 
 def test_a_run_that_dies_while_it_plans_goes_on_where_it_was(
