@@ -26,6 +26,7 @@ os.environ["LOGSTREAM_HOME"] = str(_HOME)
 os.environ["AIRFLOW_HOME"] = str(_HOME / "airflow-home")
 os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"
 os.environ["LOGSTREAM_ALLOW_PRIVATE_ADDRESSES"] = "1"
+os.environ["LOGSTREAM_FILE_ROOTS"] = "/"
 for _name in ("LOGSTREAM_DSN", "LOGSTREAM_CONTROL_DSN"):
     os.environ.pop(_name, None)
 

@@ -232,7 +232,7 @@ def test_what_a_filter_compares_is_what_came_not_what_is_masked() -> None:
 
 DOCUMENT = {
     "admin": {"enabled": True, "events": ["job_details"], "destination": "d"},
-    "destinations": {"d": {"type": "file", "path": "out"}},
+    "destinations": {"d": {"type": "file", "path": "/srv/out"}},
 }
 
 

@@ -18,6 +18,8 @@ class AwsCredentials:
     region: str | None = None
     endpoint: str | None = None
     verify: bool = True
+    virtual_hosts: bool = False
+    """Whether the bucket is part of the host name, not of the path."""
     anonymous: bool = False
 
 

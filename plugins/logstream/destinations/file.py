@@ -9,11 +9,23 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from logstream.destinations.base import Step
 from logstream.destinations.objects import ObjectDestination, ObjectOptions, ReadError
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
+from logstream.embedded import home
+from logstream.errors import InputError
+
+ROOTS = "LOGSTREAM_FILE_ROOTS"
+"""Names the folders below which `file` destinations may write, separated by colons."""
+
+
+def allowed_roots() -> list[Path]:
+    """Those folders; where the operator names none, `LOGSTREAM_HOME` and the working folder."""
+    named = [Path(text) for text in os.environ.get(ROOTS, "").split(":") if text]
+    return [folder.resolve() for folder in named or [home(), Path()]]
+
 
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE}
 
@@ -27,7 +39,19 @@ class FileOptions(ObjectOptions):
         description="Put each delivery's manifest beside the data, below `_manifests/`. Left out, it is in the ledger only: who "
         "reads a folder seldom expects anything but events.",
     )
-    path: str = Field(min_length=1, description="The folder. It is made if it is not there.", examples=["/srv/audit"])
+    path: str = Field(
+        min_length=1,
+        description="The folder, from the root on. It is made if it is not there. It must be below a folder that the operator "
+        f"allows ({ROOTS}).",
+        examples=["/srv/audit"],
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _is_absolute(cls, path: str) -> str:
+        if "\0" in path or not Path(path).is_absolute():
+            raise ValueError("it must be a whole path, from / on, without NUL")
+        return path
 
 
 class FileDestination(ObjectDestination[FileOptions]):
@@ -41,6 +65,18 @@ class FileDestination(ObjectDestination[FileOptions]):
     def place(self) -> str:
         """The folder."""
         return str(Path(self.options.path).absolute())
+
+    async def open(self) -> None:
+        """See that the operator allows the folder. Raises `InputError`."""
+        # resolved: a link must not lead out of what is allowed
+        folder = await asyncio.to_thread(Path(self.options.path).resolve)
+        allowed = await asyncio.to_thread(allowed_roots)
+        if not any(folder.is_relative_to(root) for root in allowed):
+            raise InputError(
+                f"destination {self.name} may not write to {self.options.path}: an operator can allow a folder above it with "
+                f"{ROOTS}; allowed are {', '.join(map(str, allowed))}"
+            )
+        await super().open()
 
     def put_now(self, key: str, body: bytes, media_type: str | None = None) -> Outcome:
         """Write one file so that a reader sees all of it or nothing."""

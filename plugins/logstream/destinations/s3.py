@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from obstore.store import S3Store
 from pydantic import Field, model_validator
 
 from logstream.destinations.addresses import resolve_and_check
+from logstream.destinations.credentials import AwsCredentials
 from logstream.destinations.object_store import (
     CLIENT_OPTIONS,
     RETRY_CONFIG,
@@ -95,14 +97,21 @@ class S3Destination(ObjectStoreDestination[S3Options]):
         return S3Store(
             self.options.bucket,
             region=credentials.region or DEFAULT_REGION,
-            endpoint=credentials.endpoint,
-            virtual_hosted_style_request=False,
+            endpoint=self._endpoint(credentials),
+            virtual_hosted_style_request=credentials.virtual_hosts,
             skip_signature=credentials.anonymous,
             credential_provider=provider,
             client_options=cast(Any, client),
             retry_config=RETRY_CONFIG,
             **encryption,
         )
+
+    def _endpoint(self, credentials: AwsCredentials) -> str | None:
+        """Another server's address; with the bucket in its host where the connection asks for that (obstore does not add it)."""
+        if not credentials.endpoint or not credentials.virtual_hosts:
+            return credentials.endpoint
+        parts = urlsplit(credentials.endpoint)
+        return parts._replace(netloc=f"{self.options.bucket}.{parts.netloc}").geturl()
 
     def remedy(self, error: Exception) -> str | None:
         """Credentials and buckets are somebody's to mend; all else may pass."""

@@ -5,17 +5,44 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from psycopg.pq import Conninfo
+
 from logstream.destinations.credentials import AwsCredentials, AzureBlobCredentials, GcsCredentials, HttpCredentials
+from logstream.destinations.transport.urls import joined
 from logstream.errors import ConnectionNotFound
 from logstream.proof.signing import Signer
 
-_NOT_HEADERS = {"headers", "verify", "cert", "timeout", "proxies", "proxy", "stream", "allow_redirects", "max_redirects",
-                "trust_env", "check_response", "ca", "webhook_secret", "client_certificate"}  # fmt: skip
-"""Extras of an `http` connection that Airflow's HttpHook takes as options; all others are headers there."""
+_OURS = {"headers", "ca", "webhook_secret", "client_certificate"}
+_HTTP_REFUSED = {
+    "verify": "put the certificates of a private authority into `ca`; certificates are always verified",
+    "cert": "put certificate and key, PEM, into `client_certificate`",
+    "proxies": "proxies are not supported",
+    "proxy": "proxies are not supported",
+    "trust_env": "proxies of the environment are not supported",
+    "timeout": "a request may take 60 s",
+    "stream": "answers are always read",
+    "allow_redirects": "redirects are never followed",
+    "max_redirects": "redirects are never followed",
+    "check_response": "answers are always checked",
+}
+"""Extras of an `http` connection that Airflow's HttpHook takes as options, and what to do here. All others are headers there."""
+
+_HTTP_DEFAULTS = {
+    "verify": True,
+    "trust_env": False,
+    "allow_redirects": False,
+    "max_redirects": 0,
+    "check_response": True,
+}
+"""Values that ask for nothing but what is done."""
+
+_AWS_CONFIG = {"s3", "signature_version", "region_name"}
+_GCP_REFUSED = ("impersonation_chain", "key_secret_name", "credential_config_file")
 
 
 class AirflowConnections:
@@ -31,6 +58,12 @@ class AirflowConnections:
             hook: Any = AwsGenericHook(connection, client_type="s3")
             session = hook.get_session()
             extra: Mapping[str, Any] = hook.conn_config.extra_config
+            style = _addressing_style(connection, extra)
+            if isinstance(hook.verify, str) and hook.verify.lower() not in ("true", "false"):
+                raise ConnectionNotFound(
+                    f"connection `{connection}`: `verify` in its extra is a path, which is not supported; "
+                    "it may be true or false"
+                )
             if session.get_credentials() is None:
                 raise ConnectionNotFound(
                     f"connection `{connection}` gives no AWS credentials; set its login and password, or a role"
@@ -40,6 +73,7 @@ class AirflowConnections:
                 region=session.region_name or extra.get("region_name"),
                 endpoint=hook.conn_config.get_service_endpoint_url("s3"),
                 verify=hook.verify not in (False, "false", "False"),
+                virtual_hosts=style == "virtual",
             )
         except ConnectionNotFound:
             raise
@@ -75,6 +109,12 @@ class AirflowConnections:
         """
         extra = _get(connection, "google_cloud_platform").extra_dejson or {}
         fields = {name.removeprefix("extra__google_cloud_platform__"): value for name, value in extra.items()}
+        for name in _GCP_REFUSED:
+            if fields.get(name):
+                raise ConnectionNotFound(
+                    f"connection `{connection}`: `{name}` in its extra is not supported; use `keyfile_dict`, `key_path` or the "
+                    "environment's own credentials"
+                )
         endpoint = fields.get("endpoint_url") or os.environ.get("STORAGE_EMULATOR_HOST") or None
         if endpoint and "://" not in endpoint:
             endpoint = f"http://{endpoint}"
@@ -140,7 +180,14 @@ class AirflowConnections:
         extra = found.extra_dejson or {}
         headers = extra.get("headers")
         if headers is None:
-            headers = {key: value for key, value in extra.items() if key not in _NOT_HEADERS}
+            headers = {key: value for key, value in extra.items() if key not in _OURS and key not in _HTTP_REFUSED}
+        elif unknown := sorted(extra.keys() - _OURS - _HTTP_REFUSED.keys()):
+            raise ConnectionNotFound(
+                f"connection `{connection}`: `{unknown[0]}` in its extra is unknown; headers belong into `headers`"
+            )
+        for name, remedy in _HTTP_REFUSED.items():
+            if name in extra and extra[name] not in (None, "", _HTTP_DEFAULTS.get(name)):
+                raise ConnectionNotFound(f"connection `{connection}`: `{name}` in its extra is not supported: {remedy}")
         if not isinstance(headers, dict):
             raise ConnectionNotFound(f"connection `{connection}`: `headers` in its extra must be an object")
         for name, value in headers.items():
@@ -156,6 +203,9 @@ class AirflowConnections:
             authority=extra.get("ca") or None,
         )
 
+
+_LIBPQ = frozenset(option.keyword.decode() for option in Conninfo.get_defaults())
+"""The parameters of libpq."""
 
 SIGNING_CONNECTION = "logstream_signing"
 
@@ -173,13 +223,19 @@ def dsn_of(connection: str) -> str | None:
 
 def dsn_from(found: Any, make_conninfo: Any) -> str:
     """A DSN from the fields of an Airflow connection; its extra holds further libpq parameters."""
+    extra = found.extra_dejson or {}
+    for name in extra:
+        if name not in _LIBPQ:
+            raise ConnectionNotFound(
+                f"connection `{found.conn_id}`: `{name}` in its extra is no parameter of libpq, and not supported"
+            )
     parameters = {
         "host": found.host,
         "port": found.port,
         "user": found.login,
         "password": found.password,
         "dbname": found.schema,
-        **{name: value for name, value in (found.extra_dejson or {}).items() if isinstance(value, str | int)},
+        **{name: value for name, value in extra.items() if isinstance(value, str | int)},
     }
     return str(make_conninfo(**{name: value for name, value in parameters.items() if value not in (None, "")}))
 
@@ -198,7 +254,29 @@ def _get(connection: str, *types: str) -> Any:
         raise ConnectionNotFound(
             f"connection `{connection}` is of type {found.conn_type}; this destination takes one of type {types[0]}"
         )
+    if found.extra and found.extra.strip():
+        # Airflow takes what is no JSON for nothing at all, and would send without the credentials in it
+        try:
+            is_object = isinstance(json.loads(found.extra), dict)
+        except ValueError:
+            is_object = False
+        if not is_object:
+            raise ConnectionNotFound(f"connection `{connection}`: its extra is no JSON object; correct it in Airflow")
     return found
+
+
+def _addressing_style(connection: str, extra: Mapping[str, Any]) -> str:
+    """`s3.addressing_style` of `config_kwargs`. Raises for what else of it could not be done."""
+    config = extra.get("config_kwargs") or {}
+    style = (config.get("s3") or {}).get("addressing_style", "path") if isinstance(config, dict) else None
+    unknown = sorted(config.keys() - _AWS_CONFIG) if isinstance(config, dict) else ["it"]
+    unknown += sorted(f"s3.{name}" for name in (config.get("s3") or {}) if name != "addressing_style") if style else []
+    if unknown:
+        raise ConnectionNotFound(
+            f"connection `{connection}`: `{unknown[0]}` in `config_kwargs` of its extra is not supported; "
+            "`s3.addressing_style` is"
+        )
+    return str(style)
 
 
 def _unusable(connection: str, error: Exception) -> ConnectionNotFound:
@@ -213,14 +291,24 @@ def _base_url(found: Any, connection: str) -> str:
     if "://" in host:
         base = host
     else:
+        if ":" in host and not host.startswith("["):
+            host = _bracketed(host)
         scheme = schema if schema in ("http", "https") else found.conn_type if found.conn_type == "https" else "http"
         base = f"{scheme}://{host}"
     if found.port and urlsplit(base).port is None:
         parts = urlsplit(base)
         base = urlunsplit((parts.scheme, f"{parts.netloc}:{found.port}", parts.path, parts.query, ""))
     if schema and schema not in ("http", "https"):
-        base = f"{base.rstrip('/')}/{schema.lstrip('/')}"
+        base = joined(base, schema)
     return base
+
+
+def _bracketed(host: str) -> str:
+    """An IPv6 address as it stands in URLs; Airflow takes the brackets off. A host with its port stays as it is."""
+    try:
+        return f"[{IPv6Address(host)}]"
+    except ValueError:
+        return host
 
 
 def _azure_tokens(credential: Any) -> Any:
