@@ -56,7 +56,7 @@ def measure(workspaces: int, destinations: int) -> tuple[float, int]:
                 }
                 for w in range(1, workspaces + 1)
             ],
-            "destinations": {f"d{n}": {"type": "file", "path": f"d{n}"} for n in range(destinations)},
+            "destinations": {f"d{n}": {"type": "file", "path": f"/srv/d{n}"} for n in range(destinations)},
         }
     )
     times, tasks = [], 0

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from logstream.destinations import check_options
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.registry import make_destination
 from logstream.export.exporter import Exporter
@@ -227,3 +228,9 @@ def test_defaults_of_the_vendors_own_addresses(monkeypatch: pytest.MonkeyPatch) 
         destination: Any = make_destination("d", settings.destinations["d"], AirflowConnections())
         credentials: HttpCredentials = destination.credentials()
         assert destination.url(credentials) == url
+
+
+@pytest.mark.parametrize("labels", [{"a-b": "x"}, {"1a": "x"}, {"__own": "x"}, {"a.b": "x"}, {"": "x"}, {"job": ""}])
+def test_labels_that_loki_refuses_are_refused_when_saved(labels: dict[str, str]) -> None:
+    assert check_options("grafana_loki", {"connection": "c", "labels": labels})
+    assert not check_options("grafana_loki", {"connection": "c", "labels": {"job": "x", "_a1": "y", "Env": "z"}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import orjson
 from pydantic import Field
@@ -17,19 +18,23 @@ from logstream.shapes import unix_us
 
 _SEPARATOR = b"\0"
 
+LABEL = r"^(?:[a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9_]*$"
+LabelName = Annotated[str, Field(max_length=1024, pattern=LABEL)]
+"""As Loki takes them; those that begin with two underscores are its own."""
+
 
 class GrafanaLokiOptions(RequestOptions):
     """Options of `grafana_loki`."""
 
-    labels: dict[str, str] = Field(
+    labels: dict[LabelName, Annotated[str, Field(min_length=1, max_length=2048)]] = Field(
         default={"job": "logstream"}, min_length=1, max_length=12, description="Labels of every stream; few are best."
     )
     kind_label: str | None = Field(
-        default="kind", pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", description="A label for the kind of event; null for none."
+        default="kind", pattern=LABEL, description="A label for the kind of event; null for none."
     )
     workspace_label: str | None = Field(
         default=None,
-        pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$",
+        pattern=LABEL,
         description="A label for the workspace's id: many workspaces make many streams.",
     )
     tenant: str | None = Field(default=None, pattern=r"^[!-~]+$", description="The tenant (`X-Scope-OrgID`).")
