@@ -26,6 +26,13 @@ def test_a_destination_is_suspended_by_hand_and_resumed(admin: Person, stage: St
     expect(page.get_by_role("row", name="lake")).to_contain_text("suspended by admin")
     assert stage.run(OURS[2], "console_held") == "success"
     assert stage.s3.objects(bucket) == {}
+    # its own page says how it stands, what it was sent, and has the same buttons
+    page = admin.visit("destinations/lake")
+    expect(page.locator("dl.facts")).to_contain_text("1 window since")
+    expect(page.locator(".note.bad")).to_contain_text("suspended by admin")
+    expect(page.get_by_role("region", name="Deliveries").get_by_role("row", name="owed")).to_have_count(1)
+    for act in ("Resume lake", "Deliver what is owed to lake"):
+        expect(page.get_by_role("button", name=act)).to_be_visible()
     page = admin.visit("deliveries?destination=lake&state=owed")
     expect(page.get_by_role("row", name="owed")).to_have_count(1)
     page = admin.visit("destinations")

@@ -230,7 +230,8 @@ def _destination(
         request, "destination.html", user, problem.status if problem else 200, tab="destinations", version=version,
         saved=saved, problem=problem, users=own, by_admin=by_admin, standing=console.overview.statuses([name])[name],
         locked=False, fixed_name=True, names=sorted(settings.destinations),
-        **shown, **destination_fields(settings.destinations, name, given),
+        deliveries=console.deliveries(DeliveryFilter(destination=name), 10), **shown,
+        **destination_fields(settings.destinations, name, given),
     )  # fmt: skip
 
 
