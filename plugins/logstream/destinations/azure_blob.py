@@ -10,6 +10,7 @@ from pydantic import Field
 from logstream.destinations.addresses import resolve_and_check
 from logstream.destinations.object_store import (
     CLIENT_OPTIONS,
+    CLOCK,
     RETRY_CONFIG,
     ObjectStoreDestination,
     StoreOptions,
@@ -75,6 +76,12 @@ class AzureBlobDestination(ObjectStoreDestination[AzureBlobOptions]):
         if "ContainerNotFound" in text or status_of(error) == 404 or isinstance(error, FileNotFoundError):
             return (
                 f"container `{container}` does not exist; create it, or correct `container` of destination {self.name}"
+            )
+        if "is too old" in text or "Request date header" in text:
+            return f"{CLOCK}; Azure refuses requests that are more than 15 minutes away from its own time"
+        if "Signature not valid in the specified time frame" in text or "Signature fields not well formed" in text:
+            return (
+                f"the SAS of connection `{self.options.connection}` is not valid, or not at this time; make a new one"
             )
         if is_denied(error):
             return (

@@ -28,6 +28,8 @@ RETRY_CONFIG: Any = {
 
 CLIENT_OPTIONS: Any = {"timeout": timedelta(seconds=60), "connect_timeout": timedelta(seconds=5)}
 
+CLOCK = "the clock of this machine is wrong: set it by NTP"
+
 _STATUS = re.compile(r"(?:status|Status)[^0-9]{0,40}(\d{3})")
 
 

@@ -13,6 +13,7 @@ from logstream.destinations.addresses import resolve_and_check
 from logstream.destinations.credentials import AwsCredentials
 from logstream.destinations.object_store import (
     CLIENT_OPTIONS,
+    CLOCK,
     RETRY_CONFIG,
     ObjectStoreDestination,
     StoreOptions,
@@ -119,9 +120,14 @@ class S3Destination(ObjectStoreDestination[S3Options]):
         bucket = self.options.bucket
         if "NoSuchBucket" in text or status_of(error) == 404 or isinstance(error, FileNotFoundError):
             return f"bucket `{bucket}` does not exist; create it, or correct `bucket` of destination {self.name}"
-        if any(
-            code in text for code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
-        ):
+        if "RequestTimeTooSkewed" in text:
+            return f"{CLOCK}; S3 refuses signatures whose time is not its own"
+        if "ExpiredToken" in text or "TokenRefreshRequired" in text:
+            return (
+                f"the session token of connection `{self.options.connection}` has expired; renew it in Airflow, or use a role "
+                "that renews it"
+            )
+        if any(code in text for code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken")):
             return f"the credentials of connection `{self.options.connection}` are refused; correct them in Airflow"
         if is_denied(error):
             return f"access to bucket `{bucket}` is denied; grant s3:PutObject on arn:aws:s3:::{bucket}/{self.prefix}*"
@@ -129,4 +135,6 @@ class S3Destination(ObjectStoreDestination[S3Options]):
             return f"bucket `{bucket}` is in another region; set region_name of connection `{self.options.connection}`"
         if "get credential" in text.lower() or "credential" in summary(error).lower():
             return f"connection `{self.options.connection}` gives no credentials: {summary(error)}"
+        if status_of(error) == 400 and "RequestTimeout" not in text:
+            return f"bucket `{bucket}` refuses the request, and would again: {summary(error)}"
         return None
