@@ -142,7 +142,7 @@ def test_the_settings_of_a_time(database: str) -> None:
     assert repository.newest(NOON - timedelta(seconds=1)) == 1
     assert repository.newest(datetime(2019, 1, 1, tzinfo=UTC)) == 1, "before the first, the first"
     derived = repository.derive(
-        repository.get(2), "out", parse({"destinations": {"out": {"type": "file", "path": "/tmp/two"}}})
+        repository.get(2), {"out"}, parse({"destinations": {"out": {"type": "file", "path": "/tmp/two"}}})
     )
     assert derived.id == 3
     assert repository.newest(datetime.now(UTC) + timedelta(days=1)) == 2, "what was derived was never in force"

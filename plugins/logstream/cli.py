@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import textwrap
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -185,6 +186,11 @@ def _healing_commands(groups: Any) -> None:
     )  # fmt: skip
     _dsn(command, control=True)
     command.add_argument("--destination", metavar="NAME", help="only what is owed to this destination")
+    command.add_argument(
+        "--acknowledge",
+        action="store_true",
+        help="take note of what is lost: it is listed once more, and then no longer",
+    )
     _json(command)
 
     command = _command(groups, "rejected", rejected, "list the dead letters: events that were refused, and why")
@@ -414,14 +420,16 @@ def export(options: argparse.Namespace, out: TextIO) -> int:
         exporter.wait_until_closed(window, timeout=options.wait, remind=_remind)
         heal = options.destination is None
         only = [options.destination] if options.destination else None
-        planned = exporter.plan(window, only=only, max_tasks=processors(), heal=heal)
+        planned = exporter.plan(window, only=only, max_tasks=processors(), heal=heal, carrier=f"command {uuid.uuid4()}")
         wait = exporter.deliver_shares(planned.shares)
         with _lane_progress(planned) as advance:
             results = wait(advance)
-        sealed = exporter.seal(planned.delivery_ids)
+        sealed, left = exporter.seal(planned.delivery_ids), exporter.ledger.deliveries(planned.left)
     for change in sealed.changes:
         print(f"note: {change}", file=sys.stderr)
-    reports, own = summarize(planned, sealed), {item.window for item in planned.own}
+    for reason in planned.left.values():
+        print(f"note: {reason}", file=sys.stderr)
+    reports, own = summarize(planned, [*sealed, *left]), {item.window for item in planned.own}
     healed = [report for report in sealed if report.window not in own and report.state is State.DELIVERED]
     if healed:
         print(f"note: {len(healed)} other windows that destinations were owed were delivered, too", file=sys.stderr)
@@ -495,6 +503,7 @@ def verify(options: argparse.Namespace, out: TextIO) -> int:
             "events": result.events,
             "rejected": result.rejected,
             "objects": result.objects,
+            "lost": [loss.as_json() for loss in result.lost],
             "findings": [finding.as_json() for finding in result.findings],
         }
         print(json.dumps(document), file=out)
@@ -514,7 +523,9 @@ def owed(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream owed`."""
     with _exporter(options) as exporter:
         found, health = exporter.ledger.owed(options.destination), exporter.ledger.health()
-        gaps, lost = exporter.ledger.coverage().gaps(), exporter.ledger.lost(options.destination)
+        gaps, lost = exporter.ledger.coverage().gaps(), exporter.ledger.losses(options.destination, open_only=True)
+        if options.acknowledge:
+            exporter.ledger.acknowledge(os.environ.get("USER") or "the command", options.destination)
     suspended = {name for name, destination in health.items() if destination.suspended}
     if options.json:
         document = {

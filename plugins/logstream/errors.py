@@ -60,6 +60,10 @@ class LeaseLost(DeliveryError):
     """Another attempt has the lane, or it was planned anew: this attempt stops at once, and writes nothing more."""
 
 
+class EventsPassedBy(DeliveryError):
+    """A lane was read to its end, and the log store holds events of it that were not read: they came before its checkpoint."""
+
+
 class WindowNotClosed(DeliveryError):
     """A writer of the log store may still add rows to the window."""
 

@@ -87,6 +87,7 @@ deliveries = Table(
     Column("sealed_at", DateTime(timezone=True)),
     Column("generation", Integer, nullable=False, server_default="1", comment="How often it was begun afresh"),
     Column("pruned_at", DateTime(timezone=True), comment="When its parts were forgotten"),
+    Column("carrier", Text, comment="The run that planned it last"),
     UniqueConstraint("window_start", "window_end", "destination"),
 )
 Index("deliveries_state", deliveries.c.destination, deliveries.c.state, deliveries.c.window_start)
@@ -161,6 +162,19 @@ rejections = Table(
     Column("request", Text, comment="The request or object that the event was in"),
     Column("redelivered_at", DateTime(timezone=True), comment="When it was delivered after all, on demand"),
     Column("rejected_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+)
+
+losses = Table(
+    "losses",
+    metadata,
+    Column("delivery_id", ForeignKey(deliveries.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("workspace_id", BigInteger, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("events", BigInteger, nullable=False),
+    Column("noted_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("acknowledged_at", DateTime(timezone=True)),
+    Column("acknowledged_by", Text),
+    comment="Planned events that the log store no longer held when they were to be delivered: ledger/losses.py",
 )
 
 lane_parts = Table(

@@ -68,10 +68,11 @@ class Exporter(Deployment):
         return seal(self, delivery_ids)
 
     def redeliver_owed(
-        self, destination: str | None = None, window: Window | None = None, progress: Progress | None = None
-    ) -> Sealing:
+        self, destination: str | None = None, window: Window | None = None, progress: Progress | None = None,
+        carrier: str | None = None,
+    ) -> Sealing:  # fmt: skip
         """See `export.redeliver`."""
-        return redeliver_owed(self, destination, window, progress)
+        return redeliver_owed(self, destination, window, progress, carrier)
 
     def redeliver_rejected(self, destination: str | None = None) -> list[Redelivery]:
         """See `export.redeliver`."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from logstream.destinations.parcel import Tally
 from logstream.errors import WindowTaken
+from logstream.export.stock import Stock
 from logstream.export.window_plan import WindowPlan
 from logstream.ledger.coverage import AskedBy, Purpose, WindowToExport
 from logstream.ledger.ledger import Ledger
+from logstream.ledger.plans import PlannedDelivery, Terms
 from logstream.ledger.records import Pending, PlannedLane
-from logstream.ledger.windows import Claim
-from logstream.settings.models import Settings
+from logstream.ledger.windows import Claim, claim_window
 from logstream.settings.repository import SettingsRepository, Snapshot
 from logstream.window import Window
 
@@ -48,16 +50,16 @@ class PlannedWindow:
 
 
 class IntervalPlanner:
-    """Makes windows of intervals and plans them. `count` plans one window from the log store's counts."""
+    """Makes windows of intervals and plans them. `stock` counts them."""
 
     def __init__(
         self,
         settings: SettingsRepository,
         ledger: Ledger,
-        count: Callable[[Window, Settings], WindowPlan],
+        stock: Stock,
         most_gaps: int,
     ) -> None:
-        self._settings, self._ledger, self._count, self._most_gaps = settings, ledger, count, most_gaps
+        self._settings, self._ledger, self._stock, self._most_gaps = settings, ledger, stock, most_gaps
         self._snapshots: dict[int, Snapshot] = {}
 
     def plan(self, asked: Asked) -> list[PlannedWindow]:
@@ -90,14 +92,22 @@ class IntervalPlanner:
 
     def _plan(self, item: WindowToExport, asked: Asked) -> PlannedWindow:
         snapshot = self._snapshot_at(item.window) if item.by_its_time else asked.snapshot
-        plan = self._count(item.window, snapshot.settings)
+        plan = self._stock.plan(item.window, snapshot)
         lanes: Mapping[str, Sequence[PlannedLane]] = {
             name: found for name, found in plan.lanes.items() if asked.only is None or name in asked.only
         }
         if item.purpose is Purpose.REST:
             lanes = self._not_planned_yet(item.window, lanes)
+        planned = [
+            PlannedDelivery(name, item.window, snapshot.id, found, plan.errors.get(name))
+            for name, found in lanes.items()
+        ]
         claim = Claim(item.purpose, asked.only is None, asked.by, asked.carrier)
-        return PlannedWindow(item.window, snapshot, plan, self._ledger.plan(item.window, snapshot.id, lanes, claim))
+        pending = self._ledger.plan(
+            planned, self._stock, Terms(asked.carrier, again=item.purpose in (Purpose.AGAIN, Purpose.REST)),
+            partial(claim_window, window=item.window, snapshot_id=snapshot.id, claim=claim),
+        )  # fmt: skip
+        return PlannedWindow(item.window, snapshot, plan, pending)
 
     def _snapshot_at(self, window: Window) -> Snapshot:
         """The settings that were in force when a window ended."""

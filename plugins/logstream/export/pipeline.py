@@ -17,13 +17,14 @@ from functools import partial
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.objects import EventPacker
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
-from logstream.errors import DatabaseError, DeliveryError, LeaseLost, LogstreamError
+from logstream.errors import DatabaseError, DeliveryError, EventsPassedBy, LeaseLost, LogstreamError
 from logstream.events import Cursor, Event
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.outbox import Outbox
 from logstream.export.refusals import LaneFailed, Refusals
 from logstream.export.select import Chunk, Demultiplexer, EventRenderer, after
 from logstream.export.send import RetryPolicy
+from logstream.export.window_plan import selected
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.leases import LeaseKeeper
 from logstream.ledger.records import Lane
@@ -91,6 +92,7 @@ class DeliveryPipeline:
         lane_of = {workspace: lane.lane for lane in lanes for workspace in lane.workspace_ids}
         instants = {workspace: lane.now_ns or 0 for lane in lanes for workspace in lane.workspace_ids}
         known = {workspace: streaming for workspace, streaming in streamings.items() if workspace in instants}
+        self._streamings = known
         self._renderer = EventRenderer(known, instants, store.workspaces)
         self._lanes = Demultiplexer(lane_of)
 
@@ -176,10 +178,26 @@ class DeliveryPipeline:
     async def _end(self, work: LaneWork) -> None:
         try:
             await work.outbox.conclude()
+            await self._look_for_missing(work.lane)
             await self._writer.finish(work.lane, work.outbox.news)
             self._keeper.forget(work.lane)
         except LogstreamError as error:
             await self._stop(work, error)
+
+    async def _look_for_missing(self, lane: Lane) -> None:
+        """Before what a lane lacks is called lost: does the log store hold it, after all?"""
+        if not any(events > 0 for events in lane.missing().values()):
+            return
+        count = partial(
+            self._store.count, self._window, workspace_ids=lane.workspace_ids,
+            by_log_type=any(streaming.selection.filters_logs for streaming in self._streamings.values()),
+        )  # fmt: skip
+        counts = await asyncio.get_running_loop().run_in_executor(self._threads, count)
+        passed_by = (selected(counts, self._streamings, lane.destination) - lane.delivered - lane.rejected).total()
+        if passed_by:
+            raise EventsPassedBy(
+                f"{passed_by:,} events were passed by: the log store holds them; plan the window again"
+            )
 
     async def _stop(self, work: LaneWork, error: LogstreamError) -> None:
         """Write down what stopped a lane. Never raises: the other lanes go on."""
@@ -187,9 +205,9 @@ class DeliveryPipeline:
         await work.outbox.abandon()
         if isinstance(error, LeaseLost):
             return  # the books are another attempt's
-        permanent = isinstance(error, LaneFailed) and error.permanent
+        permanent, void = isinstance(error, LaneFailed) and error.permanent, isinstance(error, EventsPassedBy)
         try:
-            await self._writer.fail(work.lane, work.outbox.news, str(error), permanent=permanent)
+            await self._writer.fail(work.lane, work.outbox.news, str(error), permanent=permanent, void=void)
             self._keeper.forget(work.lane)
         except LogstreamError as unwritten:
             log.warning(

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from logstream.destinations.registry import make_destination
 from logstream.errors import InputError
 from logstream.export.deployment import Deployment
+from logstream.export.heal import Healer
 from logstream.export.intervals import Asked, IntervalPlanner, PlannedWindow
 from logstream.export.shares import MAX_TASKS, Share, divide
-from logstream.export.window_plan import WindowPlan, plan_window
-from logstream.ledger.health import Health, Owed, to_be_tried
-from logstream.ledger.records import Pending, PendingLane
-from logstream.settings.models import Settings
+from logstream.export.stock import Stock
+from logstream.ledger.health import Health, to_be_tried
+from logstream.ledger.records import PendingLane
 from logstream.settings.repository import Snapshot
-from logstream.store.postgres import PostgresStore
 from logstream.window import Window
+
+log = logging.getLogger("logstream")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,12 @@ class Planned:
     @property
     def delivery_ids(self) -> list[int]:
         """All deliveries that are to be sealed in the end."""
-        return sorted({*(number for item in self.windows for number in item.pending.deliveries.values()), *self.owed})
+        return sorted({*(number for item in self.windows for number in item.pending.ids), *self.owed})
+
+    @property
+    def left(self) -> dict[int, str]:
+        """Deliveries that were left as they are though they were to be exported again: id to why."""
+        return {number: reason for item in self.windows for number, reason in item.pending.left.items()}
 
 
 class Planner:
@@ -65,70 +71,44 @@ class Planner:
             if name not in settings.destinations:
                 known = ", ".join(settings.destinations) or "none"
                 raise InputError(f'no destination named "{name}"; the settings have {known}')
-        windows = IntervalPlanner(
-            deployment.settings, deployment.ledger, self._plan, deployment.healing.gaps_per_run
-        ).plan(asked)
+        stock = Stock(deployment)
+        windows = IntervalPlanner(deployment.settings, deployment.ledger, stock, deployment.healing.gaps_per_run).plan(
+            asked
+        )
+        for reason in (reason for item in windows for reason in item.pending.left.values()):
+            log.warning("%s.", reason)
         todo = [(item.window, lane) for item in windows for lane in item.pending.lanes]
         owed: list[int] = []
         suspended: dict[str, Health] = {}
         if heal:
             suspended = deployment.ledger.suspended()
-            ours = {number for item in windows for number in item.pending.deliveries.values()}
-            others = [item for item in deployment.ledger.owed() if item.delivery_id not in ours]
-            for item in to_be_tried(others, suspended, deployment.healing.owed_per_run):
-                more = self._plan_owed(item, settings)
-                owed += more.deliveries.values()
-                todo += [(item.window, lane) for lane in more.lanes]
+            ours = {number for item in windows for number in item.pending.ids}
+            others = [item for item in deployment.ledger.owed(carrier=asked.carrier) if item.delivery_id not in ours]
+            chosen = to_be_tried(others, suspended, deployment.healing.owed_per_run, asked.carrier)
+            more = Healer(deployment, stock, asked.carrier).plan(chosen, settings)
+            windows_of = {item.delivery_id: item.window for item in chosen}
+            owed += more.ids
+            todo += [(windows_of[lane[0][0]], lane) for lane in more.lanes]
         lanes = probes_only([lane for _, lane in sorted(todo, key=lambda pair: pair[0])], suspended)
         return Planned(asked.interval, asked.snapshot, windows, divide(lanes, max_tasks), asked.only, owed)
 
-    def _plan(self, window: Window, settings: Settings, only: str | None = None) -> WindowPlan:
-        store = PostgresStore(self._deployment.store_dsn, settings.log_store)
-        names = settings.destinations if only is None else [only]
-        counts = {name: self._lane_count(name, settings) for name in names}
-        try:
-            return plan_window(
-                settings,
-                store.workspaces(),
-                store.count(window, by_log_type=settings.filters_logs),
-                {**dict.fromkeys(settings.destinations, 1), **counts},
-            )
-        finally:
-            store.close()
-
-    def _plan_owed(self, item: Owed, now: Settings) -> Pending:
-        """Plan what is owed anew: by the routes of then, to the destination as it is now."""
-        if item.destination not in now.destinations:
-            return Pending({}, [])
-        snapshot = self._deployment.settings.derive(
-            self._deployment.settings.get(item.snapshot_id), item.destination, now
-        )
-        lanes = self._plan(item.window, snapshot.settings, item.destination).lanes.get(item.destination, ())
-        return self._deployment.ledger.plan(item.window, snapshot.id, {item.destination: lanes})
-
     def plan_owed(
-        self, destination: str | None = None, window: Window | None = None, max_tasks: int = MAX_TASKS
-    ) -> tuple[list[int], list[Share]]:
+        self, destination: str | None = None, window: Window | None = None, max_tasks: int = MAX_TASKS,
+        carrier: str | None = None,
+    ) -> tuple[list[int], list[Share]]:  # fmt: skip
         """Plan all that is owed, to one destination or to all that are not held, of one window or of all.
 
         Returns the deliveries, and who carries them.
         """
         now = self._deployment.settings.current().settings
         held = {name for name, health in self._deployment.ledger.suspended().items() if health.held}
-        ids: list[int] = []
-        todo: list[PendingLane] = []
-        for item in self._deployment.ledger.owed(destination):
-            if window is not None and item.window != window:
-                continue
-            if destination is None and item.destination in held:
-                continue
-            pending = self._plan_owed(item, now)
-            ids += pending.deliveries.values()
-            todo += pending.lanes
-        return ids, divide(todo, max_tasks)
-
-    def _lane_count(self, name: str, settings: Settings) -> int:
-        return int(make_destination(name, settings.destinations[name], self._deployment.connections).options.lanes)
+        items = [
+            item
+            for item in self._deployment.ledger.owed(destination, carrier=carrier)
+            if window in (None, item.window) and (destination is not None or item.destination not in held)
+        ]
+        pending = Healer(self._deployment, Stock(self._deployment), carrier).plan(items, now)
+        return pending.ids, divide(pending.lanes, max_tasks)
 
 
 def probes_only(todo: list[PendingLane], suspended: Mapping[str, Health]) -> list[PendingLane]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.credentials import SharedConnections
 from logstream.destinations.parcel import LaneRef, Parcel, Tally, sizes_of, tally_of
-from logstream.errors import InputError, LogstreamError
+from logstream.errors import InputError
 from logstream.events import Event
 from logstream.export.deliver import LEDGER_THREADS, Progress, deliver, owner_name
 from logstream.export.deployment import Deployment
@@ -21,9 +21,9 @@ from logstream.export.refusals import LaneFailed
 from logstream.export.seal import Sealing, seal
 from logstream.export.select import EventRenderer
 from logstream.export.send import RetryPolicy, send
+from logstream.export.stock import reason_of
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.leases import LeaseKeeper
-from logstream.ledger.ledger import Ledger
 from logstream.ledger.records import Lane, News, RejectedEvent, Rejection
 from logstream.settings.models import Settings
 from logstream.settings.resolution import streamings_of
@@ -51,6 +51,7 @@ def redeliver_owed(
     destination: str | None = None,
     window: Window | None = None,
     progress: Progress | None = None,
+    carrier: str | None = None,
 ) -> Sealing:
     """Deliver what is owed now. A destination that takes it is back in service, whoever suspended it.
 
@@ -58,7 +59,7 @@ def redeliver_owed(
     """
     if destination is not None and destination not in deployment.settings.current().settings.destinations:
         raise InputError(f'no destination named "{destination}"')
-    ids, shares = Planner(deployment).plan_owed(destination, window)
+    ids, shares = Planner(deployment).plan_owed(destination, window, carrier=carrier)
     results = deliver(deployment, [key for share in shares for key in share.lanes], progress)
     failed = {result.lane.destination for result in results if result.error}
     for name in {result.lane.destination for result in results} - failed:
@@ -103,12 +104,10 @@ async def _redeliver(
                     lane = taken[0]  # noqa: PLW2901 - as it now stands
                     try:
                         opened = await destinations.get(lane.destination, now.settings)
-                        again = Redeliverer(
-                            deployment.ledger, writer, opened, deployment.store(now), now.settings, deployment.policy
-                        )
+                        again = Redeliverer(writer, opened, deployment.store(now), now.settings, deployment.policy)
                         await again.run(lane, rejected[lane.key], result)
-                    except LogstreamError as error:
-                        result.error = str(error)
+                    except Exception as error:  # it is this destination's alone, foreseen or not
+                        result.error = reason_of(error, f"sending to {lane.destination} again")
                     finally:
                         await keeper.release([lane])
     finally:
@@ -122,10 +121,10 @@ class Redeliverer:
     """Sends the rejected events of one lane. The caller has the lane's lease."""
 
     def __init__(
-        self, ledger: Ledger, writer: LedgerWriter, destination: Destination[Options], store: PostgresStore,
-        settings: Settings, policy: RetryPolicy,
+        self, writer: LedgerWriter, destination: Destination[Options], store: PostgresStore, settings: Settings,
+        policy: RetryPolicy,
     ) -> None:  # fmt: skip
-        self._ledger, self._writer, self._destination, self._store = ledger, writer, destination, store
+        self._writer, self._destination, self._store = writer, destination, store
         self._settings, self._policy = settings, policy
 
     async def run(self, lane: Lane, rejected: Sequence[RejectedEvent], result: Redelivery) -> None:
@@ -165,9 +164,8 @@ class Redeliverer:
         lane.bytes += sent.bytes
         lane.requests += sent.requests
         lane.part += 1
-        news = News([Rejection(event, reason, parcel.name) for event, reason in sent.rejected], sent.parts)
-        await self._writer.recount(lane, news)
-        self._ledger.redelivered(lane.delivery_id, [event.id for event in arrived])
+        rejected = [Rejection(event, reason, parcel.name) for event, reason in sent.rejected]
+        await self._writer.recount(lane, News(rejected, sent.parts, [event.id for event in arrived]))
         result.delivered += len(arrived)
         result.rejected_again += len(again)
         for event in arrived:

@@ -14,6 +14,8 @@ from logstream.export.deployment import Deployment
 from logstream.export.opening import Destinations
 from logstream.export.sealer import Sealer
 from logstream.ledger.health import Change, Health, Outcome, Turn
+from logstream.ledger.ledger import Ledger
+from logstream.ledger.losses import Loss
 from logstream.ledger.records import Delivery, State
 
 
@@ -50,7 +52,32 @@ def seal(deployment: Deployment, delivery_ids: Iterable[int]) -> Sealing:
     ledger.seal({delivery.id: delivery.state for delivery in deliveries})
     changes = _note_health(deployment, deliveries)
     ledger.seal({delivery.id: delivery.state for delivery in deliveries if delivery.state is State.OWED})
+    _tell_losses(ledger, deliveries)
     return Sealing(sorted(deliveries, key=lambda delivery: (delivery.destination, delivery.window)), changes)
+
+
+def _tell_losses(ledger: Ledger, deliveries: Sequence[Delivery]) -> None:
+    """Tell what this plan has found to be lost, once: a person must take note of it, and later runs are not red for it."""
+    found: dict[int, list[Loss]] = {}
+    for loss in ledger.losses(delivery_ids=[delivery.id for delivery in deliveries], open_only=True):
+        if loss.is_new:
+            found.setdefault(loss.delivery_id, []).append(loss)
+    for delivery in deliveries:
+        if delivery.id in found:
+            delivery.lost = sum(loss.events for loss in found[delivery.id])
+            told = lost_in_words(found[delivery.id])
+            delivery.error = f"{delivery.error}; {told}" if delivery.error else told
+
+
+def lost_in_words(losses: Sequence[Loss]) -> str:
+    """What is lost of a delivery, and what to do about it."""
+    some = [f"{loss.events:,} {loss.kind} of workspace {loss.workspace_id}" for loss in losses[:3]]
+    more = f" and of {len(losses) - 3} more" if len(losses) > 3 else ""
+    events = sum(loss.events for loss in losses)
+    return (
+        f"lost: {events:,} events ({', '.join(some)}{more}) were no longer in the log store when they were to be delivered; "
+        "take note of it with `logstream owed --acknowledge`"
+    )
 
 
 async def _make_manifests(deployment: Deployment, complete: Sequence[Delivery]) -> dict[int, str]:

@@ -6,6 +6,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from logstream.destinations.parcel import Tally
 from logstream.events import Selection
@@ -30,11 +31,20 @@ class WindowPlan:
 
     workspaces: tuple[WorkspacePlan, ...]
     lanes: Mapping[str, tuple[PlannedLane, ...]] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+    """Destinations that cannot be delivered to, and why. Their lanes tell what they are owed."""
 
     @property
     def events(self) -> int:
         """Events that will be streamed."""
         return sum(workspace.selected for workspace in self.workspaces)
+
+    def tally(self, destination: str) -> Tally:
+        """Events by (workspace id, kind) that a destination is to get."""
+        total = Tally()
+        for lane in self.lanes.get(destination, ()):
+            total.update(lane.tally)
+        return total
 
 
 def lane_of(workspace_id: int, lanes: int) -> int:
@@ -42,9 +52,49 @@ def lane_of(workspace_id: int, lanes: int) -> int:
     return zlib.crc32(str(workspace_id).encode()) % lanes
 
 
+class Fingerprints:
+    """Fingerprints of the lanes of one snapshot's settings: digests of all that decides a lane's bytes.
+
+    They come from the settings alone, whatever the log store holds: an event that comes late or is purged voids no checkpoint.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._known: dict[tuple[str, int, int], str] = {}
+
+    def of(self, destination: str, lane: int, lanes: int) -> str:
+        """The fingerprint of one of the `lanes` of a destination."""
+        key = destination, lane, lanes
+        if key not in self._known:
+            who = self._everyone if self._everyone is not None else self._own(destination, lane, lanes)
+            self._known[key] = fingerprint_of(self._settings.destinations[destination].model_dump(), lanes, who)
+        return self._known[key]
+
+    @cached_property
+    def _everyone(self) -> str | None:
+        admin = self._settings.admin
+        return _digest(admin) if admin is not None and admin.enabled else None
+
+    def _own(self, destination: str, lane: int, lanes: int) -> list[tuple[int, str]]:
+        return [item for item in self._by_destination.get(destination, ()) if lane_of(item[0], lanes) == lane]
+
+    @cached_property
+    def _by_destination(self) -> dict[str, list[tuple[int, str]]]:
+        found: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        for workspace, streaming in sorted(self._settings.own.items()):
+            if streaming.enabled and streaming.destination is not None:
+                found[streaming.destination].append((workspace, _digest(streaming)))
+        return found
+
+
+def _digest(streaming: Streaming) -> str:
+    return fingerprint_of(streaming.model_dump(mode="json"))
+
+
 def plan_window(
-    settings: Settings, workspaces: Sequence[Workspace], counts: Iterable[KindCount], lane_counts: Mapping[str, int]
-) -> WindowPlan:
+    settings: Settings, workspaces: Sequence[Workspace], counts: Iterable[KindCount], lane_counts: Mapping[str, int],
+    fingerprints: Fingerprints | None = None,
+) -> WindowPlan:  # fmt: skip
     """Plan a window: `lane_counts` gives each destination's number of lanes.
 
     Events of a workspace that the log store does not list have a route like any other's: under the admin setting they are
@@ -72,36 +122,30 @@ def plan_window(
         plans.append(WorkspacePlan(route, sum(count.events for count in found), selected.total()))
         if selected and route.streaming is not None and route.destination is not None:
             lane = lane_of(route.workspace.id, lane_counts[route.destination])
-            lanes[(route.destination, lane)].add(route.workspace.id, route.streaming, selected, size)
+            lanes[(route.destination, lane)].add(selected, size)
+    fingerprints = fingerprints or Fingerprints(settings)
     planned: dict[str, list[PlannedLane]] = defaultdict(list)
     for (destination, lane), draft in sorted(lanes.items()):
-        planned[destination].append(
-            PlannedLane(
-                lane,
-                draft.fingerprint(settings.destinations[destination].model_dump(), lane_counts[destination]),
-                draft.tally,
-                draft.bytes,
-            )
-        )
+        fingerprint = fingerprints.of(destination, lane, lane_counts[destination])
+        planned[destination].append(PlannedLane(lane, fingerprint, draft.tally, draft.bytes))
     return WindowPlan(tuple(plans), {name: tuple(items) for name, items in planned.items()})
+
+
+def selected(counts: Iterable[KindCount], streamings: Mapping[int, Streaming], destination: str) -> Tally:
+    """Events that a destination is to get, by (workspace id, kind)."""
+    found = Tally()
+    for count in counts:
+        streaming = streamings.get(count.workspace_id)
+        if streaming is not None and streaming.destination == destination and count.streamed_by(streaming.selection):
+            found[(count.workspace_id, count.kind)] += count.events
+    return found
 
 
 class _LaneDraft:
     def __init__(self) -> None:
         self.tally: Tally = Counter()
         self.bytes = 0
-        self._settings: dict[int, list[int]] = defaultdict(list)
-        self._streamings: dict[int, Streaming] = {}
 
-    def add(self, workspace_id: int, streaming: Streaming, tally: Tally, size: int) -> None:
+    def add(self, tally: Tally, size: int) -> None:
         self.tally.update(tally)
         self.bytes += size
-        self._streamings[id(streaming)] = streaming
-        self._settings[id(streaming)].append(workspace_id)
-
-    def fingerprint(self, destination: dict[str, object], lanes: int) -> str:
-        who = sorted(
-            (sorted(workspaces), self._streamings[key].model_dump(mode="json"))
-            for key, workspaces in self._settings.items()
-        )
-        return fingerprint_of(destination, lanes, who)

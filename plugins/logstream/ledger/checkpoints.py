@@ -67,9 +67,9 @@ class LedgerWriter:
         """Write that a lane is delivered."""
         await self._put(LaneWrite.finish(lane, news))
 
-    async def fail(self, lane: Lane, news: News, error: str, *, permanent: bool) -> None:
+    async def fail(self, lane: Lane, news: News, error: str, *, permanent: bool, void: bool = False) -> None:
         """Write that a lane stopped, where, and why."""
-        await self._put(LaneWrite.fail(lane, news, error, permanent=permanent))
+        await self._put(LaneWrite.fail(lane, news, error, permanent=permanent, void=void))
 
     async def was_taken(self, lane: Lane) -> bool:
         """Whether a lane's destination has taken events since its options last changed."""

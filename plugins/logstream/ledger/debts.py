@@ -2,67 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Any
 
-from sqlalchemy import func, literal_column, select
+from sqlalchemy import exists, func, literal_column, select
 
-from logstream.control.tables import deliveries, lanes
+from logstream.control.tables import SCHEMA, deliveries, lanes
 from logstream.database import database_errors
-from logstream.ledger.book import Book
+from logstream.ledger.book import Book, any_of
 from logstream.ledger.health import Owed
-from logstream.ledger.records import State, tally_in
+from logstream.ledger.records import State
 from logstream.window import Window
 
-ORPHAN_HOURS = 6
-"""A delivery that was planned so long ago and never sealed has no run any more."""
+ORPHAN_AFTER = timedelta(minutes=30)
+"""A delivery that was planned so long ago, and none of whose lanes has a lease that is alive, has no run any more.
+
+A run may wait that long for a worker before it takes its first lease. One that waits longer loses nothing: what another run
+takes up meanwhile, it finds delivered or leased.
+"""
+
+_LEASED = f"exists (select from {SCHEMA}.lanes l where l.delivery_id = d.id and l.leased_until > clock_timestamp())"
+
+ORPHANED = f"(d.planned_at < clock_timestamp() - interval '{ORPHAN_AFTER.total_seconds()} seconds' and not {_LEASED})"
+"""The condition on `deliveries d` for that, where its state is `planned`."""
 
 
-def is_owed() -> Any:
-    """The condition on `deliveries` that something is owed: it failed, was set aside, or its run never ended."""
-    orphaned = (deliveries.c.state == State.PLANNED) & (
-        deliveries.c.planned_at < func.clock_timestamp() - timedelta(hours=ORPHAN_HOURS)
-    )
+def is_owed(carrier: str | None = None) -> Any:
+    """The condition on `deliveries` that something is owed: it failed, was set aside, or its run never ended.
+
+    To a run that is tried again, all is owed that it carries, too.
+    """
+    leased = exists().where(lanes.c.delivery_id == deliveries.c.id, lanes.c.leased_until > func.clock_timestamp())
+    orphaned = (deliveries.c.planned_at < func.clock_timestamp() - ORPHAN_AFTER) & ~leased.correlate(deliveries)
+    ours = orphaned if carrier is None else orphaned | (deliveries.c.carrier == carrier)
     # the first condition is that of the index `deliveries_open`
     return (deliveries.c.state != literal_column("'delivered'")) & (
-        deliveries.c.state.in_([State.FAILED, State.OWED]) | orphaned
+        any_of(deliveries.c.state, [State.FAILED, State.OWED]) | ((deliveries.c.state == State.PLANNED) & ours)
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """Events of one kind that were planned and are no longer in the log store, so that no run can deliver them."""
-
-    window: Window
-    destination: str
-    workspace_id: int
-    kind: str
-    events: int
-
-    def as_json(self) -> dict[str, object]:
-        """The contract of `owed --json`."""
-        return {"window": self.window.as_json(), "destination": self.destination, "workspace_id": self.workspace_id,
-                "kind": self.kind, "events": self.events}  # fmt: skip
-
-    def __str__(self) -> str:
-        return f"{self.events:,} events of kind {self.kind} of workspace {self.workspace_id}, {self.destination}, {self.window}"
 
 
 class Debts(Book):
     """Tells what is owed."""
 
-    def owed(self, destination: str | None = None) -> list[Owed]:
-        """What destinations have not got, oldest first: deliveries that failed, were set aside, or whose run never ended."""
+    def owed(self, destination: str | None = None, *, carrier: str | None = None) -> list[Owed]:
+        """What destinations have not got, oldest first: deliveries that failed, were set aside, or whose run never ended.
+
+        With `carrier`, what that run has planned and not delivered, too.
+        """
+        left = lanes.c.planned_events - lanes.c.delivered_events - lanes.c.rejected_events
         query = (
             select(
                 deliveries,
                 func.coalesce(func.max(lanes.c.last_error), func.max(lanes.c.first_error)).label("error"),
-                func.json_agg(lanes.c.planned).label("planned"),
-                func.json_agg(lanes.c.delivered).label("delivered"),
+                func.coalesce(func.sum(left), 0).label("events"),
             )
-            .join(lanes, lanes.c.delivery_id == deliveries.c.id)
-            .where(is_owed())
+            .outerjoin(lanes, lanes.c.delivery_id == deliveries.c.id)
+            .where(is_owed(carrier))
             .group_by(deliveries.c.id)
             .order_by(deliveries.c.window_start, deliveries.c.window_end, deliveries.c.destination)
         )
@@ -77,12 +72,9 @@ class Debts(Book):
                 Window(row.window_start.astimezone(UTC), row.window_end.astimezone(UTC)),
                 row.snapshot_id,
                 row.planned_at,
-                sum(tally_in(tally).total() for tally in row.planned) - sum(tally_in(t).total() for t in row.delivered),
+                int(row.events),
                 row.error,
+                row.carrier if row.state == State.PLANNED else None,
             )
             for row in rows
         ]
-
-    def lost(self, destination: str | None = None) -> list[Lost]:
-        """What was planned and is no longer in the log store."""
-        return []

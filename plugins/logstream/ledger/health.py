@@ -95,21 +95,30 @@ class Owed:
     since: datetime
     events: int
     error: str | None
+    carrier: str | None = None
+    """The run that has planned it, where that has not sealed it yet."""
 
 
-def to_be_tried(owed: Sequence[Owed], suspended: Mapping[str, Health], limit: int) -> list[Owed]:
-    """What of what is owed a run takes along.
+def to_be_tried(
+    owed: Sequence[Owed], suspended: Mapping[str, Health], limit: int, carrier: str | None = None
+) -> list[Owed]:
+    """Which of the deliveries that are owed a run takes along.
 
-    The oldest `limit` of each destination; of a suspended one a single one, and of one that is held none.
+    The oldest `limit` of each destination; of a suspended one a single one, and of one that is held none. A run that is tried
+    again, under the same `carrier`, first takes those that its first attempt took.
     """
     taken: dict[str, int] = {}
     chosen = []
-    for item in sorted(owed, key=lambda item: (item.window.start, item.window.end, item.delivery_id)):
+
+    def order(item: Owed) -> tuple[bool, Window, int]:
+        return carrier is None or item.carrier != carrier, item.window, item.delivery_id
+
+    for item in sorted(owed, key=order):
         room = limit if item.destination not in suspended else 0 if suspended[item.destination].held else 1
         if taken.get(item.destination, 0) < room:
             taken[item.destination] = taken.get(item.destination, 0) + 1
             chosen.append(item)
-    return chosen
+    return sorted(chosen, key=lambda item: (item.window, item.delivery_id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import orjson
 
 from logstream.control.tables import SCHEMA
+from logstream.destinations.parcel import Tally
 from logstream.errors import LeaseLost
 from logstream.ledger.records import Lane, News, State, tally_document
 from logstream.proof.listings import pack
@@ -23,6 +24,9 @@ class LaneWrite:
     parts: dict[str, object] | None
     destination: str
     steps: bool = False
+    redelivered: tuple[int, ...] = ()
+    lost: Tally = field(default_factory=Tally)
+    """What the lane's end found to be no longer in the log store."""
 
     @classmethod
     def step(cls, lane: Lane) -> LaneWrite:
@@ -45,28 +49,40 @@ class LaneWrite:
 
     @classmethod
     def finish(cls, lane: Lane, news: News) -> LaneWrite:
-        """A lane is delivered."""
+        """A lane is delivered: it was read to its end. What was planned and has not come is lost; what came besides is planned.
+
+        So of every workspace and kind, planned = delivered + rejected + lost.
+        """
         lane.state = State.DELIVERED
-        return cls._of(lane, State.DELIVERED, news, ends=True)
+        missing = lane.missing()
+        if missing:
+            lane.planned = lane.delivered + lane.rejected
+        written = cls._of(lane, State.DELIVERED, news, ends=True, planned=lane.planned if missing else None)
+        return replace(written, lost=+Tally(missing))
 
     @classmethod
-    def fail(cls, lane: Lane, news: News, error: str, *, permanent: bool) -> LaneWrite:
-        """A lane stopped, and why."""
+    def fail(cls, lane: Lane, news: News, error: str, *, permanent: bool, void: bool = False) -> LaneWrite:
+        """A lane stopped, and why. With `void` its checkpoint is of no use: the next plan begins it anew."""
         lane.state, lane.last_error, lane.permanent = State.FAILED, error, permanent
-        return cls._of(lane, State.FAILED, news, error, ends=True)
+        return cls._of(lane, State.FAILED, news, error, ends=True, void=void)
 
     @classmethod
-    def _of(cls, lane: Lane, state: State, news: News, error: str | None = None, *, ends: bool = False) -> LaneWrite:
+    def _of(
+        cls, lane: Lane, state: State, news: News, error: str | None = None, *, ends: bool = False,
+        planned: Tally | None = None, void: bool = False,
+    ) -> LaneWrite:  # fmt: skip
         position, counted = lane.position or (None, None), lane.counted or (None, None)
         name = {"delivery_id": lane.delivery_id, "lane": lane.lane}
         row = {
-            **name, "attempt": lane.attempt, "ends": ends, "state": str(state),
+            **name, "attempt": lane.attempt, "ends": ends, "void": void, "state": str(state),
             "position_us": position[0], "position_id": position[1],
             "counted_us": counted[0], "counted_id": counted[1], "part": lane.part,
             "delivered": tally_document(lane.delivered), "rejected": tally_document(lane.rejected),
             "delivered_events": lane.delivered.total(), "rejected_events": lane.rejected.total(),
             "sizes": {str(workspace): size for workspace, size in lane.sizes.items()},
             "bytes": lane.bytes, "requests": lane.requests,
+            "planned": tally_document(planned) if planned is not None else None,
+            "planned_events": planned.total() if planned is not None else None,
             # PostgreSQL's text takes no NUL
             "error": error and error.replace("\0", " "), "permanent": int(lane.permanent and bool(error)),
         }  # fmt: skip
@@ -76,7 +92,9 @@ class LaneWrite:
             for event, reason, request in news.rejected
         ]  # fmt: skip
         parts = {**name, "parcels": lane.part, "entries": pack(news.parts)} if news.parts else None
-        return cls(lane.key, state, orjson.dumps(row), rows, parts, lane.destination)
+        return cls(
+            lane.key, state, orjson.dumps(row), rows, parts, lane.destination, redelivered=tuple(news.redelivered)
+        )
 
     def lease_lost(self) -> LeaseLost:
         """The error for a lane that is no longer the writer's."""
@@ -98,17 +116,19 @@ update {SCHEMA}.lanes l set
     delivered = n.delivered, rejected = n.rejected, sizes = n.sizes,
     delivered_events = n.delivered_events, rejected_events = n.rejected_events,
     bytes = n.bytes, requests = n.requests,
+    planned = coalesce(n.planned, l.planned), planned_events = coalesce(n.planned_events, l.planned_events),
     first_error = coalesce(l.first_error, n.error),
     last_error = case n.state when 'delivering' then l.last_error else n.error end,
     permanent = n.permanent,
+    fingerprint = case when n.void then '' else l.fingerprint end,
     leased_by = case when n.ends then null else l.leased_by end,
     leased_until = case when n.ends then null else l.leased_until end,
     finished_at = case n.state when 'delivered' then clock_timestamp() else l.finished_at end
 from json_to_recordset(%s::json) as n(
-    delivery_id bigint, lane int, attempt bigint, ends boolean, state text,
+    delivery_id bigint, lane int, attempt bigint, ends boolean, void boolean, state text,
     position_us bigint, position_id bigint, counted_us bigint,
     counted_id bigint, part int, delivered json, rejected json, delivered_events bigint, rejected_events bigint,
-    sizes json, bytes bigint, requests bigint, error text,
+    sizes json, bytes bigint, requests bigint, planned json, planned_events bigint, error text,
     permanent int)
 where l.delivery_id = n.delivery_id and l.lane = n.lane and l.attempt = n.attempt
 returning l.delivery_id, l.lane
@@ -124,4 +144,11 @@ from quick, json_to_recordset(%s::json) as n(
     delivery_id bigint, lane int, attempt bigint, position_us bigint, position_id bigint)
 where l.delivery_id = n.delivery_id and l.lane = n.lane and l.attempt = n.attempt and quick.it = 'off'
 returning l.delivery_id, l.lane
+"""  # noqa: S608 - the schema is ours
+
+
+REDELIVERED = f"""
+update {SCHEMA}.rejections r set redelivered_at = clock_timestamp()
+from unnest(%s::bigint[], %s::bigint[]) as n(delivery_id, event_id)
+where r.delivery_id = n.delivery_id and r.event_id = n.event_id
 """  # noqa: S608 - the schema is ours

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from logstream.control.tables import deliveries, lane_parts, lanes, rejections
 from logstream.database import database_errors
+from logstream.destinations.parcel import Tally
 from logstream.ledger.book import Book, any_of
-from logstream.ledger.lane_writes import STEP, WRITE, LaneWrite
+from logstream.ledger.lane_writes import REDELIVERED, STEP, WRITE, LaneWrite
+from logstream.ledger.losses import losses_of, note_losses
 from logstream.ledger.records import Delivery, Lane, State, lane_in
 from logstream.window import Window
 
@@ -88,6 +90,7 @@ class Lanes(Book):
             for table, rows in ((rejections, rejected), (lane_parts, parts)):
                 if ours := [row for row in rows if (row["delivery_id"], row["lane"]) in done]:
                     connection.execute(insert(table).on_conflict_do_nothing(), ours)
+            _write_ends(connection, [write for write in writes if write.key in done])
         return {write.key for write in writes} - done
 
     def was_taken(self, destination: str, snapshot_id: int) -> bool:
@@ -113,3 +116,18 @@ class Lanes(Book):
             )
             for row in rows
         ]  # fmt: skip
+
+
+def _write_ends(connection: Connection, writes: Sequence[LaneWrite]) -> None:
+    """Note, in the transaction that writes their counts, dead letters that have arrived and events that are lost."""
+    arrived = [(write.key[0], event_id) for write in writes for event_id in write.redelivered]
+    if arrived:
+        connection.exec_driver_sql(REDELIVERED, tuple(list(column) for column in zip(*arrived, strict=True)))
+    lost: dict[int, Tally] = {}
+    for write in writes:
+        if write.lost:
+            lost.setdefault(write.key[0], Tally()).update(write.lost)
+    if lost:
+        for number, tally in losses_of(connection, lost).items():
+            lost[number] += tally
+        note_losses(connection, lost)

@@ -7,6 +7,7 @@ names the attempt that its lease was taken with (`leases`): an attempt that has 
 from __future__ import annotations
 
 from logstream.ledger.leases import Leases
+from logstream.ledger.losses import Losses
 from logstream.ledger.manifests import Manifests
 from logstream.ledger.plans import Plans
 from logstream.ledger.rejections import Rejections
@@ -14,5 +15,5 @@ from logstream.ledger.standing import Standing
 from logstream.ledger.windows import Windows
 
 
-class Ledger(Windows, Plans, Leases, Standing, Rejections, Manifests):
+class Ledger(Windows, Plans, Leases, Standing, Losses, Rejections, Manifests):
     """All of the ledger, each part in a module of its own."""

@@ -47,6 +47,8 @@ class News:
 
     rejected: Sequence[Rejection] = ()
     parts: Sequence[Part] = ()
+    redelivered: Sequence[int] = ()
+    """Ids of events that were rejected before, and have arrived after all."""
 
 
 class State(StrEnum):
@@ -69,28 +71,27 @@ class PlannedLane:
     tally: Tally
     bytes: int
 
-    def as_row(self, delivery_id: int) -> dict[str, object]:
-        """Its row in the ledger, before anything is delivered."""
-        return {
-            "delivery_id": delivery_id,
-            "lane": self.lane,
-            "fingerprint": self.fingerprint,
-            "planned": tally_document(self.tally),
-            "planned_bytes": self.bytes,
-            "planned_events": self.tally.total(),
-        }
-
 
 PendingLane = tuple[tuple[int, int], str, int]
 """A lane that is still to be delivered: its name (delivery id, lane), its destination, the bytes it will read."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pending:
-    """What a plan left to be done: destination to delivery id, and the lanes."""
+    """What a plan left to be done: destination to delivery id (of several windows: `ids`), and the lanes.
+
+    `left` are the ids of deliveries that were left as they are though they were to be exported again, and why.
+    """
 
     deliveries: dict[str, int]
     lanes: list[PendingLane]
+    ids: list[int] = field(default_factory=list)
+    left: dict[int, str] = field(default_factory=dict)
+
+    def add(self, destination: str, delivery_id: int) -> None:
+        """Note a delivery that is to be sealed in the end."""
+        self.deliveries[destination] = delivery_id
+        self.ids.append(delivery_id)
 
 
 @dataclass(slots=True)
@@ -152,6 +153,8 @@ class Delivery:
     generation: int = 1
     lanes: list[Lane] = field(default_factory=list)
     error: str | None = None
+    lost: int = 0
+    """Events that its newest plan found to be lost, and that no person has acknowledged."""
 
     @property
     def delivered_tally(self) -> Tally:

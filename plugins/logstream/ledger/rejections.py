@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select
 
 from logstream.control.tables import deliveries, rejections
 from logstream.database import database_errors
@@ -15,7 +15,7 @@ from logstream.window import Window
 
 
 class Rejections(Book):
-    """Reads dead letters, and notes those that arrived after all."""
+    """Reads dead letters. That one has arrived after all is written with its lane's counts (`Lanes.write`)."""
 
     def rejected(
         self, delivery_ids: Iterable[int] | None = None, destination: str | None = None, *, limit: int | None = None
@@ -41,9 +41,3 @@ class Rejections(Book):
             )
             for row in rows
         ]  # fmt: skip
-
-    def redelivered(self, delivery_id: int, event_ids: Sequence[int]) -> None:
-        """Note that rejected events have arrived after all."""
-        some = (rejections.c.delivery_id == delivery_id) & any_of(rejections.c.event_id, event_ids)
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
-            connection.execute(update(rejections).where(some).values(redelivered_at=func.clock_timestamp()))

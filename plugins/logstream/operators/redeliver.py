@@ -8,7 +8,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from logstream.export.deliver import LaneResult
-from logstream.operators.base import exporter
+from logstream.operators.base import carrier_of, exporter
 from logstream.window import Window, parse_time
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ class Redeliver(BaseOperator):
         if given.get("rejected"):
             self._rejected(destination)
         else:
-            self._owed(destination, window)
+            self._owed(destination, window, carrier_of(context))
 
-    def _owed(self, destination: str | None, window: Window | None) -> None:
+    def _owed(self, destination: str | None, window: Window | None, carrier: str | None) -> None:
         with exporter() as engine:
-            reports = engine.redeliver_owed(destination, window, self._say)
+            reports = engine.redeliver_owed(destination, window, self._say, carrier)
         if not reports:
             self.log.info("Nothing is owed.")
         for report in reports:

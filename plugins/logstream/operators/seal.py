@@ -79,7 +79,8 @@ class SealWindow(BaseOperator):
         for report in reports:
             if report.state is State.OWED:
                 self.log.warning("%s, window %s: %s", report.destination, report.window, report.error)
-        failed = [report for report in reports if report.state is State.FAILED]
+        # what is lost makes the run red that finds it, though its destination is suspended; later ones are not red for it
+        failed = [report for report in reports if report.state is State.FAILED or report.lost]
         if failed:
             raise AirflowFailException(
                 f"{len(failed)} of {len(reports)} deliveries of window {window} are not complete: "
@@ -108,6 +109,8 @@ def _count(reports: Iterable[Delivery]) -> None:
     for report in reports:
         tags = {"destination": report.destination}
         stats.incr(f"logstream.deliveries.{report.state}", 1, tags=tags)
+        if report.lost:
+            stats.incr("logstream.lost", report.lost, tags=tags)
         if report.state is State.DELIVERED:
             stats.incr("logstream.events", report.events, tags=tags)
             stats.incr("logstream.rejected", report.rejected, tags=tags)

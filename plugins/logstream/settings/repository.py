@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, insert, select, text
+from pydantic import ValidationError
+from sqlalchemy import BigInteger, Engine, Row, func, insert, literal, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from logstream.control.tables import SCHEMA, snapshots
 from logstream.database import database_errors
@@ -111,15 +114,19 @@ class SettingsRepository:
             row = connection.execute(_NEWEST).one()
         return _snapshot(row)
 
-    def derive(self, base: Snapshot, destination: str, now: Settings) -> Snapshot:
-        """The settings of then with a destination as it is now: what is owed goes where it was to go, as that is today.
+    def derive(self, base: Snapshot, names: Collection[str], now: Settings) -> Snapshot:
+        """The settings of then with some destinations as they are now: what is owed goes where it was to go, as that is today.
 
         Equal ones are made once.
         """
-        if base.settings.destinations.get(destination) == now.destinations[destination]:
+        changed = {
+            name: now.destinations[name]
+            for name in names
+            if base.settings.destinations.get(name) != now.destinations[name]
+        }
+        if not changed:
             return base
-        destinations = {**base.settings.destinations, destination: now.destinations[destination]}
-        settings = base.settings.model_copy(update={"destinations": destinations})
+        settings = base.settings.model_copy(update={"destinations": {**base.settings.destinations, **changed}})
         document = settings.as_document()
         digest = _digest(document)
         with database_errors("saving the settings"), self._engine.begin() as connection:
@@ -129,6 +136,23 @@ class SettingsRepository:
                 values = {"digest": digest, "document": document, "derived": True, "author": f"derived from {base.id}"}
                 row = connection.execute(insert(snapshots).values(values).returning(snapshots)).one()
         return Snapshot(row.id, settings, row.created_at)
+
+    def get_all(self, snapshot_ids: Collection[int]) -> dict[int, Snapshot | InputError]:
+        """Snapshots by id, read at once. In the place of one that is not there, or not readable any more, is the reason."""
+        query = select(snapshots).where(snapshots.c.id == func.any(literal(sorted(snapshot_ids), ARRAY(BigInteger))))
+        with database_errors("reading the settings"), self._engine.connect() as connection:
+            rows = {row.id: row for row in connection.execute(query)}
+        found: dict[int, Snapshot | InputError] = {}
+        for number in snapshot_ids:
+            try:
+                found[number] = _snapshot(rows[number])
+            except KeyError:
+                found[number] = NotThere(f"no settings snapshot {number}")
+            except ValidationError as error:
+                found[number] = InputError(
+                    f"settings snapshot {number} cannot be read by this version: {error.error_count()} mistakes"
+                )
+        return found
 
     def get(self, snapshot_id: int) -> Snapshot:
         """The snapshot with this id. Raises `NotThere` if there is none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -80,8 +80,14 @@ class EventStore(Protocol):
     def workspaces(self) -> list[Workspace]:
         """All workspaces, by id."""
 
-    def count(self, window: Window, *, by_log_type: bool) -> list[KindCount]:
-        """Count the window's events; log events by type and level too if asked."""
+    def count(
+        self, window: Window, *, by_log_type: bool, after: Cursor | None = None,
+        workspace_ids: Collection[int] | None = None,
+    ) -> list[KindCount]:  # fmt: skip
+        """Count the window's events; log events by type and level too if asked.
+
+        With `after` only those after that place, with `workspace_ids` only those of some workspaces.
+        """
 
     def read(
         self,

@@ -7,7 +7,7 @@ anything is sent, and a reader can go on anywhere.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from queue import Empty, LifoQueue
@@ -102,10 +102,19 @@ class PostgresStore:
             row = run(connection, query).fetchone()
         return next(iter(self.events([row[0]]).events), None) if row else None
 
-    def count(self, window: Window, *, by_log_type: bool) -> list[KindCount]:
-        """Count the window's events by workspace and kind (log events also by type and level if asked)."""
+    def count(
+        self, window: Window, *, by_log_type: bool, after: Cursor | None = None,
+        workspace_ids: Collection[int] | None = None,
+    ) -> list[KindCount]:  # fmt: skip
+        """Count the window's events by workspace and kind (log events also by type and level if asked).
+
+        With `after` only those after that place, with `workspace_ids` only those of some workspaces.
+        """
         with self._connection() as connection, database_errors("counting the window's events"):
-            return list(count(connection, self._described(connection), window, by_log_type=by_log_type))
+            rows = self._described(connection)
+            return list(
+                count(connection, rows, window, by_log_type=by_log_type, after=after, workspace_ids=workspace_ids)
+            )
 
     def read(
         self,

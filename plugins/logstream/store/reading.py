@@ -99,7 +99,7 @@ def _conditions(rows: Rows, filters: tuple[Filter, ...]) -> str:
 
 
 def _condition(rows: Rows, item: Filter) -> sql.Composable:
-    conditions = [_of_workspaces(rows, item.workspace_ids)]
+    conditions = [of_workspaces(rows, item.workspace_ids)]
     others = sorted(set(KNOWN_KINDS) - item.kinds)
     if others:
         # what is of no known kind, NULL included, comes through
@@ -121,7 +121,8 @@ def _condition(rows: Rows, item: Filter) -> sql.Composable:
     return sql.SQL("({})").format(sql.SQL(" and ").join(conditions))
 
 
-def _of_workspaces(rows: Rows, ids: Sequence[int]) -> sql.Composable:
+def of_workspaces(rows: Rows, ids: Sequence[int]) -> sql.Composable:
+    """The condition that a row is of some workspaces."""
     if len(ids) == 1 and ids[0] != NO_WORKSPACE:
         # so the workspace's index gives the order, and nothing is read that is not sent
         return sql.SQL("e.workspace_id = {}::bigint").format(sql.Literal(ids[0]))

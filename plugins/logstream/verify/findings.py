@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from logstream.ledger.losses import Loss
 from logstream.window import Window
 
 
@@ -35,3 +36,5 @@ class Verification:
     superseded: int = 0
     """Objects that newer exports have replaced under other names, and that are still there."""
     findings: list[Finding] = field(default_factory=list)
+    lost: list[Loss] = field(default_factory=list)
+    """What the ledger knows to be lost, acknowledged or not."""

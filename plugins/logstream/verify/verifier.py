@@ -46,7 +46,14 @@ class Verifier:
 
         A window is judged by the settings snapshot it was exported with; what lies between windows by those in force.
         """
-        result = Verification()
+        result = Verification(lost=self._ledger.losses(span=span))
+        for loss in result.lost:
+            if loss.acknowledged_at is None:
+                what = (
+                    f"workspace {loss.workspace_id}, {loss.kind}: {loss.events:,} events are lost: the log store no longer held "
+                    "them when they were to be delivered; take note of it with `logstream owed --acknowledge`"
+                )
+                result.findings.append(Finding(loss.window, loss.destination, what))
         lanes: dict[Window, list[Lane]] = defaultdict(list)
         for lane in self._ledger.lanes_within(span):
             lanes[lane.window].append(lane)
