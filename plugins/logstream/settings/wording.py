@@ -16,6 +16,7 @@ PATTERNS: dict[str, str] = {
     r"^[a-z0-9][a-z0-9._-]*$": "small letters, digits and the signs . _ - only, a letter or digit first",
     r"^[a-z0-9][a-z0-9._-]+$": "small letters, digits and the signs . _ - only, a letter or digit first",
     r"^[a-zA-Z_][a-zA-Z0-9_]*$": "letters, digits and _ only, no digit first",
+    r"^(?:[a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9_]*$": "letters, digits and _ only, no digit first and no two _ first",
     r"^(\$root|\$web|[a-z0-9-]+)$": "small letters, digits and - only, or $root or $web",
     r"^https?://[^\s/]+/?$": "an address like https://host.example, without a path",
     r"^[!-~]+$": "letters, digits and signs of ASCII only, no spaces",
