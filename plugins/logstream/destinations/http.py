@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import time
 from collections.abc import Sequence
 from enum import StrEnum
 
 from pydantic import Field
 
+from logstream import clock
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.parcel import Parcel
@@ -93,7 +93,7 @@ class HttpDestination(RequestDestination[HttpOptions]):
         headers = super().request_headers(parcel)
         if self._key is None:
             return headers
-        moment = str(int(time.time()))
+        moment = str(clock.time_ns() // 1_000_000_000)
         signed = hmac.digest(self._key, f"{parcel.name}.{moment}.".encode() + parcel.body, "sha256")
         signature = f"v1,{base64.b64encode(signed).decode()}"
         return {**headers, "webhook-id": parcel.name, "webhook-timestamp": moment, "webhook-signature": signature}

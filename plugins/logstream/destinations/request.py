@@ -7,16 +7,15 @@ import email.utils
 import hashlib
 import ssl
 import tempfile
-import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 from pydantic import Field
 
+from logstream import clock
 from logstream.destinations.addresses import ForbiddenAddress, PublicResolver, check_url, public_socket
 from logstream.destinations.base import ConnectionOptions, Destination, Limits, Step
 from logstream.destinations.compression import Compression, compress
@@ -283,7 +282,7 @@ class RequestDestination(Destination[O]):
     async def check(self) -> AsyncIterator[Step]:
         """Post one small test event."""
         message = b'{"logstream":"connection test","test":true}'
-        now = int((datetime.now(UTC) - EPOCH).total_seconds() * 1_000_000)
+        now = int((clock.now() - EPOCH).total_seconds() * 1_000_000)
         event = Event(0, 0, "test", now, now, message)
         entry = self.entry(event, message)
         outcome = await self.send(self.parcel("logstream-check", [EventRef(0, 0, "test")], [entry], event))
@@ -395,7 +394,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if text.isdigit():
         return float(text[:9])
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time()) if text else None
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - clock.time_ns() / 1e9) if text else None
     except (ValueError, TypeError):
         return None
 

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from logstream import clock
 from logstream.destinations.compression import MEDIA_TYPE, Compression, compress
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.outcome import Delivered, Retry
@@ -162,7 +163,7 @@ class ManifestFolder:
             reason = getattr(outcome, "reason", "it was refused")
             if not isinstance(outcome, Retry) or attempt >= self._policy.attempts:
                 raise LaneFailed(reason, permanent=not isinstance(outcome, Retry))
-            await asyncio.sleep(max(outcome.after or 0.0, self._policy.delay(attempt)))
+            await clock.sleep(max(outcome.after or 0.0, self._policy.delay(attempt)))
 
 
 def _digest(body: bytes) -> str | None:

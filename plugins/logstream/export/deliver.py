@@ -6,13 +6,13 @@ import asyncio
 import logging
 import os
 import socket
-import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from logstream import clock
 from logstream.destinations.credentials import SharedConnections
 from logstream.errors import DatabaseError, InputError, LaneBusy, LogstreamError
 from logstream.export.deployment import Deployment
@@ -163,7 +163,7 @@ class DeliveryTask:
 
         Whatever goes wrong with it, foreseen or not, is this delivery's alone.
         """
-        started, todo, first_turn = time.monotonic(), lanes, True
+        started, todo, first_turn = clock.monotonic(), lanes, True
         try:
             while todo:
                 size = sum(lane.planned_bytes for lane in todo)
@@ -199,13 +199,13 @@ class DeliveryTask:
     async def _run_while_it_moves(self, pipeline: DeliveryPipeline) -> bool:
         """Run a pipeline. Returns false if it was cut short, because it got nowhere and others wait for the memory it holds."""
         running = asyncio.create_task(pipeline.run())
-        moved, progress = time.monotonic(), pipeline.progress
+        moved, progress = clock.monotonic(), pipeline.progress
         try:
             while not running.done():
                 await asyncio.wait({running}, timeout=LOOK_SECONDS)
                 if pipeline.progress != progress:
-                    moved, progress = time.monotonic(), pipeline.progress
-                elif self._memory.is_wanted and time.monotonic() - moved > STALL_SECONDS and not running.done():
+                    moved, progress = clock.monotonic(), pipeline.progress
+                elif self._memory.is_wanted and clock.monotonic() - moved > STALL_SECONDS and not running.done():
                     return False
             running.result()
             return True
@@ -222,7 +222,7 @@ class DeliveryTask:
         self._say(
             LaneResult(
                 lane,
-                time.monotonic() - started,
+                clock.monotonic() - started,
                 str(stopped) if stopped else None,
                 permanent=failed is not None and failed.permanent,
                 remarks=None if stopped else pipeline.remarks,
@@ -243,15 +243,15 @@ class DeliveryTask:
                 log.warning(
                     "%s, lane %s: it cannot be written why it failed: %s", lane.destination, lane.lane, unwritten
                 )
-            self._say(LaneResult(lane, time.monotonic() - started, reason, permanent=permanent))
+            self._say(LaneResult(lane, clock.monotonic() - started, reason, permanent=permanent))
 
     async def _later(self, others: list[Lane]) -> None:
         """Wait for the runs that deliver some lanes, then see what is left to do."""
-        started, running = time.monotonic(), list[asyncio.Task[None]]()
+        started, running = clock.monotonic(), list[asyncio.Task[None]]()
         for lane in others:
             log.info("Lane %s of %s is being delivered by another run; waiting for it.", lane.lane, lane.destination)
-        while others and time.monotonic() - started < LANE_WAIT_SECONDS:
-            await asyncio.sleep(LOOK_SECONDS)
+        while others and clock.monotonic() - started < LANE_WAIT_SECONDS:
+            await clock.sleep(LOOK_SECONDS)
             try:
                 ours, others = await self._take([lane.key for lane in others])
             except LogstreamError as error:
@@ -261,7 +261,7 @@ class DeliveryTask:
                 running.append(asyncio.create_task(self._by_destination(ours)))
         for lane in others:
             busy = LaneBusy(f"another run has been delivering lane {lane.lane} of {lane.destination} for too long")
-            self._say(LaneResult(lane, time.monotonic() - started, str(busy)))
+            self._say(LaneResult(lane, clock.monotonic() - started, str(busy)))
         await asyncio.gather(*running)
 
     def _say(self, result: LaneResult) -> None:

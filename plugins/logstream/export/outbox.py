@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter, deque
 from collections.abc import Sequence
 
+from logstream import clock
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.parcel import EventRef, Parcel, Part, cursor_of
 from logstream.events import Cursor, Event
@@ -56,7 +56,7 @@ class Outbox:
         self._irregular = False
         self._settling: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
-        self._written = time.monotonic()
+        self._written = clock.monotonic()
 
     def reject(self, bad: Sequence[tuple[Event, str]]) -> None:
         """Note events that cannot be sent; they enter the ledger with the parcel that comes after them."""
@@ -84,7 +84,7 @@ class Outbox:
                 await asyncio.wait([self._settling])
             elif sending := [task for _, task in self._under_way if not task.done()]:
                 await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
-                await asyncio.sleep(0)
+                await clock.sleep(0)
             elif self._under_way and not self.doubtful:
                 self._settle_soon()
             else:
@@ -135,7 +135,7 @@ class Outbox:
         """Write to the ledger what has arrived without a gap, and make room for as much."""
         try:
             while (collected := self._collect()) > 0:
-                due = time.monotonic() - self._written >= CHECKPOINT_SECONDS
+                due = clock.monotonic() - self._written >= CHECKPOINT_SECONDS
                 if due or self._irregular:
                     await self._checkpoint()
                 elif not self._destination.replaces:  # else a repetition would do no harm: the ledger can wait
@@ -154,7 +154,7 @@ class Outbox:
         news = self.news
         self._irregular = False
         await self._writer.checkpoint(self._lane, news)
-        self._written = time.monotonic()
+        self._written = clock.monotonic()
         del self._rejected[: len(news.rejected)], self._parts[: len(news.parts)]
 
     def _release(self, places: int) -> None:

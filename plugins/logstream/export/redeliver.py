@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+from logstream import clock
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.credentials import SharedConnections
 from logstream.destinations.parcel import LaneRef, Parcel, Tally, sizes_of, tally_of
@@ -137,7 +137,7 @@ class Redeliverer:
         workspaces = {event.workspace_id for event in events}
         renderer = EventRenderer(
             streamings_of(self._settings, workspaces),
-            dict.fromkeys(workspaces, lane.now_ns or time.time_ns()),
+            dict.fromkeys(workspaces, lane.now_ns or clock.time_ns()),
             self._store.workspaces,
         )
         chunk = renderer.render([event for event in events if renderer.knows(event)])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from logstream import clock
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
 from logstream.destinations.parcel import EventRef, Parcel, Part, Tally, ids_digest, tally_of
@@ -169,7 +168,7 @@ async def _until_answered(
                 some = bool(only) and len(only) < parcel.pieces
                 if attempt >= policy.attempts and not some:
                     raise LaneFailed(f"{reason} (tried {attempt} times)", permanent=False, after=wait)
-                await asyncio.sleep(max(wait or 0.0, policy.delay(attempt)))
+                await clock.sleep(max(wait or 0.0, policy.delay(attempt)))
                 if some:
                     return outcome
             case _:
@@ -186,7 +185,7 @@ async def _once(
     async with limit:
         if confirm is not None:
             await confirm()
-        began = time.monotonic()
+        began = clock.monotonic()
         outcome = await destination.deliver(parcel)
-    limit.note(time.monotonic() - began, trouble=isinstance(outcome, Retry))
+    limit.note(clock.monotonic() - began, trouble=isinstance(outcome, Retry))
     return outcome

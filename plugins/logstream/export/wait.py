@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
+from logstream import clock
 from logstream.errors import InputError, WindowNotClosed
 from logstream.export.deployment import Deployment
 from logstream.store.closing import Writer
@@ -22,18 +22,18 @@ def wait_until_closed(
     ends in the future, by the database's clock, and `WindowNotClosed` after `timeout` seconds.
     """
     closing, connection = deployment.store(deployment.settings.current()).closed_window(window)
-    started = reminded = time.monotonic()
+    started = reminded = clock.monotonic()
     with connection:
         while not closing.look():
             if not closing.past:
                 raise InputError(f"the window {window} ends in the future")
-            now = time.monotonic()
+            now = clock.monotonic()
             if now - started > timeout:
                 raise WindowNotClosed(f"still writing to the window {window}: {_names(closing.waiting)}")
             if remind and now - reminded > 60:
                 reminded = now
                 remind(closing.waiting)
-            time.sleep(LOOK_SECONDS)
+            clock.pause(LOOK_SECONDS)
 
 
 def _names(writers: Sequence[Writer]) -> str:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
+from logstream import clock
 from logstream.control.tables import SCHEMA
 from logstream.database import database_errors
 from logstream.errors import DeliveryError, LogstreamError
@@ -109,7 +109,9 @@ def _held(lanes: Collection[Lane]) -> dict[str, object]:
 class LeaseKeeper:
     """Keeps the leases of one task: takes lanes, renews all of them together, and knows which are lost. Of one event loop."""
 
-    def __init__(self, ledger: Leases, owner: str, threads: Executor, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, ledger: Leases, owner: str, threads: Executor, now_ns: Callable[[], int] = clock.time_ns
+    ) -> None:
         self._ledger, self._owner, self._threads, self._now_ns = ledger, owner, threads, now_ns
         self._held: dict[tuple[int, int], Lane] = {}
         self._fresh_until = 0.0
@@ -120,7 +122,7 @@ class LeaseKeeper:
         """Take those of some lanes that are free; return them as they now stand."""
         if not keys:
             return []
-        began = time.monotonic()
+        began = clock.monotonic()
         taken = await self._ask(lambda: self._ledger.take(keys, self._owner, self._now_ns(), delivered=delivered))
         found = await self._ask(lambda: self._ledger.lanes(key for key in keys if key in taken))
         if not self._held:
@@ -133,7 +135,7 @@ class LeaseKeeper:
 
     async def confirm(self, lane: Lane) -> None:
         """Return if the lane is still ours to send for; else raise `LeaseLost`. Called before everything that is sent."""
-        if lane.key in self._held and time.monotonic() >= self._fresh_until:
+        if lane.key in self._held and clock.monotonic() >= self._fresh_until:
             # a loop that was held up, or a database that was away: what runs out is not lost before another attempt takes it
             await self._renew(LEASE_SECONDS)
         if lane.key not in self._held:
@@ -162,7 +164,7 @@ class LeaseKeeper:
 
     async def _renew_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
+            await clock.sleep(RENEW_SECONDS)
             try:
                 await self._renew(RENEW_SECONDS)
             except LogstreamError as error:
@@ -171,7 +173,7 @@ class LeaseKeeper:
     async def _renew(self, at_least: float) -> None:
         """Renew all leases, unless that was done while this waited for its turn. Those that are another's are lost."""
         async with self._renewing:
-            began = time.monotonic()
+            began = clock.monotonic()
             if began + LEASE_SECONDS - at_least < self._fresh_until or not self._held:
                 return
             lanes = list(self._held.values())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+from logstream import clock
 from logstream.errors import BadEvent, InputError, TemplateError
 from logstream.events import EPOCH, Event, Kind
 from logstream.jsontext import dumps, loads
@@ -48,7 +48,7 @@ def render_event(
     except TemplateError as error:
         return Rendered(error=error.reason, line=error.line, column=error.column)
     try:
-        renderer = Renderer(compiled, drop_lines=drop_lines, now_ns=time.time_ns(), mask=mask)
+        renderer = Renderer(compiled, drop_lines=drop_lines, now_ns=clock.time_ns(), mask=mask)
         message = renderer.render(event, workspace)
     except BadEvent as error:
         return Rendered(error=f"the event cannot be sent: {error}")
@@ -78,7 +78,7 @@ def preview(
             raise InputError(f"{template_name}{'' if len(sources) == 1 else f' of {own}'}: {error}") from None
     try:
         chosen = sources.get(stored.kind, sources.get(DEFAULT_KIND))
-        renderer = Renderer.of(chosen, drop_lines=False, now_ns=time.time_ns())
+        renderer = Renderer.of(chosen, drop_lines=False, now_ns=clock.time_ns())
         rendered = renderer.render(stored, SAMPLE_WORKSPACE if stored.workspace_id == SAMPLE_WORKSPACE.id else None)
     except BadEvent as error:
         raise InputError(f"{event_name}: {error}") from None
@@ -89,7 +89,7 @@ def preview(
 
 def as_stored(kind: str, payload: bytes, workspace_id: int | None = None, event_id: int = 1) -> Event:
     """An event that no log store has, as one would have it: at the time that it says, recorded at once."""
-    said = said_time(kind, read_head(payload)) or datetime.now(UTC)
+    said = said_time(kind, read_head(payload)) or clock.now()
     moment = (said - EPOCH) // timedelta(microseconds=1)
     return Event(event_id, SAMPLE_WORKSPACE.id if workspace_id is None else workspace_id, kind, moment, moment, payload)
 
