@@ -304,3 +304,17 @@ def test_nothing_is_found_in_a_clean_month(engine: Make, filled: psycopg.Connect
     filled.execute("delete from events where id = (select max(id) from events)")
     gone, *_ = findings(exporter, Window(begin, begin + timedelta(hours=hours)))
     assert gone == "workspace 105, user_activity: 1 events were delivered that the log store no longer holds"
+
+
+def test_a_window_in_which_nothing_was_selected_is_judged_by_the_settings_of_then(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path
+) -> None:
+    """Found by a simulated world: the settings in force today select what was rightly left out then."""
+    lake = {"type": "file", "path": str(tmp_path / "out"), "packaging": "batch"}
+    exporter = engine({**override(lake), "admin": {"enabled": True, "events": ["genie"], "destination": "d"}})
+    export(exporter)
+    exporter = engine(override(lake))
+    assert verify(exporter, WINDOW).findings == []
+    filled.execute("update events set kind = 'genie' where id = (select min(id) from events)")
+    (finding,) = verify(exporter, WINDOW).findings
+    assert "1 events were never exported" in finding.what

@@ -83,6 +83,15 @@ class Windows(Book):
                 for row in connection.execute(query.order_by(windows.c.window_start))
             ]
 
+    def planned_within(self, span: Window) -> dict[Window, int]:
+        """The windows that lie in a span, and the settings snapshot by which each was planned last."""
+        query = select(windows).where(windows.c.window_start >= span.start, windows.c.window_end <= span.end)
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return {
+                _window(row.window_start, row.window_end): row.snapshot_id
+                for row in connection.execute(query.order_by(windows.c.window_start))
+            }
+
     def note_schedule(self, wanted: Schedule | None) -> None:
         """Note what the schedule demands; `None` where windows are only exported on request."""
         with database_errors("writing the ledger"), self._engine.begin() as connection:

@@ -36,15 +36,24 @@ class CountVerifier:
     def __init__(self, settings: SettingsRepository, store_dsn: str, result: Verification) -> None:
         self._settings, self._store_dsn, self._result = settings, store_dsn, result
 
-    def verify(self, span: Window, lanes: Mapping[Window, Sequence[Lane]]) -> None:
-        """Verify each window, by its lanes, and that no selected event lies between the windows."""
+    def verify(self, span: Window, lanes: Mapping[Window, Sequence[Lane]], planned: Mapping[Window, int]) -> None:
+        """Verify each window, by its lanes, and that no selected event lies between the windows.
+
+        `planned` are all windows, with the settings snapshot of each: one in which nothing was selected has no lanes.
+        """
         for window in sorted(lanes):
             self._result.windows += 1
             self._window(window, lanes[window])
+        for window in sorted(planned.keys() - lanes.keys()):
+            # by the settings of then: those in force may select what was rightly left out
+            self._nothing_in(window, self._settings.get(planned[window]))
         current = self._settings.current()
-        for gap in gaps(span, lanes):
-            for destination, expected in self._expected(gap, current).items():
-                self._find(gap, destination, f"{expected.total():,} events were never exported; export this window")
+        for gap in gaps(span, [*lanes, *planned]):
+            self._nothing_in(gap, current)
+
+    def _nothing_in(self, span: Window, snapshot: Snapshot) -> None:
+        for destination, expected in self._expected(span, snapshot).items():
+            self._find(span, destination, f"{expected.total():,} events were never exported; export this window")
 
     def _find(self, window: Window, destination: str, what: str) -> None:
         self._result.findings.append(Finding(window, destination, what))

@@ -57,7 +57,7 @@ class Verifier:
         lanes: dict[Window, list[Lane]] = defaultdict(list)
         for lane in self._ledger.lanes_within(span):
             lanes[lane.window].append(lane)
-        CountVerifier(self._settings, self._store_dsn, result).verify(span, lanes)
+        CountVerifier(self._settings, self._store_dsn, result).verify(span, lanes, self._ledger.planned_within(span))
         places = PlaceVerifier(self._ledger, self._settings, self._store_dsn)
         manifests = ManifestVerifier(self._ledger, places, result, self._public_key)
         sealed = manifests.verify(span, [lane for window in sorted(lanes) for lane in lanes[window]])
