@@ -34,8 +34,12 @@ unit: $(READY) ## The quick part of the tests: no Airflow is started
 	@$(BIN)/python -m pytest -m "not e2e"
 
 .PHONY: soak
-soak: $(READY) ## The long fault tests: hundreds of kills of workers and of the database (an hour or so)
-	@LOGSTREAM_SOAK=1 $(BIN)/python -m pytest tests/test_faults.py tests/test_verification.py -v
+soak: $(READY) ## The long fault tests: hundreds of kills of workers and of the database, 1,000 worlds (an hour or so)
+	@LOGSTREAM_SOAK=1 $(BIN)/python -m pytest tests/test_faults.py tests/test_verification.py tests/test_simulation.py -v
+
+.PHONY: simulate
+simulate: $(READY) ## Let simulated worlds happen and judge them: SEED=1 WORLDS=100 (docs/testing.md)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(WORLDS),--worlds $(WORLDS))
 
 .PHONY: bench
 bench: $(READY) ## Measure beside what people would use instead; ARGS="--quick" for a tenth of it (the whole takes half an hour)

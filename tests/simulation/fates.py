@@ -1,0 +1,144 @@
+"""Fates: an attempt is killed, or falls asleep and wakes up as a zombie, at a moment that the script names.
+
+A moment is counted: each turn of the attempt's event loop and each statement of its own thread is one. A killed attempt does
+nothing more, not even what stands in its `finally` blocks: its loop never turns again. A sleeping one stops where it is, with
+all that it believes, until the world wakes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, event
+
+T = TypeVar("T")
+
+GRAVEYARD: list[Any] = []
+"""The tasks of killed loops: Python must not close their coroutines, which would run their `finally` blocks."""
+
+
+class Killed(BaseException):
+    """The attempt ended here, as if by `kill -9`."""
+
+
+class Fate:
+    """What happens to one attempt: nothing, or at moment `at` it is killed, or put to sleep (`zombie`)."""
+
+    def __init__(self, at: int | None = None, *, zombie: bool = False) -> None:
+        self._at, self.zombie = at, zombie
+        self.moments = 0
+        self.dead = False
+        self.asleep = threading.Event()
+        self._wake = threading.Event()
+
+    def moment(self) -> None:
+        """One moment passes. Raises `Killed` if it was the last."""
+        self.moments += 1
+        if self.moments == self._at and self.zombie:
+            self.asleep.set()
+            self._wake.wait()
+        elif self.dead or self.moments == self._at:
+            self.dead = True
+            raise Killed
+
+    def wake(self) -> None:
+        """Let the zombie go on."""
+        self._wake.set()
+
+
+_local = threading.local()
+
+
+class FatedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose turns are moments of its thread's fate."""
+
+    def _run_once(self) -> None:
+        fate: Fate | None = getattr(_local, "fate", None)
+        if fate is not None:
+            try:
+                fate.moment()
+            except Killed:
+                bury(self)
+                raise
+        super()._run_once()  # type: ignore[misc]
+
+    def run_until_complete(self, future: Any) -> Any:
+        """A dead loop runs nothing, not even its own tidying up."""
+        fate: Fate | None = getattr(_local, "fate", None)
+        if fate is not None and fate.dead:
+            with suppress(AttributeError):
+                future.close()
+            raise Killed
+        return super().run_until_complete(future)
+
+
+def bury(loop: asyncio.AbstractEventLoop) -> None:
+    """Keep the tasks of a loop that is dead, silently and for ever."""
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        GRAVEYARD.append((loop, task))
+
+
+class FatedLoops(asyncio.DefaultEventLoopPolicy):
+    """Gives every thread loops that know of its fate."""
+
+    _loop_factory = FatedLoop
+
+
+def watch(engine: Engine) -> None:
+    """Make each statement and each commit of an engine a moment of the thread that makes it."""
+
+    def moment(*_: object) -> None:
+        fate: Fate | None = getattr(_local, "fate", None)
+        if fate is not None:
+            fate.moment()
+
+    for name in ("before_cursor_execute", "after_cursor_execute", "commit"):
+        event.listen(engine, name, moment)
+
+
+class Attempt(threading.Thread):
+    """Something done by a worker of its own, under a fate."""
+
+    def __init__(self, call: Callable[[], T], fate: Fate) -> None:
+        super().__init__(daemon=True)
+        self._call, self.fate = call, fate
+        self.result: T | None = None
+        self.error: BaseException | None = None
+        self.ended = False
+        self.start()
+
+    def run(self) -> None:
+        """Do it."""
+        _local.fate = self.fate
+        try:
+            self.result = self._call()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.ended = True
+            self.fate.asleep.set()  # there is nothing more to wait for
+
+    @property
+    def is_sleeping(self) -> bool:
+        """Whether it sleeps, and has not ended."""
+        return self.fate.zombie and not self.ended
+
+    @property
+    def killed(self) -> bool:
+        """Whether it was ended by its fate."""
+        return self.fate.dead
+
+    def until_it_sleeps(self) -> None:
+        """Wait until it has fallen asleep or ended."""
+        self.fate.asleep.wait()
+
+    def until_it_ends(self, seconds: float = 60.0) -> None:
+        """Wait until it has ended. Raises what it broke by, unless that is a kill."""
+        self.join(seconds)
+        if self.is_alive():
+            raise AssertionError("an attempt has hung")
