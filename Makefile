@@ -41,6 +41,10 @@ soak: $(READY) ## The long fault tests: hundreds of kills of workers and of the 
 simulate: $(READY) ## Let simulated worlds happen and judge them: SEED=1 WORLDS=100 (docs/testing.md)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(WORLDS),--worlds $(WORLDS))
 
+.PHONY: mutants
+mutants: $(READY) ## Make known mistakes, one after another, in a copy of the code: simulated worlds must find each
+	@$(BIN)/python -m tests.simulation.mutants $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## Measure beside what people would use instead; ARGS="--quick" for a tenth of it (the whole takes half an hour)
 	@test -x .venv-bench/bin/python || $(BIN)/python -m venv .venv-bench

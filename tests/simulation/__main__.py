@@ -16,6 +16,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make simulate")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--worlds", type=int, default=100)
+    parser.add_argument("--first", action="store_true", help="Stop at the first world that finds something.")
     given = parser.parse_args()
     began, bad = time.monotonic(), list[int]()
     with universe() as place:
@@ -26,6 +27,8 @@ def main() -> int:
                 print(f"world {seed}:")
                 for line in wrong[:10]:
                     print(f"  {line}")
+                if given.first:
+                    break
     seconds = time.monotonic() - began
     which = f" (make simulate SEED={bad[0]} WORLDS=1)" if bad else ""
     print(f"{given.worlds} worlds in {seconds:.0f} s, {len(bad)} of them bad{which}")

@@ -1,0 +1,63 @@
+"""`make mutants`: each mistake of `mutants/` in turn is made in a copy of the package; the worlds must find it.
+
+A mutant that no world finds is a hole in the net: then the worlds, not the mutant, must be made better.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+PATCHES = Path(__file__).parent / "mutants"
+
+
+def found_by(patch: Path, worlds: int) -> str | None:
+    """The first bad world of a mutant and what is wrong in it, `None` if none of them is bad.
+
+    Raises `RuntimeError` for a patch that does not fit the code any more.
+    """
+    with tempfile.TemporaryDirectory(prefix="logstream-mutant-") as folder:
+        copy = Path(folder)
+        shutil.copytree(PROJECT / "plugins", copy / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("tests", "docs"):
+            (copy / name).symlink_to(PROJECT / name)
+        applied = subprocess.run(["git", "apply", str(patch)], cwd=copy, capture_output=True, text=True, check=False)
+        if applied.returncode:
+            raise RuntimeError(f"{patch.name} does not fit the code any more: {applied.stderr.strip()}")
+        command = [sys.executable, "-m", "tests.simulation", "--worlds", str(worlds), "--first"]
+        environment = {**os.environ, "PYTHONPATH": str(copy / "plugins"), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+        lines = [line.strip() for line in done.stdout.splitlines()]
+        if done.returncode == 1 and lines and lines[0].startswith("world "):
+            return f"{lines[0]} {lines[1][:150]}"
+        if done.returncode:
+            raise RuntimeError(f"{patch.name}: the worlds did not run: {done.stderr[-500:]}")
+        return None
+
+
+def main() -> int:
+    """Exit 1 if a mutant lives."""
+    parser = argparse.ArgumentParser(prog="make mutants")
+    parser.add_argument("--worlds", type=int, default=200)
+    parser.add_argument("--only", default="", help="Mutants whose names hold this.")
+    given = parser.parse_args()
+    alive, patches = [], [path for path in sorted(PATCHES.glob("*.patch")) if given.only in path.name]
+    for patch in patches:
+        found = found_by(patch, given.worlds)
+        print(f"{patch.stem}: {found or 'NOT FOUND'}", flush=True)
+        if found is None:
+            alive.append(patch.stem)
+    print(
+        f"{len(patches) - len(alive)} of {len(patches)} mutants found" + (f", not {', '.join(alive)}" if alive else "")
+    )
+    return 1 if alive or not patches else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
