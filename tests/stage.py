@@ -33,8 +33,11 @@ WORKSPACES = [
     Workspace(1, None, "Platform", "admin"),
     *(Workspace(100 + n, f"c{n}", f"Customer {n}") for n in range(9)),
 ]
-# a run is named by the start of its window: these are none of the schedule's
-FIRST, SECOND, THIRD = (Window(DAY + timedelta(hours=hour), DAY + timedelta(hours=hour + 2)) for hour in (1, 7, 13))
+# Windows never overlap, so those of the schedule, of single runs and of the browser have a day each.
+DAYS = [DAY + timedelta(days=number) for number in range(3)]
+FIRST, SECOND, THIRD = (
+    Window(DAYS[1] + timedelta(hours=hour), DAYS[1] + timedelta(hours=hour + 2)) for hour in (1, 7, 13)
+)
 EVERYTHING = ["job_details", "user_activity", "api_platform", "log_service"]
 EVENTS = 4_000
 
@@ -69,7 +72,12 @@ def airflow_stage(postgres: str, s3: S3Server, folder: Path) -> Iterator[Stage]:
         for name in ("e2e_store", "e2e_airflow"):
             connection.execute(f"create database {name}")
     store, metadata = (make_conninfo(postgres, dbname=name) for name in ("e2e_store", "e2e_airflow"))
-    lines = EventMaker(WORKSPACES).lines(EVENTS, DAY, timedelta(days=1))
+    maker = EventMaker(WORKSPACES)
+    lines = [
+        line
+        for number, day in enumerate(DAYS)
+        for line in maker.lines(EVENTS, day, timedelta(days=1), 1 + number * EVENTS)
+    ]
     (folder / "events.ndjson").write_text("\n".join([*map(workspace_line, WORKSPACES), *lines]) + "\n")
     with connect(store) as connection:
         create_tables(connection)
@@ -86,7 +94,7 @@ def airflow_stage(postgres: str, s3: S3Server, folder: Path) -> Iterator[Stage]:
             "AIRFLOW_CONN_LOGSTREAM_STORE": json.dumps(connection_fields),
             "AIRFLOW_CONN_LAKE": s3.connection,
             "AIRFLOW_CONN_SIEM": sink.connection,
-            "AIRFLOW_CONN_SIEM_WRONG": sink.connection.replace(sink.token, "canary-in-a-connection"),
+            "AIRFLOW_CONN_SIEM_WRONG": sink.connection.replace(sink.token, "canary-5f0e-7b1f0c94e2"),
             "LOGSTREAM_SCHEDULE": "0 */6 * * *",
         }
         with LocalAirflow(folder / "home", PROJECT, metadata, environment) as airflow:

@@ -104,7 +104,7 @@ def test_one_broken_destination_fails_at_once_and_delays_no_other(stage: Stage, 
     sealed = stage.log("broken", "seal_window")
     assert "correct the credentials of connection `siem_wrong`" in sealed
     logs = sealed + "".join(stage.log("broken", name, index=index) for name, index in tasks)
-    assert "canary-in-a-connection" not in logs and stage.sink.token not in logs
+    assert "canary-5f0e-7b1f0c94e2" not in logs and stage.sink.token not in logs
     with connect(stage.store) as connection:
         wanted = connection.execute(
             "select count(*) from events where recorded_at >= %s and recorded_at < %s"
@@ -145,7 +145,7 @@ def test_a_window_without_events_is_a_success(stage: Stage, tmp_path: Path) -> N
 
 def test_no_credential_is_anywhere_that_airflow_or_logstream_writes(stage: Stage) -> None:
     """After all the runs before this one, good and bad: in no log file, in no table of either database."""
-    secrets = ["demo-secret-key", stage.sink.token, "canary-in-a-connection"]
+    secrets = ["demo-secret-key", stage.sink.token, "canary-5f0e-7b1f0c94e2"]
     files = [path for path in stage.airflow.home.rglob("*") if path.is_file()]
     assert any("deliver" in str(path) for path in files)
     assert [(path, secret) for path in files for secret in secrets if secret.encode() in path.read_bytes()] == []

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from logstream.destinations.registry import BUILT_IN
+from logstream.events import Kind
 from logstream.settings import message_files
 
 from .production import DOCKERFILE, NO_INDEX, Image, make_image
@@ -165,7 +166,7 @@ def test_the_console_has_its_pages_and_files(image: Image) -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["static"] == static
     assert sorted(found["pages"]) == sorted(files_below(PACKAGE / "console/templates"))
-    assert len(found["samples"]) == 4 and all(found["samples"])
+    assert len(found["samples"]) == len(Kind) and all(found["samples"])
 
 
 def test_airflow_parses_the_dags_of_the_image(image: Image) -> None:

@@ -16,13 +16,13 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog,
 from logstream.testing.airflow import USERS
 from logstream.window import Window
 
-from ..stage import DAY, Stage
+from ..stage import DAYS, Stage
 
 PICTURES = os.environ.get("LOGSTREAM_PICTURES")
 """Where to keep pictures of the pages; they are only looked at where it is set."""
 
 
-OURS = [Window(DAY + timedelta(hours=hour), DAY + timedelta(hours=hour + 2)) for hour in (2, 8, 14, 20)]
+OURS = [Window(DAYS[2] + timedelta(hours=hour), DAYS[2] + timedelta(hours=hour + 2)) for hour in (2, 8, 14, 20)]
 """Windows that are none of the schedule's, nor of other tests: a run is named by the start of its window."""
 
 

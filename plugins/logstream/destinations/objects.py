@@ -29,14 +29,13 @@ from logstream.destinations.parcel import (
     Part,
     Tally,
     add_sizes,
+    broken_parcel,
     cursor_of,
     id_lines,
-    refused_parcel,
     sha256,
     sizes_of,
     tally_key,
     tally_of,
-    why_broken,
 )
 from logstream.destinations.transport.secrets import LONGEST_REASON
 from logstream.errors import DeliveryError, LogstreamError
@@ -323,7 +322,7 @@ class EventPacker:
                 if self._objects:
                     yield self._bundle(0, len(self._objects))
                     self._begin()
-                yield refused_parcel(f"{self._prefix}{event.id}", event, why_broken(error))
+                yield broken_parcel(f"{self._prefix}{event.id}", event, error)
                 continue
             self._events.append(event)
             self._lengths.append(len(message))

@@ -92,6 +92,8 @@ class Parcel:
     events: list[EventRef] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
     refused: str | None = None
+    broken: bool = False
+    """Refused because making it raised what nobody foresaw: believed only beside events that are taken."""
 
     @property
     def size(self) -> int:
@@ -141,11 +143,16 @@ class Packer(Protocol):
         """The last parcel, if there is one."""
 
 
-def refused_parcel(name: str, event: Event, reason: str) -> Parcel:
+def refused_parcel(name: str, event: Event, reason: str, *, broken: bool = False) -> Parcel:
     """A parcel that is not sent: its one event is rejected in its place in the order."""
     reference = EventRef(event.id, event.workspace_id, event.kind)
     tally, sizes = tally_of([reference]), sizes_of([reference], [0])
-    return Parcel(name, b"", cursor_of(event), tally, sizes, [], [reference], [b""], refused=reason)
+    return Parcel(name, b"", cursor_of(event), tally, sizes, [], [reference], [b""], refused=reason, broken=broken)
+
+
+def broken_parcel(name: str, event: Event, error: Exception) -> Parcel:
+    """The same for an event for which a destination's code raised."""
+    return refused_parcel(name, event, why_broken(error), broken=not isinstance(error, BadEvent))
 
 
 def why_broken(error: Exception) -> str:

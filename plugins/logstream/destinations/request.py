@@ -27,13 +27,13 @@ from logstream.destinations.parcel import (
     Packer,
     Parcel,
     Part,
+    broken_parcel,
     cursor_of,
     ids_digest,
     refused_parcel,
     sha256,
     sizes_of,
     tally_of,
-    why_broken,
 )
 from logstream.destinations.transport.answers import ACCEPTED_ENCODINGS, is_page, read_answer
 from logstream.errors import InputError
@@ -322,7 +322,7 @@ class RequestPacker:
             except Exception as error:
                 if self._events:
                     yield from self._end()
-                yield self._refused(event, why_broken(error))
+                yield broken_parcel(f"{self._prefix}-{event.id}", event, error)
                 continue
             # two bytes for what stands between messages and around them
             size = len(message) + 2
@@ -357,7 +357,7 @@ class RequestPacker:
             parcel = self._destination.parcel(self._prefix, references, messages, events[-1])
         except Exception as error:
             if len(events) == 1:
-                yield self._refused(events[0], why_broken(error))
+                yield broken_parcel(f"{self._prefix}-{events[0].id}", events[0], error)
                 return
             middle = len(events) // 2
             yield from self._made(events[:middle], messages[:middle])

@@ -70,6 +70,10 @@ async def send(
     while pending:
         current = pending.pop()
         if current.refused:
+            if current.broken:
+                # a plug-in that breaks with every event is a fault to be mended, not a thousand dead letters
+                refusals.refuse(len(current.events), current.refused)
+                sent.refused = True
             sent.rejected += [(event, current.refused) for event in current.events]
             sent.whole = False
             continue

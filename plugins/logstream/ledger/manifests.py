@@ -30,13 +30,22 @@ class Manifests(Book):
     """Reads and writes manifests and the parts that they list."""
 
     def seal(self, outcomes: Mapping[int, State]) -> None:
-        """Write the outcomes of deliveries, by id, in one transaction."""
+        """Write the outcomes of deliveries, by id, in one transaction.
+
+        What another run has completed meanwhile stays complete: who comes with an older view of its lanes changes nothing.
+        """
+        left = select(lanes.c.lane).where(lanes.c.delivery_id == deliveries.c.id, lanes.c.state != State.DELIVERED)
         with database_errors("sealing deliveries"), self._engine.begin() as connection:
             for state in set(outcomes.values()):
+                statement = update(deliveries).where(
+                    any_of(deliveries.c.id, [number for number, found in outcomes.items() if found is state])
+                )
+                if state is not State.DELIVERED:
+                    statement = statement.where((deliveries.c.state != State.DELIVERED) | left.exists())
                 connection.execute(
-                    update(deliveries)
-                    .where(any_of(deliveries.c.id, [number for number, found in outcomes.items() if found is state]))
-                    .values(state=state, sealed_at=func.clock_timestamp() if state is State.DELIVERED else None)
+                    statement.values(
+                        state=state, sealed_at=func.clock_timestamp() if state is State.DELIVERED else None
+                    )
                 )
 
     def chain(self, sealed: Sequence[Sealed], signer: Signer | None = None) -> list[Manifest]:

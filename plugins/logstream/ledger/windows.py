@@ -83,6 +83,16 @@ class Windows(Book):
                 for row in connection.execute(query.order_by(windows.c.window_start))
             ]
 
+    def whole_windows(self, span: Window) -> Window:
+        """A span, made so long that it cuts no window."""
+        overlap = func.tstzrange(windows.c.window_start, windows.c.window_end, "[)").op("&&")
+        query = select(func.min(windows.c.window_start), func.max(windows.c.window_end)).where(
+            overlap(func.tstzrange(span.start, span.end, "[)"))
+        )
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            start, end = connection.execute(query).one()
+        return span if start is None else _window(min(span.start, start), max(span.end, end))
+
     def planned_within(self, span: Window) -> dict[Window, int]:
         """The windows that lie in a span, and the settings snapshot by which each was planned last."""
         query = select(windows).where(windows.c.window_start >= span.start, windows.c.window_end <= span.end)

@@ -207,6 +207,8 @@ class ObjectVerifier:
         folders: dict[str, tuple[SealedDelivery, bool]] = {}
         if options.packaging is Packaging.BATCH:
             for delivery in sealed:
+                if delivery.lanes[0].pruned and not options.manifests:
+                    continue  # which objects are its own is not known any more
                 folders[destination.folder_of(delivery.manifest.window)] = delivery, options.layout is None
         elif options.layout is not None:
             folders[prefix] = last, False

@@ -42,10 +42,11 @@ class Verifier:
         self._connections, self._public_key = SharedConnections(connections), public_key
 
     def verify(self, span: Window) -> Verification:
-        """Verify every window that lies in `span`, and that no selected event lies between them.
+        """Verify every window that overlaps `span`, whole, and that no selected event lies between them.
 
         A window is judged by the settings snapshot it was exported with; what lies between windows by those in force.
         """
+        span = self._ledger.whole_windows(span)
         result = Verification(lost=self._ledger.losses(span=span))
         for loss in result.lost:
             if loss.acknowledged_at is None:

@@ -16,14 +16,14 @@ API answers with a status for each event, so what it may say grows with what it 
 ACCEPTED_ENCODINGS = "gzip, deflate"
 
 
-_PAGE = re.compile(
-    rb"\s*(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html[\s>])", re.IGNORECASE | re.DOTALL
-)
+_TAG = re.compile(rb"<(?:!doctype\s+html|html|head|meta|title|script|body)\b", re.IGNORECASE)
 
 
 def is_page(answer: bytes) -> bool:
     """Whether an answer is a page of HTML: no vendor's words, but those of a login wall or of another server."""
-    return _PAGE.match(answer[:4096]) is not None
+    # without marks of order and the zeros of UTF-16; markup of other kinds (`<ok/>`, SOAP) is a receiver's own affair
+    text = answer.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n\f\v")
+    return text.startswith(b"<") and _TAG.search(text[:8192]) is not None
 
 
 async def read_answer(response: aiohttp.ClientResponse, events: int) -> bytes:
