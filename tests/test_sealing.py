@@ -13,15 +13,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from logstream.destinations import check_options, open_destination
+from logstream.destinations import open_destination
 from logstream.destinations.objects import ObjectDestination
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
 from logstream.hooks import AirflowConnections
 from logstream.ledger.records import Delivery, State
-from logstream.rendering import compile_template
-from logstream.settings.models import parse_settings
 from logstream.testing.servers import AzuriteServer, S3rver, S3Server
+from logstream.validation import validate_settings
 from logstream.verify.verifier import verify
 from logstream.window import Window
 from tests.auditor import Audit, audited
@@ -43,7 +42,7 @@ def folder(out: Path, **options: Any) -> dict[str, Any]:
 
 def apply(exporter: Exporter, destination: dict[str, Any], **streaming: Any) -> None:
     document = override(destination, **streaming)
-    exporter.settings.apply(parse_settings(document, check_destination=check_options, check_message=compile_template))
+    exporter.settings.apply(validate_settings(document))
 
 
 def manifest(out: Path, number: int) -> dict[str, Any]:
@@ -140,7 +139,7 @@ def test_equal_objects_under_another_version_of_the_settings_make_no_new_manifes
     before = files(out)
     document = override(folder(out))
     document["destinations"]["spare"] = {"type": "file", "path": str(tmp_path / "spare")}
-    exporter.settings.apply(parse_settings(document, check_destination=check_options, check_message=compile_template))
+    exporter.settings.apply(validate_settings(document))
     assert only(export(exporter)[1]).error is None
     assert files(out) == before
     clean(exporter, out)
@@ -345,14 +344,14 @@ def test_a_destination_that_is_named_anew_has_a_chain_of_its_own(engine: Make, t
     exporter = engine(override(folder(out)))
     export(exporter, WINDOWS[0])
     document = {"admin": {**override({})["admin"], "destination": "e"}, "destinations": {"e": folder(out)}}
-    exporter.settings.apply(parse_settings(document, check_destination=check_options, check_message=compile_template))
+    exporter.settings.apply(validate_settings(document))
     export(exporter, WINDOWS[1])
     assert findings(exporter, Window(WINDOWS[0].start, WINDOWS[1].end)) == []
     found = audited(out)
     assert (found.code, [line.split(":")[0] for line in found.lines[:2]]) == (0, ["d", "e"])
     # folders in folders: each is judged by its own manifests
     document["destinations"]["e"]["path"] = str(out / "below")
-    exporter.settings.apply(parse_settings(document, check_destination=check_options, check_message=compile_template))
+    exporter.settings.apply(validate_settings(document))
     export(exporter, WINDOWS[2])
     assert findings(exporter, Window(WINDOWS[0].start, WINDOWS[2].end)) == []
     assert audited(out, out / "below").problems == []
@@ -378,9 +377,7 @@ class Store:
         """All objects, manifests too."""
 
         async def read() -> dict[str, bytes]:
-            stored = parse_settings(
-                override(self.options), check_destination=check_options, check_message=compile_template
-            ).destinations["d"]
+            stored = validate_settings(override(self.options)).destinations["d"]
             destination = await open_destination("d", stored, AirflowConnections())
             assert isinstance(destination, ObjectDestination)
             try:

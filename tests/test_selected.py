@@ -15,16 +15,15 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from logstream.database import connect
-from logstream.destinations import check_options
 from logstream.events import Selection
 from logstream.export.exporter import Exporter
 from logstream.ledger.records import State
-from logstream.rendering import compile_template
-from logstream.settings.models import LogStoreSettings, parse_settings
+from logstream.settings.models import LogStoreSettings
 from logstream.shapes import log_fields
 from logstream.store import Filter, PostgresStore
 from logstream.store.logs import may_hold
 from logstream.store.schema import create_tables
+from logstream.validation import validate_settings
 from logstream.verify.verifier import verify
 from logstream.window import Window
 
@@ -199,9 +198,7 @@ def test_a_window_with_numbers_for_levels_completes(store: psycopg.Connection, t
         "destinations": {"d": {"type": "file", "path": str(tmp_path / "out"), "packaging": "batch"}},
     }
     with Exporter(store.info.dsn, store.info.dsn, None) as exporter:  # type: ignore[arg-type]
-        exporter.settings.apply(
-            parse_settings(document, check_destination=check_options, check_message=compile_template)
-        )
+        exporter.settings.apply(validate_settings(document))
         planned = exporter.plan(WINDOW)
         exporter.deliver([key for share in planned.shares for key in share.lanes])
         (report,) = exporter.seal(planned.delivery_ids)

@@ -11,14 +11,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from logstream.destinations import check_options
 from logstream.errors import DatabaseError
 from logstream.events import NO_WORKSPACE, Cursor, Selection
 from logstream.export.exporter import Exporter
 from logstream.ledger.records import State
-from logstream.rendering import compile_template
-from logstream.settings.models import LogStoreSettings, parse_settings
+from logstream.settings.models import LogStoreSettings
 from logstream.store import Filter, PostgresStore
+from logstream.validation import validate_settings
 from logstream.verify.verifier import verify
 from logstream.window import Window
 
@@ -47,7 +46,7 @@ class Export:
             "log_store": {"events": "app.events", "written_tables": ["app.written"]},
             **document,
         }
-        settings = parse_settings(given, check_destination=check_options, check_message=compile_template)
+        settings = validate_settings(given)
         with Exporter(dsn, dsn, None) as exporter:  # type: ignore[arg-type]
             exporter.settings.apply(settings)
             planned = exporter.plan(WINDOW)

@@ -20,14 +20,12 @@ from hypothesis import strategies as st
 from psycopg.conninfo import make_conninfo
 
 from logstream.database import connect
-from logstream.destinations import check_options
 from logstream.export.exporter import Exporter
 from logstream.proof.signing import Signer
-from logstream.rendering import compile_template
-from logstream.settings.models import parse_settings
 from logstream.store.load import load_file
 from logstream.store.schema import create_tables
 from logstream.testing.events import EventMaker, workspace_line
+from logstream.validation import validate_settings
 from logstream.verify.verifier import verify
 from logstream.window import Window
 from tests.auditor import SCRIPT, audit, audited, manifests_named, objects_named
@@ -86,9 +84,7 @@ def deployment(
     with Exporter(dsn, dsn, Connections(), policy=QUICK, signer=lambda: SIGNER) as exporter:
         out = {"type": "file", "path": str(folder / "out"), "packaging": request.param, "manifests": True, "lanes": 2}
         document = override(out)
-        exporter.settings.apply(
-            parse_settings(document, check_destination=check_options, check_message=compile_template)
-        )
+        exporter.settings.apply(validate_settings(document))
         for window in WINDOWS:
             _, reports = export(exporter, window)
             assert [report.error for report in reports] == [None]
