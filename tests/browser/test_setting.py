@@ -170,11 +170,10 @@ def test_a_template_that_does_not_fit_its_destination_is_warned_of(admin: Person
 def test_fields_say_what_is_wrong_as_one_types(admin: Person, stage: Stage) -> None:
     start_from(stage, {})
     page = admin.visit()
-    with page.expect_response(
-        lambda response: "/parts/" in response.url
-    ):  # the type's own fields take the old ones' place
+    # the fields of the chosen type take the place of those that were there
+    with admin.page.expect_response(lambda response: "/parts/" in response.url):
         page.get_by_label("Destination type").select_option("s3")
-    page.wait_for_load_state("networkidle")
+    admin.page.wait_for_load_state("networkidle")
     page.get_by_label("Bucket").fill("x")
     error = page.locator("[id='error-option.bucket']")
     expect(error).to_contain_text("at least 3")
