@@ -43,7 +43,9 @@ def main() -> int:
                 {"id": w, "streaming": {**streaming, "destination": f"d{w % DESTINATIONS}"}}
                 for w in range(1, WORKSPACES + 1)
             ],
-            "destinations": {f"d{n}": {"type": "file", "path": f"d{n}"} for n in range(DESTINATIONS)},
+            "destinations": {
+                f"d{n}": {"type": "file", "path": str(home() / f"bench/d{n}")} for n in range(DESTINATIONS)
+            },
         }
     )
     with Exporter(dsn, dsn, AirflowConnections()) as exporter:
