@@ -1,4 +1,4 @@
-"""The parts of pages that htmx swaps in: what is looked up while somebody types, and what takes its time."""
+"""The parts of pages that htmx swaps in: what is looked up while an administrator types, and what takes its time."""
 
 from __future__ import annotations
 

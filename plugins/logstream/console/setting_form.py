@@ -21,7 +21,7 @@ from logstream.settings.models import DEFAULT_KIND, DestinationSettings, by_kind
 
 
 def setting_form(console: Console, streaming: Data, edited: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What the form of a setting shows. `edited` is the destination as somebody is filling it in."""
+    """What the form of a setting shows. `edited` is the destination as the administrator is filling it in."""
     known = console.current().settings.destinations
     name = streaming.get("destination") or ""
     stored = known.get(name)
