@@ -1,0 +1,54 @@
+"""`logstream destinations`: what kinds there are, and trying one out."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, TextIO
+
+from logstream.cli.arguments import add_command, add_dsn, add_group, repository
+from logstream.cli.output import print_table
+from logstream.errors import InputError
+
+
+def add(groups: Any) -> None:
+    """Add the commands."""
+    destinations = add_group(groups, "destinations", "list the kinds of destinations, or try one out")
+    add_command(destinations, "list", destinations_list, "list the kinds of destinations that are installed")
+    command = add_command(destinations, "check", destinations_check, "try a destination out, step by step")
+    add_dsn(command, control=True)
+    command.add_argument("name", metavar="NAME", help="a destination of the settings")
+
+
+def destinations_list(options: argparse.Namespace, out: TextIO) -> None:
+    """`logstream destinations list`."""
+    from logstream.destinations import destination_types
+
+    rows = []
+    for name, kind in destination_types().items():
+        fields = kind.options_model.model_fields
+        rows.append((name, kind.title, kind.connection_type or "-", ", ".join(fields)))
+    print_table(("type", "what", "connection", "options"), rows, out)
+
+
+def destinations_check(options: argparse.Namespace, out: TextIO) -> int:
+    """`logstream destinations check`."""
+    import asyncio
+
+    from logstream.destinations.registry import make_destination
+    from logstream.hooks.connections import AirflowConnections, use_metadata_database
+
+    settings = repository(options).current().settings
+    if options.name not in settings.destinations:
+        known = ", ".join(settings.destinations) or "none"
+        raise InputError(f'no destination named "{options.name}"; the settings have {known}')
+    use_metadata_database()
+    destination = make_destination(options.name, settings.destinations[options.name], AirflowConnections())
+
+    async def run() -> bool:
+        fine = True
+        async for step in destination.run_check():
+            print(f"{step.mark} {step}", file=out)
+            fine = fine and step.ok
+        return fine
+
+    return 0 if asyncio.run(run()) else 1

@@ -1,0 +1,158 @@
+"""What is owed, rejected or lost, and what an administrator does about it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import Any, TextIO
+
+from logstream.cli.arguments import add_command, add_dsn, add_json, open_exporter
+from logstream.cli.output import print_table
+
+
+def add(groups: Any) -> None:
+    """Add the commands."""
+    command = add_command(
+        groups, "owed", owed, "list what destinations have not got, and why, and time that no run has exported",
+        "Scheduled runs deliver it on their own, oldest first: as soon as the destination is back, as soon as they run.",
+    )  # fmt: skip
+    add_dsn(command, control=True)
+    command.add_argument("--destination", metavar="NAME", help="only what is owed to this destination")
+    command.add_argument(
+        "--acknowledge",
+        action="store_true",
+        help="take note of what is lost: it is listed once more, and then no longer",
+    )
+    add_json(command)
+
+    command = add_command(groups, "rejected", rejected, "list the dead letters: events that were refused, and why")
+    add_dsn(command, control=True)
+    command.add_argument("--destination", metavar="NAME", help="only those of this destination")
+    command.add_argument("--limit", metavar="N", type=int, default=1000, help="at most so many (default 1000)")
+    add_json(command)
+
+    command = add_command(
+        groups, "redeliver", redeliver, "deliver what is owed now, or dead letters again after a mistake is mended",
+        "A suspended destination is taken back into service.",
+    )  # fmt: skip
+    add_dsn(command, control=True)
+    command.add_argument("--destination", metavar="NAME", help="only to this destination")
+    command.add_argument(
+        "--rejected", action="store_true", help="send the rejected events again, by the settings in force"
+    )
+    add_json(command)
+
+    command = add_command(
+        groups, "prune", prune, "forget the details of complete deliveries of old windows; their manifests stay",
+    )  # fmt: skip
+    add_dsn(command, control=True)
+    command.add_argument("--before", metavar="T", required=True, help="windows that ended at this time or earlier")
+
+
+def owed(options: argparse.Namespace, out: TextIO) -> None:
+    """`logstream owed`."""
+    with open_exporter(options) as exporter:
+        found, health = exporter.ledger.owed(options.destination), exporter.ledger.health()
+        gaps, lost = exporter.ledger.coverage().gaps(), exporter.ledger.losses(options.destination, open_only=True)
+        if options.acknowledge:
+            exporter.ledger.acknowledge(os.environ.get("USER") or "the command", options.destination)
+    suspended = {name for name, destination in health.items() if destination.suspended}
+    if options.json:
+        document = {
+            "owed": [
+                {"destination": item.destination, "window": item.window.as_json(), "events": item.events,
+                 "planned_at": item.since.isoformat(), "suspended": item.destination in suspended, "error": item.error}
+                for item in found
+            ],
+            "gaps": [gap.as_json() for gap in gaps],
+            "lost": [item.as_json() for item in lost],
+        }  # fmt: skip
+        print(json.dumps(document), file=out)
+        return
+    rows = [
+        (item.destination, str(item.window), f"{item.events:,}",
+         "suspended" if item.destination in suspended else "-", item.error or "-")
+        for item in found
+    ]  # fmt: skip
+    print_table(("destination", "window", "events", "state", "error"), rows, out)
+    print(f"{len(found)} windows are owed", file=out)
+    for gap in gaps:
+        print(f"not exported yet, to any destination: {gap}", file=out)
+    print(f"{len(gaps)} gaps are between windows; scheduled runs export them, oldest first", file=out)
+    for item in lost:
+        print(f"lost, no longer in the log store: {item}", file=out)
+
+
+def rejected(options: argparse.Namespace, out: TextIO) -> None:
+    """`logstream rejected`."""
+    with open_exporter(options) as exporter:
+        found = exporter.ledger.rejected(destination=options.destination, limit=options.limit)
+    if options.json:
+        document = [
+            {"destination": row.destination, "window": row.window.as_json(), "event_id": row.event_id,
+             "workspace_id": row.workspace_id, "kind": row.kind, "reason": row.reason, "request": row.request,
+             "rejected_at": row.rejected_at.isoformat()}
+            for row in found
+        ]  # fmt: skip
+        print(json.dumps(document), file=out)
+        return
+    rows = [
+        (row.destination, str(row.window), str(row.event_id), str(row.workspace_id), row.kind, row.reason)
+        for row in found
+    ]
+    print_table(("destination", "window", "event", "workspace", "kind", "reason"), rows, out)
+
+
+def redeliver(options: argparse.Namespace, out: TextIO) -> int:
+    """`logstream redeliver`."""
+    with open_exporter(options) as exporter:
+        if options.rejected:
+            return _redeliver_rejected(exporter, options, out)
+        reports = exporter.redeliver_owed(options.destination)
+    if options.json:
+        print(
+            json.dumps([{"window": r.window.as_json() if r.window else None, **r.as_json()} for r in reports]), file=out
+        )
+    else:
+        rows = [(r.destination, str(r.window), str(r.state), f"{r.events:,}", r.error or "") for r in reports]
+        print_table(("destination", "window", "state", "events", "error"), rows, out)
+    failed = [report for report in reports if report.error]
+    for report in failed:
+        print(f"error: {report.destination}, window {report.window}: {report.error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _redeliver_rejected(exporter: Any, options: argparse.Namespace, out: TextIO) -> int:
+    results = exporter.redeliver_rejected(options.destination)
+    document = [
+        {"destination": result.destination, "delivered": result.delivered, "rejected": result.rejected_again,
+         "gone": result.gone, "error": result.error}
+        for result in results
+    ]  # fmt: skip
+    if options.json:
+        print(json.dumps(document), file=out)
+    else:
+        rows = [
+            (
+                result.destination,
+                f"{result.delivered:,}",
+                f"{result.rejected_again:,}",
+                f"{result.gone:,}",
+                result.error or "",
+            )
+            for result in results
+        ]
+        print_table(("destination", "delivered", "rejected again", "gone from the store", "error"), rows, out)
+    return 1 if any(result.error or result.rejected_again for result in results) else 0
+
+
+def prune(options: argparse.Namespace, out: TextIO) -> None:
+    """`logstream prune`."""
+    from logstream.window import parse_time
+
+    before = parse_time(options.before, "--before")
+    with open_exporter(options) as exporter:
+        forgotten = exporter.ledger.prune(before)
+    print(f"forgot the details of {forgotten:,} deliveries; their manifests stay", file=out)

@@ -1,0 +1,50 @@
+"""`logstream verify`: the log store against ledger, manifests and objects."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any, TextIO
+
+from logstream.cli.arguments import add_command, add_dsn, add_json, add_window, open_exporter, window_of
+
+
+def add(groups: Any) -> None:
+    """Add the commands."""
+    command = add_command(groups, "verify", verify, "compare the log store with the ledger for every window in a range")
+    add_dsn(command, control=True)
+    add_window(command)
+    add_json(command)
+
+
+def verify(options: argparse.Namespace, out: TextIO) -> int:
+    """`logstream verify`."""
+    from logstream.verify.verifier import verify as verify_exported
+
+    span = window_of(options)
+    with open_exporter(options) as exporter:
+        result = verify_exported(exporter, span)
+    if options.json:
+        document = {
+            "window": span.as_json(),
+            "verified": not result.findings,
+            "windows": result.windows,
+            "deliveries": result.deliveries,
+            "events": result.events,
+            "rejected": result.rejected,
+            "objects": result.objects,
+            "lost": [loss.as_json() for loss in result.lost],
+            "findings": [finding.as_json() for finding in result.findings],
+        }
+        print(json.dumps(document), file=out)
+    else:
+        outcome = "NOT as it should be" if result.findings else "nothing is missing"
+        print(
+            f"{span}: {result.windows} windows, {result.deliveries} deliveries, {result.events:,} events delivered, "
+            f"{result.rejected:,} rejected, {result.objects:,} objects read: {outcome}",
+            file=out,
+        )
+    for finding in result.findings:
+        print(f"error: {finding}", file=sys.stderr)
+    return 1 if result.findings else 0
