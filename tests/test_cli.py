@@ -338,6 +338,33 @@ BAD_INPUT: dict[str, tuple[list[str], str]] = {
     "time without offset": (["export", "--dsn", "{dsn}", "--from", "2026-02-03T04:00:00", "--to", TO], "offset"),
     "no time": (["export", "--dsn", "{dsn}", "--from", "yesterday", "--to", TO], "yesterday"),
     "unknown destination": (["export", "--dsn", "{dsn}", "--from", FROM, "--to", TO, "--destination", "no"], '"no"'),
+    "owed of an unknown destination": (
+        ["owed", "--dsn", "{dsn}", "--destination", "nope"],
+        'no destination named "nope"; there are none',
+    ),
+    "dead letters of an unknown destination": (
+        ["rejected", "--dsn", "{dsn}", "--destination", "nope"],
+        '"nope"; there',
+    ),
+    "redelivery to an unknown destination": (["redeliver", "--dsn", "{dsn}", "--destination", "nope"], '"nope"; there'),
+    "dead letters to an unknown destination": (
+        ["redeliver", "--rejected", "--dsn", "{dsn}", "--destination", "nope"],
+        '"nope"; there',
+    ),
+    **{
+        f"a limit of {limit}": (
+            ["rejected", "--dsn", "{dsn}", f"--limit={limit}"],
+            f"--limit: '{limit}' is not a whole",
+        )
+        for limit in ("-1", "0", "1.5", "many", "9" * 30, "")
+    },
+    **{
+        f"a wait of {wait}": (
+            ["export", "--dsn", "{dsn}", "--from", FROM, "--to", TO, f"--wait={wait}"],
+            f"--wait: '{wait}' is not a number",
+        )
+        for wait in ("-1", "nan", "long")
+    },
     "check of an unknown destination": (["destinations", "check", "--dsn", "{dsn}", "no"], '"no"'),
     "settings missing": (["settings", "apply", "--dsn", "{dsn}", "nowhere.yaml"], "nowhere.yaml"),
     "settings not YAML": (["settings", "apply", "--dsn", "{dsn}", "broken.yaml"], "line 2"),
@@ -372,6 +399,21 @@ def test_bad_input_is_one_clear_line_and_2(cli: Cli, loaded: str, tmp_path: Path
     assert place in error
     assert "hunter2" not in error
     assert state(loaded) == before
+
+
+def test_what_a_removed_destination_is_owed_can_still_be_asked_for(cli: Cli, loaded: str, tmp_path: Path) -> None:
+    apply(cli, loaded, tmp_path, override({"type": "s3", "connection": "nowhere", "bucket": "audit"}))
+    assert cli("export", "--dsn", loaded, "--from", FROM, "--to", TO).returncode == 1
+    apply(cli, loaded, tmp_path, {"destinations": {"other": {"type": "file", "path": str(tmp_path)}}})
+    done = cli("owed", "--dsn", loaded, "--destination", "d", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [item["destination"] for item in json.loads(done.stdout)["owed"]] == ["d"]
+    assert cli("rejected", "--dsn", loaded, "--destination", "d").returncode == 0
+    assert cli("rejected", "--dsn", loaded, "--destination", "other").returncode == 0
+    unknown = one_error_line(cli("owed", "--dsn", loaded, "--destination", "nope"))
+    assert "there are other, d (no longer in the settings)" in unknown
+    gone = one_error_line(cli("redeliver", "--dsn", loaded, "--destination", "d"))
+    assert 'no destination named "d"; the settings have other' in gone
 
 
 def state(dsn: str) -> list[Any]:

@@ -91,6 +91,33 @@ def test_what_is_not_allowed_is_refused(path: str) -> None:
         compile_path(path)
 
 
+@pytest.mark.parametrize(
+    ("path", "escape", "offset"),
+    [
+        (r"$['\x61']", r"\x", 3),
+        (r'$.a.["b\u12"]', r"\u", 7),
+        (r"$['\ud800']", r"\ud800", 3),
+        (r"$['\udc00\ud800']", r"\udc00", 3),
+        (r"$['a', 'b\ ']", r"\ ", 9),
+    ],
+)
+def test_an_escape_that_is_none_is_refused_with_its_place(path: str, escape: str, offset: int) -> None:
+    with pytest.raises(PathError) as raised:
+        compile_path(path)
+    assert str(raised.value).startswith(f"{escape} is no escape")
+    assert raised.value.offset == offset
+
+
+@given(st.text(min_size=1, max_size=8), st.sampled_from("'\""), st.booleans())
+def test_a_name_is_found_however_it_is_written(name: str, quote: str, every: bool) -> None:
+    """Each character as it is or as JSON's escape of it; what stands in quotes is the same name."""
+    units = name.encode("utf-16-be")
+    escaped = "".join(f"\\u{units[at]:02x}{units[at + 1]:02X}" for at in range(0, len(units), 2))
+    plain = name.replace("\\", "\\\\").replace(quote, f"\\{quote}")
+    path = f"$[{quote}{escaped if every else plain}{quote}]"
+    assert compile_path(path).plain_names == (name,)
+
+
 HOSTILE = {
     "flat": {"a": list(range(200_000))},
     "deep": json.loads('{"a":' * 250 + "[1]" + "}" * 250),

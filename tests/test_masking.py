@@ -33,6 +33,12 @@ def masked_event(mask: Sequence[str], payload: bytes, template: str | None = Non
         (["$.user.email"], b'{"user": "email", "a": {"email": 1}}', b'{"user": "email", "a": {"email": 1}}'),
         (["$.user.email"], b'{"user": [{"email": 1}]}', b'{"user": [{"email": 1}]}'),
         (["$.id"], b'{"id": "secret", "id": "masked"}', b'{"id":"masked"}'),
+        ([r'$.["\u0061"]'], b'{"a": "x", "u0061": "y"}', b'{"a":"masked","u0061":"y"}'),
+        ([r"$['caf\u00e9']"], '{"café": "x"}'.encode(), '{"café":"masked"}'.encode()),
+        ([r"$..['\ud83d\ude00']"], '{"b":{"😀": "x"}}'.encode(), rb'{"b":{"\ud83d\ude00":"masked"}}'),
+        ([r"$['a\nb']", r"$['a\/b']"], b'{"a\\nb": "x", "a\\/b": "y"}', b'{"a\\nb":"masked","a/b":"masked"}'),
+        ([r"$['\u0027\u005c']"], rb"""{"'\\": "x"}""", rb"""{"'\\":"masked"}"""),
+        ([r"$.a[?(@.b == '\u0041')].c"], b'{"a":[{"b":"A","c":1}]}', b'{"a":[{"b":"A","c":"masked"}]}'),
         (["$.email"], b'{"e\\u006dail": "x"}', b'{"email":"masked"}'),
         (
             ["$.a[*].b"],

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, TextIO
+
+from logstream.errors import InputError
+
+MOST_ROWS = 1_000_000_000
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,6 +53,34 @@ def add_window(parser: Any) -> None:
 
 def add_json(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document; logs go to standard error")
+
+
+def rows_limit(value: str) -> int:
+    """How many rows to list, as an option's value."""
+    if not (value.isascii() and value.isdigit() and len(value) <= 10 and 1 <= int(value) <= MOST_ROWS):
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 1 to {MOST_ROWS:,}")
+    return int(value)
+
+
+def seconds(value: str) -> float:
+    """A length of time, as an option's value."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not number >= 0:  # so that "nan" is refused, too
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number of seconds from 0 up")
+    return number
+
+
+def check_destination(exporter: Any, name: str | None) -> None:
+    """Refuse a destination that neither the settings nor the ledger know; one that was removed may still be owed."""
+    if name is None:
+        return
+    configured = exporter.settings.current().settings.destinations
+    if name not in configured and name not in (gone := exporter.ledger.destination_names() - set(configured)):
+        known = ", ".join([*configured, *(f"{other} (no longer in the settings)" for other in sorted(gone))])
+        raise InputError(f'--destination: no destination named "{name}"; there are {known or "none"}')
 
 
 def dsns(options: argparse.Namespace) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from logstream.cli.arguments import add_command, add_dsn, add_json, add_window, open_exporter, window_of
+from logstream.cli.arguments import add_command, add_dsn, add_json, add_window, open_exporter, seconds, window_of
 from logstream.cli.output import print_table
 
 
@@ -24,7 +24,7 @@ def add(groups: Any) -> None:
     add_window(command)
     command.add_argument("--destination", metavar="NAME", help="only what goes to this destination")
     command.add_argument(
-        "--wait", metavar="SECONDS", type=float, default=600.0,
+        "--wait", metavar="SECONDS", type=seconds, default=600.0,
         help="how long to wait for transactions that may still add to the window (default 600)",
     )  # fmt: skip
     add_json(command)

@@ -8,7 +8,14 @@ import os
 import sys
 from typing import Any, TextIO
 
-from logstream.cli.arguments import add_command, add_dsn, add_json, open_exporter
+from logstream.cli.arguments import (
+    add_command,
+    add_dsn,
+    add_json,
+    check_destination,
+    open_exporter,
+    rows_limit,
+)
 from logstream.cli.output import print_table
 
 
@@ -30,7 +37,7 @@ def add(groups: Any) -> None:
     command = add_command(groups, "rejected", rejected, "list the dead letters: events that were refused, and why")
     add_dsn(command, control=True)
     command.add_argument("--destination", metavar="NAME", help="only those of this destination")
-    command.add_argument("--limit", metavar="N", type=int, default=1000, help="at most so many (default 1000)")
+    command.add_argument("--limit", metavar="N", type=rows_limit, default=1000, help="at most so many (default 1000)")
     add_json(command)
 
     command = add_command(
@@ -54,6 +61,7 @@ def add(groups: Any) -> None:
 def owed(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream owed`."""
     with open_exporter(options) as exporter:
+        check_destination(exporter, options.destination)
         found, health = exporter.ledger.owed(options.destination), exporter.ledger.health()
         gaps, lost = exporter.ledger.coverage().gaps(), exporter.ledger.losses(options.destination, open_only=True)
         if options.acknowledge:
@@ -88,6 +96,7 @@ def owed(options: argparse.Namespace, out: TextIO) -> None:
 def rejected(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream rejected`."""
     with open_exporter(options) as exporter:
+        check_destination(exporter, options.destination)
         found = exporter.ledger.rejected(destination=options.destination, limit=options.limit)
     if options.json:
         document = [
@@ -108,6 +117,7 @@ def rejected(options: argparse.Namespace, out: TextIO) -> None:
 def redeliver(options: argparse.Namespace, out: TextIO) -> int:
     """`logstream redeliver`."""
     with open_exporter(options) as exporter:
+        check_destination(exporter, options.destination)
         if options.rejected:
             return _redeliver_rejected(exporter, options, out)
         reports = exporter.redeliver_owed(options.destination)

@@ -57,8 +57,10 @@ def redeliver_owed(
 
     Raises `InputError` for a destination that the settings do not have.
     """
-    if destination is not None and destination not in deployment.settings.current().settings.destinations:
-        raise InputError(f'no destination named "{destination}"')
+    configured = deployment.settings.current().settings.destinations
+    if destination is not None and destination not in configured:
+        known = ", ".join(configured) or "none"
+        raise InputError(f'no destination named "{destination}"; the settings have {known}')
     ids, shares = Planner(deployment).plan_owed(destination, window, carrier=carrier)
     results = deliver(deployment, [key for share in shares for key in share.lanes], progress)
     failed = {result.lane.destination for result in results if result.error}

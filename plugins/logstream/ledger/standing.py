@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from logstream.control.tables import destinations
+from logstream.control.tables import deliveries, destinations
 from logstream.database import database_errors
 from logstream.ledger.debts import Debts
 from logstream.ledger.health import Change, Health, Outcome, judge
@@ -18,6 +18,11 @@ from logstream.ledger.health import Change, Health, Outcome, judge
 
 class Standing(Debts):
     """Keeps what the rules of `health` say."""
+
+    def destination_names(self) -> set[str]:
+        """The destinations that have deliveries, those that the settings no longer have included."""
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return set(connection.scalars(select(deliveries.c.destination).distinct()))
 
     def health(self) -> dict[str, Health]:
         """How the destinations are that have failed of late."""

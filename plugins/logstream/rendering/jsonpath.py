@@ -7,6 +7,7 @@ for ever on a text made for it, and run where nothing can stop them. `search` ev
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -140,7 +141,7 @@ def compile_path(path: str) -> Path:
         raise PathError("it does not begin with $", 0)
     try:
         _refuse_operators(path)
-        expression = parse(path)
+        expression = parse(_decoded(path))
     except PathError:
         raise
     except Exception as error:  # jsonpath-ng raises bare Exceptions
@@ -163,7 +164,7 @@ def compile_widened(path: str) -> tuple[Path, str | None]:
     if len(path) > MAX_PATH_CHARACTERS:
         return everything, reason
     try:
-        node: Any = parse(path)
+        node: Any = parse(_decoded(path, strict=False))
     except Exception:
         return everything, reason
     while isinstance(node, ng.Child | ng.Descendants | ng.Where):
@@ -175,6 +176,41 @@ def compile_widened(path: str) -> tuple[Path, str | None]:
             continue
         return (compiled if compiled.from_root else everything), reason
     return everything, reason
+
+
+_QUOTED = re.compile(r"""(['"])((?:[^\\]|\\.)*?)\1""", re.DOTALL)
+_ESCAPE = re.compile(
+    r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|(.))", re.DOTALL
+)
+_SHORT_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "/": "/", "\\": "\\", "'": "'", '"': '"'}
+
+
+def _decoded(path: str, *, strict: bool = True) -> str:
+    """The path with the escapes in its quoted names and texts decoded (RFC 9535, section 2.3.1.1).
+
+    jsonpath-ng takes the character after a backslash as it is: `$['\\u0061']` would be the name `u0061`, and a mask of it
+    would mask nothing. Raises `PathError` for an escape that is none; without `strict` it stays as jsonpath-ng takes it.
+    """
+
+    def decode(match: re.Match[str], begin: int) -> str:
+        high, low, unit, short = match.groups()
+        if high:
+            return (bytes.fromhex(high) + bytes.fromhex(low)).decode("utf-16-be")
+        character = chr(int(unit, 16)) if unit else _SHORT_ESCAPES.get(short)
+        if character is None or "\ud800" <= character <= "\udfff":
+            if strict:
+                raise PathError(
+                    f"{match.group()} is no escape; a backslash itself is written twice", begin + match.start()
+                )
+            return match.group()
+        return f"\\{character}" if character in "\\'\"" else character
+
+    def decode_text(quoted: re.Match[str]) -> str:
+        begin = quoted.start(2)
+        text = _ESCAPE.sub(lambda escape: decode(escape, begin), quoted.group(2))
+        return quoted.group(1) + text + quoted.group(1)
+
+    return _QUOTED.sub(decode_text, path)
 
 
 def _refuse_operators(path: str) -> None:
