@@ -41,6 +41,8 @@ class LaneRef:
     lanes: int
     external_ids: Mapping[int, str | None] = field(default_factory=dict, compare=False)
     """Of workspaces, where the destination's keys want them (`needs_external_ids`)."""
+    contents: Mapping[int, str] = field(default_factory=dict, compare=False)
+    """Workspace id to a digest of the settings that shape its messages: idempotency keys name them."""
 
 
 class Part(NamedTuple):

@@ -36,6 +36,7 @@ from logstream.destinations.parcel import (
     tally_of,
 )
 from logstream.destinations.transport.answers import ACCEPTED_ENCODINGS, is_page, read_answer
+from logstream.destinations.transport.idempotency import KeyPrefixes
 from logstream.errors import InputError
 from logstream.events import EPOCH, Event
 from logstream.messages import Messages
@@ -308,8 +309,7 @@ class RequestPacker:
         # the most that one event may take; where each is a request of its own, the receiver knows better
         sizes = [size for size in (self._room, limits.event_bytes) if size is not None]
         self._alone = min(sizes) if sizes and limits.events != 1 else None
-        name = f"{lane.destination}|{lane.window.slug}|{lane.lane}/{lane.lanes}"
-        self._prefix = f"ls-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        self._prefixes = KeyPrefixes(destination.type, destination.options, lane)
         self._events: list[Event] = []
         self._messages: list[bytes] = []
         self._size = 0
@@ -322,7 +322,7 @@ class RequestPacker:
             except Exception as error:
                 if self._events:
                     yield from self._end()
-                yield broken_parcel(f"{self._prefix}-{event.id}", event, error)
+                yield broken_parcel(self._alone_key(event), event, error)
                 continue
             # two bytes for what stands between messages and around them
             size = len(message) + 2
@@ -343,7 +343,11 @@ class RequestPacker:
                 yield from self._end()
 
     def _refused(self, event: Event, reason: str) -> Parcel:
-        return refused_parcel(f"{self._prefix}-{event.id}", event, reason)
+        return refused_parcel(self._alone_key(event), event, reason)
+
+    def _alone_key(self, event: Event) -> str:
+        """The name of a request that is never sent."""
+        return f"{self._prefixes.of([event])}-{event.id}"
 
     def _end(self) -> Iterator[Parcel]:
         """The request, or, where its body cannot be made, smaller ones: without the event that it cannot be made of."""
@@ -354,10 +358,10 @@ class RequestPacker:
     def _made(self, events: list[Event], messages: list[bytes]) -> Iterator[Parcel]:
         references = [EventRef(event.id, event.workspace_id, event.kind) for event in events]
         try:
-            parcel = self._destination.parcel(self._prefix, references, messages, events[-1])
+            parcel = self._destination.parcel(self._prefixes.of(events), references, messages, events[-1])
         except Exception as error:
             if len(events) == 1:
-                yield broken_parcel(f"{self._prefix}-{events[0].id}", events[0], error)
+                yield broken_parcel(self._alone_key(events[0]), events[0], error)
                 return
             middle = len(events) // 2
             yield from self._made(events[:middle], messages[:middle])

@@ -19,6 +19,7 @@ from logstream.destinations.objects import EventPacker
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
 from logstream.errors import DatabaseError, DeliveryError, EventsPassedBy, LeaseLost, LogstreamError
 from logstream.events import Cursor, Event
+from logstream.export.contents import contents_of
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.outbox import Outbox
 from logstream.export.refusals import LaneFailed, Refusals
@@ -88,6 +89,7 @@ class DeliveryPipeline:
         self._chunks = 0
         self._external_ids = {w.id: w.external_id for w in store.workspaces()} if destination.needs_external_ids else {}
         self._store, self._writer, self._window = store, writer, lanes[0].window
+        self._contents = contents_of(streamings)
         self._works = {lane.lane: self._work(lane, destination, policy, limit) for lane in lanes}
         lane_of = {workspace: lane.lane for lane in lanes for workspace in lane.workspace_ids}
         instants = {workspace: lane.now_ns or 0 for lane in lanes for workspace in lane.workspace_ids}
@@ -100,7 +102,9 @@ class DeliveryPipeline:
         self, lane: Lane, destination: Destination[Options], policy: RetryPolicy, limit: AdaptiveLimit
     ) -> LaneWork:
         assert lane.now_ns is not None, "a lane that is taken has its instant"  # noqa: S101
-        name = LaneRef(lane.destination, lane.window, lane.lane, destination.options.lanes, self._external_ids)
+        name = LaneRef(
+            lane.destination, lane.window, lane.lane, destination.options.lanes, self._external_ids, self._contents
+        )
         packer = destination.packer(name, lane.part)
         confirm = partial(self._keeper.confirm, lane)
         outbox = Outbox(lane, self._writer, destination, policy, limit, self._refusals, confirm)

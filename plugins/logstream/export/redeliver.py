@@ -13,6 +13,7 @@ from logstream.destinations.credentials import SharedConnections
 from logstream.destinations.parcel import LaneRef, Parcel, Tally, sizes_of, tally_of
 from logstream.errors import InputError
 from logstream.events import Event
+from logstream.export.contents import contents_of
 from logstream.export.deliver import LEDGER_THREADS, Progress, deliver, owner_name
 from logstream.export.deployment import Deployment
 from logstream.export.opening import Destinations, give_up_slow_hooks
@@ -137,15 +138,17 @@ class Redeliverer:
         bad = len(found.bad) + sum(is_nameless(row.event_id) for row in rejected)
         result.gone += len(rejected) - len(events) - bad
         workspaces = {event.workspace_id for event in events}
+        streamings = streamings_of(self._settings, workspaces)
         renderer = EventRenderer(
-            streamings_of(self._settings, workspaces),
+            streamings,
             dict.fromkeys(workspaces, lane.now_ns or clock.time_ns()),
             self._store.workspaces,
         )
         chunk = renderer.render([event for event in events if renderer.knows(event)])
         result.rejected_again += len(events) - len(chunk.events) + bad
         external = {w.id: w.external_id for w in self._store.workspaces()}
-        name = LaneRef(lane.destination, lane.window, lane.lane, self._destination.options.lanes, external)
+        lanes, contents = self._destination.options.lanes, contents_of(streamings)
+        name = LaneRef(lane.destination, lane.window, lane.lane, lanes, external, contents)
         packer = self._destination.packer(name, lane.part)
         known = {event.id: event for event in chunk.events}
         try:
