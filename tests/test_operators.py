@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pendulum
 import psycopg
 import pytest
 from airflow.sdk import BaseNotifier
@@ -36,6 +37,7 @@ from logstream.testing.servers import LogSink
 from logstream.verify.verifier import verify
 from logstream.window import Window
 from tests.test_engine import Make, engine, filled
+from tests.test_gaps import began
 from tests.test_healing import two_destinations, window
 
 __all__ = ["engine", "filled"]  # fixtures
@@ -88,9 +90,10 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Any:
         for module in ("plan", "deliver", "seal"):
             monkeypatch.setattr(f"logstream.operators.{module}.exporter", ours)
         pushed = Pushed()
-        span = window(number)
+        # times of pendulum, as Airflow gives them
+        start, end = pendulum.instance(window(number).start), pendulum.instance(window(number).end)
         context: Any = {
-            "data_interval_start": span.start, "data_interval_end": span.end, "ti": pushed,
+            "data_interval_start": start, "data_interval_end": end, "ti": pushed,
             "dag_run": SimpleNamespace(run_type="scheduled", run_id=f"scheduled__{number}"),
             "outlet_events": defaultdict(lambda: type("Events", (), {"add": staticmethod(lambda *_, **__: None)})),
         }  # fmt: skip
@@ -125,6 +128,25 @@ def test_runs_are_red_until_a_destination_is_suspended_and_somebody_is_told_once
     assert Told.told == ["hook suspended", "hook recovered"]
     assert exporter.ledger.owed() == []
     assert verify(exporter, Window(window(0).start, window(5).end)).findings == []
+
+
+def test_runs_that_never_were_are_made_good_by_the_next_one(
+    engine: Make,
+    filled: psycopg.Connection,
+    sink: LogSink,
+    tmp_path: Path,
+    airflow: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("logstream.operators.plan.export_cron", lambda: None)
+    exporter = engine(two_destinations(tmp_path / "out"))
+    began(exporter, window(0).start)
+    airflow(exporter, 0)
+    airflow(exporter, 4)
+    assert exporter.ledger.coverage().gaps() == []
+    span = Window(window(0).start, window(4).end)
+    assert sorted(exporter.ledger.planned_within(span)) == [window(number) for number in range(5)]
+    assert verify(exporter, span).findings == []
 
 
 def test_what_was_delivered_is_counted(

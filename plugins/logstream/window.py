@@ -10,7 +10,10 @@ from logstream.errors import InputError
 
 @dataclass(frozen=True, slots=True, order=True)
 class Window:
-    """A half-open interval `[start, end)` of `recorded_at`. Both ends are aware and in UTC."""
+    """A half-open interval `[start, end)` of `recorded_at`. Both ends are plain datetimes, aware and in UTC.
+
+    Airflow's own times are of pendulum, whose arithmetic loses the offset of times in `datetime.UTC`: they end here.
+    """
 
     start: datetime
     end: datetime
@@ -20,7 +23,7 @@ class Window:
             value: datetime = getattr(self, name)
             if value.tzinfo is None:
                 raise InputError(f"window {name} {value.isoformat()} has no UTC offset")
-            object.__setattr__(self, name, value.astimezone(UTC))
+            object.__setattr__(self, name, _plain(value.astimezone(UTC)))
         if self.end <= self.start:
             raise InputError(f"the window ends at {_iso(self.end)}, not after its start {_iso(self.start)}")
 
@@ -49,6 +52,14 @@ def parse_time(text: str, name: str = "time") -> datetime:
         return value.astimezone(UTC)
     except OverflowError:
         raise InputError(f"{name}: {text!r} is out of range") from None
+
+
+def _plain(value: datetime) -> datetime:
+    if type(value) is datetime:
+        return value
+    return datetime(
+        value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond, value.tzinfo
+    )
 
 
 def _iso(value: datetime) -> str:
