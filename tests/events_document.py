@@ -14,6 +14,7 @@ from logstream.rendering.fit import misfits
 from logstream.rendering.preview import render_sample
 from logstream.settings.message_files import shipped_templates
 from logstream.shapes.samples import sample_event, sample_text
+from tests.test_arrivals import FITTING, places
 from tests.test_templates import ACTIVITIES
 
 PAGE = Path(__file__).parents[1] / "docs" / "events.md"
@@ -21,7 +22,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "events.md"
 
 def with_tables(page: str) -> str:
     """The page with everything between its markers made anew."""
-    for name, made in {"schemas": schemas(), "fits": fits(), "samples": samples()}.items():
+    for name, made in {"schemas": schemas(), "fits": fits(), "arrivals": arrivals(), "samples": samples()}.items():
         pattern = rf"(<!-- {name}: made by `make docs` -->\n).*?(<!-- /{name} -->)"
         page, count = re.subn(pattern, lambda match, made=made: match[1] + made + match[2], page, flags=re.DOTALL)
         assert count == 1, name
@@ -71,6 +72,18 @@ def fits() -> str:
     for name, template in shipped_templates().items():
         cells = ["" if misfits(template, list(Kind), kind, {}) else "fits" for kind in types]
         rows.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def arrivals() -> str:
+    """Each template at each type that it fits: where the receiver finds time and customer, once each kind was checked."""
+    kinds = " | ".join(f"`{kind}`" for kind in Kind)
+    rows = [f"| template | destination | time | customer | {kinds} |", "| --- |" + " --- |" * (3 + len(Kind))]
+    for template, destination in FITTING:
+        found = {kind: places(kind, template, destination) for kind in Kind}
+        ((time, customer),) = set(found.values())
+        cells = " | ".join("valid" for _ in found)
+        rows.append(f"| `{template}` | `{destination}` | `{time}` | `{customer}` | {cells} |")
     return "\n".join(rows) + "\n"
 
 

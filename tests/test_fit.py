@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
 from logstream.destinations import destination_types
-from logstream.destinations.registry import make_destination
-from logstream.errors import ConnectionNotFound
-from logstream.events import Event, Kind
+from logstream.events import Kind
 from logstream.rendering.fit import misfits
-from logstream.rendering.preview import as_stored, render_sample
 from logstream.settings.message_files import shipped_templates
-from logstream.settings.models import DestinationSettings
-from logstream.shapes.samples import sample_text
 from logstream.validation import validate_settings, warnings_of
 
 KINDS = [*Kind]
@@ -89,57 +83,3 @@ def test_settings_are_warned_of_with_their_path() -> None:
     assert warning.startswith(
         "workspaces[0].streaming.message: the template makes a whole request of Splunk's HTTP Event"
     )
-
-
-# each template that fits, at each type that takes requests: one envelope, the customer, the event's own time
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "elasticsearch": {"index": "logs-audit-default"},
-    "azure_monitor": {"endpoint": "https://x.ingest.monitor.azure.com", "rule_id": "dcr-1", "stream": "Custom-A_CL"},
-}
-
-
-class NoConnections:
-    """No destination is opened here."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise ConnectionNotFound(name)
-
-
-def request_of(kind: str, event: Event, message: bytes) -> Any:
-    options = {"type": kind, "connection": "c", **OPTIONS.get(kind, {})}
-    made: Any = make_destination("d", DestinationSettings.model_validate(options), NoConnections())  # type: ignore[arg-type]
-    body = bytes(made.encode([made.entry(event, message)]))
-    return [json.loads(line) for line in body.splitlines()] if kind == "elasticsearch" else json.loads(body)
-
-
-INNER = {
-    "http": lambda body: body,
-    "sumo_logic": lambda body: body,
-    "splunk_hec": lambda body: body["event"],
-    "datadog": lambda body: body[0] if "evt" in body[0] else json.loads(body[0]["message"]),
-    "grafana_loki": lambda body: json.loads(body["streams"][0]["values"][0][1]),
-    "new_relic": lambda body: json.loads(body[0]["logs"][0]["message"]),
-    "elasticsearch": lambda body: body[1],
-    "azure_monitor": lambda body: body[0],
-}
-"""From the request of one event to what the template made of it, the type's own additions aside."""
-
-
-@pytest.mark.parametrize("kind", list(Kind))
-@pytest.mark.parametrize("destination", sorted(INNER))
-@pytest.mark.parametrize("template", sorted(shipped_templates()))
-def test_what_fits_arrives_once_wrapped(template: str, destination: str, kind: Kind) -> None:
-    if misfits(shipped_templates()[template], [kind], destination, {}):
-        assert template in {*FOR_HTTP, "datadog"}
-        return
-    payload = sample_text(kind).encode()
-    rendered = render_sample(shipped_templates()[template], kind, payload, drop_lines=False)
-    assert rendered.message is not None
-    message = json.loads(rendered.message)
-    body = request_of(destination, as_stored(kind, payload), rendered.message.encode())
-    inner = INNER[destination](body)
-    added = {"@timestamp", "TimeGenerated"} - (message.keys() if isinstance(message, dict) else set())
-    kept = {name: value for name, value in inner.items() if name not in added} if isinstance(inner, dict) else inner
-    assert kept == message
-    assert "1001" in json.dumps(body)

@@ -42,7 +42,7 @@ EVENT: dict[str, Extract] = {
     "event.occurred_at_s": _seconds,
     "event.occurred_at_ms": lambda view: b"%d" % (view.happened_us // 1_000),
     "event.occurred_at_us": lambda view: b"%d" % view.happened_us,
-    "event.occurred_at_ns": lambda view: b"%d000" % view.happened_us,
+    "event.occurred_at_ns": lambda view: b"%d" % (view.happened_us * 1_000),
     "event.recorded_at": _json(lambda view: iso(view.recorded_us)),
     **{name: _schema(write) for name, write in SCHEMAS.items()},
 }

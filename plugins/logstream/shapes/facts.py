@@ -234,7 +234,8 @@ def _integer(value: object, least: int, most: int) -> int | None:
 
 
 def _ip(value: object) -> str | None:
+    """An address without its zone (`%eth0`), which no receiver's type for addresses takes."""
     try:
-        return str(ipaddress.ip_address(value)) if isinstance(value, str) else None
+        return str(ipaddress.ip_address(value)).partition("%")[0] if isinstance(value, str) else None
     except ValueError:
         return None

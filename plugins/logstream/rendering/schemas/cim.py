@@ -19,6 +19,14 @@ _ACTIONS: dict[Verb, str] = {
 }  # fmt: skip
 """Verb to `action` of the data model Change."""
 
+_HTTP_STATUS = frozenset(
+    {100, 101, 102, 226, 422, 423, 424, 426, 428, 429, 431, 510, 511}.union(
+        range(200, 209), range(300, 309), range(400, 418), range(500, 509)
+    )
+)
+_HTTP_METHODS = frozenset({"GET", "PUT", "POST", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE"})
+"""What the data model Web prescribes for `status` and `http_method`; others are in `event` alone."""
+
 
 def as_cim(event: Described) -> bytes:
     """The event with CIM's fields; the whole of it is `event`."""
@@ -72,18 +80,20 @@ def _of_model(facts: Facts) -> dict[str, Any]:
             "object_category": thing.type if thing else None,
         }
     if model == "Web":
+        method = (facts.method or "").upper()
         return {
-            "action": "allowed"
-            if facts.outcome == "success"
-            else "blocked"
-            if facts.status_code in {401, 403}
-            else None,
-            "status": str(facts.status_code) if facts.status_code is not None else None,
-            "http_method": facts.method,
+            "action": _web_action(facts),
+            "status": str(facts.status_code) if facts.status_code in _HTTP_STATUS else None,
+            "http_method": method if method in _HTTP_METHODS else None,
             "http_user_agent": facts.user_agent,
             "uri_path": facts.path,
             "url": facts.path,
             "response_time": facts.duration_ms,
-            "src_ip": facts.ip,
         }
     return {"status": facts.outcome if facts.outcome != "unknown" else None, "duration": facts.duration_ms}
+
+
+def _web_action(facts: Facts) -> str | None:
+    if facts.outcome == "success":
+        return "allowed"
+    return "blocked" if facts.status_code in {401, 403} else None

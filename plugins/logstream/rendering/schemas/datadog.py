@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from logstream.jsontext import as_string
 from logstream.rendering.schemas.base import Described, filled, written
 from logstream.shapes.facts import Level
@@ -37,5 +39,5 @@ def as_datadog(event: Described) -> bytes:
 
 
 def _tag(value: str) -> str:
-    """A tag's value: a comma would begin another tag."""
-    return value.replace(",", "_").replace(" ", "_")
+    """A tag's value: a comma would begin another tag, and white space is none of Datadog's."""
+    return re.sub(r"[,\s]", "_", value)

@@ -7,6 +7,7 @@ Activity (6003), log messages of level error Application Error (6008); what no c
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from logstream.rendering.schemas.base import PRODUCT, Described, written
@@ -48,6 +49,9 @@ _SEVERITY = {
     "debug": (1, "Informational"), "info": (1, "Informational"), "warn": (2, "Low"), "error": (3, "Medium"),
     "fatal": (6, "Fatal"),
 }  # fmt: skip
+_EMAIL = re.compile(r"[a-zA-Z0-9!#$%&'*+-/=?^_`{|}~.]+@[a-zA-Z0-9-]+\.[a-zA-Z0-9-.]+")
+"""OCSF's type `email_t`. What is no address of that form is the user's `name` alone."""
+
 _STATUS = {"success": (1, "Success"), "failure": (2, "Failure"), "unknown": (0, "Unknown")}
 
 
@@ -150,7 +154,8 @@ def _of_class(class_uid: int, event: Described) -> dict[str, Any]:
 
 
 def _method(method: str | None) -> str | None:
-    known = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT", "TRACE", "PATCH"}
+    # the values of OCSF 1.5.0: PATCH is none of them, and stays in `api.operation`
+    known = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT", "TRACE"}
     return method.upper() if method and method.upper() in known else None
 
 
@@ -165,7 +170,7 @@ def _user(party: Party, event: Described) -> dict[str, Any]:
         "uid_alt": party.external_id,
         "name": party.email or party.name or party.id or "unknown",
         "full_name": party.name,
-        "email_addr": party.email if party.email and "@" in party.email else None,
+        "email_addr": party.email if party.email and _EMAIL.fullmatch(party.email) else None,
         "type_id": 1,
         "type": "User",
         "account": {"name": account, "uid": event.workspace_id, "type_id": 99, "type": "Workato workspace"},
