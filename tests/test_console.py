@@ -246,7 +246,7 @@ def test_ten_thousand_customers(console: Console, store: psycopg.Connection) -> 
     last = console.customers(sort="id", descending=True, limit=2).customers
     assert [customer.workspace.id for customer in last] == [10_000, 9_999]
     assert console.customers(offset=9_990, limit=50).customers[-1].workspace.id == 10_000
-    assert {customer.health for customer in console.customers(health="healthy").customers} == {"healthy"}
+    assert {customer.condition for customer in console.customers(condition="waiting").customers} == {"waiting"}
     assert len(console.overridden()) == 5_000
     text = console.as_yaml()
     assert parsed(parse_yaml(text)) == console.current().settings
@@ -281,7 +281,7 @@ def test_customers_show_what_is_owed(console: Console, store: psycopg.Connection
     console.exporter.deliver([key for share in planned.shares for key in share.lanes])
     console.exporter.seal(planned.delivery_ids)
     bad, good = (console.customer(number) for number in (1, 2))
-    assert (bad.health, good.health) == ("failing", "healthy")
+    assert (bad.condition, good.condition) == ("failing", "up to date")
     assert bad.status is not None and bad.status.owed == 1
     assert bad.lag is not None and good.lag is None
     assert good.status is not None and good.status.delivered_until == window.end
@@ -300,7 +300,7 @@ def test_customers_show_what_is_owed(console: Console, store: psycopg.Connection
     assert (moment.events, moment.open) == (2, 1)
     # by hand: nothing is sent, and a run does not probe
     console.suspend("good", "ann")
-    assert console.customer(2).health == "held"
+    assert console.customer(2).condition == "held"
     later = Window(window.end, window.end + timedelta(minutes=5))
     store.execute(
         "insert into events (workspace_id, kind, occurred_at, recorded_at, payload) values (2, 'user_activity', %s, %s, '{}')",
@@ -316,7 +316,7 @@ def test_customers_show_what_is_owed(console: Console, store: psycopg.Connection
         "one that is held must be named"
     )
     assert [report.destination for report in console.exporter.redeliver_owed("good")] == ["good"]
-    assert console.customer(2).health == "healthy"
+    assert console.customer(2).condition == "up to date"
     with pytest.raises(LookupError, match="nowhere"):
         console.suspend("nowhere", "ann")
 

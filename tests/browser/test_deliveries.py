@@ -43,7 +43,7 @@ def test_a_destination_is_suspended_by_hand_and_resumed(admin: Person, stage: St
         stage.airflow.wait_for_run(run.replace("%3A", ":").replace("%2B", "+"), dag="logstream_redeliver") == "success"
     )
     page = admin.visit("destinations")
-    expect(page.get_by_role("row", name="lake")).to_contain_text("healthy")
+    expect(page.get_by_role("row", name="lake")).to_contain_text("up to date")
     assert any("_manifests" not in key for key in stage.s3.objects(bucket))
 
 

@@ -60,7 +60,7 @@ def test_a_question_says_what_will_happen_and_no_is_the_first_answer(admin: Pers
         admin.page.keyboard.press(refuse)
         expect(question(page)).to_be_hidden()
         expect(suspend).to_be_focused()
-    assert call(stage, "GET", "api/v1/destinations")[1][0]["health"] == "healthy"
+    assert call(stage, "GET", "api/v1/destinations")[1][0]["condition"] == "up to date"
     admin.page.keyboard.press("Enter")
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run({resultTypes: ['violations']})")

@@ -69,7 +69,7 @@ def test_two_customers_and_their_own_destinations(admin: Person, stage: Stage, b
     page = admin.visit("customers?sort=destination&down=true")
     rows = page.locator("tbody tr")
     expect(rows.nth(0)).not_to_contain_text("own setting")
-    expect(page.get_by_role("row", name="Customer 1 own setting west healthy")).to_be_visible()
+    expect(page.get_by_role("row", name="Customer 1 own setting west up to date")).to_be_visible()
     page = admin.visit("customers/101")
     expect(page.get_by_role("region", name="Deliveries")).to_contain_text(f"{OURS[1].start:%Y-%m-%d %H:%M:%S}")
     # taking one away again

@@ -22,7 +22,8 @@ from logstream.destinations import destination_types
 from logstream.destinations.base import Step
 from logstream.errors import InputError, NotThere
 from logstream.events import Kind
-from logstream.ledger.overview import DeliveryFilter, DeliverySummary, DestinationStatus
+from logstream.ledger.condition import Condition, DestinationStatus
+from logstream.ledger.overview import DeliveryFilter, DeliverySummary
 from logstream.settings.document import parse_yaml
 from logstream.settings.models import DESTINATION_NAME, Message
 from logstream.settings.repository import Snapshot
@@ -193,7 +194,7 @@ def _customer(customer: Customer) -> dict[str, Any]:
         "route": customer.reason.name.lower(),
         "reason": str(customer.reason),
         "destination": customer.destination,
-        "health": status.word if status else None,
+        "condition": status.condition if status else None,
         "delivered_until": status.delivered_until if status else None,
         "lag_seconds": customer.lag.total_seconds() if customer.lag else 0.0,
         "owed_windows": status.owed if status else 0,
@@ -206,12 +207,12 @@ def get_workspaces(
     query: Annotated[str, Query(max_length=200, description="Part of an id, external id, name or destination.")] = "",
     sort: Annotated[str, Query(pattern=f"^({'|'.join(SORTS)})$")] = "id",
     descending: bool = False,
-    health: Annotated[Literal["healthy", "failing", "suspended", "held"] | None, Query()] = None,
+    condition: Annotated[Condition | None, Query()] = None,
     offset: Annotated[int, Query(ge=0, le=BIG)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> dict[str, Any]:
     """Workspaces with their routes, and how the destinations stand that they lead to."""
-    page = console.customers(query, sort, descending=descending, offset=offset, limit=limit, health=health or "")
+    page = console.customers(query, sort, descending=descending, offset=offset, limit=limit, condition=condition or "")
     return {"total": page.total, "workspaces": [_customer(customer) for customer in page.customers]}
 
 
@@ -255,8 +256,13 @@ def _reason(text: str | None, user: Any) -> str | None:
 def _status(status: DestinationStatus, user: Any) -> dict[str, Any]:
     return {
         "name": status.name,
-        "health": status.word,
-        "error": _reason(status.health.error, user),
+        "condition": status.condition,
+        "well": status.is_well,
+        "error": _reason(status.health.error or status.error, user),
+        "remedy": status.condition.remedy,
+        "rejected_share": status.rejected_share,
+        "lost_events": status.lost,
+        "lag_seconds": status.lag.total_seconds() if status.lag else 0.0,
         "suspended_at": status.health.suspended_at,
         "delivered_until": status.delivered_until,
         "owed_windows": status.owed,

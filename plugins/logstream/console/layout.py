@@ -19,6 +19,7 @@ from logstream.console.service import Console
 from logstream.console.wiring import the_console
 from logstream.console.words import FILTERS, query_of
 from logstream.errors import InputError
+from logstream.ledger.condition import Condition
 from logstream.settings.characters import CONTROL
 
 PAGE = 50
@@ -32,7 +33,7 @@ Text = Annotated[str, Query(max_length=200)]
 jinja = Jinja2Templates(directory=FilePath(__file__).parent / "templates")
 jinja.env.trim_blocks = jinja.env.lstrip_blocks = True
 jinja.env.filters.update(FILTERS)
-jinja.env.globals.update(query_of=query_of, label_of=label_of)
+jinja.env.globals.update(query_of=query_of, label_of=label_of, CONDITIONS=tuple(Condition))
 
 
 async def form_data(request: Request) -> dict[str, list[str]]:

@@ -93,15 +93,15 @@ def _after_save(request: Request, path: str, form: dict[str, list[str]], saved: 
 @router.get("/customers")
 def customers_page(
     request: Request, console: Its, user: Reader, query: Text = "", sort: Text = "id", down: bool = False,
-    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1, health: Text = "",
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1, condition: Text = "",
 ) -> Response:  # fmt: skip
     """All customers, with where their events go."""
     sort = sort if sort in SORTS else "id"
-    found = console.customers(query, sort, descending=down, offset=(page - 1) * PAGE, limit=PAGE, health=health)
+    found = console.customers(query, sort, descending=down, offset=(page - 1) * PAGE, limit=PAGE, condition=condition)
     template = "parts/customers.html" if request.headers.get("HX-Request") else "customers.html"
     admin = console.current().settings.admin
     return show(
-        request, template, user, tab="customers", found=found, query=query, sort=sort, down=down, page=page, health=health,
+        request, template, user, tab="customers", found=found, query=query, sort=sort, down=down, page=page, condition=condition,
         pages=max(1, -(-found.total // PAGE)), admin_on=bool(admin and admin.enabled),
     )  # fmt: skip
 
@@ -160,25 +160,25 @@ def save_customer(request: Request, console: Its, user: Writer, workspace_id: Id
 
 @router.get("/destinations")
 def destinations_page(
-    request: Request, console: Its, user: Reader, query: Text = "", health: Text = "",
+    request: Request, console: Its, user: Reader, query: Text = "", condition: Text = "",
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1, done: Text = "", name: Text = "", run: Text = "",
 ) -> Response:  # fmt: skip
     """All destinations, and how they stand."""
     return _destinations(
-        request, console, user, query=query, health=health, page=page, done=done_text(done, name), run=run
+        request, console, user, query=query, condition=condition, page=page, done=done_text(done, name), run=run
     )
 
 
 def _destinations(
-    request: Request, console: Console, user: Any, *, query: str = "", health: str = "", page: int = 1, done: str = "",
+    request: Request, console: Console, user: Any, *, query: str = "", condition: str = "", page: int = 1, done: str = "",
     run: str = "", problem: Problem | None = None,
 ) -> HTMLResponse:  # fmt: skip
     snapshot = console.current()
-    total, found = console.destinations(query, health, offset=(page - 1) * PAGE, limit=PAGE)
+    total, found = console.destinations(query, condition, offset=(page - 1) * PAGE, limit=PAGE)
     rows = [(item, *users_of(snapshot.settings, item.status.name)) for item in found]
     return show(
         request, "destinations.html", user, problem.status if problem else 200, tab="destinations", rows=rows, done=done,
-        run=run_path(run), problem=problem, version=snapshot.id, total=total, query=query, health=health, page=page,
+        run=run_path(run), problem=problem, version=snapshot.id, total=total, query=query, condition=condition, page=page,
         pages=max(1, -(-total // PAGE)),
     )  # fmt: skip
 

@@ -22,7 +22,8 @@ from logstream.errors import InputError, LogstreamError, NotThere, SettingsError
 from logstream.events import Event
 from logstream.export.exporter import Exporter
 from logstream.jsontext import dumps
-from logstream.ledger.overview import DeliveryFilter, DeliverySummary, DestinationStatus, Moment, Overview
+from logstream.ledger.condition import DestinationStatus
+from logstream.ledger.overview import DeliveryFilter, DeliverySummary, Moment, Overview
 from logstream.ledger.records import RejectedEvent
 from logstream.rendering import check_mask
 from logstream.rendering.preview import SAMPLE_WORKSPACE, Rendered, as_stored, render_event
@@ -58,15 +59,14 @@ class Customer:
     status: DestinationStatus | None
 
     @property
-    def health(self) -> str:
-        """The word for its destination's health, or `-` where nothing is streamed."""
-        return self.status.word if self.status else "-"
+    def condition(self) -> str:
+        """The word for its destination's condition, or `-` where nothing is streamed."""
+        return self.status.condition if self.status else "-"
 
     @property
     def lag(self) -> timedelta | None:
-        """How old the oldest window is that its destination has not got; `None` if nothing is owed."""
-        since = self.status.owed_since if self.status else None
-        return datetime.now(UTC) - since if since else None
+        """How old the oldest time is that its destination has not got; `None` if it has everything."""
+        return self.status.lag if self.status else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ SORTS: dict[str, Callable[[Customer], Any]] = {
     "name": lambda customer: ((customer.workspace.name or "\U0010ffff").casefold(), customer.workspace.id),
     "route": lambda customer: (customer.reason.name, customer.workspace.id),
     "destination": lambda customer: (customer.destination or "\U0010ffff", customer.workspace.id),
-    "health": lambda customer: (customer.health, customer.workspace.id),
+    "condition": lambda customer: (customer.condition, customer.workspace.id),
     "last_delivered": lambda customer: (
         (customer.status and customer.status.delivered_until) or datetime.min.replace(tzinfo=UTC),
         customer.workspace.id,
@@ -101,7 +101,7 @@ SORTS: dict[str, Callable[[Customer], Any]] = {
 }
 """How the list of customers may be sorted."""
 
-OF_DESTINATION = frozenset({"health", "last_delivered", "lag", "owed"})
+OF_DESTINATION = frozenset({"condition", "last_delivered", "lag", "owed"})
 """The sorts for which it must be known how every destination stands."""
 
 
@@ -222,11 +222,11 @@ class Console:
 
     def customers(
         self, query: str = "", sort: str = "id", *, descending: bool = False, offset: int = 0, limit: int = 50,
-        health: str = "",
+        condition: str = "",
     ) -> CustomerPage:  # fmt: skip
         """Some of the customers: those whose id, external id, name or destination holds `query`.
 
-        `sort` is one of `SORTS`, `health` a word of `DestinationStatus`.
+        `sort` is one of `SORTS`, `condition` one of `Condition`.
         """
         settings = self.current().settings
         routes = resolve(settings, self.workspaces())
@@ -234,10 +234,10 @@ class Console:
         if needle:
             routes = [route for route in routes if needle in _haystack(route)]
         total = len(routes)
-        if sort in OF_DESTINATION or health:
+        if sort in OF_DESTINATION or condition:
             found = self._customers(routes)
-            if health:
-                found = [customer for customer in found if customer.health == health]
+            if condition:
+                found = [customer for customer in found if customer.condition == condition]
                 total = len(found)
             found.sort(key=SORTS[sort], reverse=descending)
             return CustomerPage(found[offset : offset + limit], total)
@@ -276,7 +276,7 @@ class Console:
         return list(self.overview.statuses(names).values())
 
     def destinations(
-        self, query: str = "", health: str = "", *, offset: int = 0, limit: int = 50
+        self, query: str = "", condition: str = "", *, offset: int = 0, limit: int = 50
     ) -> tuple[int, list[NamedDestination]]:
         """How many destinations there are whose name or type holds `query`, and some of them, by name."""
         needle, titles = query.strip().casefold(), {name: kind.title for name, kind in destination_types().items()}
@@ -284,9 +284,9 @@ class Console:
             name: titles.get(found.type, found.type) for name, found in self.current().settings.destinations.items()
         }
         names = sorted(name for name, title in known.items() if needle in f"{name}\n{title}".casefold())
-        if health:
+        if condition:
             statuses = self.overview.statuses(names)
-            names = [name for name in names if statuses[name].word == health]
+            names = [name for name in names if statuses[name].condition == condition]
         shown = names[offset : offset + limit]
         statuses = self.overview.statuses(shown)
         return len(names), [NamedDestination(known[name], statuses[name]) for name in shown]

@@ -111,6 +111,11 @@ class Coverage:
             ends.append(self.schedule.due(self.now))
         return max(ends, default=None)
 
+    @property
+    def step(self) -> timedelta | None:
+        """How long an interval of the schedule is; `None` where there is no schedule."""
+        return self.schedule.interval.end - self.schedule.interval.start if self.schedule else None
+
     def gaps(self) -> list[Window]:
         """The time that is owed since streaming began: each longest stretch without a whole window, oldest first."""
         until = self.until

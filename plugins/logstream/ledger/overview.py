@@ -6,16 +6,19 @@ Reads the ledger's sums, never its counts by workspace: a page is as quick with 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, select, text, tuple_
+from sqlalchemy import Engine, Row, Select, func, select, text, tuple_
 
 from logstream.control.tables import SCHEMA, deliveries, destinations, lanes
 from logstream.database import database_errors
+from logstream.ledger.condition import RECENT_WINDOWS, Backlog, DestinationStatus
+from logstream.ledger.coverage import Coverage
 from logstream.ledger.debts import is_owed
 from logstream.ledger.health import Health
+from logstream.ledger.windows import Windows
 from logstream.window import Window
 
 
@@ -44,26 +47,6 @@ class DeliverySummary:
 
 
 @dataclass(frozen=True, slots=True)
-class DestinationStatus:
-    """How a destination stands. `owed` are windows, `owed_since` is the start of the oldest of them."""
-
-    name: str
-    health: Health = field(default_factory=Health)
-    delivered_until: datetime | None = None
-    owed: int = 0
-    owed_since: datetime | None = None
-
-    @property
-    def word(self) -> str:
-        """`healthy`, `failing`, `suspended` or `held`."""
-        if self.health.held:
-            return "held"
-        if self.health.suspended:
-            return "suspended"
-        return "failing" if self.owed or self.health.failures else "healthy"
-
-
-@dataclass(frozen=True, slots=True)
 class Moment:
     """All deliveries of the windows that begin at one time. `lag` is that of the latest."""
 
@@ -83,6 +66,48 @@ class DeliveryFilter:
     start: datetime | None = None
     end: datetime | None = None
     before: tuple[datetime, int] | None = None
+
+
+_NEWEST = text(
+    f"""
+    select n.name, newest.* from unnest(cast(:names as text[])) n(name) cross join lateral (
+        select max(d.window_end) as until, max(d.sealed_at) as sealed,
+            sum(l.rejected_events)::float / nullif(sum(l.rejected_events + l.delivered_events), 0) as rejected_share
+        from (
+            select id, window_end, sealed_at from {SCHEMA}.deliveries
+            where destination = n.name and state = 'delivered' order by window_start desc limit {RECENT_WINDOWS}
+        ) d left join {SCHEMA}.lanes l on l.delivery_id = d.id
+    ) newest
+    """  # noqa: S608 - the schema is ours
+)
+
+_LOST = text(
+    f"""
+    select d.destination, sum(l.events) as events from {SCHEMA}.losses l join {SCHEMA}.deliveries d on d.id = l.delivery_id
+    where l.acknowledged_at is null group by 1
+    """  # noqa: S608 - the schema is ours
+)
+
+
+def _debts() -> Select[Any]:
+    return (
+        select(
+            deliveries.c.destination,
+            func.count(deliveries.c.id.distinct()).label("owed"),
+            func.min(deliveries.c.window_start).label("since"),
+            func.max(lanes.c.last_error).label("error"),
+        )
+        .outerjoin(lanes, lanes.c.delivery_id == deliveries.c.id)
+        .where(is_owed())
+        .group_by(deliveries.c.destination)
+    )
+
+
+def backlog_of(coverage: Coverage) -> Backlog:
+    """How many windows the gaps are: by the schedule's interval, or one each where there is no schedule."""
+    gaps, step = coverage.gaps(), coverage.step
+    windows = sum(-(-(gap.end - gap.start) // step) if step else 1 for gap in gaps)
+    return Backlog(windows, gaps[0].start if gaps else None)
 
 
 class Overview:
@@ -136,32 +161,31 @@ class Overview:
 
     def statuses(self, names: Collection[str]) -> dict[str, DestinationStatus]:
         """How some destinations stand."""
-        newest = text(
-            f"select n.name, (select d.window_end from {SCHEMA}.deliveries d where d.destination = n.name"  # noqa: S608
-            " and d.state = 'delivered' order by d.window_start desc limit 1) as until"
-            " from unnest(cast(:names as text[])) n(name)"
-        )
-        owed = (
-            select(
-                deliveries.c.destination, func.count().label("owed"), func.min(deliveries.c.window_start).label("since")
-            )
-            .where(is_owed())
-            .group_by(deliveries.c.destination)
-        )
+        coverage = Windows(self._engine).coverage()
+        step = coverage.step
         with database_errors("reading the ledger"), self._engine.connect() as connection:
-            until = {row.name: row.until for row in connection.execute(newest, {"names": list(names)})}
-            debts = {row.destination: row for row in connection.execute(owed)}
+            newest = {row.name: row for row in connection.execute(_NEWEST, {"names": list(names)})}
+            debts = {row.destination: row for row in connection.execute(_debts())}
+            lost = {row.destination: int(row.events) for row in connection.execute(_LOST)}
             health = {
                 row.name: Health(row.failures, row.last_window, row.suspended_at, row.error, row.held)
                 for row in connection.execute(select(destinations))
             }
+        gaps = backlog_of(coverage)
         return {
             name: DestinationStatus(
                 name,
                 health.get(name, Health()),
-                until.get(name),
+                newest[name].until,
                 debts[name].owed if name in debts else 0,
                 debts[name].since if name in debts else None,
+                gaps,
+                float(newest[name].rejected_share or 0),
+                newest[name].sealed,
+                lost.get(name, 0),
+                debts[name].error if name in debts else None,
+                coverage.now,
+                step,
             )
             for name in names
         }
