@@ -13,7 +13,19 @@ from pathlib import Path
 from typing import TextIO
 
 from logstream import __version__
-from logstream.cli import destinations, export, healing, preview, routes, settings, store, verify
+from logstream.cli import (
+    control,
+    destinations,
+    doctor,
+    export,
+    healing,
+    preview,
+    routes,
+    settings,
+    status,
+    store,
+    verify,
+)
 from logstream.cli.arguments import Parser
 from logstream.errors import InputError, LogstreamError
 
@@ -87,6 +99,18 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"logstream {__version__}")
     groups = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for commands in (store, settings, routes, export, verify, healing, preview, destinations):
+    for commands in (
+        store,
+        settings,
+        routes,
+        export,
+        status,
+        verify,
+        healing,
+        preview,
+        destinations,
+        doctor,
+        control,
+    ):
         commands.add(groups)
     return parser

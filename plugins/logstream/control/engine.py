@@ -45,8 +45,13 @@ def _refuse_stale(connection: psycopg.Connection, *_: object) -> None:
 
 def has_control(dsn: str) -> bool:
     """Whether a database has the control schema. Makes nothing."""
+    return revision_of(dsn) is not None
+
+
+def revision_of(dsn: str) -> str | None:
+    """The version of the control schema in a database, `None` if it has none. Makes nothing."""
     with connect(dsn, application="logstream control") as connection, database_errors("looking for the control schema"):
-        return _revision(connection) is not None
+        return _revision(connection)
 
 
 def _migrate(engine: Engine, dsn: str) -> None:

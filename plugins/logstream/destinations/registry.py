@@ -51,9 +51,14 @@ def destination_type(name: str) -> type[Destination[Any]]:
     return found
 
 
+def registered() -> dict[str, str]:
+    """Every type and where its class is, `module:name`, whether or not that can be loaded."""
+    return dict(sorted(_references().items()))
+
+
 def destination_types() -> dict[str, type[Destination[Any]]]:
     """All types by name."""
-    return {name: destination_type(name) for name in sorted(_references())}
+    return {name: destination_type(name) for name in registered()}
 
 
 def check_options(type_name: str, options: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:

@@ -1,0 +1,108 @@
+"""Is all well? If not, what first: one look at the ledger for `logstream status`, the console's first page and a health check."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine
+
+from logstream.ledger.condition import Backlog, Condition, DestinationStatus
+from logstream.ledger.coverage import Coverage
+from logstream.ledger.debts import Debts
+from logstream.ledger.health import HealingPolicy
+from logstream.ledger.overview import Overview, backlog_of
+from logstream.ledger.windows import Windows
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What needs a person: in which condition what is, and what to do. `destination` is `None` for what concerns all."""
+
+    condition: str
+    text: str
+    remedy: str
+    destination: str | None = None
+
+    def as_json(self) -> dict[str, str | None]:
+        """Plain data for `status --json`."""
+        return {
+            "destination": self.destination, "condition": self.condition, "text": self.text, "remedy": self.remedy,
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        name = f"{self.destination}: " if self.destination else ""
+        return f"{name}{self.text}. {self.remedy}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a deployment stands: its destinations by name, its gaps, and what needs a person, the most urgent first."""
+
+    destinations: list[DestinationStatus]
+    gaps: Backlog
+    problems: list[Problem]
+    schedule: timedelta | None
+    streaming_since: datetime | None
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing needs a person."""
+        return not self.problems
+
+    @property
+    def counts(self) -> Counter[Condition]:
+        """How many destinations are in each condition."""
+        return Counter(status.condition for status in self.destinations)
+
+
+def look(engine: Engine, destinations: Collection[str]) -> Status:
+    """Look at the ledger. `destinations` are those of the settings; others that are still owed something are added."""
+    coverage = Windows(engine).coverage()
+    names = sorted({*destinations, *(item.destination for item in Debts(engine).owed())})
+    statuses = list(Overview(engine).statuses(names).values())
+    return Status(statuses, backlog_of(coverage), problems_of(statuses, coverage), coverage.step, coverage.since)
+
+
+def problems_of(statuses: Collection[DestinationStatus], coverage: Coverage) -> list[Problem]:
+    """What needs a person, the most urgent first. A gap is one problem, however many destinations miss its events."""
+    problems = []
+    gaps, moving = backlog_of(coverage), any(status.condition is Condition.CATCHING_UP for status in statuses)
+    if gaps.windows and not moving:
+        noun = "window" if gaps.windows == 1 else "windows"
+        text = f"no run has exported {gaps.windows:,} {noun} since {gaps.since:%Y-%m-%d %H:%M} UTC"
+        problems.append(Problem(Condition.GAPS, text, Condition.GAPS.remedy))
+    order = {condition: place for place, condition in enumerate(_URGENT)}
+    for status in sorted(statuses, key=lambda status: (order.get(status.condition, len(order)), status.name)):
+        condition = status.condition
+        if not condition.is_well and condition is not Condition.GAPS:
+            problems.append(Problem(condition, status.sentence, condition.remedy, status.name))
+        if status.lost:
+            text = f"{status.lost:,} events are lost: the log store no longer held them when they were to be delivered"
+            problems.append(
+                Problem("lost", text, "See which with `logstream owed`, then add --acknowledge.", status.name)
+            )
+    return problems
+
+
+_URGENT = (Condition.SUSPENDED, Condition.FAILING, Condition.REJECTING, Condition.OWED, Condition.HELD)
+
+
+def as_json(status: DestinationStatus, policy: HealingPolicy) -> dict[str, object]:
+    """One destination as plain data for `status --json`."""
+    ready = status.ready_in(policy.owed_per_run, policy.gaps_per_run)
+    return {
+        "name": status.name,
+        "condition": status.condition.value,
+        "well": status.is_well,
+        "delivered_until": status.delivered_until.isoformat() if status.delivered_until else None,
+        "lag_seconds": status.lag.total_seconds() if status.lag else 0.0,
+        "owed_windows": status.owed,
+        "owed_since": status.owed_since.isoformat() if status.owed_since else None,
+        "ready_in_seconds": ready.total_seconds() if ready else None,
+        "rejected_share": round(status.rejected_share, 4),
+        "lost_events": status.lost,
+        "error": status.health.error or status.error,
+    }
