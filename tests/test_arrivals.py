@@ -150,6 +150,7 @@ def attack(kind: Kind, count: int, seed: int) -> int:
         renderer = Renderer(compile_template(source), drop_lines=bool(seed % 2), now_ns=0)
         for event, workspace in hostile_events(kind, count, seed):
             message = renderer.render(event, workspace)
+            assert not {*b"\r\n"} & set(message), "one line"
             shown = event if kind != Kind.JOB or not seed % 2 else event._replace(payload=without_its_lines(event))
             for fitting, destination in FITTING:
                 if fitting == template:
@@ -186,3 +187,31 @@ def test_a_sample_arrives_valid_from_its_customer_and_at_its_time(template: str,
 @pytest.mark.parametrize("kind", list(Kind))
 def test_hostile_events_arrive_valid_from_their_customer_and_at_their_time(kind: Kind, seed: int) -> None:
     assert attack(kind, 60, seed) == 60 * len(FITTING)
+
+
+ENTRIES: dict[str, Any] = {
+    "splunk_hec": lambda body: [json.loads(line) for line in body.splitlines()],
+    "elasticsearch": lambda body: [json.loads(line) for line in body.splitlines()][1::2],
+    "sumo_logic": lambda body: [json.loads(line) for line in body.splitlines()],
+    "grafana_loki": lambda body: [value for stream in json.loads(body)["streams"] for value in stream["values"]],
+    "new_relic": lambda body: json.loads(body)[0]["logs"],
+    "datadog": json.loads,
+    "azure_monitor": json.loads,
+}
+
+
+@pytest.mark.parametrize("destination", sorted(ENTRIES))
+def test_no_event_takes_another_with_it(destination: str) -> None:
+    """Many hostile events in one request are as many entries: none breaks out of its own."""
+    options = {"type": destination, "connection": "c", **OPTIONS.get(destination, {})}
+    made: Any = make_destination("d", DestinationSettings.model_validate(options), NoConnections())  # type: ignore[arg-type]
+    for template in [template for template, fitting in FITTING if fitting == destination]:
+        renderer = Renderer(compile_template(shipped_templates()[template]), drop_lines=False, now_ns=0)
+        events = [pair for kind in Kind for pair in hostile_events(kind, 100, 5)]
+        entries = [made.entry(event, renderer.render(event, workspace)) for event, workspace in events]
+        arrived = ENTRIES[destination](bytes(made.encode(entries)))
+        assert len(arrived) == len(events)
+        if destination == "grafana_loki":
+            streams = json.loads(bytes(made.encode(entries)))["streams"]
+            moments = [[int(moment) for moment, _ in stream["values"]] for stream in streams]
+            assert moments == [sorted(times) for times in moments]
