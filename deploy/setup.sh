@@ -34,6 +34,10 @@ fi
 # py-ocsf-models, which only tests use, pins one version of email-validator for its own e-mail fields; it works with the locked one
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "py-ocsf-models==0.10.0"
 
+# what Google's provider makes of a connection is read by a test; the provider itself, which needs a hundred packages, is not used
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/google-provider \
+  "apache-airflow-providers-google==22.8.0"
+
 say "3/4 installing Logstream itself (editable, with $installer)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check "setuptools>=77" wheel
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

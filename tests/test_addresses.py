@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from logstream.destinations.addresses import (
+from logstream.destinations.transport.addresses import (
     ForbiddenAddress,
     PublicResolver,
     check_url,

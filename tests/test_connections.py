@@ -11,6 +11,7 @@ import pytest
 
 from logstream.destinations import check_options
 from logstream.destinations.registry import make_destination
+from logstream.destinations.transport.network import Network
 from logstream.errors import ConnectionNotFound, InputError
 from logstream.hooks.connections import AirflowConnections, dsn_of
 from logstream.settings.models import DestinationSettings
@@ -78,12 +79,12 @@ def test_an_extra_that_is_no_json_is_refused(connections: Any, kind: str, extra:
     ("extra", "name"),
     [
         ({"verify": False}, "verify"),
-        ({"verify": "/etc/ca.pem"}, "verify"),
-        ({"cert": "/etc/client.pem"}, "cert"),
-        ({"proxies": {"https": "http://proxy:3128"}}, "proxies"),
-        ({"proxy": "http://proxy:3128"}, "proxy"),
-        ({"timeout": 3}, "timeout"),
+        ({"verify_ssl": "false"}, "verify_ssl"),
         ({"allow_redirects": True}, "allow_redirects"),
+        ({"max_redirects": 3}, "max_redirects"),
+        ({"stream": True}, "stream"),
+        ({"check_response": False}, "check_response"),
+        ({"srv_lookup": True}, "srv_lookup"),
         ({"headers": {"A": "b"}, "X-Token": "quick-brown-fox"}, "X-Token"),
     ],
 )
@@ -109,24 +110,177 @@ def test_extras_of_http_that_ask_for_what_is_done_anyway(connections: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("kind", "extra", "name"),
+    ("extra", "name", "problem"),
     [
-        ("aws", {"verify": "/etc/ca.pem"}, "verify"),
-        ("aws", {"config_kwargs": {"proxies": {"https": "http://proxy"}}}, "proxies"),
-        ("aws", {"config_kwargs": {"connect_timeout": 1}}, "connect_timeout"),
-        ("aws", {"config_kwargs": {"s3": {"use_accelerate_endpoint": True}}}, "s3.use_accelerate_endpoint"),
-        ("gcs", {"impersonation_chain": "a@b"}, "impersonation_chain"),
-        ("gcs", {"key_secret_name": "k"}, "key_secret_name"),
-        ("gcs", {"credential_config_file": "/etc/x.json"}, "credential_config_file"),
+        ({"verify": "/no/such.pem"}, "verify", "names a file that cannot be read: FileNotFoundError"),
+        ({"verify": "/etc/passwd"}, "verify", "names a file that holds no certificates"),
+        ({"cert": "/no/such.pem"}, "cert", "names a file that cannot be read"),
+        ({"cert": ["a", "b", "c"]}, "cert", "a list of two"),
+        ({"proxies": {"https": 3128}}, "proxies", "must be a proxy's address, or an object"),
+        ({"proxies": ["http://h"]}, "proxies", "must be a proxy's address, or an object"),
+        ({"timeout": 0}, "timeout", "must be a number of seconds, up to 600"),
+        ({"timeout": "soon"}, "timeout", "must be a number of seconds"),
+        ({"timeout": True}, "timeout", "must be a number of seconds"),
+        ({"trust_env": "perhaps"}, "trust_env", "must be true or false"),
     ],
 )
-def test_extras_of_stores_that_are_not_done_are_refused_by_name(
-    connections: Any, kind: str, extra: dict[str, Any], name: str
+def test_values_of_http_extras_that_mean_nothing(
+    connections: Any, extra: dict[str, Any], name: str, problem: str
 ) -> None:
+    found = connections({"conn_type": "http", "host": "https://h", "extra": extra})
+    with pytest.raises(ConnectionNotFound, match=f"connection `c`: `{name}` in its extra .*{problem}") as caught:
+        found.http("c")
+    assert "root:" not in str(caught.value)
+
+
+def test_extras_of_http_that_airflows_hook_takes(connections: Any, tmp_path: Path) -> None:
+    for name in ("ca", "cert", "key"):
+        (tmp_path / name).write_text(f"-----BEGIN {name}-----")
+    extra = {
+        "verify": str(tmp_path / "ca"),
+        "cert": [str(tmp_path / "cert"), str(tmp_path / "key")],
+        "proxies": {"https": "http://proxy:3128"},
+        "timeout": "3.5",
+        "trust_env": False,
+        "X-Token": "t",
+    }
+    found = connections({"conn_type": "http", "host": "https://h", "extra": extra}).http("c")
+    assert found.network == Network(
+        proxies={"https": "http://proxy:3128"}, environment=False, authority="-----BEGIN ca-----", timeout=3.5
+    )
+    assert found.client_certificate == "-----BEGIN cert-----\n-----BEGIN key-----"
+    assert found.headers == {"X-Token": "t"}
+
+
+def test_extras_of_aws_that_airflows_hook_takes(connections: Any, tmp_path: Path) -> None:
+    (tmp_path / "ca").write_text("-----BEGIN ca-----")
+    config = {
+        "proxies": {"https": "http://proxy:3128"},
+        "connect_timeout": 3,
+        "read_timeout": 20,
+        "retries": {"mode": "standard", "max_attempts": 7},
+        "region_name": "eu-west-3",
+        "s3": {"addressing_style": "virtual"},
+        "signature_version": "s3v4",
+    }
+    extra = {"verify": str(tmp_path / "ca"), "config_kwargs": config, "region_name": "eu-west-1"}
+    found = connections({"conn_type": "aws", "login": "l", "password": "p", "extra": extra}).aws("c")
+    assert found.network == Network(
+        proxies={"https": "http://proxy:3128"},
+        authority="-----BEGIN ca-----",
+        timeout=20,
+        connect_timeout=3,
+        retries=7,
+    )
+    assert (found.region, found.virtual_hosts, found.anonymous) == ("eu-west-3", True, False)
+
+
+def test_certificates_of_aws_come_from_its_own_variable(
+    connections: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ca").write_text("-----BEGIN aws-----")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca"))
+    plain = {"conn_type": "aws", "login": "l", "password": "p"}
+    assert connections(plain).aws("c").network.authority == "-----BEGIN aws-----"
+    assert not connections({**plain, "extra": {"verify": False}}).aws("c").network.verify
+    monkeypatch.delenv("AWS_CA_BUNDLE")
+    (tmp_path / "config").write_text(f"[profile p]\nca_bundle = {tmp_path / 'ca'}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    assert (
+        connections({"conn_type": "aws", "extra": {"profile_name": "p"}})
+        and connections({**plain, "extra": {"profile_name": "p"}}).aws("c").network.authority == "-----BEGIN aws-----"
+    )
+
+
+def test_an_aws_connection_that_signs_nothing_needs_no_keys(
+    connections: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    assert (
+        connections({"conn_type": "aws", "extra": {"config_kwargs": {"signature_version": "unsigned"}}})
+        .aws("c")
+        .anonymous
+    )
+
+
+def test_extras_of_azure_blob_that_airflows_hook_takes(connections: Any, tmp_path: Path) -> None:
+    (tmp_path / "ca").write_text("-----BEGIN ca-----")
+    extra = {
+        "extra__wasb__shared_access_key": "a2V5",
+        "proxies": {"https": "http://proxy:3128"},
+        "connection_verify": str(tmp_path / "ca"),
+        "connection_timeout": 3,
+        "read_timeout": 20,
+    }
+    found = connections({"conn_type": "wasb", "login": "acct", "extra": extra}).azure_blob("c")
+    assert (found.account_key, found.account_name) == ("a2V5", "acct")
+    assert found.network == Network(
+        proxies={"https": "http://proxy:3128"}, authority="-----BEGIN ca-----", timeout=20, connect_timeout=3
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "problem"),
+    [
+        ("aws", {"host": "s3.example.com"}, "its `host` is not supported: put the server's whole address into"),
+        ("aws", {"port": 9000}, "its `port` is not supported"),
+        ("aws", {"extra": {"endpoint-url": "https://h"}}, "`endpoint-url` in its extra is not supported: its name is"),
+        ("aws", {"extra": {"config_kwargs": "s3"}}, "`config_kwargs` in its extra must be an object"),
+        ("aws", {"extra": {"config_kwargs": {"s3": {"use_accelerate_endpoint": True}}}}, "s3.use_accelerate_endpoint`"),
+        ("aws", {"extra": {"config_kwargs": {"s3": {"addressing_style": "x"}}}}, "must be path, auto or virtual"),
+        ("aws", {"extra": {"config_kwargs": {"retries": {"max_attempts": -1}}}}, "a number of attempts, up to 100"),
+        ("aws", {"extra": {"config_kwargs": {"signature_version": "s3"}}}, "signature_version` in its extra is not"),
+        (
+            "aws",
+            {"extra": {"config_kwargs": {"nonsense": 1}}},
+            "`config_kwargs.nonsense` in its extra is not supported",
+        ),
+        ("aws", {"extra": {"verify": "/no/such.pem"}}, "`verify` in its extra names a file that cannot be read"),
+        ("aws", {"extra": {"session_kwargs": {"profile_name": "p"}}}, "use `profile_name`"),
+        ("aws", {"extra": {"region_name": "x.example.com/?"}}, "`region_name` in its extra must be letters, digits"),
+        ("aws", {"extra": {"service_config": {"s3": {"bucket_name": "b"}}}}, "is an option of the destination"),
+        ("wasb", {"port": 10000}, "its `port` is not supported"),
+        ("wasb", {"extra": {"max_single_put_size": 1}}, "`max_single_put_size` in its extra is not supported"),
+        ("wasb", {"extra": {"connection_verify": "/no/such"}}, "`connection_verify` in its extra names a file"),
+        ("azure", {"password": None}, "has a login .* without the other"),
+        ("azure", {"extra": {"tenantId": "t", "key_path": "/k.json"}}, "`key_path` in its extra is not supported"),
+        ("azure", {"extra": {"tenantId": "t", "key_json": {"a": 1}}}, "`key_json` in its extra is not supported"),
+        ("azure", {"extra": {"tenantId": "t", "cloud_environment": "Mars"}}, "must be one of AzurePublicCloud"),
+        ("gcs", {"extra": {"impersonation_chain": "a@b"}}, "`impersonation_chain` in its extra is not supported"),
+        ("gcs", {"extra": {"key_secret_name": "k"}}, "`key_secret_name` in its extra is not supported"),
+        ("gcs", {"extra": {"extra__google_cloud_platform__credential_config_file": "/x"}}, "`credential_config_file`"),
+        ("gcs", {"host": "h"}, "its `host` is not supported"),
+    ],
+)
+def test_what_is_not_done_is_refused_by_name(connections: Any, kind: str, fields: dict[str, Any], problem: str) -> None:
     type_ = {"gcs": "google_cloud_platform"}.get(kind, kind)
-    found = connections({"conn_type": type_, "login": "l", "password": "p", "extra": extra})
-    with pytest.raises(ConnectionNotFound, match=f"connection `c`: `{name}` in "):
-        getattr(found, kind)("c")
+    keys = {} if kind == "gcs" else {"login": "l", "password": "p"}
+    found = connections({"conn_type": type_, **keys, **fields})
+    method = {"wasb": "azure_blob", "azure": "azure_token"}.get(kind, kind)
+    with pytest.raises(ConnectionNotFound, match=f"connection `c`.*{problem}"):
+        getattr(found, method)("c")
+
+
+def test_who_gives_tokens(connections: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("azure.identity.ClientSecretCredential", lambda *_, authority: asked.append(authority))
+    for extra in ({}, {"cloud_environment": "AzureUSGovernment"}, {"authority": "127.0.0.1:1"}):
+        connections({"conn_type": "azure", "login": "l", "password": "p", "extra": {"tenantId": "t", **extra}})
+        AirflowConnections().azure_token("c")
+    assert asked == ["login.microsoftonline.com", "login.microsoftonline.us", "127.0.0.1:1"]
+    monkeypatch.delenv("LOGSTREAM_ALLOW_PRIVATE_ADDRESSES")
+    with pytest.raises(InputError, match="not a public address"):  # with the client's secret
+        AirflowConnections().azure_token("c")
+
+
+@pytest.mark.parametrize("extra", ["no JSON", '{"sslmode": "require", "iam": true}'])
+def test_a_database_connection_that_cannot_be_used_is_no_missing_one(connections: Any, extra: str) -> None:
+    """With another database in its place, events would be read from where nobody expects it."""
+    connections({"conn_type": "postgres", "host": "h", "extra": extra})
+    with pytest.raises(ConnectionNotFound, match="connection `c`"):
+        dsn_of("c")
+    assert dsn_of("no_such_connection") is None
 
 
 def test_virtual_hosts_of_s3(connections: Any) -> None:

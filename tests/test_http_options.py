@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from logstream.destinations.credentials import HttpCredentials
+from logstream.destinations.transport.network import Network
 from logstream.ledger.records import State
 from logstream.testing.contract import LimitsBytes, StaticConnections
 from logstream.testing.vendors import Vendor
@@ -123,9 +124,14 @@ class TestMutualTls(LimitsBytes):
             yield server
 
     def connections(self, server: Vendor, **changed: str | None) -> StaticConnections:
-        given: dict[str, Any] = {"client_certificate": self.client.replace("\n", "\\n"), "authority": self.authority}
+        # as they stand in a connection: in JSON, line breaks are often written so
+        given = {"client_certificate": self.client.replace("\n", "\\n"), "authority": self.authority, **changed}
+        network = Network(authority=given["authority"])
         headers = {"Authorization": f"Bearer {server.token}"}
-        return StaticConnections(HttpCredentials(server.url, headers=headers, **{**given, **changed}))
+        certificate = given["client_certificate"]
+        return StaticConnections(
+            HttpCredentials(server.url, headers=headers, client_certificate=certificate, network=network)
+        )
 
     @pytest.mark.parametrize(
         ("changed", "error"),

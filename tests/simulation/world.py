@@ -21,8 +21,8 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from logstream import clock
-from logstream.destinations import s3 as s3_module
 from logstream.destinations.credentials import AwsCredentials, HttpCredentials
+from logstream.destinations.transport import way
 from logstream.embedded import embedded_dsn
 from logstream.errors import ConnectionNotFound, LogstreamError
 from logstream.export.exporter import Exporter
@@ -141,10 +141,10 @@ class Universe:
 def universe() -> Iterator[Universe]:
     """Where worlds can be: their clock, their event loops, quick retries, no log."""
     before = asyncio.get_event_loop_policy()
-    retries = s3_module.RETRY_CONFIG
+    retries = way.RETRIES
     os.environ["LOGSTREAM_ALLOW_PRIVATE_ADDRESSES"] = "1"
     asyncio.set_event_loop_policy(FatedLoops())
-    s3_module.RETRY_CONFIG = {**retries, "max_retries": 0}
+    way.RETRIES = 0
     for name in ("logstream", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
@@ -152,7 +152,7 @@ def universe() -> Iterator[Universe]:
             yield Universe(Path(folder))
     finally:
         asyncio.set_event_loop_policy(before)
-        s3_module.RETRY_CONFIG = retries
+        way.RETRIES = retries
         for name in ("logstream", "asyncio"):
             logging.getLogger(name).setLevel(logging.NOTSET)
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from obstore.store import AzureStore
 from pydantic import Field
 
-from logstream.destinations.addresses import resolve_and_check
 from logstream.destinations.object_store import (
-    CLIENT_OPTIONS,
     CLOCK,
-    RETRY_CONFIG,
     ObjectStoreDestination,
     StoreOptions,
     is_denied,
@@ -47,7 +44,7 @@ class AzureBlobDestination(ObjectStoreDestination[AzureBlobOptions]):
     def make_store(self) -> Any:
         """A client with the connection's key, SAS or tokens."""
         credentials = self.connections.azure_blob(self.options.connection)
-        resolve_and_check(credentials.account_url)
+        way = self.way(credentials.account_url, credentials.network, chosen=True)
         secret: dict[str, Any] = {}
         self.secrets.add(credentials.account_key)
         self.secrets.add_sas(credentials.sas)
@@ -59,13 +56,12 @@ class AzureBlobDestination(ObjectStoreDestination[AzureBlobOptions]):
             secret["credential_provider"] = self.secrets.noting(credentials.token_provider)
         else:
             secret["skip_signature"] = True
-        client: Any = {**CLIENT_OPTIONS, "allow_http": credentials.account_url.startswith("http://")}
         return AzureStore(
             container_name=self.options.container,
             account_name=credentials.account_name,
             endpoint=credentials.account_url,
-            client_options=client,
-            retry_config=RETRY_CONFIG,
+            client_options=cast(Any, way.client_options()),
+            retry_config=way.retry_config(),
             **secret,
         )
 

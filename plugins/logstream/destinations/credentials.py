@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
+from logstream.destinations.transport.network import Network
+
 
 @dataclass(frozen=True, slots=True)
 class AwsCredentials:
@@ -17,10 +19,10 @@ class AwsCredentials:
     """Returns `access_key_id`, `secret_access_key`, `token`, `expires_at` (as obstore takes them)."""
     region: str | None = None
     endpoint: str | None = None
-    verify: bool = True
     virtual_hosts: bool = False
     """Whether the bucket is part of the host name, not of the path."""
     anonymous: bool = False
+    network: Network = field(default_factory=Network)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class AzureBlobCredentials:
     account_key: str | None = field(default=None, repr=False)
     sas: str | None = field(default=None, repr=False)
     token_provider: Callable[[], Mapping[str, Any]] | None = field(default=None, repr=False)
+    network: Network = field(default_factory=Network)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,7 @@ class HttpCredentials:
     """Of signed webhooks: `whsec_` and base64, as the Standard Webhooks specification has it."""
     client_certificate: str | None = field(default=None, repr=False)
     """Of mutual TLS: certificate chain and private key, PEM."""
-    authority: str | None = field(default=None, repr=False)
-    """Certificates, PEM, of whoever signs the server's, where it is nobody public."""
+    network: Network = field(default_factory=Network)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class GcsCredentials:
     key: str | None = field(default=None, repr=False)
     endpoint: str | None = None
     anonymous: bool = False
+    network: Network = field(default_factory=Network)
 
 
 class Connections(Protocol):

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import urllib.request
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from obstore.store import GCSStore
 from pydantic import Field
 
-from logstream.destinations.addresses import resolve_and_check
 from logstream.destinations.credentials import GcsCredentials
 from logstream.destinations.object_store import (
-    CLIENT_OPTIONS,
-    RETRY_CONFIG,
     ObjectStoreDestination,
     StoreOptions,
     is_denied,
@@ -24,6 +20,9 @@ from logstream.destinations.object_store import (
 )
 from logstream.destinations.objects import ReadError
 from logstream.destinations.outcome import Delivered, Outcome
+from logstream.destinations.transport.session import reach
+
+GOOGLE = "https://storage.googleapis.com"
 
 
 class GcsOptions(StoreOptions):
@@ -50,14 +49,12 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
     def make_store(self) -> Any:
         """A client with the connection's service account, or the environment's own credentials."""
         credentials = self.connections.gcs(self.options.connection)
-        client: dict[str, Any] = dict(CLIENT_OPTIONS)
         key: dict[str, Any] = json.loads(credentials.key) if credentials.key else {}
         self.secrets.add(key.get("private_key"), key.get("private_key_id"))
         endpoint = _endpoint(credentials)
         secret: dict[str, Any] = {}
+        way = self.way(endpoint or GOOGLE, credentials.network, chosen=endpoint is not None)
         if endpoint:
-            resolve_and_check(endpoint)
-            client["allow_http"] = endpoint.startswith("http://")
             # obstore takes another server's address from the key alone
             key = {**_NO_KEY, **key, "gcs_base_url": endpoint}
             key.setdefault("disable_oauth", credentials.anonymous)
@@ -65,7 +62,12 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
             secret["service_account_key"] = json.dumps(key)
         if credentials.anonymous:
             secret["skip_signature"] = True
-        return GCSStore(self.options.bucket, client_options=client, retry_config=RETRY_CONFIG, **secret)  # type: ignore[arg-type]
+        return GCSStore(
+            self.options.bucket,
+            client_options=cast(Any, way.client_options()),
+            retry_config=way.retry_config(),
+            **secret,
+        )
 
     @cached_property
     def _elsewhere(self) -> bool:
@@ -93,7 +95,11 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
             if endpoint is None or "Last-Modified Header missing" not in str(error):
                 raise
         url = f"{endpoint}/storage/v1/b/{self.options.bucket}/o/{quote(key, safe='')}?alt=media"
-        return await asyncio.to_thread(_read, url)
+        way = await asyncio.to_thread(reach, url, self.connections.gcs(self.options.connection).network)
+        async with way.session({"User-Agent": "logstream"}) as session, session.get(url) as answer:
+            if answer.status != 200:
+                raise ReadError(f"{self.place} cannot be read: status {answer.status}")
+            return await answer.read()
 
     def read_error(self, error: Exception) -> Outcome:
         """An answer without ETag (emulators give none) is looked for only after the object was stored."""
@@ -119,9 +125,3 @@ def _endpoint(credentials: GcsCredentials) -> str | None:
 
 
 _NO_KEY = {"client_email": "", "private_key": "", "private_key_id": ""}
-
-
-def _read(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - the operator's own endpoint, checked when opened
-        body: bytes = answer.read()
-        return body

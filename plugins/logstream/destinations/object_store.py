@@ -6,7 +6,6 @@ import asyncio
 import re
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
-from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
 import obstore
@@ -17,16 +16,9 @@ from logstream.destinations.base import ConnectionOptions, Step
 from logstream.destinations.credentials import SharedConnections
 from logstream.destinations.objects import ObjectDestination, ObjectOptions, Prefix, ReadError
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
+from logstream.destinations.transport.network import Network
 from logstream.destinations.transport.secrets import Secrets
-
-RETRY_CONFIG: Any = {
-    "max_retries": 2,
-    "retry_timeout": timedelta(seconds=10),
-    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 2.0},
-}
-"""obstore tries again on its own for what passes in a moment; all else is answered in export/send.py."""
-
-CLIENT_OPTIONS: Any = {"timeout": timedelta(seconds=60), "connect_timeout": timedelta(seconds=5)}
+from logstream.destinations.transport.way import Way
 
 CLOCK = "the clock of this machine is wrong: set it by NTP"
 
@@ -59,6 +51,7 @@ class ObjectStoreDestination(ObjectDestination[O]):
     """A destination in an object store. A vendor's class makes the client and puts refusals into words."""
 
     _store: Any = None
+    _way: Way | None = None
 
     @abstractmethod
     def make_store(self) -> Any:
@@ -78,16 +71,25 @@ class ObjectStoreDestination(ObjectDestination[O]):
         """What a client depends on: destinations with the same share one."""
         return self.options.connection, self.place
 
-    def _shared_store(self) -> tuple[Any, Secrets]:
-        """The client, and the secrets that are noted as it is given them."""
+    def way(self, url: str, network: Network, *, chosen: bool) -> Way:
+        """How the client reaches its server: `chosen`, if the connection names the address. `make_store` asks for it."""
+        self._way = Way(url, network, chosen=chosen)
+        self._way.keep_secret(self.secrets)
+        return self._way
+
+    def _shared_store(self) -> tuple[Any, Way | None, Secrets]:
+        """The client, its way, and the secrets that are noted as it is given them."""
         if isinstance(self.connections, SharedConnections):
-            return self.connections.client((self.type, *self.client_key), lambda: (self.make_store(), self.secrets))
-        return self.make_store(), self.secrets
+            return self.connections.client((self.type, *self.client_key), self._made)
+        return self._made()
+
+    def _made(self) -> tuple[Any, Way | None, Secrets]:
+        return self.make_store(), self._way, self.secrets
 
     async def open(self) -> None:
         """Get credentials and make the client."""
         await super().open()
-        self._store, self.secrets = await asyncio.to_thread(self._shared_store)
+        self._store, self._way, self.secrets = await asyncio.to_thread(self._shared_store)
         self._attributes = dict(self.attributes)
         self._tags = dict(self.options.tags) or None
 
@@ -125,8 +127,11 @@ class ObjectStoreDestination(ObjectDestination[O]):
 
     def read_error(self, error: Exception) -> Outcome:
         """What a failed put means."""
-        remedy = self.remedy(error)
+        remedy = self._trouble(error) or self.remedy(error)
         return Retry(summary(error)) if remedy is None else GiveUp(remedy)
+
+    def _trouble(self, error: Exception) -> str | None:
+        return self._way.trouble(error) if self._way is not None else None
 
     async def get(self, key: str) -> bytes:
         """Read one object."""
@@ -148,9 +153,8 @@ class ObjectStoreDestination(ObjectDestination[O]):
             raise self._unreadable(error) from None
 
     def _unreadable(self, error: Exception) -> ReadError:
-        remedy = (
-            f"grant this connection the right to read and list {self.place}" if is_denied(error) else summary(error)
-        )
+        denied = f"grant this connection the right to read and list {self.place}" if is_denied(error) else None
+        remedy = self._trouble(error) or denied or summary(error)
         return ReadError(f"{self.place} cannot be read: {remedy}")
 
     async def delete(self, key: str) -> None:
@@ -166,6 +170,10 @@ class ObjectStoreDestination(ObjectDestination[O]):
                 yield Step(f"{self.place} exists", False, "", self.read_error(error).reason)  # type: ignore[union-attr]
                 return
         except Exception as error:
+            trouble = self._trouble(error)
+            if trouble is not None:
+                yield Step(f"{self.place} can be reached", False, "", trouble)
+                return
             remedy = self.remedy(error)
             if remedy is not None and not isinstance(error, refused.PermissionDeniedError):
                 yield Step(f"{self.place} can be reached", False, summary(error), remedy)

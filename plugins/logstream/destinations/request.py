@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import hashlib
-import ssl
-import tempfile
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import ClassVar, TypeVar
@@ -16,7 +14,6 @@ import aiohttp
 from pydantic import Field
 
 from logstream import clock
-from logstream.destinations.addresses import ForbiddenAddress, PublicResolver, check_url, public_socket
 from logstream.destinations.base import ConnectionOptions, Destination, Limits, Step
 from logstream.destinations.compression import Compression, compress
 from logstream.destinations.credentials import HttpCredentials
@@ -35,13 +32,14 @@ from logstream.destinations.parcel import (
     sizes_of,
     tally_of,
 )
+from logstream.destinations.transport.addresses import ForbiddenAddress
 from logstream.destinations.transport.answers import ACCEPTED_ENCODINGS, is_page, read_answer
 from logstream.destinations.transport.idempotency import KeyPrefixes
+from logstream.destinations.transport.session import Reach, reach
 from logstream.errors import InputError
 from logstream.events import EPOCH, Event
 from logstream.messages import Messages
 
-TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 REQUEST_BYTES = 1_000_000
 """A request of a destination that names no limit at all: a request is held in memory until it is full."""
 
@@ -75,6 +73,7 @@ class RequestDestination(Destination[O]):
     content_type = "application/json"
 
     _session: aiohttp.ClientSession | None = None
+    _reach: Reach
     _credentials: HttpCredentials
 
     def credentials(self) -> HttpCredentials:
@@ -119,8 +118,11 @@ class RequestDestination(Destination[O]):
     async def open(self) -> None:
         """Get the connection and check its address."""
         self._credentials = await asyncio.to_thread(self.credentials)
+        self._url = self.url(self._credentials)
         try:
-            self._url = check_url(self.url(self._credentials))
+            self._reach = await asyncio.to_thread(
+                reach, self._url, self._credentials.network, self._credentials.client_certificate
+            )
         except ForbiddenAddress:
             raise
         except InputError as error:
@@ -135,51 +137,18 @@ class RequestDestination(Destination[O]):
         if self.options.compression is not Compression.NONE:
             headers["Content-Encoding"] = self.options.compression.value
         self._keep_secret(self._credentials, self._url, headers)
-        self._session = aiohttp.ClientSession(
-            headers=headers,
-            timeout=TIMEOUT,
-            auto_decompress=False,
-            trust_env=False,
-            connector=aiohttp.TCPConnector(
-                resolver=PublicResolver(),
-                socket_factory=public_socket,
-                limit=0,
-                ttl_dns_cache=60,
-                ssl=self._tls(self._credentials),
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        self._session = self._reach.session(headers)
 
     def _keep_secret(self, credentials: HttpCredentials, url: str, headers: Mapping[str, str]) -> None:
         self.secrets.add(credentials.password, (credentials.signing_secret or "").removeprefix("whsec_"))
         if not credentials.password:
             self.secrets.add(credentials.login)  # some services take their key as the user's name
         self.secrets.add_url(credentials.base_url)
+        if self._reach.proxy is not None:
+            self.secrets.add_url(self._reach.proxy.url)
         self.secrets.add_query(urlsplit(url).query)
         self.secrets.add_headers(credentials.headers)
         self.secrets.add_headers(headers, known=_texts(self.options.model_dump()))
-
-    def _tls(self, credentials: HttpCredentials) -> ssl.SSLContext | bool:
-        """Certificates of our own, and whom to trust. Raises `InputError` for what is no PEM."""
-        if not credentials.client_certificate and not credentials.authority:
-            return True
-        where = f"connection `{self.options.connection}`"
-        try:
-            context = ssl.create_default_context(cadata=_pem(credentials.authority) if credentials.authority else None)
-        except (ssl.SSLError, ValueError):
-            raise InputError(f"{where}: `ca` in its extra holds no certificates (PEM)") from None
-        if credentials.client_certificate:
-            # the library reads files only: one that nobody else may read, for as long as it takes
-            with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-                file.write(_pem(credentials.client_certificate))
-                file.flush()
-                try:
-                    context.load_cert_chain(file.name)
-                except (ssl.SSLError, ValueError):
-                    raise InputError(
-                        f"{where}: `client_certificate` in its extra must hold a certificate and its private key (PEM)"
-                    ) from None
-        return context
 
     async def close(self) -> None:
         """Close the connections."""
@@ -201,16 +170,11 @@ class RequestDestination(Destination[O]):
                 self._url, data=parcel.body, headers=headers, allow_redirects=False
             ) as response:
                 answer = await read_answer(response, len(parcel.events))
+                if response.status == 407 and self._reach.proxy is not None:
+                    return self._reach.of_proxy(407)
                 return self.read(response.status, response.headers, answer, parcel)
-        except ForbiddenAddress as error:
-            return GiveUp(str(error))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            forbidden = _forbidden(error)
-            if forbidden is not None:
-                return GiveUp(str(forbidden))
-            if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
-                return GiveUp(f"the server's certificate is not valid for {self._host}")
-            return Retry(f"{self._host}: {_reason(error)}")
+            return self._reach.failure(error)
 
     @property
     def _host(self) -> str:
@@ -375,11 +339,6 @@ class RequestPacker:
             yield from self._end()
 
 
-def _pem(text: str) -> str:
-    """A PEM text; in JSON and in environment variables its line breaks are often written as `\\n`."""
-    return text.replace("\\n", "\n")
-
-
 def _texts(value: object) -> Iterator[str]:
     """The texts among options: they are in the settings for all to see."""
     if isinstance(value, str):
@@ -401,22 +360,3 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - clock.time_ns() / 1e9) if text else None
     except (ValueError, TypeError):
         return None
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect: {error.os_error.strerror or error.os_error}"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {TIMEOUT.total:.0f} s"
-    return type(error).__name__ + (f": {error}" if str(error) else "")
-
-
-def _forbidden(error: BaseException | None) -> ForbiddenAddress | None:
-    while error is not None:
-        if isinstance(error, ForbiddenAddress):
-            return error
-        inner = getattr(error, "os_error", None)
-        if isinstance(inner, ForbiddenAddress):
-            return inner
-        error = error.__cause__ or error.__context__
-    return None

@@ -9,12 +9,9 @@ from urllib.parse import urlsplit
 from obstore.store import S3Store
 from pydantic import Field, model_validator
 
-from logstream.destinations.addresses import resolve_and_check
 from logstream.destinations.credentials import AwsCredentials
 from logstream.destinations.object_store import (
-    CLIENT_OPTIONS,
     CLOCK,
-    RETRY_CONFIG,
     ObjectStoreDestination,
     StoreOptions,
     is_denied,
@@ -79,12 +76,11 @@ class S3Destination(ObjectStoreDestination[S3Options]):
     def make_store(self) -> Any:
         """A client with the connection's credentials, asked for again as they expire."""
         credentials = self.connections.aws(self.options.connection)
-        client: dict[str, Any] = dict(CLIENT_OPTIONS)
-        if credentials.endpoint:
-            resolve_and_check(credentials.endpoint)
-            client["allow_http"] = credentials.endpoint.startswith("http://")
-        if not credentials.verify:
-            client["allow_invalid_certificates"] = True
+        region = credentials.region or DEFAULT_REGION
+        endpoint = self._endpoint(credentials)
+        way = self.way(
+            endpoint or f"https://s3.{region}.amazonaws.com", credentials.network, chosen=endpoint is not None
+        )
         encryption: dict[str, Any] = {}
         if self.options.encryption:
             encryption["server_side_encryption"] = self.options.encryption.value
@@ -97,13 +93,13 @@ class S3Destination(ObjectStoreDestination[S3Options]):
                 self.secrets.add_url(credentials.endpoint)
         return S3Store(
             self.options.bucket,
-            region=credentials.region or DEFAULT_REGION,
-            endpoint=self._endpoint(credentials),
+            region=region,
+            endpoint=endpoint,
             virtual_hosted_style_request=credentials.virtual_hosts,
             skip_signature=credentials.anonymous,
             credential_provider=provider,
-            client_options=cast(Any, client),
-            retry_config=RETRY_CONFIG,
+            client_options=cast(Any, way.client_options()),
+            retry_config=way.retry_config(),
             **encryption,
         )
 

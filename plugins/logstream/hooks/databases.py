@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from psycopg.conninfo import make_conninfo
-
 from logstream.database import control_dsn, store_dsn
 from logstream.hooks.connections import dsn_from, dsn_of
 
@@ -29,4 +27,4 @@ async def store_database() -> str:
         found = await BaseHook.aget_connection(STORE_CONNECTION)
     except Exception:  # not defined; the SDK's errors for that differ by process
         return store_dsn(None)
-    return dsn_from(found, make_conninfo)
+    return dsn_from(found)

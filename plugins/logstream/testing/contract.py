@@ -37,13 +37,13 @@ import pytest
 from psycopg.sql import SQL
 
 from logstream.destinations import check_options
-from logstream.destinations.addresses import VARIABLE as ALLOW_VARIABLE
 from logstream.destinations.base import Destination
 from logstream.destinations.credentials import Connections, HttpCredentials
 from logstream.destinations.outcome import Outcome
 from logstream.destinations.parcel import LaneRef, Parcel
 from logstream.destinations.registry import destination_type, make_destination
 from logstream.destinations.request import RequestDestination
+from logstream.destinations.transport.addresses import VARIABLE as ALLOW_VARIABLE
 from logstream.destinations.transport.secrets import EXCERPT
 from logstream.embedded import embedded_dsn
 from logstream.errors import ConnectionNotFound

@@ -6,9 +6,11 @@ resolution, unless the operator sets `LOGSTREAM_ALLOW_PRIVATE_ADDRESSES=1`.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -75,13 +77,21 @@ def resolve_and_check(url: str) -> None:
     check_url(url)
     if private_addresses_allowed():
         return
-    host = URL(url).raw_host or ""
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        public_address(url)
+    except ForbiddenAddress:
+        raise
     except OSError:
         return  # not found: connecting says so better
-    for *_, address in found:
-        refuse_address(str(address[0]), host)
+
+
+def public_address(url: str) -> str:
+    """An address of a URL's host, all of which are public. Raises `ForbiddenAddress`, and `OSError` for an unknown name."""
+    host = URL(url).raw_host or ""
+    found = [str(where[0]) for *_, where in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    for address in found:
+        refuse_address(address, host)
+    return found[0]
 
 
 AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
@@ -93,6 +103,15 @@ def public_socket(address: AddressInfo) -> socket.socket:
     if not private_addresses_allowed():
         refuse_address(str(where[0]), str(where[0]))
     return socket.socket(family, kind, protocol)
+
+
+async def public_addresses(host: str, port: int) -> Sequence[AddressInfo]:
+    """What a name resolves to now, every address allowed. Raises `ForbiddenAddress`, and `OSError` for an unknown name."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    if not private_addresses_allowed():
+        for *_, where in found:
+            refuse_address(str(where[0]), host)
+    return found
 
 
 class PublicResolver(AbstractResolver):

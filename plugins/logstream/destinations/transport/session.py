@@ -1,0 +1,139 @@
+"""Sessions of aiohttp with one server: judged addresses, proxies, certificates, and what is said of those that fail."""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import aiohttp
+from yarl import URL
+
+from logstream.destinations.outcome import GiveUp, Outcome, Retry
+from logstream.destinations.transport.addresses import (
+    ForbiddenAddress,
+    PublicResolver,
+    check_url,
+    public_socket,
+    resolve_and_check,
+)
+from logstream.destinations.transport.network import (
+    CERTIFICATE_REMEDY,
+    PROXY_REFUSES,
+    Network,
+    Proxy,
+    authorities,
+    chain,
+    proxy_of,
+    refused_certificate,
+)
+from logstream.errors import InputError
+
+TIMEOUT_SECONDS = 60.0
+CONNECT_SECONDS = 10.0
+
+
+class Reach(NamedTuple):
+    """How a server is reached: settled before a session is opened. `reach` makes it."""
+
+    url: str
+    proxy: Proxy | None
+    tls: ssl.SSLContext
+    timeout: float
+    """Seconds a request may take."""
+
+    @property
+    def host(self) -> str:
+        """The server's name."""
+        return URL(self.url).host or "the server"
+
+    def session(self, headers: Mapping[str, str]) -> aiohttp.ClientSession:
+        """A session that sends these headers with every request. It must be made, and closed, in a running loop.
+
+        Addresses are judged as they are connected to. A proxy that the operator's environment names may be anywhere.
+        """
+        judged: dict[str, Any] = {}
+        if self.proxy is None or not self.proxy.operators:
+            judged = {"resolver": PublicResolver(), "socket_factory": public_socket}
+        return aiohttp.ClientSession(
+            headers=headers,
+            proxy=self.proxy.url if self.proxy is not None else None,
+            timeout=aiohttp.ClientTimeout(total=self.timeout, connect=CONNECT_SECONDS),
+            auto_decompress=False,
+            trust_env=False,
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, ssl=self.tls, **judged),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    def failure(self, error: Exception) -> Outcome:
+        """What it means that a request got no answer."""
+        for one in chain(error):
+            if isinstance(one, ForbiddenAddress):
+                return GiveUp(str(one))
+        refused = refused_certificate(error)
+        if refused is not None:
+            whose = f"the server's certificate is not valid for {self.host}"
+            return GiveUp(f"{whose} ({refused}): {CERTIFICATE_REMEDY}")
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return self.of_proxy(error.status)
+        return Retry(f"{self.host}: {self._reason(error)}")
+
+    def of_proxy(self, status: int) -> Outcome:
+        """What it means that the proxy, not the server, answered with a status."""
+        where = f"(on the way to {self.host})"
+        if status == 407:
+            return GiveUp(f"{PROXY_REFUSES} {where}")
+        if status in (408, 429) or status >= 500:
+            return Retry(f"the proxy answered {status} {where}")
+        return GiveUp(f"the proxy answered {status} {where}: let it through there, or name the host in NO_PROXY")
+
+    def _reason(self, error: BaseException) -> str:
+        if isinstance(error, aiohttp.ClientProxyConnectionError):
+            return f"cannot connect to the proxy: {error.os_error.strerror or error.os_error}"
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return f"cannot connect: {error.os_error.strerror or error.os_error}"
+        if isinstance(error, TimeoutError):
+            return f"no answer within {self.timeout:.0f} s"
+        return type(error).__name__ + (f": {error}" if str(error) else "")
+
+
+def reach(url: str, network: Network, client_certificate: str | None = None) -> Reach:
+    """Settle how a server is reached. Blocks while a name is resolved.
+
+    Raises `ForbiddenAddress`, and `InputError` for what is no address, no proxy or no PEM.
+    """
+    check_url(url)
+    proxy = proxy_of(url, network)
+    if proxy is not None:
+        # the proxy resolves the name, and the operator's rules for it hold; what is known here to be forbidden is so
+        resolve_and_check(url)
+    tls = tls_context(network, client_certificate)
+    return Reach(url, proxy, tls, network.timeout or TIMEOUT_SECONDS)
+
+
+def tls_context(network: Network, client_certificate: str | None = None) -> ssl.SSLContext:
+    """Whom to trust, and certificates of our own. Raises `InputError` for what is no PEM."""
+    trusted = authorities(network)
+    try:
+        context = ssl.create_default_context(cadata=_pem(trusted) if trusted else None)
+    except (ssl.SSLError, ValueError):
+        whose = "`ca` in its extra holds" if network.authority else "the file that the environment names for them holds"
+        raise InputError(f"{whose} no certificates (PEM)") from None
+    if client_certificate:
+        # the library reads files only: one that nobody else may read, for as long as it takes
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+            file.write(_pem(client_certificate))
+            file.flush()
+            try:
+                context.load_cert_chain(file.name)
+            except (ssl.SSLError, ValueError):
+                raise InputError(
+                    "`client_certificate` in its extra must hold a certificate and its private key (PEM)"
+                ) from None
+    return context
+
+
+def _pem(text: str) -> str:
+    """A PEM text; in JSON and in environment variables its line breaks are often written as `\\n`."""
+    return text.replace("\\n", "\n")

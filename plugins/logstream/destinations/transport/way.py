@@ -1,0 +1,124 @@
+"""The way of an obstore client to its server: through the gate, a proxy or neither, and by whose certificates."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from yarl import URL
+
+from logstream.destinations.transport.addresses import (
+    check_url,
+    private_addresses_allowed,
+    public_address,
+    resolve_and_check,
+)
+from logstream.destinations.transport.gate import Pass, gate
+from logstream.destinations.transport.network import (
+    CERTIFICATE_REMEDY,
+    PROXY_REFUSES,
+    Network,
+    Proxy,
+    authorities,
+    proxy_of,
+)
+from logstream.destinations.transport.secrets import Secrets
+
+TIMEOUT_SECONDS = 60.0
+CONNECT_SECONDS = 5.0
+RETRIES = 2
+
+METADATA = "169.254.169.254,169.254.170.2,metadata.google.internal"
+"""Where machines of the clouds get credentials: never by a proxy."""
+
+_NO_PROXY = {"proxy_url": "http://127.0.0.1:9", "proxy_excludes": "*,0.0.0.0/0,::/0"}
+"""A proxy for no host at all: without one, the client would look for those of the environment by itself."""
+
+_CERTIFICATE = re.compile(r"invalid peer certificate: (\w+)")
+
+
+class Way:
+    """How one client reaches one server."""
+
+    def __init__(self, url: str, network: Network, *, chosen: bool) -> None:
+        """`chosen`: whether the connection chose the address, or it is the vendor's own.
+
+        Raises `ForbiddenAddress`, or `InputError` for what is no address, no proxy or no file of certificates.
+        """
+        self.url = check_url(url) if chosen else url
+        self._network = network
+        self._proxy = proxy_of(url, network)
+        self._pass: Pass | None = None
+        if chosen:
+            resolve_and_check(url)
+            if self._proxy is None and not private_addresses_allowed():
+                self._pass = gate().admit(url)
+
+    @property
+    def host(self) -> str:
+        """The server's name."""
+        return URL(self.url).host or "the server"
+
+    def keep_secret(self, secrets: Secrets) -> None:
+        """Note what of it must be in no text."""
+        for one in (self._proxy, self._pass):
+            if one is not None:
+                secrets.add_url(one.url)
+
+    def client_options(self) -> dict[str, Any]:
+        """Options for obstore's HTTP client."""
+        network = self._network
+        options: dict[str, Any] = {
+            "timeout": timedelta(seconds=network.timeout or TIMEOUT_SECONDS),
+            "connect_timeout": timedelta(seconds=network.connect_timeout or CONNECT_SECONDS),
+            "allow_http": self.url.startswith("http://"),
+        }
+        if not network.verify:
+            options["allow_invalid_certificates"] = True
+        trusted = authorities(network)
+        if trusted:
+            options["root_certificate"] = trusted
+        if self._pass is not None:
+            options["proxy_url"] = self._pass.url
+        elif self._proxy is not None:
+            options["proxy_url"] = self._proxy_address(self._proxy)
+            options["proxy_excludes"] = METADATA
+        else:
+            options |= _NO_PROXY
+        return options
+
+    def retry_config(self) -> Any:
+        """How obstore tries again on its own, for what passes in a moment; all else is answered in export/send.py."""
+        retries = RETRIES if self._network.retries is None else self._network.retries
+        return {
+            "max_retries": retries,
+            "retry_timeout": timedelta(seconds=10),
+            "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 2.0},
+        }
+
+    @staticmethod
+    def _proxy_address(proxy: Proxy) -> str:
+        """A proxy's address; one that a connection chose is pinned to the address that is judged here."""
+        if proxy.operators or private_addresses_allowed():
+            return proxy.url
+        parts = urlsplit(proxy.url)
+        address = public_address(proxy.url)
+        if parts.scheme == "https":
+            return proxy.url  # its certificate is judged by its name: no other server can have it
+        user, at, _ = parts.netloc.rpartition("@")
+        host = f"[{address}]" if ":" in address else address
+        return urlunsplit(parts._replace(netloc=f"{user}{at}{host}:{parts.port or 80}"))
+
+    def trouble(self, error: Exception) -> str | None:
+        """What stands in the way and does not pass by itself; `None` if an error is of another kind."""
+        if self._pass is not None and self._pass.refused is not None:
+            return str(self._pass.refused)
+        text = str(error)
+        found = _CERTIFICATE.search(text)
+        if found:
+            return f"the certificate of {self.host} is refused ({found.group(1)}): {CERTIFICATE_REMEDY}"
+        if self._proxy is not None and ("proxy authorization required" in text.lower() or "407 Proxy" in text):
+            return f"{PROXY_REFUSES} (on the way to {self.host})"
+        return None

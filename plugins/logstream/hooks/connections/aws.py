@@ -1,0 +1,86 @@
+"""Connections of type `aws`, through Airflow's own hook: keys, roles, profiles, web identities."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from logstream.destinations.credentials import AwsCredentials
+from logstream.destinations.transport.addresses import resolve_and_check
+from logstream.destinations.transport.network import Network
+from logstream.errors import ConnectionNotFound, InputError
+from logstream.hooks.connections.lookup import find, pem_file, proxies, seconds, unusable, wrong
+from logstream.hooks.connections.tables import AWS
+
+_STYLES = {"path": False, "auto": False, "virtual": True}
+
+
+def aws_credentials(connection: str) -> AwsCredentials:
+    """What an `aws` connection gives. Raises `InputError` naming what in it cannot be used."""
+    extra = AWS.check(find(connection, "aws"))
+    config: Mapping[str, Any] = extra.get("config_kwargs") or {}
+    virtual, retries = _style(connection, config), _retries(connection, config)
+    sts = ((extra.get("service_config") or {}).get("sts") or {}).get("endpoint_url")
+    if sts:
+        resolve_and_check(sts)
+    anonymous = config.get("signature_version") == "unsigned"
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    try:
+        hook: Any = AwsGenericHook(connection, client_type="s3")
+        session = hook.get_session()
+        missing = not anonymous and session.get_credentials() is None
+        verify = hook.verify if hook.verify is not None else session._session.get_config_variable("ca_bundle")
+        endpoint = hook.conn_config.get_service_endpoint_url("s3")
+        region = config.get("region_name") or session.region_name
+    except InputError:
+        raise
+    except Exception as error:
+        raise unusable(connection, error) from None
+    if missing:
+        raise ConnectionNotFound(
+            f"connection `{connection}` gives no AWS credentials; set its login and password, or a role"
+        )
+    if region and not re.fullmatch(r"[A-Za-z0-9-]{1,64}", region):
+        # the client writes it into the server's name
+        raise wrong(connection, "region_name", "must be letters, digits and hyphens")
+    return AwsCredentials(
+        # without credentials there is nothing to provide
+        provider=Boto3CredentialProvider(session) if not anonymous else dict,
+        region=region,
+        endpoint=endpoint,
+        virtual_hosts=virtual,
+        anonymous=anonymous,
+        network=_network(connection, config, verify, retries),
+    )
+
+
+def _style(connection: str, config: Mapping[str, Any]) -> bool:
+    style = (config.get("s3") or {}).get("addressing_style") or "path"
+    if style not in _STYLES:
+        raise wrong(connection, "config_kwargs.s3.addressing_style", "must be path, auto or virtual")
+    return _STYLES[style]
+
+
+def _retries(connection: str, config: Mapping[str, Any]) -> int | None:
+    retries = config.get("retries") or {}
+    attempts, total = retries.get("max_attempts"), retries.get("total_max_attempts")
+    most = attempts if total is None else total - 1 if isinstance(total, int) else total
+    if most is not None and not (isinstance(most, int) and 0 <= most <= 100):
+        raise wrong(connection, "config_kwargs.retries", "must hold a number of attempts, up to 100")
+    return most
+
+
+def _network(connection: str, config: Mapping[str, Any], verify: object, retries: int | None) -> Network:
+    word = str(verify).lower()
+    path = verify is not None and word not in ("true", "false", "")
+    return Network(
+        proxies=proxies(connection, "config_kwargs.proxies", config.get("proxies")),
+        authority=pem_file(connection, "verify", verify) if path else None,
+        verify=word != "false",
+        timeout=seconds(connection, "config_kwargs.read_timeout", config.get("read_timeout")),
+        connect_timeout=seconds(connection, "config_kwargs.connect_timeout", config.get("connect_timeout")),
+        retries=retries,
+    )

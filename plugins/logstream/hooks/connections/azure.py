@@ -1,0 +1,118 @@
+"""Connections of types `wasb` (Azure Blob Storage) and `azure` (tokens for Azure Monitor)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from logstream.destinations.credentials import AzureBlobCredentials
+from logstream.destinations.transport.addresses import resolve_and_check
+from logstream.destinations.transport.network import Network
+from logstream.errors import ConnectionNotFound
+from logstream.hooks.connections.lookup import find, pem_file, proxies, seconds, unusable, wrong
+from logstream.hooks.connections.tables import AZURE, WASB
+
+_CLOUDS = {
+    "AzurePublicCloud": "login.microsoftonline.com",
+    "AzureUSGovernment": "login.microsoftonline.us",
+    "AzureChinaCloud": "login.chinacloudapi.cn",
+}
+"""Who gives the tokens of each cloud: `azure.identity.AzureAuthorityHosts`."""
+
+
+def azure_blob_credentials(connection: str) -> AzureBlobCredentials:
+    """What a `wasb` connection gives: a key, a SAS or tokens. Raises `InputError` naming what cannot be used."""
+    extra = WASB.check(find(connection, "wasb"))
+    auth = extra.get("client_secret_auth_config") or {}
+    if not isinstance(auth, dict):
+        raise wrong(connection, "client_secret_auth_config", "must be an object (JSON)")
+    _check_authority(auth.get("authority"))
+    network = _network(connection, extra)
+    from airflow.providers.microsoft.azure.hooks.wasb import WasbHook
+
+    try:
+        client: Any = WasbHook(connection).get_conn()
+    except Exception as error:
+        raise unusable(connection, error) from None
+    parts = urlsplit(client.url)
+    url = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+    credential = client.credential
+    key = getattr(credential, "account_key", None)
+    sas = getattr(credential, "signature", None) or parts.query or None
+    return AzureBlobCredentials(
+        account_url=url,
+        account_name=client.account_name or (parts.hostname or "").split(".")[0],
+        account_key=key,
+        sas=None if key else sas,
+        token_provider=_tokens(credential) if hasattr(credential, "get_token") else None,
+        network=network,
+    )
+
+
+def azure_token(connection: str) -> Callable[[str], str]:
+    """What an `azure` connection gives: a function from a scope to a bearer token, renewed as needed.
+
+    Without a login, the managed identity (or whatever `DefaultAzureCredential` finds) is used.
+    """
+    found = find(connection, "azure")
+    extra = AZURE.check(found)
+    cloud = extra.get("cloud_environment") or "AzurePublicCloud"
+    if cloud not in _CLOUDS:
+        raise wrong(connection, "cloud_environment", f"must be one of {', '.join(_CLOUDS)}")
+    authority = extra.get("authority") or _CLOUDS[cloud]
+    _check_authority(authority)
+    from azure.identity import ClientSecretCredential, DefaultAzureCredential
+
+    credential: Any
+    if found.login and found.password:
+        tenant = extra.get("tenantId") or extra.get("tenant_id")
+        if not tenant:
+            raise ConnectionNotFound(f"connection `{connection}` has no `tenantId` in its extra")
+        try:
+            credential = ClientSecretCredential(tenant, found.login, found.password, authority=authority)
+        except ValueError as error:
+            raise unusable(connection, error) from None
+    elif found.login or found.password:
+        raise ConnectionNotFound(
+            f"connection `{connection}` has a login (client id) or a password (client secret) without the other; give both, "
+            "or neither for a managed identity"
+        )
+    else:
+        credential = DefaultAzureCredential(
+            authority=authority,
+            managed_identity_client_id=extra.get("managed_identity_client_id") or None,
+            workload_identity_tenant_id=extra.get("workload_identity_tenant_id") or None,
+        )
+
+    def token(scope: str) -> str:
+        try:
+            return str(credential.get_token(scope).token)
+        except Exception as error:
+            raise unusable(connection, error) from None
+
+    return token
+
+
+def _check_authority(authority: object) -> None:
+    if isinstance(authority, str) and authority and authority not in _CLOUDS.values():
+        resolve_and_check(authority if "://" in authority else f"https://{authority}")
+
+
+def _network(connection: str, extra: dict[str, Any]) -> Network:
+    verify = extra.get("connection_verify")
+    word = str(verify).lower()
+    path = verify is not None and word not in ("true", "false", "")
+    return Network(
+        proxies=proxies(connection, "proxies", extra.get("proxies")),
+        authority=pem_file(connection, "connection_verify", verify) if path else None,
+        verify=word != "false",
+        timeout=seconds(connection, "read_timeout", extra.get("read_timeout")),
+        connect_timeout=seconds(connection, "connection_timeout", extra.get("connection_timeout")),
+    )
+
+
+def _tokens(credential: Any) -> Any:
+    from obstore.auth.azure import AzureCredentialProvider
+
+    return AzureCredentialProvider(credential)

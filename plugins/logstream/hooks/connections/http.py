@@ -1,0 +1,108 @@
+"""Connections of type `http`: base URL, credentials, headers, certificates, proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv6Address
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from logstream.destinations.credentials import HttpCredentials
+from logstream.destinations.transport.network import Network
+from logstream.destinations.transport.urls import joined
+from logstream.errors import ConnectionNotFound
+from logstream.hooks.connections.lookup import find, flag, pem_file, proxies, seconds, wrong
+from logstream.hooks.connections.tables import HTTP
+
+
+def http_credentials(connection: str, default_url: str | None = None) -> HttpCredentials:
+    """What an `http` connection gives. `default_url` is the base where the connection names no host."""
+    found = find(connection, "http", "https")
+    extra = HTTP.check(found)
+    return HttpCredentials(
+        base_url=default_url if default_url and not found.host else _base_url(found, connection),
+        login=found.login or None,
+        password=found.password or None,
+        headers=_headers(connection, extra),
+        signing_secret=extra.get("webhook_secret") or None,
+        client_certificate=extra.get("client_certificate") or _client_certificate(connection, extra.get("cert")),
+        network=_network(connection, extra),
+    )
+
+
+def _headers(connection: str, extra: Mapping[str, Any]) -> dict[str, str]:
+    headers = extra.get("headers")
+    others = {key: value for key, value in extra.items() if key not in HTTP.extras}
+    if headers is None:
+        headers = others
+    elif others:
+        raise wrong(connection, min(others), "is unknown; headers belong into `headers`")
+    if not isinstance(headers, dict):
+        raise wrong(connection, "headers", "must be an object")
+    for name, value in headers.items():
+        if any(sign in f"{name}{value}" for sign in "\r\n\0"):
+            raise ConnectionNotFound(f"connection `{connection}`: a header holds a line break")
+    return {str(name): str(value) for name, value in headers.items()}
+
+
+def _client_certificate(connection: str, cert: object) -> str | None:
+    """`cert` as `requests` has it: the path of a file with certificate and key, or the paths of both."""
+    if not cert:
+        return None
+    paths = cert if isinstance(cert, list) else [cert]
+    if len(paths) not in (1, 2):
+        raise wrong(connection, "cert", "must be the path of a file, or a list of two")
+    return "\n".join(pem_file(connection, "cert", path) for path in paths)
+
+
+def _network(connection: str, extra: Mapping[str, Any]) -> Network:
+    authority = extra.get("ca") or None
+    for name in ("verify", "verify_ssl"):
+        value = extra.get(name)
+        if value in (None, "") or str(value).lower() == "true":
+            continue
+        if str(value).lower() == "false":
+            raise wrong(
+                connection, name, "is not supported as false: certificates are always verified; put those of your own "
+                "authority into `ca`, or name their file",
+            )  # fmt: skip
+        if authority:
+            raise wrong(connection, name, "names certificates, and `ca` holds others; keep one of them")
+        authority = pem_file(connection, name, value)
+    trust = extra.get("trust_env")
+    return Network(
+        proxies={
+            **proxies(connection, "proxy", extra.get("proxy")),
+            **proxies(connection, "proxies", extra.get("proxies")),
+        },
+        environment=trust in (None, "") or flag(connection, "trust_env", trust),
+        authority=authority,
+        timeout=seconds(connection, "timeout", extra.get("timeout")),
+    )
+
+
+def _base_url(found: Any, connection: str) -> str:
+    host, schema = found.host or "", found.schema or ""
+    if not host:
+        raise ConnectionNotFound(f"connection `{connection}` has no host; put the base URL there")
+    if "://" in host:
+        base = host
+    else:
+        if ":" in host and not host.startswith("["):
+            host = _bracketed(host)
+        scheme = schema if schema in ("http", "https") else found.conn_type if found.conn_type == "https" else "http"
+        base = f"{scheme}://{host}"
+    if found.port and urlsplit(base).port is None:
+        parts = urlsplit(base)
+        base = urlunsplit((parts.scheme, f"{parts.netloc}:{found.port}", parts.path, parts.query, ""))
+    if schema and schema not in ("http", "https"):
+        base = joined(base, schema)
+    return base
+
+
+def _bracketed(host: str) -> str:
+    """An IPv6 address as it stands in URLs; Airflow takes the brackets off. A host with its port stays as it is."""
+    try:
+        return f"[{IPv6Address(host)}]"
+    except ValueError:
+        return host

@@ -1,0 +1,117 @@
+"""Finding Airflow connections, and what is said of those that cannot be used."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from logstream.destinations.transport.network import refused_certificate
+from logstream.errors import ConnectionNotFound
+
+
+class NoSuchConnection(ConnectionNotFound):
+    """Airflow knows no connection of this id."""
+
+
+def find(connection: str, *types: str) -> Any:
+    """The Airflow connection of an id, of one of these types.
+
+    Raises `NoSuchConnection` if there is none, `ConnectionNotFound` if it is of another type, or if its extra is no JSON object.
+    """
+    from airflow.sdk import BaseHook
+
+    try:
+        found = BaseHook.get_connection(connection)
+    except Exception as error:
+        raise NoSuchConnection(
+            f"there is no Airflow connection `{connection}`; add it under Admin > Connections, or set "
+            f"AIRFLOW_CONN_{connection.upper()} ({type(error).__name__})"
+        ) from None
+    if found.conn_type and types and found.conn_type not in types:
+        raise ConnectionNotFound(
+            f"connection `{connection}` is of type {found.conn_type}; this destination takes one of type {types[0]}"
+        )
+    if found.extra and found.extra.strip():
+        # Airflow takes what is no JSON for nothing at all, and would send without the credentials in it
+        try:
+            is_object = isinstance(json.loads(found.extra), dict)
+        except ValueError:
+            is_object = False
+        if not is_object:
+            raise ConnectionNotFound(f"connection `{connection}`: its extra is no JSON object; correct it in Airflow")
+    return found
+
+
+def wrong(connection: str, name: str, what: str) -> ConnectionNotFound:
+    """What is said of an extra whose value cannot be used."""
+    return ConnectionNotFound(f"connection `{connection}`: `{name}` in its extra {what}")
+
+
+def unusable(connection: str, error: Exception) -> ConnectionNotFound:
+    """What is said of a connection of which a provider's hook makes nothing."""
+    refused = refused_certificate(error)
+    if refused:
+        return ConnectionNotFound(
+            f"connection `{connection}` cannot be used: the certificate of the server that gives its credentials is refused "
+            f"({refused}); name the authority's certificates in REQUESTS_CA_BUNDLE and AWS_CA_BUNDLE"
+        )
+    # the text of a provider's error may hold what it was given
+    return ConnectionNotFound(f"connection `{connection}` cannot be used: {type(error).__name__}; check its fields")
+
+
+def pem_file(connection: str, name: str, path: object) -> str:
+    """The PEM text in a file that an extra names. Raises `ConnectionNotFound`."""
+    if not isinstance(path, str) or not path:
+        raise wrong(connection, name, "must be the path of a file")
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise wrong(connection, name, f"names a file that cannot be read: {type(error).__name__}") from None
+    if "-----BEGIN" not in text:
+        raise wrong(connection, name, "names a file that holds no certificates (PEM)")
+    return text
+
+
+def proxies(connection: str, name: str, value: object) -> Mapping[str, str]:
+    """Proxies by scheme, of an extra that holds one address or an object of them. Raises `ConnectionNotFound`."""
+    if not value:
+        return {}
+    found = {"all": value} if isinstance(value, str) else value
+    if not isinstance(found, dict) or not all(isinstance(item, str) for pair in found.items() for item in pair):
+        raise wrong(connection, name, "must be a proxy's address, or an object with those for http and https")
+    return found
+
+
+def seconds(connection: str, name: str, value: object, most: float = 600.0) -> float | None:
+    """A time of an extra. Raises `ConnectionNotFound`."""
+    if value in (None, ""):
+        return None
+    try:
+        found = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else 0.0
+    except ValueError:
+        found = 0.0
+    if not 0 < found <= most:
+        raise wrong(connection, name, f"must be a number of seconds, up to {most:g}")
+    return found
+
+
+def flag(connection: str, name: str, value: object) -> bool:
+    """A true or false of an extra, which has texts where the connection was written as a URI. Raises `ConnectionNotFound`."""
+    found = {"true": True, "false": False}.get(str(value).strip().lower())
+    if found is None:
+        raise wrong(connection, name, "must be true or false")
+    return found
+
+
+def use_metadata_database() -> None:
+    """Let connections be read from Airflow's own database, where this process is configured for one.
+
+    For the command line beside a running Airflow; tasks get theirs through the execution API.
+    """
+    if os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN") or os.environ.get(
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD"
+    ):
+        os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
