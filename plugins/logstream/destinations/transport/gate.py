@@ -2,7 +2,7 @@
 
 obstore resolves names itself, each time it connects: an address that was public when it was judged may be this machine's when it
 is used. So obstore is given a proxy: this one, in this process, on the loopback interface. It resolves a name once for each
-connection, refuses addresses that are not public, and connects to those that it has judged (docs/adr/0017). TLS goes
+connection, refuses addresses that are not public, and connects to those that it has judged (docs/adr/0020). TLS goes
 through it unopened.
 """
 
