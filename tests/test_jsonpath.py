@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from jsonpath_ng.ext import parse
 
 from logstream.events import Event
+from logstream.jsonpath.compiled import PathError, compile_path
+from logstream.jsonpath.search import FREE_STEPS, TooMuchWork, Work, find
 from logstream.jsontext import dumps, loads
 from logstream.rendering import Renderer, compile_template
-from logstream.rendering.jsonpath import PathError, compile_path
-from logstream.rendering.search import FREE_STEPS, TooMuchWork, Work, find
 from logstream.rendering.view import EventView
 from logstream.settings.resolution import Workspace
 

@@ -15,9 +15,9 @@ import msgspec
 import orjson
 
 from logstream.errors import BadEvent
+from logstream.jsonpath.compiled import Path, PathError, compile_path, compile_widened
+from logstream.jsonpath.search import TooMuchWork, Work, find
 from logstream.jsontext import dumps, loads
-from logstream.rendering.jsonpath import Path, PathError, compile_path, compile_widened
-from logstream.rendering.search import TooMuchWork, Work, find
 
 MASKED = "masked"
 

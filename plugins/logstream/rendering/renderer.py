@@ -8,10 +8,10 @@ import orjson
 
 from logstream.errors import BadEvent, LogstreamError, TemplateError
 from logstream.events import MAX_JOB_BYTES, OVERSIZE_LINES, Event, Kind
+from logstream.jsonpath.search import TooMuchWork
 from logstream.jsontext import may_nest_deeply, one_line, refuse_deep_nesting, without_lines
 from logstream.messages import Messages
 from logstream.rendering.masking import Masks
-from logstream.rendering.search import TooMuchWork
 from logstream.rendering.template import DEFAULT, NAMING_WORKSPACE, Slot, Template, compile_template
 from logstream.rendering.view import EventView
 from logstream.settings.models import DEFAULT_KIND, Message, by_kind

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from logstream.errors import TemplateError
+from logstream.jsonpath.compiled import PathError, compile_path
 from logstream.jsontext import as_string
-from logstream.rendering.jsonpath import PathError, compile_path
 from logstream.rendering.placeholders import EVENT, WORKSPACE, Extract
 from logstream.rendering.schemas import SCHEMAS
 from logstream.rendering.view import EventView

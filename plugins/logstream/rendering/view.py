@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from logstream.events import EPOCH_UNIX_US, Event
+from logstream.jsonpath.compiled import Path
+from logstream.jsonpath.search import Work, find
 from logstream.jsontext import dumps, loads
-from logstream.rendering.jsonpath import Path
 from logstream.rendering.schemas.base import Described
-from logstream.rendering.search import Work, find
 from logstream.settings.resolution import Workspace
 from logstream.shapes import facts_of, read_head, type_of, unix_us
 from logstream.shapes.facts import text

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from logstream.errors import LogstreamError
-from logstream.rendering.jsonpath import (
+from logstream.jsonpath.compiled import (
     AllOf,
     AnyOf,
     Condition,
