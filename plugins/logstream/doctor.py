@@ -48,15 +48,16 @@ VARIABLES = {
     "LOGSTREAM_FILE_ROOTS": "folders below which `file` destinations may write",
     "LOGSTREAM_GAPS_PER_RUN": "windows of gaps that a run takes along",
     "LOGSTREAM_HOME": "where Logstream keeps what it keeps locally",
-    "LOGSTREAM_IMAGE": "the image that docker-compose.yml runs",
     "LOGSTREAM_NOTIFIERS": "who is told of what",
     "LOGSTREAM_OWED_PER_RUN": "owed windows that a run takes along for each destination",
     "LOGSTREAM_SCHEDULE": "the export DAG's schedule",
-    "LOGSTREAM_SOAK": "run the long tests",
     "LOGSTREAM_SUSPEND_AFTER": "failed windows in a row that suspend a destination",
     "LOGSTREAM_WAIT_SECONDS": "how long a run waits for a window to close",
 }
-"""Every variable of the environment that means something, and what; a test holds it equal to those that the code reads."""
+"""Every variable of the environment that an operator may set, and what it means."""
+
+ELSEWHERE = {f"LOGSTREAM_{word}" for word in ("IMAGE", "SOAK")}
+"""Those that docker-compose.yml and the tests read."""
 
 
 def examine(
@@ -82,7 +83,9 @@ def examine(
 
 def variables(environment: Mapping[str, str]) -> Iterator[Step]:
     """Whether every `LOGSTREAM_...` of an environment is one that means something."""
-    unknown = sorted(name for name in environment if name.startswith("LOGSTREAM_") and name not in VARIABLES)
+    unknown = sorted(
+        name for name in environment if name.startswith("LOGSTREAM_") and name not in {*VARIABLES, *ELSEWHERE}
+    )
     for name in unknown:
         near = difflib.get_close_matches(name, VARIABLES, 1)
         remedy = f"Did you mean {near[0]}?" if near else "Take it out, or correct its name."
