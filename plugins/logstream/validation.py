@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from logstream.destinations import check_options
+from logstream.destinations.credentials import Connections
+from logstream.destinations.overlaps import overlaps
 from logstream.errors import SettingsError
 from logstream.rendering import check_mask, compile_template
 from logstream.rendering.fit import misfits
@@ -10,18 +12,31 @@ from logstream.settings.characters import control_characters
 from logstream.settings.models import Settings, dotted, parse_settings
 
 
-def validate_settings(document: object, source: str = "settings") -> Settings:
-    """Validate a whole settings document as it is saved. Raises `SettingsError` naming every problem with its path."""
+def validate_settings(
+    document: object, source: str = "settings", *, connections: Connections | None = None
+) -> Settings:
+    """Validate a whole settings document as it is saved. Raises `SettingsError` naming every problem with its path.
+
+    `connections` tell whether two destinations with buckets of one name are in one place (`overlaps`). Settings that were
+    stored by an earlier version are not validated again: they load and run as they are until the next time that they are
+    saved.
+    """
     unseen = [f"{dotted(path)}: holds a control character" for path in control_characters(document)]
     if unseen:
         raise SettingsError(unseen, source)
-    return parse_settings(
+    settings = parse_settings(
         document,
         check_destination=check_options,
         check_message=compile_template,
         check_mask=check_mask,
         source=source,
     )
+    shared = [
+        f"{dotted(('destinations', *place))}: {what}" for place, what in overlaps(settings.destinations, connections)
+    ]
+    if shared:
+        raise SettingsError(shared, source)
+    return settings
 
 
 def warnings_of(settings: Settings) -> list[str]:

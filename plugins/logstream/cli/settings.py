@@ -25,11 +25,13 @@ def add(groups: Any) -> None:
 
 def settings_apply(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream settings apply`."""
+    from logstream.hooks.connections import AirflowConnections, use_metadata_database
     from logstream.settings.document import read_document
     from logstream.store.check import require_log_store
     from logstream.validation import validate_settings, warnings_of
 
-    settings = validate_settings(read_document(options.file), str(options.file))
+    use_metadata_database()
+    settings = validate_settings(read_document(options.file), str(options.file), connections=AirflowConnections())
     for warning in warnings_of(settings):
         print(f"warning: {options.file}: {warning}", file=sys.stderr)
     unknown = require_log_store(dsns(options)[0], settings.log_store)

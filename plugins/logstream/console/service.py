@@ -17,6 +17,7 @@ from logstream.console.edits import Data, Document, with_admin, with_destination
 from logstream.destinations import check_options, destination_types
 from logstream.destinations.base import Step
 from logstream.destinations.credentials import Connections
+from logstream.destinations.overlaps import overlaps
 from logstream.destinations.registry import make_destination
 from logstream.errors import InputError, LogstreamError, NotThere, SettingsError
 from logstream.events import Event
@@ -152,7 +153,12 @@ class Console:
 
     def validate(self, document: object) -> Settings:
         """Validate settings whole. Raises `SettingsError` naming the paths."""
-        return validate_settings(document)
+        return validate_settings(document, connections=self._connections)
+
+    def place_mistake(self, name: str, destination: Data) -> tuple[str, str] | None:
+        """The option of a destination by which it could write another one's objects, and what is wrong; `None` if it cannot."""
+        made = {**self.current().settings.destinations, name: DestinationSettings.model_validate(destination)}
+        return next(((option, what) for (of, option), what in overlaps(made, self._connections) if of == name), None)
 
     def save(self, document: object, author: str, expected: int | None) -> Snapshot:
         """Validate settings whole and put them in force. Those that mean what is in force already change nothing.

@@ -86,6 +86,8 @@ def refuse_mistakes(console: Console, streaming: Data, name: str, destination: D
     """Raise `FormMistakes` for a setting, or a destination, that cannot be used as it is filled in."""
     known = console.current().settings.destinations
     mistakes = mistakes_of(streaming, name, destination, known)
+    if destination and not mistakes and (wrong := console.place_mistake(name, destination)):
+        mistakes = {f"option.{wrong[0]}": wrong[1]}
     if mistakes:
         raise FormMistakes(mistakes)
 

@@ -12,6 +12,7 @@ from logstream.destinations.object_store import (
     ObjectStoreDestination,
     StoreOptions,
     is_denied,
+    origin,
     status_of,
 )
 
@@ -40,6 +41,10 @@ class AzureBlobDestination(ObjectStoreDestination[AzureBlobOptions]):
     def place(self) -> str:
         """The container."""
         return f"container `{self.options.container}`"
+
+    def server(self) -> str:
+        """The account: within it, a name means one container."""
+        return origin(self.connections.azure_blob(self.options.connection).account_url)
 
     def make_store(self) -> Any:
         """A client with the connection's key, SAS or tokens."""

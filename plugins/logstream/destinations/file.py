@@ -66,6 +66,18 @@ class FileDestination(ObjectDestination[FileOptions]):
         """The folder."""
         return str(Path(self.options.path).absolute())
 
+    place_option = "path"
+
+    @property
+    def container(self) -> tuple[str, str]:
+        """The file system: folders may lie in one another, and links lead from one to another."""
+        return self.type, ""
+
+    @property
+    def root(self) -> str:
+        """The folder, as it is found where this runs."""
+        return f"{str(Path(self.options.path).resolve()).rstrip('/')}/"
+
     async def open(self) -> None:
         """See that the operator allows the folder. Raises `InputError`."""
         # resolved: a link must not lead out of what is allowed

@@ -16,6 +16,7 @@ from logstream.destinations.object_store import (
     ObjectStoreDestination,
     StoreOptions,
     is_denied,
+    origin,
     status_of,
 )
 from logstream.destinations.objects import ReadError
@@ -45,6 +46,11 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
     def place(self) -> str:
         """The bucket."""
         return f"bucket `{self.options.bucket}`"
+
+    def server(self) -> str:
+        """Google's, where a name means one bucket for all, or another endpoint."""
+        endpoint = _endpoint(self.connections.gcs(self.options.connection))
+        return origin(endpoint) if endpoint else "google"
 
     def make_store(self) -> Any:
         """A client with the connection's service account, or the environment's own credentials."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import string
 from datetime import datetime, timedelta
 from functools import lru_cache
 
 from logstream.destinations.parcel import LaneRef
+from logstream.destinations.transport.patterns import DIGIT, DIGITS, INTEGER, SAFE, OneOf, Piece, Signs
 from logstream.events import EPOCH, Event, Kind
 from logstream.shapes import parse_time, read_head, type_of
 from logstream.window import Window
@@ -76,6 +78,43 @@ def batch_key(lane: LaneRef, part: int) -> str:
 def window_folder(destination: str, window: Window) -> str:
     """The folder of the batches of one window and destination."""
     return f"{safe(destination)}/{window.start:%Y/%m/%d}/{window.slug}"
+
+
+def event_patterns() -> list[list[Piece]]:
+    """What `event_key` gives, with or without an id behind its name, in pieces (`transport/patterns.py`)."""
+    kinds = OneOf(tuple(safe(kind) for kind in Kind if kind is not Kind.JOB))
+    name: list[Piece] = [INTEGER, "-", SAFE, ".json"]
+    return [
+        [INTEGER, "/jobs/", SAFE, "/", *[DIGIT] * 8, "/", SAFE, "/", *name],
+        [INTEGER, "/", kinds, "/", *[DIGIT] * 8, "/", INTEGER, "/", *name],
+    ]
+
+
+TIME: list[Piece] = [*[DIGIT] * 8, "T", DIGIT, Signs(string.digits, string.digits + "."), "Z"]
+"""One side of a window's slug."""
+NUMBER: list[Piece] = [DIGIT, DIGITS]
+LANE: list[Piece] = [*NUMBER, "-of-", *NUMBER]
+PART: list[Piece] = [DIGIT, DIGIT, DIGIT, DIGIT, DIGITS]
+
+
+def batch_pattern(destination: str) -> list[Piece]:
+    """What `batch_key` gives, in pieces."""
+    day: list[Piece] = [DIGIT, DIGIT, DIGIT, DIGIT, "/", DIGIT, DIGIT, "/", DIGIT, DIGIT]
+    return [safe(destination), "/", *day, "/", *TIME, "_", *TIME, "/lane-", *LANE, "-part-", *PART]
+
+
+MANIFESTS = "_manifests"
+"""The folder of manifests, below a destination's prefix."""
+
+
+def manifest_pattern(destination: str) -> list[Piece]:
+    """The keys of a destination's manifests, listings and signatures (`proof/manifests.py`), in pieces."""
+    return [f"{MANIFESTS}/{safe(destination)}/", *[DIGIT] * 7, DIGITS, Signs(".-", SAFE.more)]
+
+
+def check_key(destination: str) -> str:
+    """The key of the object that a check writes and removes."""
+    return f"_logstream_check/{hashlib.sha256(destination.encode()).hexdigest()[:16]}"
 
 
 def _part(value: object, default: str) -> str:

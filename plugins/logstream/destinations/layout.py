@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from logstream.destinations.keys import safe
+from logstream.destinations.keys import LANE, PART, TIME, safe
 from logstream.destinations.parcel import LaneRef
-from logstream.events import EPOCH, Event
+from logstream.destinations.transport.patterns import DIGIT, INTEGER, SAFE, OneOf, Piece
+from logstream.events import EPOCH, Event, Kind
 from logstream.window import Window
 
 DATE = {"yyyy": "%Y", "mm": "%m", "dd": "%d", "hh": "%H"}
@@ -85,6 +86,16 @@ class Layout:
         values = self._of_window(destination, window)
         return "/".join(_filled(folder, values, hive=self.hive) for folder in folders)
 
+    def pattern(self, destination: str) -> list[Piece]:
+        """What both kinds of keys are, for some destination, in pieces (`transport/patterns.py`)."""
+        pieces: list[Piece] = []
+        *folders, last = self.template.split("/")
+        for text in folders:
+            if self.hive and (name := _alone(text)):
+                pieces.append(f"{HIVE.get(name, name)}=")
+            pieces += [*_pieces_of(text, destination), "/"]
+        return [*pieces, *_pieces_of(last, destination)]
+
     def _of_window(self, destination: str, window: Window) -> dict[str, str]:
         return {**_times(window.start), **_window(window), "destination": destination}
 
@@ -107,10 +118,39 @@ def _window(window: Window) -> dict[str, str]:
 
 def _filled(text: str, values: dict[str, str], *, hive: bool) -> str:
     filled = "".join(literal + (safe(values[name]) if name else "") for literal, name in _pieces(text))
-    if hive and text[:1] == "{" and text[-1:] == "}" and text.count("{") == 1:
-        name = text[1:-1]
-        return f"{HIVE.get(name, name)}={filled}"
-    return filled
+    name = _alone(text) if hive else None
+    return f"{HIVE.get(name, name)}={filled}" if name else filled
+
+
+def _alone(text: str) -> str | None:
+    """The placeholder that is all of a part."""
+    return text[1:-1] if text[:1] == "{" and text[-1:] == "}" and text.count("{") == 1 else None
+
+
+_NUMBERS = {"mm": range(1, 13), "dd": range(1, 32), "hh": range(24)}
+_PLACEHOLDERS: dict[str, list[Piece]] = {
+    "workspace_id": [INTEGER],
+    "external_id": [SAFE],
+    "kind": [OneOf(tuple(map(safe, Kind)))],
+    "event_id": [INTEGER],
+    "yyyy": [DIGIT, DIGIT, DIGIT, DIGIT],
+    **{name: [OneOf(tuple(f"{number:02d}" for number in numbers))] for name, numbers in _NUMBERS.items()},
+    "window": [*TIME, "_", *TIME],
+    "window_start": TIME,
+    "window_end": TIME,
+    "lane": LANE,
+    "part": PART,
+}
+
+
+def _pieces_of(text: str, destination: str) -> Iterator[Piece]:
+    for literal, name in _pieces(text):
+        if literal:
+            yield literal
+        if name == "destination":
+            yield safe(destination)
+        elif name is not None:
+            yield from _PLACEHOLDERS[name]
 
 
 def _pieces(template: str) -> Iterator[tuple[str, str | None]]:

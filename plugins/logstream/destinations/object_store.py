@@ -7,6 +7,7 @@ import re
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 import obstore
 from obstore import exceptions as refused
@@ -184,6 +185,13 @@ class ObjectStoreDestination(ObjectDestination[O]):
     def missing(self, error: Exception) -> bool:
         """Whether an error says that the bucket, not the object, is not there."""
         return bool(re.search(r"NoSuchBucket|ContainerNotFound|bucket does not exist", str(error)))
+
+
+def origin(url: str) -> str:
+    """A server's address in one form: equal for URLs that name the same one."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    return f"{(parts.hostname or '').rstrip('.')}:{port}{parts.path.rstrip('/')}"
 
 
 def status_of(error: Exception) -> int | None:

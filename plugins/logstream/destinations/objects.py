@@ -12,13 +12,21 @@ from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, TypeVar, final
+from typing import Annotated, ClassVar, TypeVar, final
 
 from pydantic import AfterValidator, Field, model_validator
 
 from logstream.destinations.base import Destination, Limits, Options, Step
 from logstream.destinations.compression import MEDIA_TYPE, SUFFIX, Compression, Stream, compress
-from logstream.destinations.keys import batch_key, event_key, window_folder
+from logstream.destinations.keys import (
+    batch_key,
+    batch_pattern,
+    check_key,
+    event_key,
+    event_patterns,
+    manifest_pattern,
+    window_folder,
+)
 from logstream.destinations.layout import HIVE_BATCHES, HIVE_EVENTS, Layout
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
 from logstream.destinations.parcel import (
@@ -37,6 +45,7 @@ from logstream.destinations.parcel import (
     tally_key,
     tally_of,
 )
+from logstream.destinations.transport.patterns import INTEGER, Pattern, Piece, pattern_of
 from logstream.destinations.transport.secrets import LONGEST_REASON
 from logstream.errors import DeliveryError, LogstreamError
 from logstream.events import Event
@@ -145,6 +154,40 @@ class ObjectDestination(Destination[O]):
     def location(self, key: str) -> str:
         """Where the object of a key is: the same text for all destinations that mean the same object."""
         return f"{self.type} {self.place}/{key}"
+
+    place_option: ClassVar[str] = "prefix"
+    """The option that gives a destination a place of its own in `container`."""
+
+    @property
+    def container(self) -> tuple[str, str]:
+        """What keys are in, on some server: two destinations write to one place only where this is equal."""
+        return self.type, self.place
+
+    @property
+    def root(self) -> str:
+        """The text before every key in `container`."""
+        return self.prefix
+
+    def server(self) -> str:
+        """Whose `container` it is: an endpoint or an account. Blocks. Raises `InputError` where it cannot be told."""
+        return ""
+
+    def patterns(self) -> list[Pattern]:
+        """Every key in `container` that it may ever write, those of manifests and of `check` included."""
+        layout, suffix = self.options.layout, SUFFIX[self.options.compression]
+        keys: list[list[Piece]]
+        if self.options.packaging is Packaging.BATCH:
+            keys = [[*(layout.pattern(self.name) if layout else batch_pattern(self.name)), f".ndjson{suffix}"]]
+        elif layout is None:
+            keys = [[*pieces, suffix] for pieces in event_patterns()]
+        else:
+            # the second is of an event whose name another one has
+            name = layout.pattern(self.name)
+            keys = [[*name, f".json{suffix}"], [*name, "-", INTEGER, f".json{suffix}"]]
+        if self.options.manifests:
+            keys.append(manifest_pattern(self.name))
+        keys.append([check_key(self.name)])
+        return [pattern_of([self.root, *pieces]) for pieces in keys]
 
     @property
     def names_are_its_own(self) -> bool:
@@ -274,7 +317,7 @@ class ObjectDestination(Destination[O]):
 
     async def check_writing(self, remedy: str) -> AsyncIterator[Step]:
         """The last steps of every check: a small object is written, and removed again."""
-        key = f"{self.prefix}_logstream_check/{hashlib.sha256(self.name.encode()).hexdigest()[:16]}"
+        key = f"{self.prefix}{check_key(self.name)}"
         outcome = await self.put(key, b"{}")
         if not isinstance(outcome, Delivered):
             if isinstance(outcome, GiveUp):  # its reason says what to do

@@ -15,11 +15,18 @@ from logstream.destinations.object_store import (
     ObjectStoreDestination,
     StoreOptions,
     is_denied,
+    origin,
     status_of,
     summary,
 )
 
 DEFAULT_REGION = "us-east-1"
+
+PARTITIONS = ("cn-", "us-gov-", "us-iso", "eu-isoe-", "eusc-")
+"""How the regions of AWS begin that are apart from all others.
+
+https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html
+"""
 
 
 class Encryption(StrEnum):
@@ -67,6 +74,14 @@ class S3Destination(ObjectStoreDestination[S3Options]):
     def place(self) -> str:
         """The bucket."""
         return f"bucket `{self.options.bucket}`"
+
+    def server(self) -> str:
+        """The endpoint, or the partition of AWS: within one, a name means one bucket."""
+        credentials = self.connections.aws(self.options.connection)
+        if credentials.endpoint:
+            return origin(credentials.endpoint)
+        region = credentials.region or DEFAULT_REGION
+        return next((name for name in PARTITIONS if region.startswith(name)), "aws")
 
     @property
     def client_key(self) -> tuple[object, ...]:

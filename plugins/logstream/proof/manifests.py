@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from logstream.destinations.keys import safe
+from logstream.destinations.keys import MANIFESTS, safe
 from logstream.destinations.parcel import Part, Tally
 from logstream.errors import DeliveryError
 from logstream.proof.listings import lines_of
@@ -24,7 +24,6 @@ from logstream.window import Window
 
 FORMAT = "logstream-manifest/1"
 LISTING_PARTS = 50_000
-FOLDER = "_manifests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +216,7 @@ def _listing(parts: list[Part]) -> tuple[Listing, bytes]:
 
 def manifest_key(destination: str, sequence: int, suffix: str = ".json") -> str:
     """Where a manifest is beside the data, below the destination's prefix. Listings are `-00000.ndjson.gz` and so on."""
-    return f"{FOLDER}/{safe(destination)}/{sequence:08d}{suffix}"
+    return f"{MANIFESTS}/{safe(destination)}/{sequence:08d}{suffix}"
 
 
 def listing_key(destination: str, sequence: int, number: int) -> str:

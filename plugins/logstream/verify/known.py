@@ -10,19 +10,19 @@ from functools import cached_property
 from typing import Any
 
 from logstream.destinations.credentials import Connections
-from logstream.destinations.keys import safe
+from logstream.destinations.keys import MANIFESTS, safe
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.parcel import Part
 from logstream.destinations.registry import make_destination
 from logstream.errors import InputError
 from logstream.ledger.ledger import Ledger
-from logstream.proof.manifests import FOLDER, BrokenManifest, Manifest, fields_in, file_suffixes
+from logstream.proof.manifests import BrokenManifest, Manifest, fields_in, file_suffixes
 from logstream.settings.repository import SettingsRepository
 from logstream.verify.aside import aside
 
 ListingReader = Callable[[Manifest], AsyncIterator[Part]]
 
-_MANIFEST_FILE = re.compile(rf"(.*){FOLDER}/([^/]+)/(\d{{8,18}})([.-][^/]+)", re.DOTALL)
+_MANIFEST_FILE = re.compile(rf"(.*){MANIFESTS}/([^/]+)/(\d{{8,18}})([.-][^/]+)", re.DOTALL)
 
 
 def mark_of(location: str) -> bytes:

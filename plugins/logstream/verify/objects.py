@@ -11,11 +11,12 @@ from typing import Any
 
 import msgspec
 
+from logstream.destinations.keys import MANIFESTS
 from logstream.destinations.objects import ObjectDestination, Packaging
 from logstream.destinations.parcel import Part, sha256
 from logstream.ledger.ledger import Ledger
 from logstream.proof.listings import parts_in
-from logstream.proof.manifests import FOLDER, BrokenManifest, Manifest, listing_suffix, manifest_key
+from logstream.proof.manifests import BrokenManifest, Manifest, listing_suffix, manifest_key
 from logstream.verify.aside import aside
 from logstream.verify.findings import Finding, Verification
 from logstream.verify.known import KnownObjects, mark_of
@@ -180,7 +181,7 @@ class ObjectVerifier:
             if not complete:  # what is left may be of windows whose names are no longer known
                 strange = {mark: found for mark, found in strange.items() if found[2]}
         for delivery, key, _ in strange.values():
-            why = "the ledger has no such manifest" if f"{FOLDER}/" in key else "no delivery made it"
+            why = "the ledger has no such manifest" if f"{MANIFESTS}/" in key else "no delivery made it"
             self._find(delivery.manifest, f"object {key} is extra: {why}")
         for delivery, words in self._altered.values():
             self._find(delivery.manifest, words)
@@ -196,14 +197,14 @@ class ObjectVerifier:
             except FileNotFoundError:  # a check is being made
                 return True
         location = self._destination.location(key)
-        return f"{FOLDER}/" in key and await asyncio.to_thread(self._known.is_manifest_file, location)
+        return f"{MANIFESTS}/" in key and await asyncio.to_thread(self._known.is_manifest_file, location)
 
     def _folders(self, sealed: Sequence[SealedDelivery], *, whole: bool) -> dict[str, tuple[SealedDelivery, bool]]:
         """Where to look, what to name where something is found, and whether only these deliveries' objects are there."""
         destination, options = self._destination, self._destination.options
         prefix, last = destination.prefix, sealed[-1]
         if whole and options.manifests:
-            return {prefix: (last, False), f"{prefix}{FOLDER}/": (last, True)}
+            return {prefix: (last, False), f"{prefix}{MANIFESTS}/": (last, True)}
         folders: dict[str, tuple[SealedDelivery, bool]] = {}
         if options.packaging is Packaging.BATCH:
             for delivery in sealed:
@@ -216,7 +217,7 @@ class ObjectVerifier:
             workspaces = {number for item in sealed for lane in item.lanes for number in lane.workspace_ids}
             folders.update({f"{prefix}{workspace}/": (last, False) for workspace in sorted(workspaces)})
         if options.manifests:
-            folders[f"{prefix}{FOLDER}/"] = last, True
+            folders[f"{prefix}{MANIFESTS}/"] = last, True
             folders[f"{prefix}_logstream_check/"] = last, True
         return folders
 

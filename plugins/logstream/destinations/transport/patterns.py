@@ -1,0 +1,162 @@
+"""Patterns of keys: every key that a destination may ever write, in a form in which two of them can be compared.
+
+A pattern is a row of segments, divided by `/`; a segment is a row of pieces: a text, one of some words, or signs of a class. What
+stands for a placeholder never holds a `/`, so two patterns have a key in common exactly if they have as many segments and
+each pair of segments has a text in common. A placeholder that stands twice is taken for two: such a pattern allows more than
+is ever written, never less.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """A sign of `first`, and then any number of signs of `more` (none if that is empty)."""
+
+    first: str
+    more: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """One of some words, none of which is empty."""
+
+    words: tuple[str, ...]
+
+
+Piece = str | Signs | OneOf
+Segment = tuple[Piece, ...]
+Pattern = tuple[Segment, ...]
+
+DIGIT = Signs(string.digits)
+DIGITS = Signs(string.digits, string.digits)
+INTEGER = Signs(string.digits + "-", string.digits)
+_SAFE = string.ascii_letters + string.digits + "_=-"
+SAFE = Signs(_SAFE, _SAFE + ".")
+"""What `keys.safe` makes of a customer's text."""
+
+
+def pattern_of(pieces: Iterable[Piece]) -> Pattern:
+    """A pattern from the pieces of whole keys, whose texts may hold `/`."""
+    segments: list[list[Piece]] = [[]]
+    for piece in pieces:
+        if not isinstance(piece, str):
+            segments[-1].append(piece)
+            continue
+        first, *more = piece.split("/")
+        for number, text in enumerate([first, *more]):
+            if number:
+                segments.append([])
+            if not text:
+                continue
+            before = segments[-1][-1] if segments[-1] else None
+            if isinstance(before, str):
+                segments[-1][-1] = before + text
+            else:
+                segments[-1].append(text)
+    return tuple(map(tuple, segments))
+
+
+class PatternIndex:
+    """Patterns by their owners, so that a pattern is compared only with those that begin as it does.
+
+    Thousands of destinations with folders of their own are told apart by one look into a dictionary for each.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[str, PatternIndex] = {}
+        self._patterns: dict[Segment, PatternIndex] = {}
+        self._owner: str | None = None
+
+    def add(self, pattern: Pattern, owner: str) -> None:
+        """Keep a pattern; of equal ones the first owner."""
+        node = self
+        for segment in pattern:
+            text = _text(segment)
+            node = (
+                node._patterns.setdefault(segment, PatternIndex())
+                if text is None
+                else node._texts.setdefault(text, PatternIndex())
+            )
+        node._owner = node._owner or owner
+
+    def find(self, pattern: Pattern) -> str | None:
+        """The owner of a pattern that has a key in common with this one."""
+        return next(self._found(pattern), None)
+
+    def _found(self, pattern: Pattern) -> Iterator[str]:
+        if not pattern:
+            if self._owner is not None:
+                yield self._owner
+            return
+        segment, rest = pattern[0], pattern[1:]
+        for other, node in self._patterns.items():
+            if have_common(segment, other):
+                yield from node._found(rest)
+        text = _text(segment)
+        if text is not None:
+            if text in self._texts:
+                yield from self._texts[text]._found(rest)
+            return
+        for other_text, node in self._texts.items():
+            if have_common(segment, (other_text,) if other_text else ()):
+                yield from node._found(rest)
+
+
+def _text(segment: Segment) -> str | None:
+    """The text of a segment that is nothing else."""
+    if not segment:
+        return ""
+    return segment[0] if len(segment) == 1 and isinstance(segment[0], str) else None
+
+
+Edges = list[list[tuple[frozenset[str], int]]]
+"""From each state: by which signs to which state. The first state is where a segment begins."""
+
+
+@lru_cache(maxsize=50_000)
+def have_common(one: Segment, other: Segment) -> bool:
+    """Whether there is a text that both segments allow: a search through pairs of states of their automata."""
+    left, left_end = _automaton(one)
+    right, right_end = _automaton(other)
+    seen, todo = {(0, 0)}, [(0, 0)]
+    while todo:
+        at = todo.pop()
+        if at == (left_end, right_end):
+            return True
+        for signs, after in left[at[0]]:
+            for others, other_after in right[at[1]]:
+                pair = after, other_after
+                if pair not in seen and not signs.isdisjoint(others):
+                    seen.add(pair)
+                    todo.append(pair)
+    return False
+
+
+@lru_cache(maxsize=50_000)
+def _automaton(segment: Segment) -> tuple[Edges, int]:
+    """The edges of the automaton of a segment, and the state in which it ends."""
+    edges: Edges = [[]]
+    state = 0
+    for piece in segment:
+        words = piece.words if isinstance(piece, OneOf) else (piece,) if isinstance(piece, str) else ()
+        end = len(edges)
+        edges.append([])
+        if isinstance(piece, Signs):
+            edges[state].append((frozenset(piece.first), end))
+            if piece.more:
+                edges[end].append((frozenset(piece.more), end))
+        for word in words:
+            place = state
+            for sign in word[:-1]:
+                edges.append([])
+                edges[place].append((frozenset(sign), len(edges) - 1))
+                place = len(edges) - 1
+            edges[place].append((frozenset(word[-1]), end))
+        state = end
+    return edges, state
