@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from obstore.store import AzureStore
 from pydantic import Field
 
 from logstream.destinations.object_store import (
     CLOCK,
+    STORAGE_CLASS,
+    TAGS,
     ObjectStoreDestination,
+    StorageClass,
     StoreOptions,
+    Tags,
     is_denied,
     origin,
     status_of,
 )
+from logstream.destinations.vendor_rules import AZURE_TIERS, Accepts, azure_container, azure_tags, storage_class_among
 
 
 class AzureBlobOptions(StoreOptions):
     """Options of `azure_blob`."""
 
-    container: str = Field(
+    container: Annotated[str, Accepts(azure_container)] = Field(
         min_length=3,
         max_length=63,
         pattern=r"^(\$root|\$web|[a-z0-9-]+)$",
         description="The container.",
         examples=["audit"],
     )
+    storage_class: Annotated[StorageClass, Accepts(storage_class_among(AZURE_TIERS))] = STORAGE_CLASS
+    tags: Annotated[Tags, Accepts(azure_tags)] = TAGS
 
 
 class AzureBlobDestination(ObjectStoreDestination[AzureBlobOptions]):

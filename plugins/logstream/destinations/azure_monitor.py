@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
+from typing import Annotated
 
 from pydantic import Field
 
@@ -14,6 +15,7 @@ from logstream.destinations.outcome import GiveUp, Outcome
 from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, RequestOptions
 from logstream.destinations.transport.urls import joined
+from logstream.destinations.vendor_rules import Accepts, immutable_rule_id, ingestion_stream
 from logstream.errors import InputError
 from logstream.events import EPOCH, Event
 from logstream.jsontext import with_member
@@ -31,12 +33,12 @@ class AzureMonitorOptions(RequestOptions):
         description="The data collection endpoint, or the rule's own logs ingestion endpoint.",
         examples=["https://audit-1234.westeurope-1.ingest.monitor.azure.com"],
     )
-    rule_id: str = Field(
+    rule_id: Annotated[str, Accepts(immutable_rule_id)] = Field(
         pattern=r"^[A-Za-z0-9-]+$",
         description="The immutable id of the data collection rule.",
         examples=["dcr-00000000000000000000000000000000"],
     )
-    stream: str = Field(
+    stream: Annotated[str, Accepts(ingestion_stream)] = Field(
         pattern=r"^[A-Za-z0-9_-]+$", description="The stream that the rule declares.", examples=["Custom-Audit_CL"]
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import orjson
 from pydantic import Field
@@ -11,6 +12,7 @@ from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.request import RequestDestination, RequestOptions
 from logstream.destinations.transport.urls import at_endpoint
+from logstream.destinations.vendor_rules import Accepts, datadog_tags
 from logstream.events import Event
 from logstream.jsontext import as_string
 from logstream.shapes import unix_us
@@ -24,7 +26,9 @@ class DatadogOptions(RequestOptions):
     )
     service: str | None = Field(default=None, description="The service.", examples=["audit"])
     source: str = Field(default="workato", description="The source (`ddsource`).")
-    tags: list[str] | str = Field(default=[], description="Tags (`ddtags`).", examples=[["env:prod", "team:security"]])
+    tags: Annotated[list[str] | str, Accepts(datadog_tags)] = Field(
+        default=[], description="Tags (`ddtags`).", examples=[["env:prod", "team:security"]]
+    )
     hostname: str | None = Field(default=None, description="The host that events are said to be from.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from functools import cached_property
-from typing import Any, cast
+from typing import Annotated, Any, cast
 from urllib.parse import quote
 
 from obstore.store import GCSStore
@@ -13,8 +13,12 @@ from pydantic import Field
 
 from logstream.destinations.credentials import GcsCredentials
 from logstream.destinations.object_store import (
+    STORAGE_CLASS,
+    TAGS,
     ObjectStoreDestination,
+    StorageClass,
     StoreOptions,
+    Tags,
     is_denied,
     origin,
     status_of,
@@ -22,6 +26,7 @@ from logstream.destinations.object_store import (
 from logstream.destinations.objects import ReadError
 from logstream.destinations.outcome import Delivered, Outcome
 from logstream.destinations.transport.session import reach
+from logstream.destinations.vendor_rules import GCS_CLASSES, Accepts, gcs_bucket, no_tags, storage_class_among
 
 GOOGLE = "https://storage.googleapis.com"
 
@@ -29,9 +34,11 @@ GOOGLE = "https://storage.googleapis.com"
 class GcsOptions(StoreOptions):
     """Options of `gcs`."""
 
-    bucket: str = Field(
+    bucket: Annotated[str, Accepts(gcs_bucket)] = Field(
         min_length=3, max_length=222, pattern=r"^[a-z0-9][a-z0-9._-]+$", description="The bucket.", examples=["audit"]
     )
+    storage_class: Annotated[StorageClass, Accepts(storage_class_among(GCS_CLASSES))] = STORAGE_CLASS
+    tags: Annotated[Tags, Accepts(no_tags)] = TAGS
 
 
 class GcsDestination(ObjectStoreDestination[GcsOptions]):

@@ -12,6 +12,7 @@ from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.request import RequestDestination, RequestOptions
 from logstream.destinations.transport.urls import at_endpoint
+from logstream.destinations.vendor_rules import Accepts, loki_tenant
 from logstream.events import Event
 from logstream.jsontext import as_string
 from logstream.shapes import unix_us
@@ -37,7 +38,9 @@ class GrafanaLokiOptions(RequestOptions):
         pattern=LABEL,
         description="A label for the workspace's id: many workspaces make many streams.",
     )
-    tenant: str | None = Field(default=None, pattern=r"^[!-~]+$", description="The tenant (`X-Scope-OrgID`).")
+    tenant: Annotated[str | None, Accepts(loki_tenant)] = Field(
+        default=None, pattern=r"^[!-~]+$", description="The tenant (`X-Scope-OrgID`)."
+    )
 
 
 class GrafanaLokiDestination(RequestDestination[GrafanaLokiOptions]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Annotated
 
 import orjson
 from pydantic import Field
@@ -12,6 +13,7 @@ from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.request import RequestDestination, RequestOptions
 from logstream.destinations.transport.urls import at_endpoint
+from logstream.destinations.vendor_rules import Accepts, new_relic_attributes
 from logstream.events import Event
 from logstream.jsontext import as_string
 from logstream.shapes import unix_us
@@ -31,7 +33,7 @@ class NewRelicOptions(RequestOptions):
     """Options of `new_relic`."""
 
     region: Region = Field(default=Region.US, description="us or eu.")
-    attributes: dict[str, str] = Field(
+    attributes: Annotated[dict[str, str], Accepts(new_relic_attributes)] = Field(
         default={"logtype": "audit"}, description="Attributes of every entry.", examples=[{"logtype": "audit"}]
     )
 

@@ -29,20 +29,30 @@ _STATUS = re.compile(r"(?:status|Status)[^0-9]{0,40}(\d{3})")
 Text = Annotated[str, Field(max_length=256, pattern=r"^[ -~]*$")]
 
 
+StorageClass = str | None
+STORAGE_CLASS: Any = Field(
+    default=None,
+    pattern=r"^[A-Za-z_]{1,40}$",
+    description="The storage class or access tier of the objects.",
+    examples=["STANDARD_IA"],
+)
+Metadata = dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")], Text]
+METADATA: Any = Field(
+    default={}, max_length=20, description="User metadata of every object.", examples=[{"team": "audit"}]
+)
+Tags = dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9 +=._:/@-]{1,128}$")], Text]
+TAGS: Any = Field(
+    default={}, max_length=10, description="Tags of every object (not at Google).", examples=[{"retention": "7y"}]
+)
+
+
 class StoreOptions(ObjectOptions, ConnectionOptions):
     """Options of all object stores."""
 
     prefix: Prefix = Field(default="")
-    storage_class: str | None = Field(
-        default=None, pattern=r"^[A-Za-z_]{1,40}$", description="The storage class or access tier of the objects.",
-        examples=["STANDARD_IA"],
-    )  # fmt: skip
-    metadata: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")], Text] = Field(
-        default={}, max_length=20, description="User metadata of every object.", examples=[{"team": "audit"}]
-    )
-    tags: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9 +=._:/@-]{1,128}$")], Text] = Field(
-        default={}, max_length=10, description="Tags of every object (not at Google).", examples=[{"retention": "7y"}]
-    )
+    storage_class: StorageClass = STORAGE_CLASS
+    metadata: Metadata = METADATA
+    tags: Tags = TAGS
 
 
 O = TypeVar("O", bound=StoreOptions)  # noqa: E741 - the options

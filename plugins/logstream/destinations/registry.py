@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from logstream.destinations.base import Destination
 from logstream.destinations.credentials import Connections
+from logstream.destinations.vendor_rules import refused_options
 from logstream.errors import InputError
 from logstream.settings.models import DestinationSettings, explain_parts
 
@@ -62,13 +63,12 @@ def destination_types() -> dict[str, type[Destination[Any]]]:
 
 
 def check_options(type_name: str, options: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-    """What is wrong with a destination's options, as (path, problem). Raises `KeyError` for an unknown type."""
+    """What is wrong with a destination's options as they are saved, as (path, problem). Raises `KeyError` for an unknown type."""
     model = destination_type(type_name).options_model
     try:
-        model.model_validate(options)
+        return refused_options(model.model_validate(options))
     except ValidationError as error:
         return explain_parts(error, model)
-    return []
 
 
 def make_destination(name: str, settings: DestinationSettings, connections: Connections) -> Destination[Any]:

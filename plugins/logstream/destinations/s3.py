@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, cast
+from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
 
 from obstore.store import S3Store
@@ -12,13 +12,18 @@ from pydantic import Field, model_validator
 from logstream.destinations.credentials import AwsCredentials
 from logstream.destinations.object_store import (
     CLOCK,
+    METADATA,
+    TAGS,
+    Metadata,
     ObjectStoreDestination,
     StoreOptions,
+    Tags,
     is_denied,
     origin,
     status_of,
     summary,
 )
+from logstream.destinations.vendor_rules import Accepts, s3_bucket, s3_metadata, s3_tags
 
 DEFAULT_REGION = "us-east-1"
 
@@ -39,10 +44,12 @@ class Encryption(StrEnum):
 class S3Options(StoreOptions):
     """Options of `s3`."""
 
-    bucket: str = Field(
+    bucket: Annotated[str, Accepts(s3_bucket)] = Field(
         min_length=3, max_length=255, pattern=r"^[A-Za-z0-9._-]+$", description="The bucket.", examples=["audit"]
     )
 
+    metadata: Annotated[Metadata, Accepts(s3_metadata)] = METADATA
+    tags: Annotated[Tags, Accepts(s3_tags)] = TAGS
     encryption: Encryption | None = Field(
         default=None,
         description="Encryption at the server: AES256 (SSE-S3) or aws:kms (SSE-KMS); left out, the bucket's own.",

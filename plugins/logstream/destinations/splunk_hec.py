@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import orjson
@@ -15,6 +15,7 @@ from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, R
 from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, RequestOptions
 from logstream.destinations.transport.urls import at_endpoint
+from logstream.destinations.vendor_rules import Accepts, splunk_index
 from logstream.events import Event
 from logstream.shapes import unix_us
 
@@ -28,7 +29,7 @@ BAD_TOKEN = frozenset({1, 2, 3, 4})
 class SplunkHecOptions(RequestOptions):
     """Options of `splunk_hec`."""
 
-    index: str | None = Field(
+    index: Annotated[str | None, Accepts(splunk_index)] = Field(
         default=None, description="The index; the token's default if left out.", examples=["audit"]
     )
     source: str | None = Field(default=None, description="The source.", examples=["workato"])

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 from pydantic import Field
 
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.request import RequestDestination, RequestOptions
+from logstream.destinations.vendor_rules import Accepts, header_value, sumo_fields
 
 HEADER_TEXT = r"^[^\r\n]*$"
+HeaderText = Annotated[str | None, Accepts(header_value)]
 
 
 class SumoLogicOptions(RequestOptions):
     """Options of `sumo_logic`."""
 
-    category: str | None = Field(
+    category: HeaderText = Field(
         default=None, max_length=1000, pattern=HEADER_TEXT, description="The source category.", examples=["prod/audit"]
     )
-    name: str | None = Field(default=None, max_length=1000, pattern=HEADER_TEXT, description="The source name.")
-    host: str | None = Field(default=None, max_length=1000, pattern=HEADER_TEXT, description="The source host.")
-    fields: dict[str, str] = Field(default={}, description="Fields of every event.", examples=[{"env": "prod"}])
+    name: HeaderText = Field(default=None, max_length=1000, pattern=HEADER_TEXT, description="The source name.")
+    host: HeaderText = Field(default=None, max_length=1000, pattern=HEADER_TEXT, description="The source host.")
+    fields: Annotated[dict[str, str], Accepts(sumo_fields)] = Field(
+        default={}, description="Fields of every event.", examples=[{"env": "prod"}]
+    )
 
 
 class SumoLogicDestination(RequestDestination[SumoLogicOptions]):

@@ -1,0 +1,207 @@
+"""What vendors accept as the value of an option, each rule with its source. Asked when settings are saved.
+
+A rule is a function that raises `ValueError`, in words for the person who fills in the form. Settings that an earlier version
+stored are not asked again when they are loaded: what a vendor refuses it then says itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+_IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepts:
+    """Put beside a field's type in `Annotated`: the rule by which its vendor accepts a value. `None` is not asked about."""
+
+    rule: Callable[[Any], None]
+
+
+def refused_options(options: BaseModel) -> list[tuple[tuple[str | int, ...], str]]:
+    """What vendors refuse among options that are whole and of the right types, as (path, problem)."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    for name, field in type(options).model_fields.items():
+        value = getattr(options, name)
+        for part in field.metadata:
+            if isinstance(part, Accepts) and value is not None:
+                try:
+                    part.rule(value)
+                except ValueError as error:
+                    found.append(((name,), str(error)))
+    return found
+
+
+def s3_bucket(name: str) -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+
+    Names with capitals or `_`, and long ones, are those of buckets from before March 2018 (and of other servers): of them only
+    what no server can have is refused.
+    """
+    old = name != name.lower() or "_" in name or len(name) > 63
+    if _IP_ADDRESS.fullmatch(name):
+        raise ValueError("it may not look like an IP address")
+    if ".." in name:
+        raise ValueError("two points may not stand beside each other")
+    if not old and not (name[0].isalnum() and name[-1].isalnum()):
+        raise ValueError("a letter or digit must be first and last")
+    if name.startswith(("xn--", "sthree-", "amzn-s3-demo-")):
+        raise ValueError("it may not begin with xn--, sthree- or amzn-s3-demo-")
+
+
+def gcs_bucket(name: str) -> None:
+    """https://cloud.google.com/storage/docs/buckets#naming"""
+    if _IP_ADDRESS.fullmatch(name):
+        raise ValueError("it may not look like an IP address")
+    if not name[-1].isalnum():
+        raise ValueError("a letter or digit must be last")
+    if any(len(part) > 63 or not part for part in name.split(".")):
+        raise ValueError("what stands between points must have 1 to 63 characters")
+    if name.startswith("goog") or "google" in name:
+        raise ValueError("it may not begin with goog or hold google")
+
+
+def azure_container(name: str) -> None:
+    """https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
+
+    The same page says that blobs in `$root` cannot have `/` in their names: ours have.
+    """
+    if name == "$root":
+        raise ValueError("blobs of $root cannot have / in their names, which ours have")
+    if "--" in name or name.startswith("-") or name.endswith("-"):
+        raise ValueError("before and after each - must be a letter or digit")
+
+
+def storage_class_among(known: Collection[str]) -> Callable[[str], None]:
+    """A rule for storage classes or access tiers; their case does not matter."""
+
+    def rule(name: str) -> None:
+        if name.lower() not in {word.lower() for word in known}:
+            raise ValueError(f'no such choice "{name}"; choose from {", ".join(known)}')
+
+    return rule
+
+
+AZURE_TIERS = ("Hot", "Cool", "Cold", "Archive")
+"""https://learn.microsoft.com/rest/api/storageservices/put-blob (`x-ms-access-tier`)"""
+
+GCS_CLASSES = (
+    "STANDARD",
+    "NEARLINE",
+    "COLDLINE",
+    "ARCHIVE",
+    "MULTI_REGIONAL",
+    "REGIONAL",
+    "DURABLE_REDUCED_AVAILABILITY",
+)
+"""https://cloud.google.com/storage/docs/storage-classes"""
+
+
+def s3_metadata(given: Mapping[str, str]) -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html: 2 KB of names and values together."""
+    size = sum(len(name) + len(value) for name, value in given.items())
+    if size > 2_048:
+        raise ValueError(f"S3 takes 2,048 bytes of names and values together; these have {size:,}")
+
+
+_TAG_VALUE = re.compile(r"[A-Za-z0-9 +\-=._:/@]{0,256}")
+
+
+def s3_tags(given: Mapping[str, str]) -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html and
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_control_S3Tag.html
+    """
+    for name, value in given.items():
+        if name.lower().startswith("aws:"):
+            raise ValueError(f"{name}: names that begin with aws: are AWS's own")
+        if not _TAG_VALUE.fullmatch(value):
+            raise ValueError(f"{name}: letters, digits, spaces and the signs + - = . _ : / @ only")
+
+
+def azure_tags(given: Mapping[str, str]) -> None:
+    """https://learn.microsoft.com/azure/storage/blobs/storage-manage-find-blobs#setting-blob-index-tags"""
+    for name, value in given.items():
+        if not re.fullmatch(r"[A-Za-z0-9 +\-./:=_]{1,128}", name) or not re.fullmatch(
+            r"[A-Za-z0-9 +\-./:=_]{0,256}", value
+        ):
+            raise ValueError(f"{name}: letters, digits, spaces and the signs + - . / : = _ only")
+
+
+def no_tags(given: Mapping[str, str]) -> None:
+    """Objects of Google Cloud Storage have metadata, and no tags: https://cloud.google.com/storage/docs/metadata"""
+    if given:
+        raise ValueError("Google Cloud Storage has no tags of objects; use `metadata`")
+
+
+def header_value(value: str) -> None:
+    """RFC 9110, section 5.5: visible characters and spaces between them. What is not ASCII each server reads in its own way."""
+    if not value.isascii() or not value.isprintable():
+        raise ValueError("it goes out as an HTTP header: letters, digits, spaces and signs of ASCII only")
+    if value != value.strip():
+        raise ValueError("it goes out as an HTTP header, which loses spaces at its ends")
+
+
+def sumo_fields(given: Mapping[str, str]) -> None:
+    """https://help.sumologic.com/docs/manage/fields/ (`X-Sumo-Fields` is `name=value,name=value`)"""
+    for name, value in given.items():
+        if not name or any(sign in name + value for sign in ",="):
+            raise ValueError(f"{name}: no commas and no = in names and values, between which they stand in the header")
+        header_value(f"{name}={value}")
+
+
+def splunk_index(name: str) -> None:
+    """https://docs.splunk.com/Documentation/Splunk/latest/Admin/Indexesconf; those that begin with `_` are Splunk's own."""
+    if not re.fullmatch(r"[a-z0-9_][a-z0-9_-]*", name) or "kvstore" in name:
+        raise ValueError("small letters, digits and the signs _ - only, no - first, and not kvstore")
+
+
+def datadog_tags(given: list[str] | str) -> None:
+    """https://docs.datadoghq.com/getting_started/tagging/#define-tags"""
+    for tag in given.split(",") if isinstance(given, str) else given:
+        text = tag.strip() if isinstance(given, str) else tag
+        if not text[:1].isalpha():
+            raise ValueError(f'"{tag}": a tag begins with a letter')
+        if len(text) > 200:
+            raise ValueError(f'"{text[:20]}...": a tag has at most 200 characters')
+        if text.endswith(":") or not all(sign.isalnum() or sign in "_-:./" for sign in text):
+            raise ValueError(f'"{tag}": letters, digits and the signs _ - : . / only, no : last')
+
+
+def loki_tenant(name: str) -> None:
+    """https://grafana.com/docs/loki/latest/operations/multi-tenancy/#restrictions"""
+    if len(name) > 150 or name in {".", ".."} or not re.fullmatch(r"[A-Za-z0-9!_.*'()-]+", name):
+        raise ValueError("at most 150 letters, digits and signs of ! - _ . * ' ( ), and not . or .. alone")
+
+
+def new_relic_attributes(given: Mapping[str, str]) -> None:
+    """https://docs.newrelic.com/docs/logs/log-api/introduction-log-api/#limits"""
+    if len(given) > 255:
+        raise ValueError("an entry has at most 255 attributes")
+    for name, value in given.items():
+        if not 1 <= len(name) <= 255:
+            raise ValueError(f'"{name[:20]}": an attribute\'s name has 1 to 255 characters')
+        if len(value) > 4_094:
+            raise ValueError(f"{name}: New Relic keeps 4,094 characters of a value")
+
+
+def elasticsearch_index(name: str) -> None:
+    """https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create (path parameter `index`)"""
+    if len(name.encode()) > 255:
+        raise ValueError("an index has a name of at most 255 bytes")
+
+
+def immutable_rule_id(name: str) -> None:
+    """https://learn.microsoft.com/azure/azure-monitor/logs/logs-ingestion-api-overview#uri: the rule's immutable id."""
+    if not name.startswith("dcr-"):
+        raise ValueError("it must be the rule's immutable id, which begins with dcr-, not its name")
+
+
+def ingestion_stream(name: str) -> None:
+    """https://learn.microsoft.com/azure/azure-monitor/essentials/data-collection-rule-structure#streamdeclarations"""
+    if not name.startswith(("Custom-", "Microsoft-")):
+        raise ValueError("streams begin with Custom- or, of Azure's own tables, Microsoft-")
