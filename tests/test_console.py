@@ -150,7 +150,7 @@ def test_changes_are_told_by_id_and_not_by_place() -> None:
         {
             "admin": {**ON, "events": ["job_details"]},
             "workspaces": [{"id": 4, "streaming": ON}, {"id": 6}],
-            "destinations": {"lake": LAKE, "pond": {**LAKE, "lanes": 2}},
+            "destinations": {"lake": LAKE, "pond": {**LAKE, "path": "/tmp/y", "lanes": 2}},
         }
     )
     assert changes(before, before) == []

@@ -14,12 +14,10 @@ import psycopg
 import pytest
 
 from logstream.destinations import check_options, objects
-from logstream.destinations.registry import make_destination
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
 from logstream.hooks import AirflowConnections
 from logstream.ledger.records import Delivery, State
-from logstream.settings.models import DestinationSettings
 from logstream.store.load import load_file
 from logstream.testing.contract import WINDOW, WORKSPACES, canonical, stored
 from logstream.testing.events import EventMaker, workspace_line
@@ -177,33 +175,3 @@ def test_a_second_s3_server_by_other_people(
     report = run(type="s3", bucket=bucket, prefix="other/")
     assert report.state is State.FAILED
     assert "the credentials of connection `store` are refused" in (report.error or "")
-
-
-def answer(status: int, code: str, message: str = "") -> Exception:
-    """An error as obstore words it."""
-    xml = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    return Exception(f"Generic error: Server returned non-2xx status code: {status} Nope: {xml}")
-
-
-@pytest.mark.parametrize(
-    ("kind", "error", "remedy"),
-    [
-        ("s3", answer(403, "RequestTimeTooSkewed"), "clock"),
-        ("s3", answer(400, "ExpiredToken"), "has expired; renew it"),
-        ("s3", answer(403, "SignatureDoesNotMatch"), "credentials of connection `c` are refused"),
-        ("s3", answer(403, "AccessDenied"), "grant s3:PutObject"),
-        ("s3", answer(301, "PermanentRedirect"), "another region"),
-        ("s3", answer(400, "InvalidStorageClass"), "refuses the request, and would again"),
-        ("s3", answer(400, "RequestTimeout"), None),
-        ("s3", answer(503, "SlowDown"), None),
-        ("azure_blob", answer(403, "AuthenticationFailed", "Request date header too old"), "clock"),
-        ("azure_blob", answer(403, "AuthenticationFailed", "Signature not valid in the specified time frame"), "SAS"),
-        ("azure_blob", answer(403, "AuthorizationPermissionMismatch"), "Storage Blob Data Contributor"),
-        ("azure_blob", answer(503, "ServerBusy"), None),
-    ],
-)
-def test_each_cause_has_its_remedy(kind: str, error: Exception, remedy: str | None) -> None:
-    where = {"s3": {"bucket": "audit"}, "azure_blob": {"container": "audit"}}[kind]
-    settings = DestinationSettings.model_validate({"type": kind, "connection": "c", **where})
-    found = make_destination("d", settings, None).remedy(error)  # type: ignore[attr-defined, arg-type]
-    assert found is None if remedy is None else remedy in (found or "")

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, cast
 
 from obstore.store import AzureStore
 from pydantic import Field
 
 from logstream.destinations.object_store import (
-    CLOCK,
     STORAGE_CLASS,
     TAGS,
     ObjectStoreDestination,
     StorageClass,
     StoreOptions,
     Tags,
-    is_denied,
     origin,
-    status_of,
 )
+from logstream.destinations.transport.refusals import CLOCK, Refusal
 from logstream.destinations.vendor_rules import AZURE_TIERS, Accepts, azure_container, azure_tags, storage_class_among
+
+_SAS = "the SAS of {where} does not fit {place}"
+_TIER = "the account of {place} does not know this `storage_class`; correct it in destination {name}"
 
 
 class AzureBlobOptions(StoreOptions):
@@ -77,23 +79,72 @@ class AzureBlobDestination(ObjectStoreDestination[AzureBlobOptions]):
             **secret,
         )
 
-    def remedy(self, error: Exception) -> str | None:
-        """Credentials and containers are somebody's to mend; all else may pass."""
-        text = str(error)
-        container = self.options.container
-        if "ContainerNotFound" in text or status_of(error) == 404 or isinstance(error, FileNotFoundError):
-            return (
-                f"container `{container}` does not exist; create it, or correct `container` of destination {self.name}"
-            )
-        if "is too old" in text or "Request date header" in text:
+    causes: ClassVar[Mapping[str, str]] = {
+        "ContainerNotFound": "{place} does not exist; create it, or correct `container` of destination {name}",
+        "ContainerDisabled": "{place} is disabled; ask the account's administrator",
+        "AuthorizationPermissionMismatch": (
+            "{where} lacks the right to write to {place}; grant it Storage Blob Data Contributor on the container, or, of a SAS, "
+            "create and write"
+        ),
+        "AuthorizationResourceTypeMismatch": f"{_SAS}: its resource types (srt) must hold c and o",
+        "AuthorizationServiceMismatch": f"{_SAS}: its services (ss) must hold b",
+        "AuthorizationProtocolMismatch": f"{_SAS}: it is for https only, and the account's address is http",
+        "AuthorizationSourceIPMismatch": f"{_SAS}: it is for other addresses (sip) than this machine's",
+        "UnauthorizedBlobOverwrite": f"{_SAS}: it may create blobs and not replace them; it needs write, too",
+        "AuthorizationFailure": (
+            "the account of {place} does not let this machine in; allow its network under Networking, or correct the SAS "
+            "of {where}"
+        ),
+        "KeyBasedAuthenticationNotPermitted": (
+            "the account of {place} takes no keys and SAS; give {where} a service principal or a managed identity"
+        ),
+        "InsufficientAccountPermissions": "the account of {place} does not allow to write; ask its administrator",
+        "AccountIsDisabled": "the account of {place} is disabled; look at the subscription's billing",
+        "NoAuthenticationInformation": "{where} gives no credentials, and {place} takes none without; correct it",
+        "PublicAccessNotPermitted": "{where} gives no credentials, and {place} takes none without; correct it",
+        "BlobImmutableDueToPolicy": (
+            "{place} is immutable: what is there cannot be replaced; give destination {name} a prefix that is new, or another "
+            "container"
+        ),
+        "LeaseIdMissing": "a blob in {place} is leased to another program; end the lease",
+        "InvalidBlobTier": _TIER,
+        "BlobAccessTierNotSupportedForAccountType": _TIER,
+        "InvalidResourceName": "{place} is no name that a container can have; correct `container` of destination {name}",
+        "InvalidUri": "{place} cannot be addressed; correct the host of {where}",
+    }
+    """https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes and blob-service-error-codes there"""
+
+    passing: ClassVar[Mapping[str, str]] = {
+        "ServerBusy": "Azure takes no more requests of this account at this time",
+        "OperationTimedOut": "Azure did not answer in time",
+        "InternalError": "Azure has a fault of its own",
+        "ContainerBeingDeleted": "the container is being deleted; it can be created again when that is done",
+        "AccountBeingCreated": "the account is being created",
+        "Md5Mismatch": "the request came to Azure altered",
+    }
+
+    def remedy(self, refusal: Refusal) -> str | None:
+        """What `AuthenticationFailed` and its like stand for: their words tell."""
+        place, where = self.place, f"connection `{self.options.connection}`"
+        if refusal.missing:
+            return f"{place} does not exist; create it, or correct `container` of destination {self.name}"
+        if refusal.says("is too old", "Request date header"):
             return f"{CLOCK}; Azure refuses requests that are more than 15 minutes away from its own time"
-        if "Signature not valid in the specified time frame" in text or "Signature fields not well formed" in text:
+        if refusal.says("Signature not valid in the specified time frame"):
+            return f"the SAS of {where} has expired, or is not valid yet; make a new one ({refusal.words})"
+        if refusal.says("Signature fields not well formed", "Signature did not match", "sr is mandatory"):
+            return f"the SAS of {where} is not valid; make a new one ({refusal.words})"
+        if refusal.says("MAC signature found"):
+            return f"the key of {where} is not the account's, or no more; correct its password ({refusal.words})"
+        if refusal.says("token is expired", "Lifetime validation failed"):
+            return f"the token of {where} has expired; look at the clock of this machine, then at {where} ({refusal.words})"
+        if refusal.says("Issuer validation failed", "Issuer did not match"):
+            return f"{where} is of another tenant than the account; correct its tenant ({refusal.words})"
+        if refusal.says("Audience validation failed"):
+            return f"the token of {where} is not for storage; correct it ({refusal.words})"
+        if refusal.denied:
             return (
-                f"the SAS of connection `{self.options.connection}` is not valid, or not at this time; make a new one"
-            )
-        if is_denied(error):
-            return (
-                f"access to container `{container}` is denied; correct connection `{self.options.connection}`, or grant "
-                "it Storage Blob Data Contributor on the container"
+                f"access to {place} is denied; correct {where}, or grant it Storage Blob Data Contributor on the container"
+                + (f" ({refusal.words})" if refusal.words else "")
             )
         return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 from urllib.parse import quote
 
 from obstore.store import GCSStore
@@ -19,16 +20,23 @@ from logstream.destinations.object_store import (
     StorageClass,
     StoreOptions,
     Tags,
-    is_denied,
     origin,
-    status_of,
 )
 from logstream.destinations.objects import ReadError
 from logstream.destinations.outcome import Delivered, Outcome
+from logstream.destinations.transport.refusals import CLOCK, Refusal
 from logstream.destinations.transport.session import reach
 from logstream.destinations.vendor_rules import GCS_CLASSES, Accepts, gcs_bucket, no_tags, storage_class_among
 
 GOOGLE = "https://storage.googleapis.com"
+
+_SLOW = "Google takes no more requests at this time: it asks to slow down"
+_QUOTA = "a quota of the project of {place} is used up; raise it in the console under IAM, Quotas"
+_KEY = "the Cloud KMS key of {place} cannot be used; enable it, and let Cloud Storage's service agent use it"
+_RETAINED = (
+    "{place} keeps objects from being replaced (a retention policy or a hold); give destination {name} a prefix that is new, or "
+    "another bucket"
+)
 
 
 class GcsOptions(StoreOptions):
@@ -118,16 +126,63 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
         """An answer without ETag (emulators give none) is looked for only after the object was stored."""
         return Delivered() if "ETag Header missing" in str(error) else super().read_error(error)
 
-    def remedy(self, error: Exception) -> str | None:
-        """Credentials and buckets are somebody's to mend; all else may pass."""
-        bucket = self.options.bucket
-        if status_of(error) == 404 or "NoSuchBucket" in str(error) or isinstance(error, FileNotFoundError):
-            return f"bucket `{bucket}` does not exist; create it, or correct `bucket` of destination {self.name}"
-        if is_denied(error):
+    causes: ClassVar[Mapping[str, str]] = {
+        "NoSuchBucket": "{place} does not exist; create it, or correct `bucket` of destination {name}",
+        "InvalidBucketName": "{place} is no name that a bucket can have; correct `bucket` of destination {name}",
+        "RequestTimeTooSkewed": f"{CLOCK}; Google refuses requests whose time is not its own",
+        "ExpiredToken": f"the token of {{where}} has expired; {CLOCK}",
+        "AuthenticationRequired": "{where} gives no credentials, and {place} takes none without; correct it",
+        "InvalidSecurity": "{where} has credentials that Google does not know; make a new key of the service account",
+        "UserProjectMissing": "{place} bills who writes to it (requester pays), which is not supported; switch that off",
+        "UserProjectAccountProblem": "the project that pays for {place} has a problem with its billing account; mend that",
+        "AccountProblem": "the project of {place} has a problem with its billing account; mend that",
+        "RetentionPolicyNotMet": _RETAINED,
+        "ObjectUnderActiveHold": _RETAINED,
+        "SecurityPolicyViolated": "a VPC Service Controls perimeter keeps {where} from {place}; let it in",
+        "OrgPolicyConstraintFailed": "a policy of the organisation forbids this in {place}; ask its administrator",
+        "CloudKmsDisabledKey": _KEY,
+        "CloudKmsBadKey": _KEY,
+        "CloudKmsEncryptionKeyNotFound": _KEY,
+        "CloudKmsKeyLocationNotAllowed": _KEY,
+        "QuotaExceeded": _QUOTA,
+        "quotaExceeded": _QUOTA,
+        "dailyLimitExceeded": _QUOTA,
+        "InvalidStorageClass": "{place} does not know this `storage_class`; correct it in destination {name}",
+        "MetadataTooLarge": "the `metadata` of destination {name} is too much; shorten it",
+    }
+    """https://cloud.google.com/storage/docs/xml-api/reference-status and json_api/v1/status-codes there"""
+
+    passing: ClassVar[Mapping[str, str]] = {
+        "SlowDown": _SLOW,
+        "rateLimitExceeded": _SLOW,
+        "userRateLimitExceeded": _SLOW,
+        "ServiceUnavailable": _SLOW,
+        "InternalError": "Google has a fault of its own",
+        "backendError": "Google has a fault of its own",
+        "RequestTimeout": "the request came to Google too slowly",
+        "BadDigest": "the request came to Google altered",
+        "CrcMismatch": "the request came to Google altered",
+    }
+
+    def remedy(self, refusal: Refusal) -> str | None:
+        """Rights, billing and the service account: where more than the code matters."""
+        place, where = self.place, f"connection `{self.options.connection}`"
+        if refusal.missing:
+            return f"{place} does not exist; create it, or correct `bucket` of destination {self.name}"
+        said = f" ({refusal.words})" if refusal.words else ""
+        if refusal.says("short-lived token", "reasonable timeframe"):
+            return f"{CLOCK}; Google refuses tokens whose time is not its own{said}"
+        if refusal.says("Invalid JWT Signature", "account not found", "account has been deleted"):
+            return f"the service account of {where}, or its key, is gone; make a new key{said}"
+        if refusal.says("billing account"):
+            return f"the project of {place} has a problem with its billing account; mend that{said}"
+        if refusal.says("storage.objects.delete"):
             return (
-                f"access to bucket `{bucket}` is denied; correct connection `{self.options.connection}`, or grant it "
-                "Storage Object User on the bucket"
+                f"{where} may not replace objects in {place}, which an export that is repeated does; grant it Storage Object "
+                f"User on the bucket{said}"
             )
+        if refusal.denied:
+            return f"access to {place} is denied; correct {where}, or grant it Storage Object User on the bucket{said}"
         return None
 
 

@@ -6,7 +6,7 @@ import asyncio
 import re
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 import obstore
@@ -18,13 +18,9 @@ from logstream.destinations.credentials import SharedConnections
 from logstream.destinations.objects import ObjectDestination, ObjectOptions, Prefix, ReadError
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
 from logstream.destinations.transport.network import Network
+from logstream.destinations.transport.refusals import Refusal, is_denied, refusal_of, status_of, summary
 from logstream.destinations.transport.secrets import Secrets
 from logstream.destinations.transport.way import Way
-
-CLOCK = "the clock of this machine is wrong: set it by NTP"
-
-_STATUS = re.compile(r"(?:status|Status)[^0-9]{0,40}(\d{3})")
-
 
 Text = Annotated[str, Field(max_length=256, pattern=r"^[ -~]*$")]
 
@@ -67,10 +63,6 @@ class ObjectStoreDestination(ObjectDestination[O]):
     @abstractmethod
     def make_store(self) -> Any:
         """The obstore client. Runs in a thread: getting credentials may block."""
-
-    @abstractmethod
-    def remedy(self, error: Exception) -> str | None:
-        """What to do about a refusal that trying again cannot help; `None` if it may pass."""
 
     @property
     @abstractmethod
@@ -128,18 +120,43 @@ class ObjectStoreDestination(ObjectDestination[O]):
             obstore.put(
                 self._store, key, body, attributes=attributes, tags=self._tags, use_multipart=False, mode="create"
             )
-        except refused.AlreadyExistsError:
-            return GiveUp(f"there is an object {key} already")
         except Exception as error:
+            if refusal_of(error).code not in {*self.causes, *self.passing} and _is_taken(error):
+                return GiveUp(f"there is an object {key} already")
             if isinstance(error, refused.NotSupportedError | NotImplementedError) or status_of(error) == 501:
                 return self.put_now(key, body, media_type)
             return self.read_error(error)
         return Delivered()
 
+    causes: ClassVar[Mapping[str, str]] = {}
+    """The vendor's codes of refusals that trying again cannot help, and what to do. `{place}`, `{where}` and `{name}` stand for
+    the bucket, the connection and the destination."""
+
+    passing: ClassVar[Mapping[str, str]] = {}
+    """The vendor's codes of refusals that pass, and what they mean."""
+
+    @abstractmethod
+    def remedy(self, refusal: Refusal) -> str | None:
+        """What to do about a refusal for which `causes` has no words; `None` if it may pass."""
+
     def read_error(self, error: Exception) -> Outcome:
-        """What a failed put means."""
-        remedy = self._trouble(error) or self.remedy(error)
-        return Retry(summary(error)) if remedy is None else GiveUp(remedy)
+        """What a failed put means: the way to the server first, then the vendor's code, its words, the status."""
+        trouble = self._trouble(error)
+        if trouble is not None:
+            return GiveUp(trouble)
+        found = refusal_of(error)
+        if found.code in self.passing:
+            return Retry(f"{self.passing[found.code]} ({found.words})")
+        remedy = self.causes.get(found.code)
+        if remedy is not None:
+            remedy = remedy.format(place=self.place, where=f"connection `{self.options.connection}`", name=self.name)
+            return GiveUp(f"{remedy} ({found.words})")
+        remedy = self.remedy(found)
+        if remedy is not None:
+            return GiveUp(remedy)
+        if found.permanent:
+            return GiveUp(f"{self.place} refuses the request, and would again: {summary(error)}")
+        return Retry(summary(error))
 
     def _trouble(self, error: Exception) -> str | None:
         return self._way.trouble(error) if self._way is not None else None
@@ -185,9 +202,9 @@ class ObjectStoreDestination(ObjectDestination[O]):
             if trouble is not None:
                 yield Step(f"{self.place} can be reached", False, "", trouble)
                 return
-            remedy = self.remedy(error)
-            if remedy is not None and not isinstance(error, refused.PermissionDeniedError):
-                yield Step(f"{self.place} can be reached", False, summary(error), remedy)
+            outcome = self.read_error(error)
+            if isinstance(outcome, GiveUp) and not isinstance(error, refused.PermissionDeniedError):
+                yield Step(f"{self.place} can be reached", False, summary(error), outcome.reason)
                 return
         async for step in self.check_writing(f"Grant this connection the right to write to {self.place}"):
             yield step
@@ -204,31 +221,6 @@ def origin(url: str) -> str:
     return f"{(parts.hostname or '').rstrip('.')}:{port}{parts.path.rstrip('/')}"
 
 
-def status_of(error: Exception) -> int | None:
-    """The HTTP status in an obstore error's text, if it names one."""
-    found = _STATUS.search(str(error))
-    return int(found.group(1)) if found else None
-
-
-def is_denied(error: Exception) -> bool:
-    """Whether the credentials were refused."""
-    return isinstance(error, refused.PermissionDeniedError | refused.UnauthenticatedError) or status_of(error) in (
-        401,
-        403,
-    )
-
-
-def summary(error: Exception) -> str:
-    """One line of an obstore error: its texts run over many, and repeat themselves.
-
-    It is not cut: the frame masks secrets first.
-    """
-    text = str(error).split("\n\nDebug source:")[0]
-    text = re.sub(r"<\?xml.*", lambda match: _code(match.group()), text, flags=re.DOTALL)
-    text = re.sub(r"https?://\S+", lambda match: match.group().split("?")[0], text)
-    return re.sub(r"\s+", " ", text).strip()
-
-
-def _code(xml: str) -> str:
-    found = re.search(r"<Code>(\w+)</Code>", xml)
-    return found.group(1) if found else ""
+def _is_taken(error: Exception) -> bool:
+    """Whether a put was refused because there is an object: 409 or 412, by the vendor."""
+    return isinstance(error, refused.AlreadyExistsError | refused.PreconditionError)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 from urllib.parse import urlsplit
 
 from obstore.store import S3Store
@@ -11,18 +12,15 @@ from pydantic import Field, model_validator
 
 from logstream.destinations.credentials import AwsCredentials
 from logstream.destinations.object_store import (
-    CLOCK,
     METADATA,
     TAGS,
     Metadata,
     ObjectStoreDestination,
     StoreOptions,
     Tags,
-    is_denied,
     origin,
-    status_of,
-    summary,
 )
+from logstream.destinations.transport.refusals import CLOCK, WRONG_REGION, Refusal
 from logstream.destinations.vendor_rules import Accepts, s3_bucket, s3_metadata, s3_tags
 
 DEFAULT_REGION = "us-east-1"
@@ -32,6 +30,16 @@ PARTITIONS = ("cn-", "us-gov-", "us-iso", "eu-isoe-", "eusc-")
 
 https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html
 """
+
+
+_SLOW = "S3 takes no more requests at this time: it asks to slow down"
+_EXPIRED = "the session token of {where} has expired; renew it in Airflow, or use a role that renews it"
+_KEY = "the KMS key of {place} cannot be used; enable it, or correct `kms_key_id` of destination {name}"
+_VIRTUAL = (
+    "the server of {place} wants the bucket in the host's name; set config_kwargs to "
+    '{{"s3": {{"addressing_style": "virtual"}}}} in the extra of {where}'
+)
+_PATH = "the server of {place} wants the bucket in the path; take `addressing_style` out of the extra of {where}"
 
 
 class Encryption(StrEnum):
@@ -132,27 +140,74 @@ class S3Destination(ObjectStoreDestination[S3Options]):
         parts = urlsplit(credentials.endpoint)
         return parts._replace(netloc=f"{self.options.bucket}.{parts.netloc}").geturl()
 
-    def remedy(self, error: Exception) -> str | None:
-        """Credentials and buckets are somebody's to mend; all else may pass."""
-        text = str(error)
-        bucket = self.options.bucket
-        if "NoSuchBucket" in text or status_of(error) == 404 or isinstance(error, FileNotFoundError):
-            return f"bucket `{bucket}` does not exist; create it, or correct `bucket` of destination {self.name}"
-        if "RequestTimeTooSkewed" in text:
-            return f"{CLOCK}; S3 refuses signatures whose time is not its own"
-        if "ExpiredToken" in text or "TokenRefreshRequired" in text:
+    causes: ClassVar[Mapping[str, str]] = {
+        "RequestTimeTooSkewed": f"{CLOCK}; S3 refuses signatures whose time is not its own",
+        "ExpiredToken": _EXPIRED,
+        "TokenRefreshRequired": _EXPIRED,
+        "InvalidAccessKeyId": "{where} has an access key that does not exist, or no more; correct its login",
+        "SignatureDoesNotMatch": "{where} has a secret key that does not belong to its access key; correct its password",
+        "InvalidToken": "{where} has a session token that is not valid; renew it, or use a role",
+        "AllAccessDisabled": "{place} is closed for everybody; ask its owner",
+        "AccountProblem": "the AWS account of {where} has a problem; look at its billing, or ask AWS",
+        "NotSignedUp": "the AWS account of {where} has no S3; sign it up",
+        "InvalidBucketName": "{place} is no name that a bucket can have; correct `bucket` of destination {name}",
+        "QuotaExceeded": "{place}, or its owner, has reached its quota; raise it, or make room",
+        "XMinioStorageFull": "the server of {place} is full; make room",
+        "InvalidStorageClass": "{place} does not know this `storage_class`; correct it in destination {name}",
+        "InvalidTag": "{place} does not take these `tags`; correct them in destination {name}",
+        "MetadataTooLarge": "the `metadata` of destination {name} is too much; shorten it",
+        "MethodNotAllowed": "{place} does not take objects by this address; correct `endpoint_url` of {where}",
+        "KMS.DisabledException": _KEY,
+        "KMS.NotFoundException": _KEY,
+        "KMS.InvalidStateException": _KEY,
+        "KMS.KMSInvalidStateException": _KEY,
+        "InvalidEncryptionAlgorithmError": "{place} does not know this `encryption`; correct it in destination {name}",
+        "SecondLevelDomainForbidden": _VIRTUAL,
+        "PathStyleDomainForbidden": _VIRTUAL,
+        "VirtualHostDomainForbidden": _PATH,
+    }
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html, and those of servers that speak S3."""
+
+    passing: ClassVar[Mapping[str, str]] = {
+        "SlowDown": _SLOW,
+        "ServiceUnavailable": _SLOW,
+        "ThrottlingException": _SLOW,
+        "RequestLimitExceeded": _SLOW,
+        "TooManyRequests": _SLOW,
+        "KMS.ThrottlingException": "the KMS key's requests are throttled",
+        "InternalError": "S3 has a fault of its own",
+        "RequestTimeout": "the request came to S3 too slowly",
+        "IncompleteBody": "the request came to S3 cut off",
+        "BadDigest": "the request came to S3 altered",
+        "OperationAborted": "S3 was changing the same thing",
+        "TemporaryRedirect": "the bucket is new, and its address not known everywhere yet",
+    }
+
+    def remedy(self, refusal: Refusal) -> str | None:
+        """Regions, styles and rights: where more than the code matters."""
+        bucket, where = self.options.bucket, f"connection `{self.options.connection}`"
+        if refusal.code in (WRONG_REGION, "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"):
+            region = refusal.element("Region")
             return (
-                f"the session token of connection `{self.options.connection}` has expired; renew it in Airflow, or use a role "
-                "that renews it"
+                f"bucket `{bucket}` is in another region{f', {region}' if region else ''}; set region_name of {where}, or, where "
+                "it has one, correct its endpoint_url"
             )
-        if any(code in text for code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken")):
-            return f"the credentials of connection `{self.options.connection}` are refused; correct them in Airflow"
-        if is_denied(error):
-            return f"access to bucket `{bucket}` is denied; grant s3:PutObject on arn:aws:s3:::{bucket}/{self.prefix}*"
-        if "PermanentRedirect" in text or "AuthorizationHeaderMalformed" in text or status_of(error) == 301:
-            return f"bucket `{bucket}` is in another region; set region_name of connection `{self.options.connection}`"
-        if "get credential" in text.lower() or "credential" in summary(error).lower():
-            return f"connection `{self.options.connection}` gives no credentials: {summary(error)}"
-        if status_of(error) == 400 and "RequestTimeout" not in text:
-            return f"bucket `{bucket}` refuses the request, and would again: {summary(error)}"
+        if refusal.code == "NoSuchBucket" and refusal.element("BucketName") not in ("", bucket):
+            # a server that reads bucket names from the path only took the first part of the key for one
+            return f"{_PATH.format(place=self.place, where=where)} ({refusal.words})"
+        if refusal.missing:
+            return f"bucket `{bucket}` does not exist; create it, or correct `bucket` of destination {self.name}"
+        if refusal.denied and refusal.says("kms:"):
+            key = self.options.kms_key_id or "the bucket's KMS key"
+            return f"{where} may not use {key}; grant kms:GenerateDataKey and kms:Decrypt on it ({refusal.words})"
+        if refusal.denied and refusal.says("explicit deny"):
+            return f"a policy denies {where} to write to bucket `{bucket}`; look in IAM and at the bucket ({refusal.words})"
+        if refusal.denied:
+            right = "s3:PutObjectTagging" if refusal.says("PutObjectTagging") else "s3:PutObject"
+            return (
+                f"access to bucket `{bucket}` is denied; grant {right} on arn:aws:s3:::{bucket}/{self.prefix}* to {where}"
+                + (f" ({refusal.words})" if refusal.words else "")
+            )
+        if "credential" in refusal.text.lower():
+            return f"{where} gives no credentials: {refusal.text}"
         return None
