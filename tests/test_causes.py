@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from logstream.destinations.addresses import VARIABLE
 from logstream.destinations.credentials import AwsCredentials, AzureBlobCredentials, GcsCredentials
 from logstream.destinations.outcome import GiveUp, Outcome, Retry
 from logstream.destinations.registry import make_destination
+from logstream.destinations.transport.addresses import VARIABLE
 from logstream.settings.models import DestinationSettings
 
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logstream.destinations.layout import Layout
 from logstream.destinations.parcel import LaneRef
 from logstream.destinations.registry import check_options
+from logstream.destinations.transport.templates import Layout
 from logstream.events import EPOCH, Event
 from logstream.window import Window
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logstream.destinations import destination_types
-from logstream.destinations.keys import event_key
 from logstream.destinations.registry import make_destination
+from logstream.destinations.transport.keys import event_key
 from logstream.errors import ConnectionNotFound
 from logstream.events import EPOCH, Event, Kind, Selection
 from logstream.settings.models import DestinationSettings

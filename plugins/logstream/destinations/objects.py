@@ -17,17 +17,6 @@ from typing import Annotated, ClassVar, TypeVar, final
 from pydantic import AfterValidator, Field, model_validator
 
 from logstream.destinations.base import Destination, Limits, Options, Step
-from logstream.destinations.compression import MEDIA_TYPE, SUFFIX, Compression, Stream, compress
-from logstream.destinations.keys import (
-    batch_key,
-    batch_pattern,
-    check_key,
-    event_key,
-    event_patterns,
-    manifest_pattern,
-    window_folder,
-)
-from logstream.destinations.layout import HIVE_BATCHES, HIVE_EVENTS, Layout
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
 from logstream.destinations.parcel import (
     Bundle,
@@ -45,8 +34,19 @@ from logstream.destinations.parcel import (
     tally_key,
     tally_of,
 )
+from logstream.destinations.transport.compression import MEDIA_TYPE, SUFFIX, Compression, Stream, compress
+from logstream.destinations.transport.keys import (
+    batch_key,
+    batch_pattern,
+    check_key,
+    event_key,
+    event_patterns,
+    manifest_pattern,
+    window_folder,
+)
 from logstream.destinations.transport.patterns import INTEGER, Pattern, Piece, pattern_of
 from logstream.destinations.transport.secrets import LONGEST_REASON
+from logstream.destinations.transport.templates import HIVE_BATCHES, HIVE_EVENTS, Layout
 from logstream.errors import DeliveryError, LogstreamError
 from logstream.events import Event
 from logstream.messages import Messages

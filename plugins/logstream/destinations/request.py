@@ -15,7 +15,6 @@ from pydantic import Field
 
 from logstream import clock
 from logstream.destinations.base import ConnectionOptions, Destination, Limits, Step
-from logstream.destinations.compression import Compression, compress
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
 from logstream.destinations.parcel import (
@@ -34,6 +33,7 @@ from logstream.destinations.parcel import (
 )
 from logstream.destinations.transport.addresses import ForbiddenAddress
 from logstream.destinations.transport.answers import ACCEPTED_ENCODINGS, is_page, read_answer
+from logstream.destinations.transport.compression import Compression, compress
 from logstream.destinations.transport.idempotency import KeyPrefixes
 from logstream.destinations.transport.session import Reach, reach
 from logstream.errors import InputError

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from logstream import clock
-from logstream.destinations.compression import MEDIA_TYPE, Compression, compress
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.outcome import Delivered, Retry
 from logstream.destinations.parcel import Part, sha256
+from logstream.destinations.transport.compression import MEDIA_TYPE, Compression, compress
 from logstream.errors import DeliveryError
 from logstream.export.refusals import LaneFailed
 from logstream.export.send import RetryPolicy

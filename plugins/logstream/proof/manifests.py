@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from logstream.destinations.keys import MANIFESTS, safe
 from logstream.destinations.parcel import Part, Tally
+from logstream.destinations.transport.keys import MANIFESTS, safe
 from logstream.errors import DeliveryError
 from logstream.proof.listings import lines_of
 from logstream.window import Window

@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import Any
 
 from logstream.destinations.credentials import Connections
-from logstream.destinations.keys import MANIFESTS, safe
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.parcel import Part
 from logstream.destinations.registry import make_destination
+from logstream.destinations.transport.keys import MANIFESTS, safe
 from logstream.errors import InputError
 from logstream.ledger.ledger import Ledger
 from logstream.proof.manifests import BrokenManifest, Manifest, fields_in, file_suffixes

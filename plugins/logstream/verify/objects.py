@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from logstream.destinations.keys import MANIFESTS
 from logstream.destinations.objects import ObjectDestination, Packaging
 from logstream.destinations.parcel import Part, sha256
+from logstream.destinations.transport.keys import MANIFESTS
 from logstream.ledger.ledger import Ledger
 from logstream.proof.listings import parts_in
 from logstream.proof.manifests import BrokenManifest, Manifest, listing_suffix, manifest_key

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from logstream.destinations.keys import LANE, PART, TIME, safe
 from logstream.destinations.parcel import LaneRef
+from logstream.destinations.transport.keys import LANE, PART, TIME, safe
 from logstream.destinations.transport.patterns import DIGIT, INTEGER, SAFE, OneOf, Piece
 from logstream.events import EPOCH, Event, Kind
 from logstream.window import Window
