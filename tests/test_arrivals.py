@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from logstream.destinations import destination_types
-from logstream.destinations.objects import EventPacker
 from logstream.destinations.registry import make_destination
 from logstream.destinations.transport.compression import Compression
+from logstream.destinations.transport.object_packing import EventPacker
 from logstream.errors import ConnectionNotFound
 from logstream.events import Event, Kind
 from logstream.messages import Messages

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.parcel import LaneRef, Parcel
 from logstream.destinations.registry import make_destination
-from logstream.destinations.request import RequestDestination, RequestPacker
+from logstream.destinations.request import RequestDestination
+from logstream.destinations.transport.request_packing import RequestPacker
 from logstream.events import Event
 from logstream.export.contents import contents_of
 from logstream.messages import Messages

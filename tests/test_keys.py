@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logstream.destinations.objects import EventPacker
 from logstream.destinations.parcel import LaneRef
 from logstream.destinations.transport.compression import Compression
 from logstream.destinations.transport.keys import MAX_PART, batch_key, event_key, safe
+from logstream.destinations.transport.object_packing import EventPacker
 from logstream.events import EPOCH, Event
 from logstream.messages import Messages
 from logstream.window import Window

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from logstream.destinations import objects
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.http import HttpDestination, HttpOptions
-from logstream.destinations.objects import BatchPacker, EventPacker
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
 from logstream.destinations.registry import make_destination
-from logstream.destinations.request import RequestDestination, RequestPacker
+from logstream.destinations.request import RequestDestination
 from logstream.destinations.transport.compression import BLOCK, Compression, Stream, compress
+from logstream.destinations.transport.object_packing import BatchPacker, EventPacker
+from logstream.destinations.transport.request_packing import RequestPacker
 from logstream.events import Event
 from logstream.messages import Messages
 from logstream.settings.models import DestinationSettings

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from abc import abstractmethod
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
 from functools import cached_property
@@ -23,18 +20,8 @@ from logstream.destinations.parcel import (
     LaneRef,
     Packer,
     Parcel,
-    Part,
-    Tally,
-    add_sizes,
-    broken_parcel,
-    cursor_of,
-    id_lines,
-    sha256,
-    sizes_of,
-    tally_key,
-    tally_of,
 )
-from logstream.destinations.transport.compression import MEDIA_TYPE, SUFFIX, Compression, Stream, compress
+from logstream.destinations.transport.compression import MEDIA_TYPE, SUFFIX, Compression
 from logstream.destinations.transport.keys import (
     batch_key,
     batch_pattern,
@@ -44,20 +31,13 @@ from logstream.destinations.transport.keys import (
     manifest_pattern,
     window_folder,
 )
+from logstream.destinations.transport.object_packing import BatchPacker, EventPacker
 from logstream.destinations.transport.patterns import INTEGER, Pattern, Piece, pattern_of
 from logstream.destinations.transport.secrets import LONGEST_REASON
 from logstream.destinations.transport.templates import HIVE_BATCHES, HIVE_EVENTS, Layout
 from logstream.errors import DeliveryError, LogstreamError
-from logstream.events import Event
-from logstream.messages import Messages
 from logstream.window import Window
 
-OBJECT_BYTES = 32 * 1024 * 1024
-"""A batch object is cut when it holds this much before compression."""
-
-LINES_AT_ONCE = 128
-BUNDLE_OBJECTS = 32
-BUNDLE_BYTES = 4 * 1024 * 1024
 TROUBLES = 3
 """Puts of a bundle that may fail before the rest of it is left for later."""
 
@@ -332,148 +312,3 @@ class ObjectDestination(Destination[O]):
             yield Step("test object removed", True, f"it stays: {type(error).__name__}")
         else:
             yield Step("test object removed", True)
-
-
-class EventPacker:
-    """One object for each event, many of them a parcel.
-
-    Two rows of a window that the platform's rule gives one name (the same job, finished in the same second with the same
-    status, recorded twice) must both be kept: the later gets the log store's id into its name.
-    """
-
-    def __init__(
-        self, prefix: str, compression: Compression, threads: int = 1, key: Callable[[Event], str] = event_key
-    ) -> None:
-        self._prefix, self._compression, self._threads, self._key = prefix, compression, threads, key
-        self._suffix = SUFFIX[compression]
-        self._used: set[bytes] = set()
-        self._begin()
-
-    def remember(self, events: Sequence[Event]) -> None:
-        """Take note of events delivered by an earlier attempt, so that names come out as they would have."""
-        for event in events:
-            with suppress(Exception):  # it has no name, and was rejected
-                self._name(event)
-
-    def pack(self, events: Sequence[Event], messages: Messages) -> Iterator[Parcel]:
-        """Bundles of objects, cut when they are full."""
-        for event, message in zip(events, messages, strict=True):
-            try:
-                key = f"{self._prefix}{self._name(event)}{self._suffix}"
-            except Exception as error:
-                # what is in the order before it comes before it
-                if self._objects:
-                    yield self._bundle(0, len(self._objects))
-                    self._begin()
-                yield broken_parcel(f"{self._prefix}{event.id}", event, error)
-                continue
-            self._events.append(event)
-            self._lengths.append(len(message))
-            body = compress(message, self._compression)
-            self._objects.append((key, body))
-            self._parts.append(Part(key, len(body), sha256(body), 1, str(event[0])))
-            self._size += len(message)
-            if len(self._objects) >= BUNDLE_OBJECTS or self._size >= BUNDLE_BYTES:
-                yield self._bundle(0, len(self._objects))
-                self._begin()
-
-    def _begin(self) -> None:
-        self._events: list[Event] = []
-        self._lengths: list[int] = []
-        self._objects: list[tuple[str, bytes]] = []
-        self._parts: list[Part] = []
-        self._size = 0
-
-    def _bundle(self, start: int, stop: int) -> Bundle:
-        events = self._events[start:stop]
-        objects = self._objects[start:stop]
-        sizes = sizes_of(events, self._lengths[start:stop])
-        parts = self._parts[start:stop]
-        return Bundle(objects[0][0], b"", cursor_of(events[-1]), tally_of(events), sizes, parts, objects=objects)
-
-    def finish(self) -> Iterator[Parcel]:
-        """What is left, divided so that all threads have some: a small lane shall not wait for one thread."""
-        each = max(1, -(-len(self._objects) // self._threads))
-        for start in range(0, len(self._objects), each):
-            yield self._bundle(start, start + each)
-
-    def _name(self, event: Event) -> str:
-        name = self._key(event)
-        mark = hashlib.blake2b(name.encode(), digest_size=8).digest()
-        if mark in self._used:
-            name = f"{name.removesuffix('.json')}-{event.id}.json"
-        self._used.add(mark)
-        return name
-
-
-class BatchPacker:
-    """NDJSON objects, cut after the event with which they reach `OBJECT_BYTES`, compressed as they grow."""
-
-    def __init__(
-        self, prefix: str, compression: Compression, lane: LaneRef, part: int,
-        key: Callable[[LaneRef, int], str] = batch_key,
-    ) -> None:  # fmt: skip
-        self._prefix, self._compression, self._lane, self._part, self._key = prefix, compression, lane, part, key
-        self._begin()
-
-    def _begin(self) -> None:
-        self._stream: Stream | None = None
-        self._size = 0
-        self._tally: Tally = Tally()
-        self._sizes: Counter[int] = Counter()
-        self._ids = hashlib.sha256()
-        self._first: Event | None = None
-        self._last: Event | None = None
-
-    def pack(self, events: Sequence[Event], messages: Messages) -> Iterator[Parcel]:
-        """Add messages; return the objects that are full."""
-        start, lengths = 0, messages.sizes
-        while start < len(events):
-            stop = self._cut(lengths, start)
-            self._add(events[start:stop], messages[start:stop], lengths[start:stop])
-            if self._size >= OBJECT_BYTES:
-                yield self._end()
-            start = stop
-
-    def _cut(self, lengths: list[int], start: int) -> int:
-        """Where the object is full: the index after its last message, or the end."""
-        room = OBJECT_BYTES - self._size
-        if sum(lengths[start:]) + len(lengths) - start < room:
-            return len(lengths)
-        size = 0
-        for index in range(start, len(lengths)):
-            size += lengths[index] + 1
-            if size >= room:
-                return index + 1
-        return len(lengths)
-
-    def _add(self, events: Sequence[Event], messages: Messages, lengths: list[int]) -> None:
-        if self._stream is None:
-            self._stream = Stream(self._compression)
-        for start in range(0, len(messages), LINES_AT_ONCE):
-            # small enough to stay in the processor's cache from being joined to being compressed
-            block = messages[start : start + LINES_AT_ONCE].lines()
-            self._stream.write(block)
-            self._size += len(block)
-        self._tally.update(map(tally_key, events))
-        add_sizes(self._sizes, events, lengths)
-        self._ids.update(id_lines(events))
-        self._first = self._first or events[0]
-        self._last = events[-1]
-
-    def _end(self) -> Parcel:
-        assert self._stream is not None and self._first is not None and self._last is not None  # noqa: S101 - added before
-        suffix = f".ndjson{SUFFIX[self._compression]}"
-        name = f"{self._prefix}{self._key(self._lane, self._part)}{suffix}"
-        body = self._stream.finish()
-        ids = str(self._first.id) if self._tally.total() == 1 else self._ids.hexdigest()
-        part = Part(name, len(body), sha256(body), self._tally.total(), ids)
-        parcel = Parcel(name, body, cursor_of(self._last), self._tally, self._sizes, [part])
-        self._part += 1
-        self._begin()
-        return parcel
-
-    def finish(self) -> Iterator[Parcel]:
-        """The last object, if anything is in it."""
-        if self._last is not None:
-            yield self._end()

@@ -23,10 +23,8 @@ from logstream.destinations.parcel import (
     Packer,
     Parcel,
     Part,
-    broken_parcel,
     cursor_of,
     ids_digest,
-    refused_parcel,
     sha256,
     sizes_of,
     tally_of,
@@ -34,14 +32,10 @@ from logstream.destinations.parcel import (
 from logstream.destinations.transport.addresses import ForbiddenAddress
 from logstream.destinations.transport.answers import ACCEPTED_ENCODINGS, is_page, read_answer
 from logstream.destinations.transport.compression import Compression, compress
-from logstream.destinations.transport.idempotency import KeyPrefixes
+from logstream.destinations.transport.request_packing import RequestPacker
 from logstream.destinations.transport.session import Reach, reach
 from logstream.errors import InputError
 from logstream.events import EPOCH, Event
-from logstream.messages import Messages
-
-REQUEST_BYTES = 1_000_000
-"""A request of a destination that names no limit at all: a request is held in memory until it is full."""
 
 RETRY_STATUS = frozenset({408, 425, 429})
 CONTENT_STATUS = frozenset({400, 413, 415, 422})
@@ -260,83 +254,6 @@ class RequestDestination(Destination[O]):
     def check_remedy(self) -> str:
         """What to look at when a test event is not taken."""
         return f"Correct connection `{self.options.connection}` or the destination's options"
-
-
-class RequestPacker:
-    """Fills requests up to the limits, in order."""
-
-    def __init__(self, destination: RequestDestination[O], lane: LaneRef) -> None:
-        self._destination = destination
-        self._limits = limits = destination.limits
-        most = REQUEST_BYTES if limits.bytes is None and limits.events is None else limits.bytes
-        self._room = None if most is None else most - destination.envelope
-        # the most that one event may take; where each is a request of its own, the receiver knows better
-        sizes = [size for size in (self._room, limits.event_bytes) if size is not None]
-        self._alone = min(sizes) if sizes and limits.events != 1 else None
-        self._prefixes = KeyPrefixes(destination.type, destination.options, lane)
-        self._events: list[Event] = []
-        self._messages: list[bytes] = []
-        self._size = 0
-
-    def pack(self, events: Sequence[Event], messages: Messages) -> Iterator[Parcel]:
-        """Add messages; return the requests that are full: by these and by nothing else, so not by where a page ends."""
-        for event, rendered in zip(events, messages, strict=True):
-            try:
-                message = self._destination.entry(event, rendered)
-            except Exception as error:
-                if self._events:
-                    yield from self._end()
-                yield broken_parcel(self._alone_key(event), event, error)
-                continue
-            # two bytes for what stands between messages and around them
-            size = len(message) + 2
-            if self._alone is not None and size > self._alone:
-                if self._events:
-                    yield from self._end()
-                yield self._refused(
-                    event,
-                    f"it takes {size:,} bytes of a request; {self._destination.title} takes at most {self._alone:,}",
-                )
-                continue
-            if self._events and self._room is not None and self._size + size > self._room:
-                yield from self._end()
-            self._events.append(event)
-            self._messages.append(message)
-            self._size += size
-            if len(self._events) == self._limits.events:
-                yield from self._end()
-
-    def _refused(self, event: Event, reason: str) -> Parcel:
-        return refused_parcel(self._alone_key(event), event, reason)
-
-    def _alone_key(self, event: Event) -> str:
-        """The name of a request that is never sent."""
-        return f"{self._prefixes.of([event])}-{event.id}"
-
-    def _end(self) -> Iterator[Parcel]:
-        """The request, or, where its body cannot be made, smaller ones: without the event that it cannot be made of."""
-        events, messages = self._events, self._messages
-        self._events, self._messages, self._size = [], [], 0
-        yield from self._made(events, messages)
-
-    def _made(self, events: list[Event], messages: list[bytes]) -> Iterator[Parcel]:
-        references = [EventRef(event.id, event.workspace_id, event.kind) for event in events]
-        try:
-            parcel = self._destination.parcel(self._prefixes.of(events), references, messages, events[-1])
-        except Exception as error:
-            if len(events) == 1:
-                yield broken_parcel(self._alone_key(events[0]), events[0], error)
-                return
-            middle = len(events) // 2
-            yield from self._made(events[:middle], messages[:middle])
-            yield from self._made(events[middle:], messages[middle:])
-        else:
-            yield parcel
-
-    def finish(self) -> Iterator[Parcel]:
-        """The last request, if anything is in it."""
-        if self._events:
-            yield from self._end()
 
 
 def _texts(value: object) -> Iterator[str]:

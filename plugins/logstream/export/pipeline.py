@@ -15,8 +15,8 @@ from concurrent.futures import Executor
 from functools import partial
 
 from logstream.destinations.base import Destination, Options
-from logstream.destinations.objects import EventPacker
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
+from logstream.destinations.transport.object_packing import EventPacker
 from logstream.errors import DatabaseError, DeliveryError, EventsPassedBy, LeaseLost, LogstreamError
 from logstream.events import Cursor, Event
 from logstream.export.contents import contents_of
