@@ -425,10 +425,10 @@ def test_after_a_kill_at_most_what_was_under_way_is_sent_twice(
 def test_after_a_kill_object_stores_end_with_the_same_objects(
     engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int
 ) -> None:
-    from logstream.destinations import objects
     from logstream.destinations.file import FileDestination
+    from logstream.destinations.transport import object_packing
 
-    monkeypatch.setattr(objects, "OBJECT_BYTES", 100_000)
+    monkeypatch.setattr(object_packing, "OBJECT_BYTES", 100_000)
     whole = {"type": "file", "path": str(tmp_path / "whole"), "packaging": "batch", "compression": "gzip", "lanes": 2}
     export(engine(override(whole)))
     broken = override({**whole, "path": str(tmp_path / "broken")})

@@ -92,9 +92,9 @@ def test_an_attempt_that_was_taken_for_dead_and_wakes_up(
 def test_a_zombie_at_a_folder_leaves_manifest_and_listings_that_add_up(
     engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int, thawed: str
 ) -> None:
-    from logstream.destinations import objects
+    from logstream.destinations.transport import object_packing
 
-    monkeypatch.setattr(objects, "OBJECT_BYTES", 100_000)
+    monkeypatch.setattr(object_packing, "OBJECT_BYTES", 100_000)
     target = {"type": "file", "path": str(tmp_path / "out"), "packaging": "batch", "compression": "gzip", "lanes": 2,
               "manifests": True}  # fmt: skip
     document = override(target)

@@ -13,7 +13,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from logstream.destinations import check_options, objects
+from logstream.destinations import check_options
+from logstream.destinations.transport import object_packing
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
 from logstream.hooks import AirflowConnections
@@ -137,7 +138,7 @@ def test_twenty_thousand_events_are_complete_while_one_request_in_five_fails(
     server: Any = {"s3": s3, "azure_blob": azurite, "gcs": gcs}[kind]
     place = f"flaky{kind.replace('_', '')}"
     server.make_bucket(place) if kind != "azure_blob" else azurite.make_container(place)
-    monkeypatch.setattr(objects, "OBJECT_BYTES", 200_000)
+    monkeypatch.setattr(object_packing, "OBJECT_BYTES", 200_000)
     fill(store, tmp_path, 20_000)
     with FlakyProxy(server.url) as proxy:
         # the proxy in the server's place

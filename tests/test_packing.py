@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from logstream.destinations import objects
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.http import HttpDestination, HttpOptions
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
 from logstream.destinations.registry import make_destination
 from logstream.destinations.request import RequestDestination
+from logstream.destinations.transport import object_packing
 from logstream.destinations.transport.compression import BLOCK, Compression, Stream, compress
 from logstream.destinations.transport.object_packing import BatchPacker, EventPacker
 from logstream.destinations.transport.request_packing import RequestPacker
@@ -66,7 +66,7 @@ def test_batches(messages: list[bytes], cuts: list[int], compression: Compressio
 
 @pytest.fixture
 def small_objects(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(objects, "OBJECT_BYTES", 200)
+    monkeypatch.setattr(object_packing, "OBJECT_BYTES", 200)
     return 200
 
 

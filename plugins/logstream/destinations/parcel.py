@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
 from logstream.errors import BadEvent
 from logstream.events import Cursor, Event
@@ -135,12 +136,21 @@ class Bundle(Parcel):
         return len(self.objects)
 
 
-class Packer(Protocol):
+class Packer(ABC):
     """Cuts messages into parcels. Where it cuts depends on the messages alone, not on how they come in."""
 
+    needs_all_before: ClassVar[bool] = False
+    """Whether what it makes of an event depends on all events of the lane before it, so that a resumed lane is read from its
+    beginning and shown to `remember`."""
+
+    def remember(self, events: Sequence[Event]) -> None:  # noqa: B027 - most packers need to know nothing
+        """Take note of events that an earlier attempt delivered."""
+
+    @abstractmethod
     def pack(self, events: Sequence[Event], messages: Messages) -> Iterable[Parcel]:
         """Take the next messages of the lane, in order; return the parcels that are full."""
 
+    @abstractmethod
     def finish(self) -> Iterable[Parcel]:
         """The last parcel, if there is one."""
 

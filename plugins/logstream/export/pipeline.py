@@ -16,7 +16,6 @@ from functools import partial
 
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
-from logstream.destinations.transport.object_packing import EventPacker
 from logstream.errors import DatabaseError, DeliveryError, EventsPassedBy, LeaseLost, LogstreamError
 from logstream.events import Cursor, Event
 from logstream.export.contents import contents_of
@@ -58,8 +57,7 @@ class LaneWork:
         if self.resume is None:
             return chunk
         before, left = after(chunk, self.resume)
-        if isinstance(self.packer, EventPacker):
-            self.packer.remember(before)
+        self.packer.remember(before)
         if left.events:
             self.resume = None
         return left
@@ -254,7 +252,7 @@ class DeliveryPipeline:
     def _start(self) -> Cursor | None:
         """Where to begin: after the earliest checkpoint, unless names depend on all that came before."""
         resumes = [work.resume for work in self._works.values()]
-        naming = any(work.resume and isinstance(work.packer, EventPacker) for work in self._works.values())
+        naming = any(work.resume and work.packer.needs_all_before for work in self._works.values())
         known = [resume for resume in resumes if resume is not None]
         return min(known) if len(known) == len(resumes) and not naming else None
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from logstream.destinations.parcel import (
     Bundle,
     LaneRef,
+    Packer,
     Parcel,
     Part,
     Tally,
@@ -35,12 +36,14 @@ BUNDLE_OBJECTS = 32
 BUNDLE_BYTES = 4 * 1024 * 1024
 
 
-class EventPacker:
+class EventPacker(Packer):
     """One object for each event, many of them a parcel.
 
     Two rows of a window that the platform's rule gives one name (the same job, finished in the same second with the same
     status, recorded twice) must both be kept: the later gets the log store's id into its name.
     """
+
+    needs_all_before = True
 
     def __init__(
         self, prefix: str, compression: Compression, threads: int = 1, key: Callable[[Event], str] = event_key
@@ -107,7 +110,7 @@ class EventPacker:
         return name
 
 
-class BatchPacker:
+class BatchPacker(Packer):
     """NDJSON objects, cut after the event with which they reach `OBJECT_BYTES`, compressed as they grow."""
 
     def __init__(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from logstream.destinations.base import Limits, Options
-from logstream.destinations.parcel import EventRef, LaneRef, Parcel, broken_parcel, refused_parcel
+from logstream.destinations.parcel import EventRef, LaneRef, Packer, Parcel, broken_parcel, refused_parcel
 from logstream.destinations.transport.idempotency import KeyPrefixes
 from logstream.events import Event
 from logstream.messages import Messages
@@ -45,7 +45,7 @@ class RequestMaker(Protocol):
         """A request with these entries."""
 
 
-class RequestPacker:
+class RequestPacker(Packer):
     """Fills requests up to the limits, in order."""
 
     def __init__(self, destination: RequestMaker, lane: LaneRef) -> None:
