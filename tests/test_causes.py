@@ -120,7 +120,7 @@ PERMANENT: list[tuple[str, int, str, str]] = [
     ("s3", 403, s3("RequestTimeTooSkewed", "The difference between the request time and the current time is too large.",
                    "<RequestTime>20261125T100000Z</RequestTime><ServerTime>2026-11-25T11:00:00Z</ServerTime>"), "set it by NTP"),
     ("s3", 400, s3("ExpiredToken", "The provided token has expired.", "<Token-0>IQoJb3JpZ2lu</Token-0>"), "has expired; renew it in Airflow"),
-    ("s3", 400, s3("InvalidToken", "The provided token is malformed or otherwise invalid."), "session token that is not valid"),
+    ("s3", 400, s3("InvalidToken", "The provided token is malformed or otherwise invalid."), "session token is not valid"),
     ("s3", 403, s3("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."), "correct its login"),
     ("s3", 403, s3("SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
                    "<StringToSign>AWS4-HMAC-SHA256</StringToSign>"), "correct its password"),
