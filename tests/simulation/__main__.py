@@ -7,8 +7,9 @@ import os
 import sys
 import time
 
-from tests.simulation.script import script_of
-from tests.simulation.world import live, universe
+from tests.simulation.author import script_of
+from tests.simulation.universe import universe
+from tests.simulation.world import live
 
 
 def main() -> int:
@@ -26,7 +27,7 @@ def main() -> int:
                 bad.append(seed)
                 print(f"world {seed}:")
                 for line in wrong[:10]:
-                    print(f"  {line}")
+                    print(f"  {line}", flush=True)
                 if given.first:
                     break
     seconds = time.monotonic() - began
