@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 
-from tests.simulation.receivers import FAULTS, POISON
+from tests.simulation.receivers import FAULTS, POISON, STALL
 from tests.simulation.script import (
     ENORMOUS,
     HOOK_BYTES,
@@ -51,6 +51,7 @@ class Rates:
     double: float = 0.1
     weather: float = 0.5
     outage: float = 0.15
+    stall: float = 0.02
     forget: float = 0.05
     settings: float = 0.3
     options: float = 0.1
@@ -113,7 +114,8 @@ class Author:
             happenings += self.window()
             self.now = self.next()
         happenings += [Settle(writer, self.happens(0.8)) for writer in self.writers]
-        return Script(self.seed, self.now.start, tuple(happenings), self.workspaces)
+        page = self.chance.choice((1, 3, 7, 10_000, 10_000))
+        return Script(self.seed, self.now.start, tuple(happenings), self.workspaces, page)
 
     def next(self) -> Span:
         """The next window of the schedule. Where the schedule has changed, its first windows are cut on its own grid."""
@@ -173,6 +175,8 @@ class Author:
                 yield Weather(receiver, always=always)
             elif self.happens(0.5):
                 yield Weather(receiver)
+            if self.happens(self.rates.stall):
+                yield Weather(receiver, (STALL,))
             if self.happens(self.rates.forget):
                 yield Forget(receiver, self.chance.randrange(1000))
         if self.happens(self.rates.step):
@@ -291,7 +295,8 @@ class Author:
                 if not self.happens(0.1)
             ],
         }
-        if self.happens(0.2) or not document["workspaces"]:
+        streams = any(item["streaming"]["enabled"] for item in document["workspaces"])
+        if self.happens(0.2) or not streams:  # streaming begins with the world
             document["admin"] = self.streaming(self.chance.choice(self.destinations)) | {"enabled": True}
         return document
 

@@ -51,7 +51,13 @@ class MemorySession:
     async def post(self, url: str, *, data: bytes, headers: Mapping[str, str], **_: object) -> AsyncIterator[Any]:
         """Post a request. `url` is `URL/post/WORLD-NAME...`."""
         receiver = self.receivers.find(url.split("/")[4])
-        answer = receiver.post({**self._headers, **headers}, data) if receiver else Answer(404)
+        sent = {**self._headers, **headers}
+        if receiver is None:
+            answer = Answer(404)
+        elif receiver.stalls:
+            answer = await asyncio.to_thread(receiver.post, sent, data)
+        else:
+            answer = receiver.post(sent, data)
         await asyncio.sleep(answer.seconds)
         if answer.cut:
             raise aiohttp.ServerDisconnectedError

@@ -30,7 +30,7 @@ def found_by(patch: Path, worlds: int) -> str | None:
         applied = subprocess.run(["git", "apply", str(patch)], cwd=copy, capture_output=True, text=True, check=False)
         if applied.returncode:
             raise RuntimeError(f"{patch.name} does not fit the code any more: {applied.stderr.strip()}")
-        command = [sys.executable, "-m", "tests.simulation", "--worlds", str(worlds), "--first"]
+        command = [sys.executable, "-m", "tests.simulation", "--no-wire", "--worlds", str(worlds), "--first"]
         environment = {**os.environ, "PYTHONPATH": str(copy / "plugins"), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
         lines = [line.strip() for line in done.stdout.splitlines()]

@@ -13,13 +13,15 @@ import hashlib
 import json
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 from xml.sax.saxutils import escape
 
 FAULTS = ("down", "slow", "cut_before", "cut_after", "garbage", "busy", "denied")
+STALL = "stalled"
+"""A receiver that takes longer to answer than a lease lasts."""
 POISON = "POISON"
 SLOW_SECONDS = 0.02
 
@@ -49,7 +51,8 @@ class Receiver:
         """What befalls the next requests."""
         self.always: str | None = None
         """What befalls every request."""
-        self.requests = 0
+        self.stall: Callable[[], None] = lambda: None
+        """Lets the time pass that a stalled receiver takes."""
         self.changed_repetitions = 0
         self._bodies: dict[str, bytes] = {}
         self._lock = threading.Lock()
@@ -109,8 +112,14 @@ class Receiver:
         )
         return _xml(f"<ListBucketResult><IsTruncated>false</IsTruncated>{items}</ListBucketResult>")
 
+    @property
+    def stalls(self) -> bool:
+        """Whether its next answer takes very long."""
+        return bool(self.weather) and self.weather[0] == STALL
+
     def _fault(self) -> str | None:
-        self.requests += 1
+        if self.stalls:
+            self.stall()
         return self.weather.popleft() if self.weather else self.always
 
     def _note_body(self, key: str, body: bytes) -> None:
@@ -215,3 +224,11 @@ def messages_in(key: str, body: bytes) -> list[bytes]:
 def plain(message: bytes) -> Any:
     """A message as plain data; no number is rounded."""
     return json.loads(message, parse_float=Decimal)
+
+
+def number_of(message: bytes) -> int:
+    """The id of the row that a message is of: below a template's `event`, and below Splunk's."""
+    found = plain(message)
+    while "event" in found:
+        found = found["event"]
+    return int(found["id"][1:])

@@ -241,6 +241,8 @@ class Script:
     end: int
     happenings: tuple[Happening, ...]
     workspaces: tuple[int, ...]
+    page: int = 10_000
+    """Rows that are read at once."""
 
     def rows(self) -> Iterator[Row]:
         """All that the platform writes."""

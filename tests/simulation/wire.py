@@ -44,6 +44,8 @@ class Wire:
         receiver = self._receivers.find(request.match_info["name"])
         if receiver is None:
             return web.Response(status=404)
+        if receiver.stalls:
+            return await _told(request, await asyncio.to_thread(receiver.post, request.headers, body))
         return await _told(request, receiver.post(request.headers, body))
 
     async def _bucket(self, request: web.Request) -> web.StreamResponse:
@@ -51,6 +53,8 @@ class Wire:
         receiver = self._receivers.find(request.match_info["name"])
         if receiver is None:
             return await _told(request, Answer(404, b"<Error><Code>NoSuchBucket</Code></Error>"))
+        if receiver.stalls:
+            return await _told(request, await asyncio.to_thread(_s3, receiver, request, body))
         return await _told(request, _s3(receiver, request, body))
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import psycopg
 
 from logstream import clock
 from logstream.errors import LogstreamError, WindowNotClosed
+from logstream.export import pipeline
 from logstream.export.exporter import Exporter
 from logstream.export.plan import Planned
 from logstream.export.send import RetryPolicy
@@ -22,7 +25,7 @@ from logstream.window import Window
 from tests.simulation.audit import audited
 from tests.simulation.fates import Attempt, Fate, Killed, watch
 from tests.simulation.model import Model, Place, Seen, keeps_objects
-from tests.simulation.receivers import Receiver, messages_in, messages_of, plain
+from tests.simulation.receivers import Receiver, messages_in, messages_of, number_of
 from tests.simulation.script import (
     Apply,
     Blow,
@@ -34,6 +37,7 @@ from tests.simulation.script import (
     Prune,
     Purge,
     Redeliver,
+    Row,
     Run,
     Script,
     Settle,
@@ -60,7 +64,7 @@ def live(place: Universe, script: Script) -> list[str]:
     """Let a world happen. Returns what was wrong with it."""
     with place.database() as (name, dsn):
         time_of_world = WorldClock()
-        with clock.use(time_of_world):
+        with clock.use(time_of_world), patch.object(pipeline, "CHUNK_EVENTS", script.page):
             world = World(place, name, dsn, script, time_of_world)
             try:
                 world.run()
@@ -87,6 +91,8 @@ class World:
         self._now = Span(0, STEP)
         self._end = script.end
         self._runs_so_far = 0
+        self._undisturbed = self._doubled = False
+        """Whether one attempt alone is alive, and none has died of late."""
         self._store = psycopg.connect(dsn, autocommit=True, application_name="world")
         self._writers = Writers(dsn, name)
         with self._store.cursor() as cursor:
@@ -112,6 +118,7 @@ class World:
         """The receiver of a destination."""
         if destination not in self._receivers:
             self._receivers[destination] = self._place.receivers.new(self._name, destination)
+            self._receivers[destination].stall = self._stall
         return self._receivers[destination]
 
     def _happen(self, happening: Happening) -> None:
@@ -122,10 +129,12 @@ class World:
                 self._save(document)
             case Insert(rows, _, writer, prepared):
                 self._writers.write(rows, writer, prepared=prepared)
-                if not writer:
+                if writer:
+                    self.model.open |= {row.id for row in rows}
+                else:
                     self.model.rows |= {row.id: row for row in rows}
             case Settle(writer, commits):
-                self.model.rows |= {row.id: row for row in self._writers.settle(writer, commits=commits)}
+                self._settled(self._writers.settle(writer, commits=commits))
             case Purge(until, workspace):
                 self._purge(until, workspace)
             case List(workspace, listed):
@@ -151,6 +160,10 @@ class World:
 
     # what the platform, receivers and administrators do
 
+    def _settled(self, rows: Iterable[Row]) -> None:
+        self.model.rows |= {row.id: row for row in rows}
+        self.model.open -= {row.id for row in rows}
+
     def _save(self, document: Document) -> None:
         second = self._now.start * 60 + (self._now.start > 0)
         snapshot = self._quietly(lambda engine: engine.settings.apply(validate_settings(self._real(document))))
@@ -169,14 +182,19 @@ class World:
             "delete from events where recorded_at < %s and workspace_id = coalesce(%s, workspace_id)",
             (_moment(until), workspace),
         )
-        self.model.purge(until * 60, workspace)
+        purged = self.model.purge(until * 60, workspace)
+        complete = "select window_start, window_end, destination from logstream.deliveries where state = 'delivered'"
+        for start, end, destination in self._store.execute(complete).fetchall():
+            if keeps_objects(destination):
+                held = {number_of(message) for _, message in messages_of(self.receiver(destination))}
+                rows = {row.id for row in self.model.rows_in(_span(start, end))}
+                self.model.kept[destination] |= rows & held & purged
 
     def _forget(self, destination: str, number: int) -> None:
         receiver = self.receiver(destination)
         if (key := receiver.forget(number)) is not None:
-            for message in messages_in(key, receiver.forgotten[key]):
-                event = plain(message)
-                self.model.forgotten[destination].add(int(event.get("event", event)["id"][1:]))
+            found = messages_in(key, receiver.forgotten[key])
+            self.model.forgotten[destination] |= {number_of(message) for message in found}
 
     def _suspend(self, destination: str, *, held: bool) -> None:
         if held:
@@ -191,6 +209,28 @@ class World:
             for name, options in document["destinations"].items()
         }
         return {**document, "destinations": found}
+
+    def _stall(self) -> None:
+        """More time passes than a lease lasts: who lives renews it."""
+        if not self._undisturbed:
+            return
+        alive = "state = 'delivering' and leased_until > clock_timestamp()"
+        held = self._store.execute(f"select delivery_id, lane from logstream.lanes where {alive}").fetchall()
+        for _ in range(4):
+            self._pass(4)
+            fresh = alive + " + interval '8 seconds'"
+            for _ in range(100):
+                query = f"select count(*) from logstream.lanes where state = 'delivering' and not ({fresh})"
+                stale = self._store.execute(
+                    f"{query} and (delivery_id, lane) in (select * from unnest(%s::bigint[], %s::int[]))",
+                    tuple(map(list, zip(*held, strict=True))) or ([], []),
+                ).fetchone()
+                if stale == (0,):
+                    break
+                time.sleep(0.05)
+            else:
+                self.complaints.append("the lease of an attempt that lives runs out")
+                return
 
     # workers
 
@@ -250,6 +290,7 @@ class World:
 
     def _runs(self, window: Span, blows: list[Blow], *, doubled: bool = False, again: bool = False) -> None:
         other: Attempt | None = None
+        self._doubled = doubled
         if doubled:
             self._note_possible(window, again=True)
             other = self._attempt(lambda engine: self._whole(engine, window))
@@ -261,6 +302,12 @@ class World:
             self._note_planned(window, again=True, certain=other.error is None)
         self._wake()
         self._pass(60)
+        self._note_troubled(everywhere=doubled or any(blow.phase == "deliver" for blow in blows))
+
+    def _note_troubled(self, *, everywhere: bool) -> None:
+        condition = "true" if everywhere else "state <> 'delivered'"
+        query = f"select window_start, window_end, destination from logstream.deliveries where {condition}"
+        self.model.troubled |= {(_span(start, end), name) for start, end, name in self._store.execute(query).fetchall()}
 
     def _whole(self, engine: Exporter, window: Span) -> None:
         engine.wait_until_closed(_window(window), timeout=0)
@@ -301,6 +348,7 @@ class World:
             if before is not None:
                 before()
             blow = blows.pop(0) if blows else None
+            self._undisturbed = blow is None and not self._zombies and not self._doubled
             attempt = self._attempt(call, self._fate(blow))
             attempt.until_it_sleeps()
             if attempt.is_sleeping:
@@ -376,7 +424,7 @@ class World:
     def _calm(self) -> None:
         """All is well again: receivers take everything, writers have ended, and runs go on until nothing is owed."""
         self._wake()
-        self.model.rows |= {row.id: row for row in self._writers.settle_all()}
+        self._settled(self._writers.settle_all())
         for destination, receiver in self._receivers.items():
             receiver.weather.clear()
             receiver.always = None
