@@ -49,7 +49,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workspaces", type=int, help="How many workspaces each world has.")
     parser.add_argument("--first", action="store_true", help="Stop at the first world that finds something.")
     parser.add_argument("--no-wire", action="store_true", help="Receivers in memory: quicker, and less of the product.")
-    parser.add_argument("--shrink", type=int, default=0, help="Cut bad worlds down by letting so many others happen.")
+    parser.add_argument(
+        "--shrink", type=int, default=100, help="Cut a bad world down by letting so many others happen; 0: do not."
+    )
     return parser.parse_args()
 
 
