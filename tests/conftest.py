@@ -158,7 +158,7 @@ def stage(postgres: str, s3: S3Server) -> Iterator[Stage]:
         yield found
 
 
-AIRFLOW_MODULES = ("test_compose.py", "test_airflow.py", "tests/browser/")
+AIRFLOW_MODULES = ("test_compose.py", "test_airflow.py", "test_away.py", "tests/browser/")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -96,6 +96,7 @@ def airflow_stage(postgres: str, s3: S3Server, folder: Path) -> Iterator[Stage]:
             "AIRFLOW_CONN_SIEM": sink.connection,
             "AIRFLOW_CONN_SIEM_WRONG": sink.connection.replace(sink.token, "canary-5f0e-7b1f0c94e2"),
             "LOGSTREAM_SCHEDULE": "0 */6 * * *",
+            "LOGSTREAM_WAIT_SECONDS": "30",
         }
         with LocalAirflow(folder / "home", PROJECT, metadata, environment) as airflow:
             airflow.unpause()

@@ -136,9 +136,7 @@ def test_runs_that_never_were_are_made_good_by_the_next_one(
     sink: LogSink,
     tmp_path: Path,
     airflow: Any,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("logstream.operators.plan.export_cron", lambda: None)
     exporter = engine(two_destinations(tmp_path / "out"))
     began(exporter, window(0).start)
     airflow(exporter, 0)

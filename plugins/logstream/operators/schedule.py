@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from datetime import UTC, datetime
 
@@ -11,7 +12,10 @@ from airflow.timetables import interval as timetables
 from airflow.timetables.base import TimeRestriction
 
 from logstream.ledger.coverage import Schedule
+from logstream.ledger.ledger import Ledger
 from logstream.window import Window
+
+log = logging.getLogger("logstream")
 
 DEFAULT_CRON = "*/5 * * * *"
 VARIABLE = "logstream_schedule"
@@ -24,14 +28,34 @@ def export_schedule() -> CronDataIntervalTimetable | None:
     The Airflow Variable `logstream_schedule`, else the environment's `LOGSTREAM_SCHEDULE`, else every five minutes;
     `none` leaves windows to those who trigger them.
     """
-    cron = export_cron()
+    cron = _cron(Variable.get(VARIABLE, default=None))
     return None if cron is None else CronDataIntervalTimetable(cron, timezone="UTC")
 
 
-def export_cron() -> str | None:
-    """The schedule's cron expression; `None` for none."""
-    cron = Variable.get(VARIABLE, default=None) or os.environ.get(ENVIRONMENT) or DEFAULT_CRON
+def _cron(given: str | None) -> str | None:
+    """The schedule's cron expression, by what the Variable says; `None` for no schedule."""
+    cron = given or os.environ.get(ENVIRONMENT) or DEFAULT_CRON
     return None if cron.strip().lower() == "none" else cron
+
+
+def note_schedule(ledger: Ledger) -> None:
+    """Note in the ledger what the schedule demands by now; leave what is noted where Airflow cannot say what the schedule is.
+
+    `Variable.get` gives its default for a variable that is not set and for one that could not be read, because the api-server
+    or the task's supervisor is away. Noting the default then would hide every gap, or name time that nobody promised.
+    """
+    given = Variable.get(VARIABLE, default=None)
+    if given is None and not _is_unset():
+        log.warning("Airflow cannot say what the Variable %s is; the schedule noted before holds", VARIABLE)
+        return
+    ledger.note_schedule(demanded(datetime.now(UTC), _cron(given)))
+
+
+def _is_unset() -> bool:
+    try:
+        return VARIABLE not in list(Variable.keys(prefix=VARIABLE))
+    except Exception:  # what the way to the api-server raises when it is broken is not documented
+        return False
 
 
 def demanded(now: datetime, cron: str | None) -> Schedule | None:

@@ -24,8 +24,16 @@ from logstream.testing.servers import Process, free_port, wait_for
 from logstream.window import Window
 
 DAG = "logstream_export"
+VARIABLE = "logstream_schedule"
 USERS = {"admin": "admin", "viewer": "viewer"}
 """Users of this local Airflow with their passwords; each has the role of its name. It listens on loopback only."""
+
+PROCESSES = {
+    "api-server": ["api-server"],
+    "dag-processor": ["dag-processor"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
 
 
 class LocalAirflow:
@@ -91,14 +99,8 @@ class LocalAirflow:
     def __enter__(self) -> LocalAirflow:
         try:
             self.command("db", "migrate")
-            program = str(Path(sys.executable).parent / "airflow")
-            for name, arguments in {
-                "api-server": ["api-server"],
-                "dag-processor": ["dag-processor"],
-                "scheduler": ["scheduler", "--skip-serve-logs"],
-                "triggerer": ["triggerer", "--skip-serve-logs"],
-            }.items():
-                self._processes[name] = Process([program, *arguments], self.home / f"{name}.log", self.environment)
+            for name in PROCESSES:
+                self.start(name)
             wait_for(f"{self.url}/api/v2/version", 120, self._alive)
             self._wait_for_dag()
         except BaseException:
@@ -116,6 +118,15 @@ class LocalAirflow:
             if name in self._processes:
                 self._processes.pop(name).stop()
 
+    def start(self, name: str) -> None:
+        """Start one of Airflow's processes: api-server, dag-processor, scheduler or triggerer."""
+        program = str(Path(sys.executable).parent / "airflow")
+        self._processes[name] = Process([program, *PROCESSES[name]], self.home / f"{name}.log", self.environment)
+
+    def kill(self, name: str) -> None:
+        """Kill one of them, with all that it has started, as a machine does that breaks down."""
+        self._processes.pop(name).kill()
+
     def _alive(self) -> bool:
         for name, process in self._processes.items():
             if not process.alive():
@@ -124,6 +135,11 @@ class LocalAirflow:
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Call Airflow's REST API as its administrator. Raises `LogstreamError` with the answer if it refuses."""
+        text = self.text(method, path, body)
+        return json.loads(text) if text else None
+
+    def text(self, method: str, path: str, body: object = None) -> str:
+        """The same for what answers with a text: a page."""
         if self._token is None and path != "/auth/token":
             answer = self.call("POST", "/auth/token", {"username": "admin", "password": USERS["admin"]})
             self._token = answer["access_token"]
@@ -136,10 +152,9 @@ class LocalAirflow:
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
-                text = response.read()
+                return str(response.read(), "utf-8")
         except urllib.error.HTTPError as error:
             raise LogstreamError(f"{method} {path}: {error.code} {error.read()[:300]!r}") from None
-        return json.loads(text) if text else None
 
     def _wait_for_dag(self, seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
@@ -158,6 +173,29 @@ class LocalAirflow:
     def unpause(self) -> None:
         """Let runs of the DAG start."""
         self.call("PATCH", f"/api/v2/dags/{DAG}", {"is_paused": False})
+
+    def pause(self) -> None:
+        """Let no more runs of the DAG start, and none of them go on."""
+        self.call("PATCH", f"/api/v2/dags/{DAG}", {"is_paused": True})
+
+    def reschedule(self, cron: str | None, seconds: float = 120) -> None:
+        """Change the DAG's schedule by Airflow's Variable, or take the Variable away; return when Airflow knows.
+
+        It would find out by itself, within half a minute.
+        """
+        known = self.call("GET", f"/api/v2/variables?variable_key_pattern={VARIABLE}")["total_entries"]
+        if cron is None:
+            self.call("DELETE", f"/api/v2/variables/{VARIABLE}")
+        else:
+            path = f"/api/v2/variables/{VARIABLE}" if known else "/api/v2/variables"
+            self.call("PATCH" if known else "POST", path, {"key": VARIABLE, "value": cron})
+        before = self.call("GET", f"/api/v2/dags/{DAG}/details")
+        self.call("PUT", f"/api/v2/parseDagFile/{quote(before['file_token'], safe='')}")
+        deadline = time.monotonic() + seconds
+        while self.call("GET", f"/api/v2/dags/{DAG}/details")["last_parsed_time"] == before["last_parsed_time"]:
+            if time.monotonic() > deadline:
+                raise LogstreamError(f"Airflow has not read the DAG again; see {self.home / 'dag-processor.log'}")
+            time.sleep(0.5)
 
     def trigger(self, window: Window, run_id: str) -> str:
         """Start a run for a window; return its id."""
@@ -195,10 +233,10 @@ class LocalAirflow:
         path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances?limit=100"
         return list(self.call("GET", path)["task_instances"])
 
-    def log(self, run_id: str, task: str, *, attempt: int = 1, index: int = -1) -> str:
+    def log(self, run_id: str, task: str, *, attempt: int = 1, index: int = -1, dag: str = DAG) -> str:
         """The lines that a task has logged."""
         path = (
-            f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task}/logs/{attempt}"
+            f"/api/v2/dags/{dag}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task}/logs/{attempt}"
             f"?map_index={index}&full_content=true"
         )
         return "\n".join(map(_line, self.call("GET", path)["content"]))

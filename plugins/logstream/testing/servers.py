@@ -82,6 +82,12 @@ class Process:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
 
+    def kill(self) -> None:
+        """Kill the whole group at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
     def stop(self, seconds: float = 10.0) -> None:
         """Ask the whole group to end, then insist."""
         for ask in (signal.SIGTERM, signal.SIGKILL):
