@@ -151,6 +151,22 @@ def test_a_window_for_some_destinations_is_still_a_gap_and_keeps_its_bounds() ->
     assert windows(clock.run(span(25, 30))) == [span(25, 30)]
 
 
+def test_what_is_oldest_comes_first_whether_some_destinations_have_it_or_none() -> None:
+    clock = Clockwork()
+    clock.run(span(0, 5), AskedBy.REQUEST, partly=True)
+    clock.run(span(10, 15), AskedBy.REQUEST, partly=True)
+    for expected in (span(0, 5), span(5, 10), span(10, 15)):
+        todo = clock.run(span(15, 20), most_gaps=1)
+        assert expected in windows(todo) and len(todo) <= 2
+
+
+def test_a_request_exports_again_only_what_overlaps_its_interval() -> None:
+    """Though the one who asks, by that name, has made other windows."""
+    clock = Clockwork()
+    clock.run(span(0, 5), AskedBy.REQUEST, carrier="ann")
+    assert windows(clock.run(span(10, 15), AskedBy.REQUEST, carrier="ann")) == [span(10, 15)]
+
+
 def test_a_window_for_some_destinations_across_a_runs_begin_is_taken_once() -> None:
     clock = Clockwork()
     clock.run(span(-2, 3), AskedBy.REQUEST, partly=True)

@@ -59,9 +59,7 @@ class Schedule:
         late = now - DUE_AFTER
         if late < self.interval.end:
             return self.interval.start
-        if late < self.next_end:
-            return self.interval.end
-        # the scheduler is away: as far as is known, the intervals go on alike
+        # where the scheduler is away the intervals go on alike, as far as is known
         step = self.next_end - self.interval.end
         return self.next_end + (late - self.next_end) // step * step
 
