@@ -66,16 +66,16 @@ def test_a_run_says_in_words_what_it_did(stage: Stage, tmp_path: Path) -> None:
     events = count(stage.store, FIRST)
     assert "is closed: nobody is writing" in stage.log("words", "wait_for_closed_window")
     routes = stage.log("words", "resolve_routes")
-    assert "10 of 10 workspaces stream to 1 destinations" in routes
+    assert "10 of 10 workspaces stream to 1 destination." in routes
     assert "10 workspaces: admin override" in routes
-    assert f"{events:,} events of 10 workspaces are in the log store; {events:,} of them" in stage.log(
+    assert f"the log store has {events:,} events of 10 workspaces; {events:,} of them" in stage.log(
         "words", "plan_deliveries"
     )
     shares = [task for task in stage.airflow.tasks("words") if task["task_id"] == "deliver"]
     assert all("lake (share" in task["rendered_map_index"] for task in shares)
     logs = "\n".join(stage.log("words", "deliver", index=number) for number in range(len(shares)))
-    assert "events of" in logs and "kB" in logs and "requests" in logs and " s." in logs
-    assert f"is complete: {events:,} events delivered to 1 destinations" in stage.log("words", "seal_window")
+    assert "events of" in logs and "kB" in logs and "in 1 request," in logs and " s." in logs
+    assert f"is complete: {events:,} events delivered to 1 destination." in stage.log("words", "seal_window")
     delivered = [line for path in (tmp_path / "out").rglob("*.ndjson") for line in path.read_bytes().splitlines()]
     assert len(delivered) == events
 
@@ -136,6 +136,28 @@ def test_a_run_waits_for_whoever_still_writes(stage: Stage, tmp_path: Path) -> N
     found = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*.ndjson"))
     assert b'"late": true' in found
     assert len(found.splitlines()) == count(stage.store, THIRD)
+
+
+@pytest.mark.parametrize("schedule", [None, "none"])
+def test_a_run_without_an_interval_fails_at_once_and_names_the_remedy(
+    stage: Stage, tmp_path: Path, schedule: str | None
+) -> None:
+    """`airflow dags trigger logstream_export`, of a DAG with a schedule and of one without."""
+    stage.apply(override({"type": "file", "path": str(tmp_path / "out")}))
+    if schedule:
+        stage.airflow.reschedule(schedule)
+    run = f"bare_{schedule}"
+    stage.airflow.command("dags", "trigger", DAG, "--run-id", run)
+    assert stage.airflow.wait_for_run(run) == "failed"
+    tasks = {task["task_id"]: task for task in stage.airflow.tasks(run)}
+    assert [(name, task["try_number"]) for name, task in tasks.items() if task["state"] == "failed"] == [
+        ("wait_for_closed_window", 1),
+        ("seal_window", 1),
+    ]
+    for name in ("wait_for_closed_window", "seal_window"):
+        assert "trigger it with data_interval_start and data_interval_end" in stage.log(run, name)
+    if schedule:
+        stage.airflow.reschedule(None)
 
 
 def test_a_window_without_events_is_a_success(stage: Stage, tmp_path: Path) -> None:

@@ -485,8 +485,8 @@ def test_verify_finds_what_changed_in_the_store(cli: Cli, loaded: str, tmp_path:
     done = cli("verify", "--dsn", loaded, "--from", FROM, "--to", TO, "--json")
     assert done.returncode == 1
     found = " ".join(finding["what"] for finding in json.loads(done.stdout)["findings"])
-    assert "1 events are in the log store that were not there" in found
-    assert "1 events were delivered that the log store no longer holds" in found
+    assert "1 event is in the log store and not there" in found
+    assert "1 event was delivered that the log store no longer holds" in found
 
 
 def test_the_embedded_database_is_the_default(command: Cli, tmp_path: Path) -> None:

@@ -96,6 +96,9 @@ def test_roles(call: Call, role: str, reads: int, writes: int) -> None:
     assert ("To import one" in page) == (writes == 200)
     assert call("PUT", "/logstream/api/v1/settings", {}, role)[0] == writes
     assert call("POST", "/logstream/api/v1/check", {"type": "file", "path": "/nowhere"}, role)[0] == writes
+    assert call("GET", "/logstream/api/v1/losses", role=role)[0] == reads
+    noted = {"seen": "2026-03-01T00:00:00Z"}
+    assert call("POST", "/logstream/api/v1/losses/acknowledge", noted, role)[0] == writes
 
 
 def test_nobody(call: Call) -> None:

@@ -24,7 +24,7 @@ from logstream.ledger.coverage import AskedBy, Schedule
 from logstream.ledger.health import HealingPolicy
 from logstream.ledger.records import State
 from logstream.operators import NameGaps
-from logstream.operators.schedule import demanded
+from logstream.operators.schedule import demanded, note_schedule
 from logstream.testing.servers import LogSink
 from logstream.verify.verifier import verify
 from logstream.window import Window
@@ -392,6 +392,47 @@ def test_what_became_of_an_interval_adds_up_its_windows(engine: Make, sink: LogS
     assert whole.events == len(json.loads(sink.bodies[0]))
 
 
+class Schedules:
+    """Airflow's Variables, of which one has the schedule; `away`, those who ask get the default, as from Airflow's own."""
+
+    def __init__(self, cron: str | None) -> None:
+        self.cron, self.away = cron, False
+
+    def get(self, _: str, default: str | None) -> str | None:
+        return default if self.away or self.cron is None else self.cron
+
+    def keys(self, prefix: str) -> list[str]:
+        if self.away:
+            raise BrokenPipeError
+        return [prefix] if self.cron else []
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_schedule_that_airflow_cannot_tell_is_not_replaced_by_the_default(
+    streaming: Exporter, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    schedules = Schedules("* * * * *")
+    monkeypatch.setattr("logstream.operators.schedule.Variable", schedules)
+    monkeypatch.setenv("LOGSTREAM_SCHEDULE", "0 0 1 1 *")
+
+    def noted() -> timedelta:
+        note_schedule(streaming.ledger)
+        found = streaming.ledger.coverage().schedule
+        assert found is not None
+        return found.interval.end - found.interval.start
+
+    assert noted() == timedelta(minutes=1)
+    if answers:
+        schedules.get = lambda _, default: default  # type: ignore[method-assign]
+    else:
+        schedules.away = True
+    assert noted() == timedelta(minutes=1)
+    # one that is not set leaves the choice to the environment
+    schedules = Schedules(None)
+    monkeypatch.setattr("logstream.operators.schedule.Variable", schedules)
+    assert noted() >= timedelta(days=365)
+
+
 def test_metrics_name_gaps_while_no_run_exports(streaming: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
     told: dict[str, float] = {}
 
@@ -402,18 +443,19 @@ def test_metrics_name_gaps_while_no_run_exports(streaming: Exporter, monkeypatch
     run(streaming, seconds(0, 60))
     run(streaming, seconds(240, 300), AskedBy.REQUEST)
     monkeypatch.setattr("logstream.operators.watch.exporter", ours)
-    monkeypatch.setattr("logstream.operators.watch.export_cron", lambda: None)
+    schedules = Schedules("none")
+    monkeypatch.setattr("logstream.operators.schedule.Variable", schedules)
     monkeypatch.setattr("logstream.operators.watch.stats.gauge", lambda name, value: told.update({name: value}))
     NameGaps(task_id="name_gaps").execute({})
     assert told == {"logstream.gaps": 1, "logstream.gap_seconds": 180.0}
     # with a schedule, up to now
-    monkeypatch.setattr("logstream.operators.watch.export_cron", lambda: "* * * * *")
+    schedules.cron = "* * * * *"
     NameGaps(task_id="name_gaps").execute({})
     days = (datetime.now(UTC) - START).total_seconds()
     assert told["logstream.gaps"] == 2
     assert days - 600 < told["logstream.gap_seconds"] < days
     # and without one, again only up to what was exported
-    monkeypatch.setattr("logstream.operators.watch.export_cron", lambda: None)
+    schedules.cron = "none"
     NameGaps(task_id="name_gaps").execute({})
     assert told["logstream.gaps"] == 1
 
@@ -451,4 +493,4 @@ def test_the_console_lists_every_gap(streaming: Exporter, filled: psycopg.Connec
     assert "3 stretches of time are not exported yet" in shown
     assert "2026-03-01 00:01:00 to 2026-03-01 00:02:00 UTC" in shown
     assert "2026-03-01 00:02:30 to 2026-03-01 00:03:00 UTC" in shown
-    assert "and 1 later ones" in shown
+    assert "and 1 later one" in shown

@@ -244,3 +244,18 @@ def test_a_destinations_page_has_its_options_as_they_are(name: str) -> None:
     model = destination_types()[name].options_model
     assert with_options(page, model) == page, "run `make docs`"
     assert all(field.description for field in model.model_fields.values())
+
+
+def test_numbers_of_things_are_worded_by_one_function() -> None:
+    """`counted` knows of one window; a text that has an s in any case does not."""
+    nouns = "windows|gaps|events|lanes|deliveries|destinations|workspaces|requests|objects|manifests|changes|runs"
+    # limits are constants, and never one
+    worded = re.compile(rf"(?:%[sd]|:,\}}|\)\}}|\.\w+\}}|\}}\}}) (?:more |other )?(?:{nouns})\b")
+    found = [
+        f"{path.relative_to(PROJECT)}:{number}: {line.strip()}"
+        for path in sorted((PROJECT / "plugins").rglob("*"))
+        if path.suffix in (".py", ".html") and "testing" not in path.parts
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if worded.search(re.sub(r"\{[A-Z_]+(?::,)?\}|\{result\.rejected:,\}", "", line))
+    ]
+    assert found == []

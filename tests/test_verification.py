@@ -162,8 +162,8 @@ def change_nothing_but_move(_: Path, connection: psycopg.Connection) -> None:
         (swap_two_manifests, "manifest 2 is in another's place: it says it is 3"),
         (forget_a_part, "the ledger's list of what was delivered is not that of manifest 1"),
         (change_a_count, "the ledger's count of delivered events is not that of manifest"),
-        (delete_a_row, "1 events were delivered that the log store no longer holds"),
-        (add_a_row, "1 events are in the log store that were not there when the window was exported"),
+        (delete_a_row, "1 event was delivered that the log store no longer holds"),
+        (add_a_row, "1 event is in the log store and not there when the window was exported"),
         (exchange_a_row, "do not hold the events that the log store has in their place"),
         (change_nothing_but_move, "is failed, not delivered"),
     ],
@@ -303,7 +303,7 @@ def test_nothing_is_found_in_a_clean_month(engine: Make, filled: psycopg.Connect
     # the same month with one row gone
     filled.execute("delete from events where id = (select max(id) from events)")
     gone, *_ = findings(exporter, Window(begin, begin + timedelta(hours=hours)))
-    assert gone == "workspace 105, user_activity: 1 events were delivered that the log store no longer holds"
+    assert gone == "workspace 105, user_activity: 1 event was delivered that the log store no longer holds"
 
 
 def test_a_window_in_which_nothing_was_selected_is_judged_by_the_settings_of_then(
@@ -317,4 +317,4 @@ def test_a_window_in_which_nothing_was_selected_is_judged_by_the_settings_of_the
     assert verify(exporter, WINDOW).findings == []
     filled.execute("update events set kind = 'genie' where id = (select min(id) from events)")
     (finding,) = verify(exporter, WINDOW).findings
-    assert "1 events were never exported" in finding.what
+    assert "1 event was never exported" in finding.what

@@ -33,6 +33,7 @@ from logstream.steps import Step
 from logstream.store.check import check_store
 from logstream.store.closing import WRITERS, Writer, writer_of
 from logstream.store.lineage import sources
+from logstream.units import counted
 
 CLOCK_SECONDS = 30.0
 """Clocks that differ by more than this are named. Windows go by the log store's clock alone; leases, schedules and tokens of
@@ -160,7 +161,7 @@ def _settings(control: str) -> Generator[Step, None, Settings | None]:
     settings = snapshot.settings
     streaming = sum(one.streaming.enabled for one in settings.workspaces)
     admin = settings.admin is not None and settings.admin.enabled
-    words = "the admin setting is on" if admin else f"{streaming:,} workspaces stream"
+    words = "the admin setting is on" if admin else counted(streaming, "workspace streams", "workspaces stream")
     yield Step("the settings in force can be read", True, f"version {snapshot.id}: {words}")
     return settings
 

@@ -11,3 +11,8 @@ def size(count: int) -> str:
             break
         value /= 1000
     return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A number of things: `1 window`, `1,024 windows`; `many` where it is not `one` with an s: `1 gap is`, `2 gaps are`."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from logstream.cli.arguments import add_command, add_dsn, add_json, add_window, open_exporter, seconds, window_of
 from logstream.cli.output import print_table
+from logstream.units import counted
 
 
 def add(groups: Any) -> None:
@@ -53,7 +54,9 @@ def export(options: argparse.Namespace, out: TextIO) -> int:
     reports, own = summarize(planned, [*sealed, *left]), {item.window for item in planned.own}
     healed = [report for report in sealed if report.window not in own and report.state is State.DELIVERED]
     if healed:
-        print(f"note: {len(healed)} other windows that destinations were owed were delivered, too", file=sys.stderr)
+        print(
+            f"note: delivered as well, as owed to destinations: {counted(len(healed), 'other window')}", file=sys.stderr
+        )
     if own != {window}:
         print(f"note: {window} was exported as {name_windows(sorted(own))}; windows keep their bounds", file=sys.stderr)
     for remark in sorted({f"{result.lane.destination}: {result.remarks}" for result in results if result.remarks}):
@@ -76,7 +79,9 @@ def export(options: argparse.Namespace, out: TextIO) -> int:
             for report in reports
         ]  # fmt: skip
         print_table(("destination", "state", "events", "bytes", "requests", "rejected", "error"), rows, out)
-        print(f"window {window}: {totals['events']:,} events to {len(reports)} destinations", file=out)
+        print(
+            f"window {window}: {counted(totals['events'], 'event')} to {counted(len(reports), 'destination')}", file=out
+        )
     failed = [report for report in reports if report.error]
     for report in failed:
         print(f"error: {report.destination}: {report.error}", file=sys.stderr)
@@ -86,7 +91,7 @@ def export(options: argparse.Namespace, out: TextIO) -> int:
 def name_windows(windows: Sequence[Any]) -> str:
     if len(windows) == 1:
         return f"the window {windows[0]}"
-    return f"{len(windows)} windows from {windows[0].start.isoformat()} to {windows[-1].end.isoformat()}"
+    return f"{counted(len(windows), 'window')} from {windows[0].start.isoformat()} to {windows[-1].end.isoformat()}"
 
 
 def _remind(writers: Sequence[Any]) -> None:
@@ -104,5 +109,5 @@ def _lane_progress(planned: Any) -> Iterator[Callable[[Any], None] | None]:
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"{planned.events:,} events in {lanes} lanes", total=lanes)
+        task = bar.add_task(f"{counted(planned.events, 'event')} in {counted(lanes, 'lane')}", total=lanes)
         yield lambda _: bar.advance(task)

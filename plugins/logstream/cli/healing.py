@@ -17,6 +17,7 @@ from logstream.cli.arguments import (
     rows_limit,
 )
 from logstream.cli.output import print_table
+from logstream.units import counted
 
 
 def add(groups: Any) -> None:
@@ -85,10 +86,10 @@ def owed(options: argparse.Namespace, out: TextIO) -> None:
         for item in found
     ]  # fmt: skip
     print_table(("destination", "window", "events", "state", "error"), rows, out)
-    print(f"{len(found)} windows are owed", file=out)
+    print(counted(len(found), "window is owed", "windows are owed"), file=out)
     for gap in gaps:
         print(f"not exported yet, to any destination: {gap}", file=out)
-    print(f"{len(gaps)} gaps are between windows; scheduled runs export them, oldest first", file=out)
+    print(f"{counted(len(gaps), 'gap')} between windows; scheduled runs export gaps, oldest first", file=out)
     for item in lost:
         print(f"lost, no longer in the log store: {item}", file=out)
 
@@ -165,4 +166,4 @@ def prune(options: argparse.Namespace, out: TextIO) -> None:
     before = parse_time(options.before, "--before")
     with open_exporter(options) as exporter:
         forgotten = exporter.ledger.prune(before)
-    print(f"forgot the details of {forgotten:,} deliveries; their manifests stay", file=out)
+    print(f"forgot the details of {counted(forgotten, 'delivery', 'deliveries')}; manifests stay", file=out)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from logstream.cli.arguments import add_command, add_dsn, add_group, dsns, repository
+from logstream.units import counted
 
 
 def add(groups: Any) -> None:
@@ -45,9 +46,9 @@ def settings_apply(options: argparse.Namespace, out: TextIO) -> None:
         + (
             f"the admin setting is on and overrides {streaming} own settings"
             if admin
-            else f"{streaming} workspaces stream"
+            else counted(streaming, "workspace streams", "workspaces stream")
         )
-        + f"; {len(settings.destinations)} destinations",
+        + f"; {counted(len(settings.destinations), 'destination')}",
         file=out,
     )
 

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from logstream.cli.arguments import add_command, add_dsn, add_group, dsns, repository
 from logstream.cli.output import print_steps
+from logstream.units import counted
 
 
 def add(groups: Any) -> None:
@@ -53,7 +54,10 @@ def store_load(options: argparse.Namespace, out: TextIO) -> None:
 
     with connect(store_dsn(options.dsn)) as connection, _progress(options) as advance:
         loaded = load_file(connection, options.file, advance)
-    print(f"loaded {loaded.workspaces:,} workspaces and {loaded.events:,} events from {options.file}", file=out)
+    print(
+        f"loaded {counted(loaded.workspaces, 'workspace')} and {counted(loaded.events, 'event')} from {options.file}",
+        file=out,
+    )
 
 
 def store_check(options: argparse.Namespace, out: TextIO) -> int:

@@ -8,6 +8,7 @@ import sys
 from typing import Any, TextIO
 
 from logstream.cli.arguments import add_command, add_dsn, add_json, add_window, open_exporter, window_of
+from logstream.units import counted
 
 
 def add(groups: Any) -> None:
@@ -41,8 +42,9 @@ def verify(options: argparse.Namespace, out: TextIO) -> int:
     else:
         outcome = "NOT as it should be" if result.findings else "nothing is missing"
         print(
-            f"{span}: {result.windows} windows, {result.deliveries} deliveries, {result.events:,} events delivered, "
-            f"{result.rejected:,} rejected, {result.objects:,} objects read: {outcome}",
+            f"{span}: {counted(result.windows, 'window')}, {counted(result.deliveries, 'delivery', 'deliveries')}, "
+            f"{counted(result.events, 'event')} delivered, {result.rejected:,} rejected, "
+            f"{counted(result.objects, 'object')} read: {outcome}",
             file=out,
         )
     for finding in result.findings:

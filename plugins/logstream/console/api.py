@@ -450,6 +450,28 @@ def get_gaps(console: Its) -> list[dict[str, str]]:
     return [gap.as_json() for gap in console.gaps()]
 
 
+@router.get("/losses")
+def get_losses(console: Its, destination: SomeName = None) -> list[dict[str, Any]]:
+    """Events that no destination will get any more, because the log store has purged them; those not acknowledged yet."""
+    return [{**loss.as_json(), "noted_at": loss.noted_at} for loss in console.losses(destination)]
+
+
+class Acknowledgement(BaseModel):
+    """Which losses a person takes note of: those noted by `seen` (ISO 8601), of one destination or of all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seen: str = Field(max_length=40)
+    destination: str | None = Field(None, pattern=DESTINATION_NAME)
+
+
+@router.post("/losses/acknowledge")
+def acknowledge_losses(console: Its, user: Writer, wanted: Acknowledgement) -> dict[str, int]:
+    """Take note of losses: they are no finding of `verify` any more. `events` says of how many."""
+    seen = parse_time(wanted.seen, "seen")
+    return {"events": console.acknowledge_losses(name_of(user), wanted.destination, seen)}
+
+
 @router.get("/rejected")
 def get_rejected(
     console: Its, user: Reader, destination: SomeName = None, limit: Annotated[int, Query(ge=1, le=1000)] = 200

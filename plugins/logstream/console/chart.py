@@ -1,4 +1,4 @@
-"""The timeline: bars of volume, a line of lag. Plain numbers for an SVG: no script, no style of its own."""
+"""The timeline: bars of volume, a line of lag, bands of time not exported. Plain numbers for an SVG, no script or style."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from logstream.ledger.overview import Moment
+from logstream.units import counted
+from logstream.window import Window
 
 BACKFILLED_SECONDS = 86_400
 """A window that was complete so long after its end was exported late on purpose: no lag to be drawn."""
+
+BANDS = 48
+"""Gaps that are drawn, the newest."""
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 960, 180, 56, 22, 12
 
@@ -26,10 +31,22 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Band:
+    """A gap: where its band stands, as high as the chart, and what it says."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """A chart's geometry, in the units of its view box. `lag` are the points of a line."""
 
     bars: list[Bar]
+    bands: list[Band]
     lag: str
     top_events: int
     top_lag: float
@@ -41,27 +58,42 @@ class Chart:
     base: int = HEIGHT - BOTTOM
 
 
-def timeline_chart(moments: Sequence[Moment]) -> Chart | None:
-    """Lay out windows side by side, oldest first; `None` without any."""
+def timeline_chart(moments: Sequence[Moment], gaps: Sequence[Window] = ()) -> Chart | None:
+    """Lay out windows side by side, oldest first, with gaps among them where their time is; `None` without any window.
+
+    A window and a gap have a place of the same width, however long they are: the gaps of the time that the windows span, and
+    later ones, the newest `BANDS` of them.
+    """
     if not moments:
         return None
+    shown = [gap for gap in gaps if gap.end > moments[0].start][-BANDS:]
+    places = {
+        start: number for number, start in enumerate(sorted({*(m.start for m in moments), *(g.start for g in shown)}))
+    }
     inner, base = WIDTH - 2 * LEFT, HEIGHT - BOTTOM
-    step = inner / len(moments)
+    step = inner / len(places)
+    width = round(max(step - 1, 0.5), 2)
     most = max([1, *(moment.events for moment in moments)])
     lags = [moment.lag.total_seconds() if moment.lag else 0.0 for moment in moments]
     slowest = max([1.0, *(lag for lag in lags if lag < BACKFILLED_SECONDS)])
     bars, points = [], []
-    for index, (moment, lag) in enumerate(zip(moments, lags, strict=True)):
+    for moment, lag in zip(moments, lags, strict=True):
         height = (base - TOP) * moment.events / most
-        x = LEFT + index * step
-        label = f"{moment.start:%Y-%m-%d %H:%M} UTC: {moment.events:,} events"
+        x = LEFT + places[moment.start] * step
+        label = f"{moment.start:%Y-%m-%d %H:%M} UTC: {counted(moment.events, 'event')}"
         if moment.lag is not None:
             label += f", complete {lag:,.0f} s after the window's end"
         if moment.lag is not None and lag < BACKFILLED_SECONDS:
             points.append(f"{x + step / 2:.1f},{base - (base - TOP) * max(lag, 0.0) / slowest:.1f}")
         if moment.open:
-            label += f"; {moment.open} deliveries are not complete"
-        width = round(max(step - 1, 0.5), 2)
+            label += f"; {counted(moment.open, 'delivery is', 'deliveries are')} not complete"
         bars.append(Bar(round(x, 2), round(base - height, 2), width, round(height, 2), label, moment.open > 0))
-    first, last = moments[0].start, moments[-1].start
-    return Chart(bars, " ".join(points), most, slowest, f"{first:%Y-%m-%d %H:%M}", f"{last:%Y-%m-%d %H:%M}")
+    bands = [
+        Band(
+            round(LEFT + places[gap.start] * step, 2), TOP, width, base - TOP,
+            f"not exported yet: {gap.start:%Y-%m-%d %H:%M:%S} to {gap.end:%Y-%m-%d %H:%M:%S} UTC",
+        )
+        for gap in shown
+    ]  # fmt: skip
+    first, last = min(places), max(places)
+    return Chart(bars, bands, " ".join(points), most, slowest, f"{first:%Y-%m-%d %H:%M}", f"{last:%Y-%m-%d %H:%M}")

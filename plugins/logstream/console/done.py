@@ -12,6 +12,7 @@ DONE = {
     "deleted": "{name} is deleted.",
     "owed": "A run delivers what is owed to {name}.",
     "window": "A run delivers the window to {name} again.",
+    "noted": "Noted: what was lost and shown here is acknowledged.",
     "again": "A run sends them again, by the settings in force.",
 }
 

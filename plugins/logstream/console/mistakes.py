@@ -15,6 +15,7 @@ from logstream.events import Kind
 from logstream.rendering import check_mask, compile_template
 from logstream.settings.models import DEFAULT_KIND, DESTINATION_NAME, Streaming, by_kind, explain_parts
 from logstream.settings.wording import PATTERNS
+from logstream.units import counted
 
 
 def message_field(kind: str) -> str:
@@ -44,7 +45,7 @@ class FormMistakes(InputError):
     def __init__(self, fields: Mistakes) -> None:
         order = {field: place for place, field in enumerate(LABELS)}
         self.fields = dict(sorted(fields.items(), key=lambda item: order.get(item[0], order["message"] - 0.5)))
-        many = "one field needs" if len(fields) == 1 else f"{len(fields)} fields need"
+        many = counted(len(fields), "field needs", "fields need")
         super().__init__(f"nothing was saved: {many} a correction")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from logstream.console import runs
@@ -26,9 +27,14 @@ from logstream.console.setting_form import (
 from logstream.errors import InputError, LogstreamError, NotThere
 from logstream.ledger.overview import DeliveryFilter
 from logstream.settings.document import parse_yaml
+from logstream.settings.models import DESTINATION_NAME
+from logstream.window import parse_time
 
 DEAD_LETTERS = 200
 """Dead letters that are shown at a time."""
+
+LOSSES = 100
+"""Losses that are listed one by one, the oldest."""
 
 router = APIRouter(dependencies=[Depends(reader)], default_response_class=HTMLResponse)
 
@@ -214,6 +220,9 @@ def destination_page(
     """One destination's options."""
     snapshot = console.current()
     stored = snapshot.settings.destinations.get(name)
+    if stored is None and console.deliveries(DeliveryFilter(destination=name), 1):
+        # it was removed from the settings; what it got and what it is owed is in the ledger
+        return back(request, "deliveries", destination=name)
     if stored is None:
         raise NotThere(f'no destination named "{name}"')
     given = {"type": stored.type, **stored.options}
@@ -230,7 +239,8 @@ def _destination(
         request, "destination.html", user, problem.status if problem else 200, tab="destinations", version=version,
         saved=saved, problem=problem, users=own, by_admin=by_admin, standing=console.overview.statuses([name])[name],
         locked=False, fixed_name=True, names=sorted(settings.destinations),
-        deliveries=console.deliveries(DeliveryFilter(destination=name), 10), **shown,
+        deliveries=console.deliveries(DeliveryFilter(destination=name), 10), losses=console.losses(name), most=LOSSES,
+        **shown,
         **destination_fields(settings.destinations, name, given),
     )  # fmt: skip
 
@@ -264,7 +274,8 @@ def deliveries_page(
 ) -> Response:  # fmt: skip
     """What happened, newest first."""
     names = console.current().settings.destinations
-    chosen = destination if destination in names else None
+    # the ledger knows destinations that the settings no longer have
+    chosen = destination if re.fullmatch(DESTINATION_NAME, destination) else None
     problem = None
     try:
         wanted = delivery_filter(console, chosen, state, with_utc(start), with_utc(end), before)
@@ -274,8 +285,9 @@ def deliveries_page(
     return show(
         request, "deliveries.html", user, problem.status if problem else 200, tab="deliveries", found=found, state=state,
         links=runs.links((item.window, item.destination) for item in found), destination=destination, start=start, end=end,
+        removed=chosen is not None and chosen not in names,
         names=sorted(names), more=len(found) == PAGE, problem=problem, done=done_text(done, name),
-        run=run_path(run),
+        run=run_path(run), losses=console.losses(chosen), most=LOSSES,
     )  # fmt: skip
 
 
@@ -291,13 +303,24 @@ def act_on_deliveries(request: Request, console: Its, user: Writer, form: Sent) 
     return back(request, "deliveries", done="window", name=name, run=run)
 
 
+@router.post("/losses")
+def acknowledge_losses(request: Request, console: Its, user: Writer, form: Sent) -> Response:
+    """Take note of what is lost, as far as the page has shown it."""
+    name = one(form, "destination")
+    if name and re.fullmatch(DESTINATION_NAME, name) is None:
+        raise HTTPException(422, "The form names no destination.")
+    console.acknowledge_losses(name_of(user), name, parse_time(one(form, "seen")[:40], "seen"))
+    return back(request, "deliveries", done="noted", **({"destination": name} if name else {}))
+
+
 @router.get("/dead-letters")
 def dead_letters_page(
     request: Request, console: Its, user: Reader, destination: Text = "", done: Text = "", run: Text = ""
 ) -> Response:
     """Events that were refused, and why."""
     names = console.current().settings.destinations
-    found = console.rejected(destination if destination in names else None, DEAD_LETTERS)
+    chosen = destination if re.fullmatch(DESTINATION_NAME, destination) else None
+    found = console.rejected(chosen, DEAD_LETTERS)
     return show(
         request, "dead_letters.html", user, tab="dead-letters", found=found, destination=destination, names=sorted(names),
         done=done_text(done, ""), run=run_path(run), limit=DEAD_LETTERS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from html import escape
 from typing import Any
 
@@ -24,7 +25,7 @@ from logstream.errors import LogstreamError
 from logstream.events import Kind
 from logstream.jsontext import indented
 from logstream.rendering.fit import misfits
-from logstream.settings.models import DEFAULT_KIND, by_kind
+from logstream.settings.models import DEFAULT_KIND, DESTINATION_NAME, by_kind
 
 GAPS = 100
 """Gaps that are listed one by one, the oldest."""
@@ -153,10 +154,10 @@ def names_part(
 @router.get("/timeline")
 def timeline_part(request: Request, console: Its, user: Reader, destination: Text = "") -> Response:
     """Volume and lag over time."""
-    names = console.current().settings.destinations
-    moments = console.timeline(destination if destination in names else None)
-    chart = timeline_chart(moments)
-    return show(request, "parts/timeline.html", user, chart=chart, moments=moments, gaps=console.gaps(), most=GAPS)
+    moments = console.timeline(destination if re.fullmatch(DESTINATION_NAME, destination) else None)
+    gaps = console.gaps()
+    chart = timeline_chart(moments, gaps)
+    return show(request, "parts/timeline.html", user, chart=chart, moments=moments, gaps=gaps, most=GAPS)
 
 
 @router.get("/gaps")

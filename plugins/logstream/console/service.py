@@ -24,6 +24,7 @@ from logstream.events import Event
 from logstream.export.exporter import Exporter
 from logstream.jsontext import dumps
 from logstream.ledger.condition import DestinationStatus
+from logstream.ledger.losses import Loss
 from logstream.ledger.overview import DeliveryFilter, DeliverySummary, Moment, Overview
 from logstream.ledger.records import RejectedEvent
 from logstream.rendering import check_mask
@@ -360,6 +361,14 @@ class Console:
     def deliveries(self, wanted: DeliveryFilter, limit: int = 50) -> list[DeliverySummary]:
         """The newest deliveries first."""
         return self.overview.deliveries(wanted, limit)
+
+    def losses(self, destination: str | None = None) -> list[Loss]:
+        """What is lost, to all destinations or to one, and nobody has acknowledged yet, by window."""
+        return self.exporter.ledger.losses(destination or None, open_only=True)
+
+    def acknowledge_losses(self, author: str, destination: str | None, seen: datetime) -> int:
+        """Note that a person knows of what was lost up to the time at which they looked; return of how many events."""
+        return self.exporter.ledger.acknowledge(author, destination or None, seen)
 
     def gaps(self) -> list[Window]:
         """Time since streaming began that no run has exported, oldest first."""

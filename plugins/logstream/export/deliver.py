@@ -27,6 +27,7 @@ from logstream.ledger.records import Lane, News, State
 from logstream.settings.repository import Snapshot
 from logstream.settings.resolution import streamings_of
 from logstream.threads import LeftBehindThreads
+from logstream.units import counted
 from logstream.window import Window
 
 log = logging.getLogger("logstream")
@@ -127,7 +128,8 @@ class DeliveryTask:
         if len(found) < len(keys):
             # another run answers for what it has planned anew; sealing tells what became of it
             log.warning(
-                "%s lanes were planned anew meanwhile by another run, and are left to it.", len(keys) - len(found)
+                "Another run has planned %s anew meanwhile, and they are left to it.",
+                counted(len(keys) - len(found), "lane"),
             )
         for lane in found:
             if lane.state is State.DELIVERED:

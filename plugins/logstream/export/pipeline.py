@@ -31,6 +31,7 @@ from logstream.ledger.records import Lane
 from logstream.settings.models import Streaming
 from logstream.store.base import EventStore, Page
 from logstream.threads import in_time
+from logstream.units import counted
 
 log = logging.getLogger("logstream")
 
@@ -198,7 +199,7 @@ class DeliveryPipeline:
         passed_by = (selected(counts, self._streamings, lane.destination) - lane.delivered - lane.rejected).total()
         if passed_by:
             raise EventsPassedBy(
-                f"{passed_by:,} events were passed by: the log store holds them; plan the window again"
+                f"{counted(passed_by, 'event was', 'events were')} passed by: still in the log store; plan the window again"
             )
 
     async def _stop(self, work: LaneWork, error: LogstreamError) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from logstream.errors import DeliveryError
+from logstream.units import counted
 
 MOST_DOUBTED = 50
 """So many events may be refused before the first is taken; then the destination counts as failing. All of them are named in
@@ -59,7 +60,7 @@ class Refusals:
     def failure(self) -> LaneFailed:
         """Why a receiver that takes nothing counts as failing."""
         return LaneFailed(
-            f"it refused each of {self._doubted:,} events that it was sent, and took none, so none of them is rejected: "
+            f"it refused each of {counted(self._doubted, 'event')} that it was sent, and took none, so none of them is rejected: "
             f"{self._reason}; correct the destination's options, its connection or the message template",
             permanent=True,
             refused=True,

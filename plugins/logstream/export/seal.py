@@ -17,6 +17,7 @@ from logstream.ledger.health import Change, Health, Outcome, Turn
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.losses import Loss
 from logstream.ledger.records import Delivery, State
+from logstream.units import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def lost_in_words(losses: Sequence[Loss]) -> str:
     more = f" and of {len(losses) - 3} more" if len(losses) > 3 else ""
     events = sum(loss.events for loss in losses)
     return (
-        f"lost: {events:,} events ({', '.join(some)}{more}) were no longer in the log store when they were to be delivered; "
+        f"lost: {counted(events, 'event')} ({', '.join(some)}{more}), no longer in the log store at the time of delivery; "
         "take note of it with `logstream owed --acknowledge`"
     )
 

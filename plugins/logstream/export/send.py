@@ -12,6 +12,7 @@ from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, R
 from logstream.destinations.parcel import EventRef, Parcel, Part, Tally, ids_digest, tally_of
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.refusals import LaneFailed, Refusals
+from logstream.units import counted
 
 Confirm = Callable[[], Awaitable[None]]
 """Returns if this attempt may still send; raises `LeaseLost` if it may not."""
@@ -171,7 +172,7 @@ async def _until_answered(
                     raise LaneFailed(f"{reason}; it asks to wait {wait:.0f} s", permanent=False, after=wait)
                 some = bool(only) and len(only) < parcel.pieces
                 if attempt >= policy.attempts and not some:
-                    raise LaneFailed(f"{reason} (tried {attempt} times)", permanent=False, after=wait)
+                    raise LaneFailed(f"{reason} (tried {counted(attempt, 'time')})", permanent=False, after=wait)
                 await clock.sleep(max(wait or 0.0, policy.delay(attempt)))
                 if some:
                     return outcome

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from logstream.errors import InputError
+from logstream.units import counted
 from logstream.window import Window
 
 
@@ -49,10 +50,12 @@ class Change:
     owed: int = 0
 
     def __str__(self) -> str:
-        windows = f"{self.owed} windows are owed to it"
+        windows = f"it is owed {counted(self.owed, 'window')}"
         if self.turn is Turn.SUSPENDED:
-            return f"destination {self.destination} is suspended: {self.error}; {windows} and will be delivered when it is back"
-        return f"destination {self.destination} is back; {windows} and follow, oldest first"
+            return (
+                f"destination {self.destination} is suspended: {self.error}; {windows}, to be delivered when it is back"
+            )
+        return f"destination {self.destination} is back; {windows}, to follow oldest first"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from logstream.control.tables import SCHEMA, deliveries, losses
 from logstream.database import database_errors
 from logstream.destinations.parcel import Tally
 from logstream.ledger.book import Book, any_of
+from logstream.units import counted
 from logstream.window import Window
 
 
@@ -39,7 +40,8 @@ class Loss:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        return f"{self.events:,} events of kind {self.kind} of workspace {self.workspace_id}, {self.destination}, {self.window}"
+        what = counted(self.events, "event")
+        return f"{what} of kind {self.kind} of workspace {self.workspace_id}, {self.destination}, {self.window}"
 
 
 class Losses(Book):
@@ -68,9 +70,14 @@ class Losses(Book):
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return [_loss(row) for row in connection.execute(query)]
 
-    def acknowledge(self, by: str, destination: str | None = None) -> int:
-        """Note that a person knows of all losses, or of those of one destination; return of how many events."""
+    def acknowledge(self, by: str, destination: str | None = None, seen: datetime | None = None) -> int:
+        """Note that a person knows of all losses, or of those of one destination; return of how many events.
+
+        With `seen`, only of those that were noted by then: what a page has shown.
+        """
         noted = update(losses).where(losses.c.acknowledged_at.is_(None))
+        if seen is not None:
+            noted = noted.where(losses.c.noted_at <= seen)
         if destination is not None:
             of_it = select(deliveries.c.id).where(deliveries.c.destination == destination)
             noted = noted.where(losses.c.delivery_id.in_(of_it))

@@ -15,6 +15,7 @@ from sqlalchemy import Row
 
 from logstream.destinations.parcel import EventRef, Part, Tally
 from logstream.events import Cursor
+from logstream.units import counted
 from logstream.window import Window
 
 
@@ -208,10 +209,10 @@ class Delivery:
             elif missing := lane.missing():
                 self.state = State.FAILED
                 (workspace, kind), events = next(iter(missing.items()))
-                what = "are missing" if events > 0 else "are too many"
+                what = "too few" if events > 0 else "too many"
                 self.error = self.error or (
-                    f"{abs(events)} events of kind {kind} of workspace {workspace} {what}: the log store no longer holds "
-                    "what it held when the window was planned"
+                    f"{counted(abs(events), 'event')} {what} of kind {kind} of workspace {workspace}: the log store no "
+                    "longer holds what it held when the window was planned"
                 )
 
     def as_json(self) -> dict[str, object]:

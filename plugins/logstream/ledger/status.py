@@ -15,6 +15,7 @@ from logstream.ledger.debts import Debts
 from logstream.ledger.health import HealingPolicy
 from logstream.ledger.overview import Overview, backlog_of
 from logstream.ledger.windows import Windows
+from logstream.units import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def problems_of(statuses: Collection[DestinationStatus], coverage: Coverage) -> 
         if not condition.is_well and condition is not Condition.GAPS:
             problems.append(Problem(condition, status.sentence, condition.remedy, status.name))
         if status.lost:
-            text = f"{status.lost:,} events are lost: the log store no longer held them when they were to be delivered"
+            text = f"{counted(status.lost, 'event is', 'events are')} lost, no longer in the log store at the time of delivery"
             problems.append(
                 Problem("lost", text, "See which with `logstream owed`, then add --acknowledge.", status.name)
             )

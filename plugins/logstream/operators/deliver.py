@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from logstream.export.deliver import LaneResult
 from logstream.links import DeliveriesLink
 from logstream.operators.base import exporter, window_of
-from logstream.units import size
+from logstream.units import counted, size
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,7 +52,7 @@ class Deliver(BaseOperator):
     def execute(self, context: Context) -> None:
         """Deliver. Fails for good where trying again cannot help for any lane that failed."""
         lanes = [(int(delivery), int(lane)) for delivery, lane in self.share["lanes"]]
-        self.log.info("Window %s, %s: %s lanes.", window_of(context), self.share["label"], len(lanes))
+        self.log.info("Window %s, %s: %s.", window_of(context), self.share["label"], counted(len(lanes), "lane"))
         with exporter() as engine:
             results = engine.deliver(lanes, self._say)
             suspended = engine.ledger.suspended()
@@ -61,7 +61,7 @@ class Deliver(BaseOperator):
         if not failed:
             return
         names = sorted({f"{result.lane.destination}: {result.error}" for result in failed})
-        message = f"{len(failed)} of {len(results)} lanes were not delivered: " + "; ".join(names[:5])
+        message = f"not delivered: {len(failed)} of {counted(len(results), 'lane')}: " + "; ".join(names[:5])
         if all(result.permanent for result in failed):
             raise AirflowFailException(message)
         raise NotDelivered(message, max((result.after or 0.0 for result in failed), default=0.0))
@@ -72,15 +72,15 @@ class Deliver(BaseOperator):
             self.log.error("%s, lane %s: stopped. %s", lane.destination, lane.lane, result.error)
             return
         self.log.info(
-            "%s, lane %s: %s events of %s workspaces, %s, in %s requests, %.1f s%s.",
+            "%s, lane %s: %s of %s, %s, in %s, %.1f s%s.",
             lane.destination,
             lane.lane,
-            f"{lane.delivered.total():,}",
-            len(lane.sizes),
+            counted(lane.delivered.total(), "event"),
+            counted(len(lane.sizes), "workspace"),
             size(lane.bytes),
-            lane.requests,
+            counted(lane.requests, "request"),
             result.seconds,
-            f"; {lane.rejected.total()} events were rejected" if lane.rejected else "",
+            f"; {counted(lane.rejected.total(), 'event was', 'events were')} rejected" if lane.rejected else "",
         )
         if result.remarks:
             self.log.warning("%s, lane %s: %s", lane.destination, lane.lane, result.remarks)

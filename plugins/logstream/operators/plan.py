@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -13,9 +12,9 @@ from logstream.export.plan import Planned
 from logstream.export.shares import MAX_TASKS
 from logstream.ledger.coverage import AskedBy
 from logstream.operators.base import DELIVERIES, asked_by, carrier_of, destinations_of, exporter, window_of
-from logstream.operators.schedule import demanded, export_cron
+from logstream.operators.schedule import note_schedule
 from logstream.operators.watch import count_gaps
-from logstream.units import size
+from logstream.units import counted, size
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,14 +30,14 @@ class ResolveRoutes(BaseOperator):
             routes = engine.routes(snapshot)
         reasons = Counter(str(route.reason) for route in routes)
         self.log.info(
-            "Settings snapshot %s: %s of %s workspaces stream to %s destinations.",
+            "Settings snapshot %s: %s of %s stream to %s.",
             snapshot.id,
-            sum(route.streaming is not None for route in routes),
-            len(routes),
-            len({route.destination for route in routes if route.destination}),
+            f"{sum(route.streaming is not None for route in routes):,}",
+            counted(len(routes), "workspace"),
+            counted(len({route.destination for route in routes if route.destination}), "destination"),
         )
         for reason, workspaces in reasons.most_common():
-            self.log.info("%s workspaces: %s.", workspaces, reason)
+            self.log.info("%s: %s.", counted(workspaces, "workspace"), reason)
         return snapshot.id
 
 
@@ -70,7 +69,7 @@ class PlanDeliveries(BaseOperator):
                 asked_by=asked_by(context),
                 carrier=carrier_of(context),
             )
-            engine.ledger.note_schedule(demanded(datetime.now(UTC), export_cron()))
+            note_schedule(engine.ledger)
             coverage = engine.ledger.coverage()
             suspended = engine.ledger.suspended()
         context["ti"].xcom_push(key=DELIVERIES, value=planned.delivery_ids)
@@ -81,15 +80,20 @@ class PlanDeliveries(BaseOperator):
             self.log.info("Only some destinations, as the run's configuration says: %s.", ", ".join(only))
         if planned.owed:
             self.log.info(
-                "%s deliveries of other windows that destinations are owed are taken along.", len(planned.owed)
+                "%s of other windows that destinations are owed: taken along.",
+                counted(len(planned.owed), "delivery", "deliveries"),
             )
         if gaps := coverage.gaps():
-            self.log.warning("%s gaps are left to later runs, the oldest from %s.", len(gaps), gaps[0])
+            self.log.warning(
+                "%s left to later runs, the oldest from %s.", counted(len(gaps), "gap is", "gaps are"), gaps[0]
+            )
         for name, health in sorted(suspended.items()):
             what = "suspended by hand, and gets nothing" if health.held else "suspended and only probed"
             self.log.warning("%s is %s: %s", name, what, health.error)
         for share in planned.shares:
-            self.log.info("One task: %s, %s lanes, about %s.", share.label, len(share.lanes), size(share.bytes))
+            self.log.info(
+                "One task: %s, %s, about %s.", share.label, counted(len(share.lanes), "lane"), size(share.bytes)
+            )
         return [share.as_reference() for share in planned.shares]
 
     def _say_windows(self, planned: Planned) -> None:
@@ -98,11 +102,11 @@ class PlanDeliveries(BaseOperator):
                           planned.interval)  # fmt: skip
         for item in planned.windows:
             self.log.info(
-                "%s %s: %s events of %s workspaces are in the log store; %s of them are streamed, to %s destinations.",
+                "%s %s: the log store has %s of %s; %s of them to be streamed, to %s.",
                 "Window" if item in planned.own else "Gap",
                 item.window,
-                f"{sum(workspace.read for workspace in item.plan.workspaces):,}",
-                sum(workspace.read > 0 for workspace in item.plan.workspaces),
+                counted(sum(workspace.read for workspace in item.plan.workspaces), "event"),
+                counted(sum(workspace.read > 0 for workspace in item.plan.workspaces), "workspace"),
                 f"{item.plan.events:,}",
-                len(item.pending.deliveries),
+                counted(len(item.pending.deliveries), "destination"),
             )

@@ -9,6 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from logstream.export.deliver import LaneResult
 from logstream.operators.base import carrier_of, exporter
+from logstream.units import counted
 from logstream.window import Window, parse_time
 
 if TYPE_CHECKING:
@@ -39,11 +40,17 @@ class Redeliver(BaseOperator):
             self.log.info("Nothing is owed.")
         for report in reports:
             self.log.info(
-                "%s, window %s: %s, %s events.", report.destination, report.window, report.state, f"{report.events:,}"
+                "%s, window %s: %s, %s.",
+                report.destination,
+                report.window,
+                report.state,
+                counted(report.events, "event"),
             )
         failed = [f"{report.destination}, window {report.window}: {report.error}" for report in reports if report.error]
         if failed:
-            raise AirflowFailException(f"{len(failed)} of {len(reports)} deliveries: " + "; ".join(failed[:5]))
+            raise AirflowFailException(
+                f"{len(failed)} of {counted(len(reports), 'delivery', 'deliveries')}: " + "; ".join(failed[:5])
+            )
 
     def _rejected(self, destination: str | None) -> None:
         with exporter() as engine:

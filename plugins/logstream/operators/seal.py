@@ -15,7 +15,7 @@ from logstream.ledger.records import Delivery, State
 from logstream.links import DeliveriesLink
 from logstream.operators.base import DELIVERIES, LEFT, exporter, window_of
 from logstream.operators.notify import UnusableNotifier
-from logstream.units import size
+from logstream.units import counted, size
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -60,13 +60,13 @@ class SealWindow(BaseOperator):
         _count(reports)
         for report in reports:
             self.log.info(
-                "%s%s: %s, %s events, %s in %s requests%s.",
+                "%s%s: %s, %s, %s in %s%s.",
                 report.destination,
                 "" if report.window == window else f", window {report.window}",
                 report.state,
-                f"{report.events:,}",
+                counted(report.events, "event"),
                 size(report.bytes),
-                report.requests,
+                counted(report.requests, "request"),
                 f", {report.rejected} rejected" if report.rejected else "",
             )
             if report.state is State.DELIVERED:
@@ -83,15 +83,15 @@ class SealWindow(BaseOperator):
         failed = [report for report in reports if report.state is State.FAILED or report.lost]
         if failed:
             raise AirflowFailException(
-                f"{len(failed)} of {len(reports)} deliveries of window {window} are not complete: "
+                f"not complete: {len(failed)} of {counted(len(reports), 'delivery', 'deliveries')} of window {window}: "
                 + "; ".join(f"{report.destination}: {report.error}" for report in failed[:10])
             )
         own = [report for report in reports if report.window is not None and report.window.end > window.start]
         self.log.info(
-            "Window %s is complete: %s events delivered to %s destinations.",
+            "Window %s is complete: %s delivered to %s.",
             window,
-            f"{sum(report.events for report in own):,}",
-            len({report.destination for report in own if report.state is State.DELIVERED}),
+            counted(sum(report.events for report in own), "event"),
+            counted(len({report.destination for report in own if report.state is State.DELIVERED}), "destination"),
         )
 
     def _notify(self, change: Change, context: Context) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseOperator
@@ -10,7 +9,8 @@ from airflow.sdk.observability import stats
 
 from logstream.ledger.coverage import Coverage
 from logstream.operators.base import exporter
-from logstream.operators.schedule import demanded, export_cron
+from logstream.operators.schedule import note_schedule
+from logstream.units import counted
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -22,13 +22,13 @@ class NameGaps(BaseOperator):
     def execute(self, context: Context) -> None:
         """Never red: a gap is filled by the next run of the export DAG, and named until then."""
         with exporter() as engine:
-            engine.ledger.note_schedule(demanded(datetime.now(UTC), export_cron()))
+            note_schedule(engine.ledger)
             coverage = engine.ledger.coverage()
         count_gaps(coverage)
         gaps = coverage.gaps()
         for gap in gaps[:100]:
             self.log.warning("Not exported yet: %s.", gap)
-        self.log.info("%s gaps since %s.", len(gaps), coverage.since or "streaming has not begun")
+        self.log.info("%s since %s.", counted(len(gaps), "gap"), coverage.since or "streaming has not begun")
 
 
 def count_gaps(coverage: Coverage) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from logstream.units import counted
+
 PATTERNS: dict[str, str] = {
     r"^[A-Za-z0-9_.-]+$": "letters, digits and the signs _ . - only",
     r"^[A-Za-z0-9._-]+$": "letters, digits and the signs . _ - only",
@@ -32,7 +34,7 @@ PATTERNS: dict[str, str] = {
 
 
 def _characters(count: int) -> str:
-    return "1 character" if count == 1 else f"{count:,} characters"
+    return counted(count, "character")
 
 
 def _too_few(context: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from logstream.store.contract import EVENTS, WORKSPACES, column_steps, require
 from logstream.store.lineage import Sources, sources
 from logstream.store.reading import PAGE_BYTES, pages
 from logstream.store.rows import Rows
+from logstream.units import counted
 
 OLDEST_VERSION = 130000
 SAMPLE = 10_000
@@ -186,7 +187,7 @@ def _newest_rows(connection: psycopg.Connection, rows: Rows) -> Iterator[Step]:
     yield Step(
         "their ids are unique",
         twice is None,
-        f"{twice} is there {ids[twice]} times" if twice is not None else "",
+        f"{twice} is there {counted(ids[twice], 'time')}" if twice is not None else "",
         remedy,
     )
 

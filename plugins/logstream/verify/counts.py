@@ -11,6 +11,7 @@ from logstream.ledger.records import Lane, State
 from logstream.settings.models import Settings
 from logstream.settings.repository import SettingsRepository, Snapshot
 from logstream.store.postgres import PostgresStore
+from logstream.units import counted
 from logstream.verify.findings import Finding, Verification
 from logstream.window import Window
 
@@ -53,7 +54,11 @@ class CountVerifier:
 
     def _nothing_in(self, span: Window, snapshot: Snapshot) -> None:
         for destination, expected in self._expected(span, snapshot).items():
-            self._find(span, destination, f"{expected.total():,} events were never exported; export this window")
+            self._find(
+                span,
+                destination,
+                f"{counted(expected.total(), 'event was', 'events were')} never exported; export this window",
+            )
 
     def _find(self, window: Window, destination: str, what: str) -> None:
         self._result.findings.append(Finding(window, destination, what))
@@ -86,7 +91,9 @@ class CountVerifier:
         newest = self._expected(window, self._settings.get(planned_by)) if planned_by else expected[max(snapshots)]
         for destination in sorted(newest.keys() - by_destination.keys()):
             events = newest[destination].total()
-            result.findings.append(Finding(window, destination, f"{events:,} events were never exported"))
+            result.findings.append(
+                Finding(window, destination, f"{counted(events, 'event was', 'events were')} never exported")
+            )
 
     def _expected(self, window: Window, snapshot: Snapshot) -> dict[str, Tally]:
         """Destination to the events that its routes select from what the store holds now."""
@@ -107,11 +114,12 @@ def differences(wanted: Tally, done: Tally) -> list[str]:
         store, ledger = wanted[(workspace, kind)], done[(workspace, kind)]
         if store > ledger:
             words.append(
-                f"workspace {workspace}, {kind}: {store - ledger:,} events are in the log store that were not there when "
-                "the window was exported; export it again"
+                f"workspace {workspace}, {kind}: {counted(store - ledger, 'event is', 'events are')} in the log store and "
+                "not there when the window was exported; export it again"
             )
         elif store < ledger:
             words.append(
-                f"workspace {workspace}, {kind}: {ledger - store:,} events were delivered that the log store no longer holds"
+                f"workspace {workspace}, {kind}: {counted(ledger - store, 'event was', 'events were')} delivered that the "
+                "log store no longer holds"
             )
     return words

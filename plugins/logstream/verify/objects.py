@@ -17,6 +17,7 @@ from logstream.destinations.transport.keys import MANIFESTS
 from logstream.ledger.ledger import Ledger
 from logstream.proof.listings import parts_in
 from logstream.proof.manifests import BrokenManifest, Manifest, listing_suffix, manifest_key
+from logstream.units import counted
 from logstream.verify.aside import aside
 from logstream.verify.findings import Finding, Verification
 from logstream.verify.known import KnownObjects, mark_of
@@ -113,7 +114,7 @@ class ObjectVerifier:
         try:
             body = await self._destination.get(part.name)
         except FileNotFoundError:
-            self._find(delivery.manifest, f"object {part.name} is missing ({part.events:,} events)")
+            self._find(delivery.manifest, f"object {part.name} is missing ({counted(part.events, 'event')})")
         else:
             self._result.objects += 1
             if (what := await _difference(body, part)) is not None:

@@ -14,6 +14,7 @@ from logstream.settings.models import Settings
 from logstream.settings.repository import SettingsRepository
 from logstream.settings.resolution import streamings_of
 from logstream.store.postgres import PostgresStore
+from logstream.units import counted
 
 
 class PlaceVerifier:
@@ -43,7 +44,7 @@ class PlaceVerifier:
                 )
                 return
         if place != len(ids):
-            yield f"the log store has {len(ids):,} events of this delivery, its objects hold {place:,}"
+            yield f"the log store has {counted(len(ids), 'event')} of this delivery, its objects hold {place:,}"
 
     def _ids(self, lanes: Sequence[Lane], settings: Settings) -> array[int]:
         """The ids of the events that the lanes delivered, from what the store holds now: 8 bytes an event."""

@@ -16,6 +16,7 @@ from logstream.ledger.ledger import Ledger
 from logstream.ledger.records import Lane
 from logstream.proof.manifests import BrokenManifest, Manifest
 from logstream.settings.repository import SettingsRepository, Snapshot
+from logstream.units import counted
 from logstream.verify.counts import CountVerifier
 from logstream.verify.findings import Finding, Verification
 from logstream.verify.known import KnownObjects
@@ -51,8 +52,8 @@ class Verifier:
         for loss in result.lost:
             if loss.acknowledged_at is None:
                 what = (
-                    f"workspace {loss.workspace_id}, {loss.kind}: {loss.events:,} events are lost: the log store no longer held "
-                    "them when they were to be delivered; take note of it with `logstream owed --acknowledge`"
+                    f"workspace {loss.workspace_id}, {loss.kind}: {counted(loss.events, 'event is', 'events are')} lost, no "
+                    "longer in the log store at the time of delivery; take note of it with `logstream owed --acknowledge`"
                 )
                 result.findings.append(Finding(loss.window, loss.destination, what))
         lanes: dict[Window, list[Lane]] = defaultdict(list)
