@@ -38,8 +38,9 @@ soak: $(READY) ## The long fault tests: hundreds of kills of workers and of the 
 	@LOGSTREAM_SOAK=1 $(BIN)/python -m pytest tests/test_faults.py tests/test_verification.py tests/test_simulation.py -v
 
 .PHONY: simulate
-simulate: $(READY) ## Let simulated worlds happen and judge them: SEED=1 WORLDS=100 (docs/testing.md)
-	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(WORLDS),--worlds $(WORLDS))
+simulate: $(READY) ## Let simulated worlds happen and judge them: SEED=1 WORLDS=100 WIRE=1 (docs/testing.md)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(WORLDS),--worlds $(WORLDS)) \
+		$(if $(filter 0,$(WIRE)),--no-wire) $(ARGS)
 
 .PHONY: mutants
 mutants: $(READY) ## Make known mistakes, one after another, in a copy of the code: simulated worlds must find each

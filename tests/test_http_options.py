@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import hashlib
 import hmac
 import http.server
@@ -11,21 +10,16 @@ import json
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.transport.network import Network
 from logstream.ledger.records import State
 from logstream.testing.contract import LimitsBytes, StaticConnections
 from logstream.testing.vendors import Vendor
+from tests.certificates import Certificate
 from tests.test_contract import Hook
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -75,29 +69,6 @@ class TestSigned(LimitsBytes):
         assert server.requests == 0
 
 
-def certificate(name: str, issuer: tuple[Any, Any] | None = None) -> tuple[Any, Any, str]:
-    """A certificate for 127.0.0.1 and its key, by an issuer or by itself; both as PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    import ipaddress
-
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer[0].subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-    )
-    made = builder.sign(issuer[1] if issuer else key, hashes.SHA256())
-    pem = made.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return made, key, pem.decode()
-
-
 class TestMutualTls(LimitsBytes):
     type = "http"
     options = {"path": "/in", "format": "array"}
@@ -107,12 +78,9 @@ class TestMutualTls(LimitsBytes):
 
     @pytest.fixture
     def server(self, tmp_path: Path) -> Iterator[Vendor]:
-        authority, key, _ = certificate("authority")
-        self.authority = authority.public_bytes(Encoding.PEM).decode()
-        _, _, ours = certificate("client", (authority, key))
-        _, _, theirs = certificate("server", (authority, key))
-        self.client, self.stranger = ours, certificate("stranger")[2]
-        (tmp_path / "server.pem").write_text(theirs)
+        authority = Certificate.authority()
+        self.authority, self.client = authority.public, authority.sign(name="client").pem
+        (tmp_path / "server.pem").write_text(authority.sign().pem)
         (tmp_path / "authority.pem").write_text(self.authority)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(tmp_path / "server.pem")

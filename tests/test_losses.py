@@ -243,3 +243,19 @@ def test_a_dead_letter_is_counted_once_whatever_breaks_when_it_has_arrived(
     counts = books(exporter, window(0))["out"]
     assert counts == (whole + 1, 0, 0)
     assert exporter.ledger.rejected() == []
+
+
+def test_a_delivery_all_of_whose_events_are_lost_can_be_verified(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path
+) -> None:
+    (tmp_path / "blocked").write_text("a file, where the destination needs a folder")
+    document = override({"type": "file", "path": str(tmp_path / "blocked" / "out")})
+    exporter = quick(engine(document))
+    export(exporter)
+    gone = purge(filled, "recorded_at >= %s and recorded_at < %s", WINDOW.start, WINDOW.end)
+    (tmp_path / "blocked").unlink()
+    exporter.redeliver_owed()
+    assert exporter.ledger.owed() == []
+    assert sum(loss.events for loss in exporter.ledger.losses()) == gone > 0
+    assert exporter.ledger.acknowledge("an administrator") == gone
+    assert verify(exporter, WINDOW).findings == []

@@ -93,6 +93,32 @@ def test_a_manifest_that_could_not_be_put_is_put_by_a_later_run(engine: Make, tm
     clean(exporter, out, Window(WINDOWS[0].start, WINDOWS[1].end))
 
 
+def test_a_chain_beside_the_data_has_no_hole_though_a_window_was_planned_anew_before_its_manifest_was_put(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from logstream.destinations import file
+    from logstream.destinations.outcome import GiveUp
+
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out, lanes=1)))
+    assert only(export(exporter, WINDOWS[0])[1]).error is None
+    monkeypatch.setattr(file.FileDestination, "create_now", lambda *_: GiveUp("the disk is full"))
+    assert only(export(exporter, WINDOWS[1])[1]).state is State.FAILED
+    monkeypatch.undo()
+    filled.execute(
+        "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload)"
+        " select 999999, workspace_id, kind, occurred_at, recorded_at, payload from events"
+        " where recorded_at >= %s and recorded_at < %s limit 1",
+        (WINDOWS[1].start, WINDOWS[1].end),
+    )
+    for _ in range(2):  # what was never put is made anew at the second
+        export(exporter, WINDOWS[1])
+    assert exporter.ledger.owed() == []
+    clean(exporter, out, Window(WINDOWS[0].start, WINDOWS[1].end))
+    export(exporter, WINDOWS[2])
+    clean(exporter, out, Window(WINDOWS[0].start, WINDOWS[2].end))
+
+
 # after the ledger was pruned
 
 

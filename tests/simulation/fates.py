@@ -1,4 +1,4 @@
-"""Fates: an attempt is killed, or falls asleep and wakes up as a zombie, at a moment that the script names.
+"""Fates: at a moment that the script names, an attempt is killed, falls asleep and wakes up as a zombie, or loses its database.
 
 A moment is counted: each turn of the attempt's event loop and each statement of its own thread is one. A killed attempt does
 nothing more, not even what stands in its `finally` blocks: its loop never turns again. A sleeping one stops where it is, with
@@ -26,22 +26,33 @@ class Killed(BaseException):
 
 
 class Fate:
-    """What happens to one attempt: nothing, or at moment `at` it is killed, or put to sleep (`zombie`)."""
+    """What happens to one attempt: nothing, or at moment `at` it is killed, put to sleep, or `cut` is called."""
 
-    def __init__(self, at: int | None = None, *, zombie: bool = False) -> None:
-        self._at, self.zombie = at, zombie
+    def __init__(self, at: int | None = None, what: str = "kill", cut: Callable[[], None] | None = None) -> None:
+        self._at, self.what, self._cut = at, what, cut
         self.moments = 0
         self.dead = False
         self.asleep = threading.Event()
         self._wake = threading.Event()
 
+    @property
+    def zombie(self) -> bool:
+        """Whether it is one that sleeps and wakes."""
+        return self.what == "sleep"
+
     def moment(self) -> None:
         """One moment passes. Raises `Killed` if it was the last."""
         self.moments += 1
-        if self.moments == self._at and self.zombie:
+        if self.dead:
+            raise Killed
+        if self.moments != self._at:
+            return
+        if self.zombie:
             self.asleep.set()
             self._wake.wait()
-        elif self.dead or self.moments == self._at:
+        elif self._cut is not None:
+            self._cut()
+        else:
             self.dead = True
             raise Killed
 

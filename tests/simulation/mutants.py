@@ -11,14 +11,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 PATCHES = Path(__file__).parent / "mutants"
 
 
-def found_by(patch: Path, worlds: int) -> str | None:
-    """The first bad world of a mutant and what is wrong in it, `None` if none of them is bad.
+@contextmanager
+def mutant(patch: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A copy of the package with a mistake in it: its folder, and the environment that makes it the one that is used.
 
     Raises `RuntimeError` for a patch that does not fit the code any more.
     """
@@ -30,15 +33,31 @@ def found_by(patch: Path, worlds: int) -> str | None:
         applied = subprocess.run(["git", "apply", str(patch)], cwd=copy, capture_output=True, text=True, check=False)
         if applied.returncode:
             raise RuntimeError(f"{patch.name} does not fit the code any more: {applied.stderr.strip()}")
-        command = [sys.executable, "-m", "tests.simulation", "--worlds", str(worlds), "--first"]
-        environment = {**os.environ, "PYTHONPATH": str(copy / "plugins"), "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-        lines = [line.strip() for line in done.stdout.splitlines()]
-        if done.returncode == 1 and lines and lines[0].startswith("world "):
-            return f"{lines[0]} {lines[1][:150]}"
-        if done.returncode:
-            raise RuntimeError(f"{patch.name}: the worlds did not run: {done.stderr[-500:]}")
-        return None
+        yield copy, {"PYTHONPATH": str(copy / "plugins"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def found_by(patch: Path, worlds: int) -> str | None:
+    """The first bad world of a mutant and what is wrong in it, `None` if none of them is bad."""
+    with mutant(patch) as (copy, environment):
+        command = [
+            sys.executable,
+            "-m",
+            "tests.simulation",
+            "--no-wire",
+            "--shrink",
+            "0",
+            "--worlds",
+            str(worlds),
+            "--first",
+        ]
+        variables = {**os.environ, **environment}
+        done = subprocess.run(command, cwd=copy, env=variables, capture_output=True, text=True, check=False)
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    if done.returncode == 1 and lines and lines[0].startswith("world "):
+        return f"{lines[0]} {lines[1][:150]}"
+    if done.returncode:
+        raise RuntimeError(f"{patch.name}: the worlds did not run: {done.stderr[-500:]}")
+    return None
 
 
 def main() -> int:

@@ -2,166 +2,69 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib.util
-import itertools
-import logging
-import os
-import sys
-import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 
 from logstream import clock
-from logstream.destinations.credentials import AwsCredentials, HttpCredentials
-from logstream.destinations.transport import way
-from logstream.embedded import embedded_dsn
-from logstream.errors import ConnectionNotFound, LogstreamError
+from logstream.errors import LogstreamError, WindowNotClosed
+from logstream.export import pipeline
 from logstream.export.exporter import Exporter
 from logstream.export.plan import Planned
 from logstream.export.send import RetryPolicy
 from logstream.ledger.coverage import AskedBy
-from logstream.store.schema import create_tables
 from logstream.validation import validate_settings
 from logstream.verify.verifier import verify
 from logstream.window import Window
-from tests.simulation.fates import Attempt, Fate, FatedLoops, Killed, watch
-from tests.simulation.model import OBJECTS, Model
-from tests.simulation.receivers import Receivers, messages_of
+from tests.simulation.audit import audited
+from tests.simulation.fates import Attempt, Fate, Killed, watch
+from tests.simulation.model import Model, Place, Seen, keeps_objects
+from tests.simulation.receivers import Receiver, messages_in, messages_of, number_of
 from tests.simulation.script import (
-    WINDOW_SECONDS,
     Apply,
     Blow,
     Document,
+    Forget,
+    Happening,
     Insert,
+    List,
     Prune,
+    Purge,
     Redeliver,
+    Row,
     Run,
     Script,
+    Settle,
+    Span,
     Step,
+    Suspend,
     Tick,
     Weather,
 )
+from tests.simulation.universe import START, Connections, Universe, WorldClock
+from tests.simulation.writers import Writers
 
 T = TypeVar("T")
 
-START = datetime(2026, 3, 1, tzinfo=UTC)
 TRIES = 3
 PATIENCE = 14
 """Calm runs after which nothing may be owed."""
 HOURS_7 = 7 * 3600.0
-QUICKLY = 0.05
-"""A second that the engine waits, in seconds."""
-
-
-class WorldClock(clock.Clock):
-    """The world's time: waiting is quick, hours pass when the world says so, and the time of day steps to and fro."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def monotonic(self) -> float:
-        """Real seconds, and those that the world let pass."""
-        return time.monotonic() + self.ahead
-
-    async def sleep(self, seconds: float) -> None:
-        """A little of it."""
-        await asyncio.sleep(seconds * QUICKLY)
-
-    def pause(self, seconds: float) -> None:
-        """A little of it."""
-        time.sleep(seconds * QUICKLY)
-
-
-class Connections:
-    """Connections to the receivers of one world."""
-
-    def __init__(self, url: str, world: str) -> None:
-        self._url, self._world = url, world
-
-    def aws(self, connection: str) -> AwsCredentials:
-        """To a bucket; buckets are told apart by the path before them."""
-        return AwsCredentials(dict, "us-east-1", f"{self._url}/s3", anonymous=True)
-
-    def http(self, connection: str, default_url: str | None = None) -> HttpCredentials:
-        """To a service."""
-        path = "splunk" if connection == "splunk" else "hook"
-        return HttpCredentials(f"{self._url}/{path}/{self._world}-{connection}", password="token")
-
-    def azure_blob(self, connection: str) -> Any:
-        """There is none."""
-        raise ConnectionNotFound(connection)
-
-    gcs = azure_token = azure_blob
-
-
-class Universe:
-    """What worlds share: a PostgreSQL with a database to copy, and the server of all receivers."""
-
-    def __init__(self, folder: Path) -> None:
-        self.dsn = embedded_dsn("postgres", folder / "postgres")
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
-            connection.execute("alter system set fsync = off")
-            connection.execute("alter system set autovacuum = off")
-            connection.execute("select pg_reload_conf()")
-            connection.execute("drop database if exists world_template")
-            connection.execute("create database world_template")
-        template = make_conninfo(self.dsn, dbname="world_template")
-        with psycopg.connect(template, autocommit=True) as connection:
-            create_tables(connection)
-        Exporter(template, template, Connections("", "")).close()
-        with psycopg.connect(template, autocommit=True) as connection:
-            connection.execute("update logstream.settings_snapshots set created_at = %s", (START - timedelta(days=1),))
-        self.receivers = Receivers()
-        self.folder = folder
-        self._numbers = itertools.count(1)
-
-    @contextmanager
-    def database(self) -> Iterator[tuple[str, str]]:
-        """The name of a new world, and its database."""
-        name = f"w{os.getpid()}x{next(self._numbers)}"
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
-            connection.execute(f"create database {name} template world_template")
-        try:
-            yield name, make_conninfo(self.dsn, dbname=name)
-        finally:
-            with psycopg.connect(self.dsn, autocommit=True) as connection:
-                connection.execute(f"drop database {name} with (force)")
-
-
-@contextmanager
-def universe() -> Iterator[Universe]:
-    """Where worlds can be: their clock, their event loops, quick retries, no log."""
-    before = asyncio.get_event_loop_policy()
-    retries = way.RETRIES
-    os.environ["LOGSTREAM_ALLOW_PRIVATE_ADDRESSES"] = "1"
-    asyncio.set_event_loop_policy(FatedLoops())
-    way.RETRIES = 0
-    for name in ("logstream", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        with tempfile.TemporaryDirectory(prefix="logstream-worlds-", ignore_cleanup_errors=True) as folder:
-            yield Universe(Path(folder))
-    finally:
-        asyncio.set_event_loop_policy(before)
-        way.RETRIES = retries
-        for name in ("logstream", "asyncio"):
-            logging.getLogger(name).setLevel(logging.NOTSET)
+STEP = 5
+"""Minutes of a window of the calm."""
 
 
 def live(place: Universe, script: Script) -> list[str]:
     """Let a world happen. Returns what was wrong with it."""
     with place.database() as (name, dsn):
         time_of_world = WorldClock()
-        with clock.use(time_of_world):
+        with clock.use(time_of_world), patch.object(pipeline, "CHUNK_EVENTS", script.page):
             world = World(place, name, dsn, script, time_of_world)
             try:
                 world.run()
@@ -176,74 +79,128 @@ class World:
     def __init__(self, place: Universe, name: str, dsn: str, script: Script, time_of_world: WorldClock) -> None:
         self._place, self._name, self._dsn, self._script = place, name, dsn, script
         self._clock = time_of_world
-        self.model = Model(WINDOW_SECONDS)
-        self._document: Document = {}
-        self._connections = Connections(place.receivers.url, name)
-        self.receivers = {
-            receiver: place.receivers.new(f"{name}-{receiver}") for receiver in ("lake", "bucket", "hook", "splunk")
-        }
+        self.model = Model()
+        self.complaints: list[str] = []
+        self._connections = Connections(place.url, name)
+        self._receivers: dict[str, Receiver] = {}
         self._idle: list[Exporter] = []
         self._zombies: list[Attempt] = []
-        self._newest = script.windows - 1
-        self._now = self._runs_so_far = 0
-        self._at_end: dict[int, Document] = {}
-        self.complaints: list[str] = []
-        self._store = psycopg.connect(dsn, autocommit=True)
+        self._documents: dict[int, Document] = {}
+        """Snapshots to the settings as the script has them."""
+        self._known_windows: set[Span] = set()
+        self._now = Span(0, STEP)
+        self._end = script.end
+        self._runs_so_far = 0
+        self._undisturbed = self._doubled = False
+        """Whether one attempt alone is alive, and none has died of late."""
+        self._store = psycopg.connect(dsn, autocommit=True, application_name="world")
+        self._writers = Writers(dsn, name)
         with self._store.cursor() as cursor:
             cursor.executemany(
-                "insert into workspaces (id, name) values (%s, %s)", [(n, f"w{n}") for n in range(1001, 1013)]
+                "insert into workspaces (id, name) values (%s, %s)", [(n, f"w{n}") for n in script.workspaces]
             )
 
     def end(self) -> None:
         """Leave nothing behind."""
         self._wake()
+        self._writers.close()
         for engine in self._idle:
             engine.close()
         self._store.close()
-        for receiver in self.receivers:
-            self._place.receivers.forget(f"{self._name}-{receiver}")
 
     def run(self) -> None:
         """Everything that the script says, and then calm."""
-        for step in self._script.steps:
-            self._happen(step)
-            self._at_end |= dict.fromkeys(range(self._now, self._script.windows), self._document)
+        for happening in self._script.happenings:
+            self._happen(happening)
         self._calm()
 
-    def _happen(self, step: Step) -> None:
-        match step:
-            case Apply(document):
-                self._document = document
-                self._quietly(lambda engine: engine.settings.apply(validate_settings(self._real(document))))
-                # the database's clock is the world's: settings are saved in the first second of a window
-                self._store.execute(
-                    "update logstream.settings_snapshots set created_at = %s where created_at > %s",
-                    (
-                        START + timedelta(seconds=self._now * WINDOW_SECONDS + (self._now > 0)),
-                        START + timedelta(days=30),
-                    ),
-                )
-            case Insert(rows):
-                self.model.rows |= {row.id: row for row in rows}
-                with self._store.cursor() as cursor:
-                    cursor.executemany(
-                        "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload)"
-                        " values (%s, %s, %s, %s, %s, %s)",
-                        [(row.id, row.workspace, row.kind, moment := START + timedelta(seconds=row.second), moment,
-                          row.payload) for row in rows],
-                    )  # fmt: skip
-            case Weather(receiver, faults, always):
-                self.receivers[receiver].weather.extend(faults)
-                self.receivers[receiver].always = always
+    def receiver(self, destination: str) -> Receiver:
+        """The receiver of a destination."""
+        if destination not in self._receivers:
+            self._receivers[destination] = self._place.receivers.new(self._name, destination)
+            self._receivers[destination].stall = self._stall
+        return self._receivers[destination]
+
+    def _happen(self, happening: Happening) -> None:
+        match happening:
             case Tick(window):
                 self._now = window
+            case Apply(document):
+                self._save(document)
+            case Insert(rows, _, writer, prepared):
+                self._writers.write(rows, writer, prepared=prepared)
+                if writer:
+                    self.model.open |= {row.id for row in rows}
+                else:
+                    self.model.rows |= {row.id: row for row in rows}
+            case Settle(writer, commits):
+                self._settled(self._writers.settle(writer, commits=commits))
+            case Purge(until, workspace):
+                self._purge(until, workspace)
+            case List(workspace, listed):
+                self._store.execute("delete from workspaces where id = %s", (workspace,))
+                if listed:
+                    self._store.execute("insert into workspaces (id, name) values (%s, 'again')", (workspace,))
+            case Weather(destination, faults, always):
+                self.receiver(destination).weather.extend(faults)
+                self.receiver(destination).always = always
+            case Forget(destination, number):
+                self._forget(destination, number)
             case Run(window, blows, doubled, again):
                 self._runs(window, list(blows), doubled=doubled, again=again)
             case Redeliver(rejected):
                 self._note_owed()
                 self._quietly(lambda engine: engine.redeliver_rejected() if rejected else engine.redeliver_owed())
-            case Prune(window):
-                self._quietly(lambda engine: engine.ledger.prune(self._window(window).end))
+            case Suspend(destination, held):
+                self._suspend(destination, held=held)
+            case Prune(until):
+                self._quietly(lambda engine: engine.ledger.prune(_moment(until)))
+            case Step(seconds):
+                self._clock.stepped += seconds
+
+    # what the platform, receivers and administrators do
+
+    def _settled(self, rows: Iterable[Row]) -> None:
+        self.model.rows |= {row.id: row for row in rows}
+        self.model.open -= {row.id for row in rows}
+
+    def _save(self, document: Document) -> None:
+        second = self._now.start * 60 + (self._now.start > 0)
+        snapshot = self._quietly(lambda engine: engine.settings.apply(validate_settings(self._real(document))))
+        self._documents[snapshot.id] = document
+        self.model.saved.append((second, document))
+        for name in document["destinations"]:
+            self.receiver(name)
+        # the database's clock is the world's: settings are saved in the first second of a window
+        self._store.execute(
+            "update logstream.settings_snapshots set created_at = %s where created_at > %s",
+            (START + timedelta(seconds=second), START + timedelta(days=30)),
+        )
+
+    def _purge(self, until: int, workspace: int | None) -> None:
+        self._store.execute(
+            "delete from events where recorded_at < %s and workspace_id = coalesce(%s, workspace_id)",
+            (_moment(until), workspace),
+        )
+        purged = self.model.purge(until * 60, workspace)
+        complete = "select window_start, window_end, destination from logstream.deliveries where state = 'delivered'"
+        for start, end, destination in self._store.execute(complete).fetchall():
+            if keeps_objects(destination):
+                held = {number_of(message) for _, message in messages_of(self.receiver(destination))}
+                rows = {row.id for row in self.model.rows_in(_span(start, end))}
+                self.model.kept[destination] |= rows & held & purged
+
+    def _forget(self, destination: str, number: int) -> None:
+        receiver = self.receiver(destination)
+        if (key := receiver.forget(number)) is not None:
+            found = messages_in(key, receiver.forgotten[key])
+            self.model.forgotten[destination] |= {number_of(message) for message in found}
+
+    def _suspend(self, destination: str, *, held: bool) -> None:
+        if held:
+            self._quietly(lambda engine: engine.ledger.suspend(destination, "by hand"))
+        else:
+            self._quietly(lambda engine: engine.ledger.resume(destination))
 
     def _real(self, document: Document) -> Document:
         """The document with the buckets of this world."""
@@ -253,9 +210,29 @@ class World:
         }
         return {**document, "destinations": found}
 
-    def _window(self, number: int) -> Window:
-        start = START + timedelta(seconds=number * WINDOW_SECONDS)
-        return Window(start, start + timedelta(seconds=WINDOW_SECONDS))
+    def _stall(self) -> None:
+        """More time passes than a lease lasts: who lives renews it."""
+        if not self._undisturbed:
+            return
+        alive = "state = 'delivering' and leased_until > clock_timestamp()"
+        held = self._store.execute(f"select delivery_id, lane from logstream.lanes where {alive}").fetchall()
+        for _ in range(4):
+            self._pass(4)
+            fresh = alive + " + interval '8 seconds'"
+            for _ in range(100):
+                query = f"select count(*) from logstream.lanes where state = 'delivering' and not ({fresh})"
+                stale = self._store.execute(
+                    f"{query} and (delivery_id, lane) in (select * from unnest(%s::bigint[], %s::int[]))",
+                    tuple(map(list, zip(*held, strict=True))) or ([], []),
+                ).fetchone()
+                if stale == (0,):
+                    break
+                time.sleep(0.05)
+            else:
+                self.complaints.append("the lease of an attempt that lives runs out")
+                return
+
+    # workers
 
     def _engine(self) -> Exporter:
         policy = RetryPolicy(attempts=4, base=0.05, cap=0.1)
@@ -281,6 +258,14 @@ class World:
 
         return Attempt(work, fate or Fate())
 
+    def _cut(self) -> None:
+        """The database ends the connections of all workers."""
+        with psycopg.connect(self._dsn, autocommit=True, application_name="world") as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = current_database() and application_name like 'logstream%'"
+            )
+
     def _pass(self, seconds: float) -> None:
         """Let time pass: for the workers, and for what the database has noted."""
         self._clock.ahead += seconds
@@ -303,48 +288,59 @@ class World:
 
     # runs, as the DAG has them
 
-    def _runs(self, window: int, blows: list[Blow], *, doubled: bool = False, again: bool = False) -> None:
+    def _runs(self, window: Span, blows: list[Blow], *, doubled: bool = False, again: bool = False) -> None:
         other: Attempt | None = None
+        self._doubled = doubled
         if doubled:
-            self._note_plans(window)
+            self._note_possible(window, again=True)
             other = self._attempt(lambda engine: self._whole(engine, window))
         self._run(window, blows, again=again)
         if other is not None:
             other.until_it_ends()
             if other.error is not None and not isinstance(other.error, LogstreamError):
                 self.complaints.append(f"a doubled run broke by {other.error!r}")
+            self._note_planned(window, again=True, certain=other.error is None)
         self._wake()
         self._pass(60)
+        self._note_troubled(everywhere=doubled or any(blow.phase == "deliver" for blow in blows))
 
-    def _whole(self, engine: Exporter, window: int) -> None:
-        planned = engine.plan(self._window(window), heal=True)
+    def _note_troubled(self, *, everywhere: bool) -> None:
+        condition = "true" if everywhere else "state <> 'delivered'"
+        query = f"select window_start, window_end, destination from logstream.deliveries where {condition}"
+        self.model.troubled |= {(_span(start, end), name) for start, end, name in self._store.execute(query).fetchall()}
+
+    def _whole(self, engine: Exporter, window: Span) -> None:
+        engine.wait_until_closed(_window(window), timeout=0)
+        planned = engine.plan(_window(window), heal=True)
         engine.deliver([key for share in planned.shares for key in share.lanes])
         engine.seal(planned.delivery_ids)
 
-    def _run(self, window: int, blows: list[Blow], *, again: bool = False) -> None:
+    def _run(self, window: Span, blows: list[Blow], *, again: bool = False) -> None:
         """A scheduled run, or (`again`) a backfill."""
         self._runs_so_far += 1
         by, carrier = AskedBy.REQUEST if again else AskedBy.SCHEDULE, f"run {self._runs_so_far}"
 
         def plan(engine: Exporter) -> Planned:
-            return engine.plan(self._window(window), heal=True, asked_by=by, carrier=carrier)
+            engine.wait_until_closed(_window(window), timeout=0)
+            return engine.plan(_window(window), heal=True, asked_by=by, carrier=carrier)
 
-        planned = self._task("plan", blows, plan, lambda: self._note_plans(window))
+        def before() -> None:
+            self._note_possible(window, again=again)
+
+        def after(attempt: Attempt) -> None:
+            self._note_planned(window, again=again, certain=attempt.result is not None)
+
+        planned = self._task("plan", blows, plan, before, after)
         if not isinstance(planned, Planned):
             return
-        if not again:
-            for number in range(window + 1):
-                if self.model.last(number) is None:
-                    self.model.plan(number, self._at_end[number], certain=True)
-        else:
-            self.model.plan(window, self._document, certain=True)
         lanes = [key for share in planned.shares for key in share.lanes]
         self._task("deliver", blows, lambda engine: engine.deliver(lanes))
         self._task("seal", blows, lambda engine: engine.seal(planned.delivery_ids))
 
     def _task(
-        self, phase: str, blows: list[Blow], call: Callable[[Exporter], Any], before: Callable[[], None] | None = None
-    ) -> Any:
+        self, phase: str, blows: list[Blow], call: Callable[[Exporter], Any], before: Callable[[], None] | None = None,
+        after: Callable[[Attempt], None] | None = None,
+    ) -> Any:  # fmt: skip
         """A task, tried again when its worker was lost or it failed."""
         blows = [blow for blow in blows if blow.phase == phase]
         result: Any = None
@@ -352,7 +348,8 @@ class World:
             if before is not None:
                 before()
             blow = blows.pop(0) if blows else None
-            attempt = self._attempt(call, Fate(blow.moment, zombie=blow.zombie) if blow else None)
+            self._undisturbed = blow is None and not self._zombies and not self._doubled
+            attempt = self._attempt(call, self._fate(blow))
             attempt.until_it_sleeps()
             if attempt.is_sleeping:
                 self._zombies.append(attempt)
@@ -361,10 +358,14 @@ class World:
                     self._wake(wait=False)  # while the next try works
                 continue
             attempt.until_it_ends()
+            if after is not None:
+                after(attempt)
             if attempt.killed:
                 self._pass(30)
                 continue
             result = attempt.result
+            if isinstance(attempt.error, WindowNotClosed):
+                break  # the window is left to a later run
             if attempt.error is not None:
                 if not isinstance(attempt.error, LogstreamError):
                     self.complaints.append(f"{phase} broke by {attempt.error!r}")
@@ -374,105 +375,127 @@ class World:
             break
         return result
 
-    def _note_plans(self, window: int) -> None:
-        """A plan begins: it may plan its window, the gaps before it, and what is owed, with what the store holds now."""
+    def _fate(self, blow: Blow | None) -> Fate:
+        if blow is None:
+            return Fate()
+        return Fate(blow.moment, blow.what, self._cut if blow.what == "cut" else None)
+
+    # what the model is told of plans
+
+    def _note_possible(self, window: Span, *, again: bool) -> None:
+        """A plan begins: what is owed may be planned along, and, on request, what was exported already."""
         self._note_owed()
-        self.model.plan(window, self._document, certain=False)
-        for number in range(window):
-            self.model.plan(number, self._at_end[number], certain=False)
+        if again:
+            self._note_again(window, certain=False)
 
     def _note_owed(self) -> None:
-        """What is owed may be planned along: by the settings of then, with what the store holds now."""
-        for window in list(self.model.planned):
-            for document in self.model.documents(window):
-                self.model.plan(window, document, certain=False)
+        """What is owed may be planned: by the routes of then, to the destinations of now, with what the store holds now."""
+        now = self.model.saved[-1][1]["destinations"]
+        for window, plans in list(self.model.planned.items()):
+            for plan in list(plans):
+                document = {**plan.document, "destinations": {**plan.document["destinations"], **now}}
+                self.model.plan(window, document, certain=False, whole=False)
+
+    def _note_planned(self, window: Span, *, again: bool, certain: bool) -> None:
+        """A plan has ended: windows that are new were planned, whatever became of it."""
+        now = self.model.saved[-1][1]
+        for found, asked_by in self._windows().items():
+            if found in self._known_windows:
+                continue
+            self._known_windows.add(found)
+            gap = asked_by == AskedBy.SCHEDULE and found.end <= window.start
+            self.model.plan(found, self.model.settings_at(found.end) if gap else now, certain=True)
+        if again:
+            self._note_again(window, certain=certain)
+
+    def _note_again(self, window: Span, *, certain: bool) -> None:
+        for found in self._known_windows:
+            if found.start < window.end and window.start < found.end:
+                held = self.model.planned[found]
+                left = any(row.id in self.model.purged for row in self.model.rows_in(found)) and bool(held)
+                self.model.plan(found, self.model.saved[-1][1], certain=certain and not left)
+
+    def _windows(self) -> dict[Span, str]:
+        rows = self._store.execute("select window_start, window_end, asked_by from logstream.windows").fetchall()
+        return {_span(start, end): asked_by for start, end, asked_by in rows}
 
     # the end
 
     def _calm(self) -> None:
-        """All is well again: receivers take everything, and runs go on until nothing is owed."""
+        """All is well again: receivers take everything, writers have ended, and runs go on until nothing is owed."""
         self._wake()
-        for receiver in self.receivers.values():
+        self._settled(self._writers.settle_all())
+        for destination, receiver in self._receivers.items():
             receiver.weather.clear()
             receiver.always = None
+            self._suspend(destination, held=False)
         self._pass(HOURS_7)
+        self._end = -(-self._script.end // STEP) * STEP
         for _ in range(PATIENCE):
-            self._newest += 1
-            self._at_end[self._newest] = self._document
-            self._run(self._newest, [])
-            if not self._owed():
+            self._now = Span(self._end, self._end + STEP)
+            self._end = self._now.end
+            self._run(self._now, [])
+            self._pass(60)
+            if all(self.model.may_stay_owed(place) for place in self._owed()):
                 break
         self.complaints += [
             f"{gap} is a gap for ever" for gap in self._quietly(lambda engine: engine.ledger.coverage()).gaps()
         ]
 
-    def _owed(self) -> set[tuple[int, str]]:
+    def _owed(self) -> set[Place]:
         found = self._quietly(lambda engine: engine.ledger.owed())
-        return {(_number(item.window.start), item.destination) for item in found}
+        return {(_span(item.window.start, item.window.end), item.destination) for item in found}
 
     def judge(self) -> list[str]:
-        """What is wrong: by the model, by `verify`, and by the auditor's script."""
+        """What is wrong, by the model."""
+        for destination, receiver in self._receivers.items():
+            if receiver.changed_repetitions:
+                self.complaints.append(f"{destination} got other bytes under a key that it had before")
+        return self.complaints + list(self.model.judge(self._seen(), self._end))
+
+    def _seen(self) -> Seen:
         rejected: dict[str, set[int]] = defaultdict(set)
         for letter in self._quietly(lambda engine: engine.ledger.rejected()):
             rejected[letter.destination].add(letter.event_id)
-        held = {name: messages_of(receiver) for name, receiver in self.receivers.items()}
-        owed = self._owed()
-        wrong = self.complaints + self.model.judge(held, rejected, owed)
-        wrong += [f"window {window} is owed to {name} for ever" for window, name in sorted(owed)
-                  if not self.model.may_stay_owed(window, name)]  # fmt: skip
-        many = {
-            (window, name)
-            for window in range(self._newest + 1)
-            for name in self.receivers
-            if self.model.ways(window, name) > 1
-        }
-        for name in self.receivers.keys() - {name for _, name in many}:
-            if self.receivers[name].changed_repetitions:
-                wrong.append(f"{name} got other bytes under a key that it had before")
-        wrong += self._verified({window for window, _ in many} | {window for window, _ in owed})
-        for name in sorted(set(OBJECTS) - {name for _, name in many | owed}):
-            wrong += [f"the auditor's script at {name}: {line}" for line in self._audited(name)]
-        return wrong
+        lost = Counter[tuple[Place, int, str]]()
+        for loss in self._quietly(lambda engine: engine.ledger.losses()):
+            place = _span(loss.window.start, loss.window.end), loss.destination
+            lost[place, loss.workspace_id, loss.kind] += loss.events
+        span = Window(START, _moment(self._end))
+        findings = self._quietly(lambda engine: verify(engine, span)).findings
+        documents = self._snapshots()
+        select = "select window_start, window_end, {} from logstream.{}"
+        windows = self._store.execute(select.format("snapshot_id", "windows")).fetchall()
+        deliveries = self._store.execute(select.format("snapshot_id, destination", "deliveries")).fetchall()
+        return Seen(
+            held={name: messages_of(receiver) for name, receiver in self._receivers.items()},
+            windows={_span(start, end): documents[number] for start, end, number in windows},
+            deliveries={(_span(start, end), name): documents[number] for start, end, number, name in deliveries},
+            rejected=rejected,
+            owed=self._owed(),
+            lost=lost,
+            verified=[(_span(item.window.start, item.window.end), item.destination, str(item)) for item in findings],
+            audited={name: audited(found.objects) for name, found in self._receivers.items() if keeps_objects(name)},
+        )
 
-    def _verified(self, doubtful: set[int]) -> list[str]:
-        """`verify` must find the windows with late rows, and nothing else; of doubtful ones it may say what it likes."""
-        span = Window(START, self._window(self._newest).end)
-        found = [
-            (set(range(_number(finding.window.start), _number(finding.window.end))), str(finding))
-            for finding in self._quietly(lambda engine: verify(engine, span)).findings
-        ]
-        late = self.model.late()
-        missed = sorted(window for window in late - doubtful if not any(window in windows for windows, _ in found))
-        wrong = [f"verify is wrong: {what}" for windows, what in found if not windows & (late | doubtful)]
-        return wrong + [f"verify does not find the late rows of window {window}" for window in missed]
-
-    def _audited(self, name: str) -> list[str]:
-        """What the stand-alone script says of an object store's copy."""
-        with tempfile.TemporaryDirectory() as folder:
-            for key, body in self.receivers[name].objects.items():
-                path = Path(folder) / key
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(body)
-            if not (Path(folder) / "_manifests").is_dir():
-                return [f"{key} has no manifest" for key in self.receivers[name].objects]
-            auditor = _auditor([Path(folder)])
-            auditor.run()
-            return list(auditor.problems)
+    def _snapshots(self) -> dict[int, Document]:
+        """All snapshots as the script has their settings; derived ones have the routes of those that they derive from."""
+        found: dict[int, Document] = dict(self._documents)
+        rows = self._store.execute("select id, author from logstream.settings_snapshots where derived order by id")
+        for number, author in rows.fetchall():
+            with suppress(KeyError):
+                found[number] = found[int(author.rpartition(" ")[2])]
+        return found
 
 
-def _number(moment: datetime) -> int:
-    """The number of the window that begins at a moment."""
-    return (moment - START) // timedelta(seconds=WINDOW_SECONDS)
+def _moment(minute: int) -> datetime:
+    return START + timedelta(minutes=minute)
 
 
-def _load_auditor() -> Any:
-    path = Path(__file__).parents[2] / "docs/verify_manifests.py"
-    spec = importlib.util.spec_from_file_location("verify_manifests", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module.Verifier
+def _window(span: Span) -> Window:
+    return Window(_moment(span.start), _moment(span.end))
 
 
-_auditor = _load_auditor()
+def _span(start: datetime, end: datetime) -> Span:
+    minutes = [(moment - START) / timedelta(minutes=1) for moment in (start, end)]
+    return Span(int(minutes[0]), int(minutes[1]))

@@ -210,8 +210,10 @@ manifests = Table(
     Column("digest", Text, nullable=False, comment="SHA-256 of the document"),
     Column("signature", Text, comment="Ed25519, base64"),
     Column("sealed_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("put_at", DateTime(timezone=True), comment="When it was where it must be; before that it may be made anew"),
 )
 Index("manifests_window", manifests.c.window_start, manifests.c.window_end)
+Index("manifests_not_put", manifests.c.destination, postgresql_where=manifests.c.put_at.is_(None))
 
 destinations = Table(
     "destinations",

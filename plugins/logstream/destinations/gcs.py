@@ -75,9 +75,9 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
         endpoint = _endpoint(credentials)
         secret: dict[str, Any] = {}
         way = self.way(endpoint or GOOGLE, credentials.network, chosen=endpoint is not None)
-        if endpoint:
-            # obstore takes another server's address from the key alone
-            key = {**_NO_KEY, **key, "gcs_base_url": endpoint}
+        if endpoint or credentials.anonymous:
+            # obstore takes another server's address from the key alone, and only with a key does it ask for no token
+            key = {**_NO_KEY, **key, "gcs_base_url": endpoint or GOOGLE}
             key.setdefault("disable_oauth", credentials.anonymous)
         if key:
             secret["service_account_key"] = json.dumps(key)

@@ -164,11 +164,11 @@ class RequestDestination(Destination[O]):
                 self._url, data=parcel.body, headers=headers, allow_redirects=False
             ) as response:
                 answer = await read_answer(response, len(parcel.events))
-                if response.status == 407 and self._reach.proxy is not None:
-                    return self._reach.of_proxy(407)
-                return self.read(response.status, response.headers, answer, parcel)
+                # such an answer may be the proxy's
+                refused = await self._reach.refused_by_proxy() if response.status in (401, 407) else None
+                return refused or self.read(response.status, response.headers, answer, parcel)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            return self._reach.failure(error)
+            return await self._reach.failure(error)
 
     @property
     def _host(self) -> str:

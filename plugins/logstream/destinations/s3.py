@@ -111,6 +111,8 @@ class S3Destination(ObjectStoreDestination[S3Options]):
         way = self.way(
             endpoint or f"https://s3.{region}.amazonaws.com", credentials.network, chosen=endpoint is not None
         )
+        # obstore takes no `None` for the vendor's own address
+        where: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
         encryption: dict[str, Any] = {}
         if self.options.encryption:
             encryption["server_side_encryption"] = self.options.encryption.value
@@ -124,12 +126,12 @@ class S3Destination(ObjectStoreDestination[S3Options]):
         return S3Store(
             self.options.bucket,
             region=region,
-            endpoint=endpoint,
             virtual_hosted_style_request=credentials.virtual_hosts,
             skip_signature=credentials.anonymous,
             credential_provider=provider,
             client_options=cast(Any, way.client_options()),
             retry_config=way.retry_config(),
+            **where,
             **encryption,
         )
 

@@ -39,6 +39,10 @@ class ManifestTaken(DeliveryError):
     """Another manifest is where one must be put."""
 
 
+class ManifestOutdated(DeliveryError):
+    """What a manifest lists cannot be listed any more: its delivery was planned anew before it was put."""
+
+
 class ManifestFolder:
     """`_manifests/` of one destination."""
 
@@ -90,7 +94,8 @@ class ManifestFolder:
         """Put a manifest with all its files, whatever of them is not there yet.
 
         `parts` are what it lists, by whether they are superseded, but for the listings it has from the manifest `before` the
-        ledger was pruned. Raises `ManifestTaken` if another one is in its place, `LaneFailed` for what the store may do.
+        ledger was pruned. Raises `ManifestTaken` if another one is in its place, `ManifestOutdated` if its parts are not those
+        that it lists, `LaneFailed` for what the store may do.
         """
         fields = manifest.fields
         prefix, sequence = fields["prefix"], manifest.sequence
@@ -129,7 +134,7 @@ class ManifestFolder:
                         f"{before.sequence:,} is missing or altered"
                     )
             elif lines is None or lines[0].sha256 != listing["sha256"]:
-                raise DeliveryError("what it lists has changed meanwhile: it was planned anew by another run")
+                raise ManifestOutdated("what it lists has changed meanwhile: it was planned anew")
             else:
                 body = await asyncio.to_thread(compress, lines[1], Compression.GZIP)
             await self._store(key, body, MEDIA_TYPE[Compression.GZIP])

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from logstream.destinations.base import Destination
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.parcel import Part
-from logstream.errors import LogstreamError
-from logstream.export.beside import ManifestFolder
+from logstream.errors import DeliveryError, LogstreamError
+from logstream.export.beside import ManifestFolder, ManifestOutdated
 from logstream.export.send import RetryPolicy
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.records import Delivery
@@ -71,7 +71,18 @@ class Sealer:
         ready: list[_Complete] = []
         await asyncio.gather(*(self._prepare(found, before, ready, wrong) for found in destinations.values()))
         manifests = await asyncio.to_thread(self._chain, ready)
-        await asyncio.gather(*(self._finish(item, manifests[item.id], wrong) for item in ready))
+        beside: dict[str, list[_Complete]] = {}
+        for item in ready:
+            if item.destination is not None and item.destination.options.manifests:
+                beside.setdefault(item.name, []).append(item)
+        left = await asyncio.to_thread(self._ledger.not_put, list(beside))
+        put = [manifest for manifest in manifests.values() if manifest.destination not in beside]
+        await asyncio.gather(
+            *(self._put(found, [m for m in left if m.destination == name], manifests, put, wrong)
+              for name, found in beside.items())
+        )  # fmt: skip
+        await asyncio.to_thread(self._ledger.note_put, put)
+        await asyncio.gather(*(self._remove_superseded(item, wrong) for item in ready))
         return wrong
 
     async def _prepare(
@@ -131,25 +142,52 @@ class Sealer:
         kept = (part for _, part in self._ledger.superseded([item.id]))
         return [listing for listing, _ in listings_of(kept)]
 
-    async def _finish(self, item: _Complete, manifest: Manifest, wrong: dict[int, str]) -> None:
-        """Put a manifest beside the data, then remove what it supersedes."""
-        if item.destination is None:
-            return
-        async with self._room:
-            try:
-                if item.destination.options.manifests:
-                    parts = {
-                        False: (part for _, part in self._ledger.parts([item.id])),
-                        True: (part for _, part in self._ledger.superseded([item.id])),
-                    }
-                    await ManifestFolder(item.destination, self._policy).put(manifest, parts, item.before)
-                await self._remove_superseded(item, item.destination)
-            except LogstreamError as error:
-                wrong[item.id] = f"its manifest could not be written: {error}"
+    async def _put(
+        self, items: Sequence[_Complete], left: Sequence[Manifest], manifests: Mapping[int, Manifest],
+        put: list[Manifest], wrong: dict[int, str],
+    ) -> None:  # fmt: skip
+        """Put the manifests of one destination beside the data, in the order of their chain.
 
-    async def _remove_superseded(self, item: _Complete, destination: ObjectDestination[Any]) -> None:
+        Those that an earlier sealing has `left` go first, so that the chain beside the data never has a hole. Where one cannot
+        be put, the later ones are not either: their deliveries are owed, and sealed again.
+        """
+        ours = {manifests[item.id].sequence: item for item in items}
+        todo = {manifest.sequence: manifest for manifest in left}
+        todo |= {sequence: manifests[item.id] for sequence, item in ours.items()}
+        async with self._room:
+            for sequence, manifest in sorted(todo.items()):
+                destination = ours.get(sequence, items[0]).destination
+                assert destination is not None  # noqa: S101 - they have manifests beside their data
+                try:
+                    await self._put_one(ManifestFolder(destination, self._policy), manifest)
+                except LogstreamError as error:
+                    later = [ours[number] for number in ours if number >= sequence]
+                    wrong.update({item.id: f"its manifest could not be written: {error}" for item in later})
+                    return
+                put.append(manifest)
+
+    async def _put_one(self, folder: ManifestFolder, manifest: Manifest) -> None:
+        number = manifest.delivery_id
+        before = await asyncio.to_thread(self._ledger.before_pruning, [number])
+        parts = {
+            False: (part for _, part in self._ledger.parts([number])),
+            True: (part for _, part in self._ledger.superseded([number])),
+        }
+        try:
+            await folder.put(manifest, parts, before.get(number))
+        except ManifestOutdated as error:
+            # a sealing was cut short before it was put, and its delivery was planned anew since
+            if await asyncio.to_thread(self._ledger.drop_end, manifest.destination, manifest.sequence):
+                raise DeliveryError(
+                    f"manifest {manifest.sequence:,} was never put, and {error}; a new one is made when it is sealed again"
+                ) from None
+            raise
+
+    async def _remove_superseded(self, item: _Complete, wrong: dict[int, str]) -> None:
         """Remove what a delivery supersedes. What cannot be removed is no fault: its manifest tells that it is superseded."""
-        failed = 0
+        destination, failed = item.destination, 0
+        if destination is None or item.id in wrong:
+            return
         for name in await asyncio.to_thread(self._removable, item, destination):
             try:
                 await destination.delete(name)

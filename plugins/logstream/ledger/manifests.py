@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from logstream.control.tables import deliveries, lane_parts, lanes, manifests, rejections, superseded_parts
+from logstream.control.tables import SCHEMA, deliveries, lane_parts, lanes, manifests, rejections, superseded_parts
 from logstream.database import database_errors
 from logstream.destinations.parcel import Part
 from logstream.ledger.book import Book, any_of
@@ -24,6 +24,13 @@ from logstream.window import Window
 
 CHAIN_LOCK = 0x10957EA4
 """Key of the advisory lock that lets one process add manifests at a time."""
+
+
+_NOTE_PUT = f"""
+update {SCHEMA}.manifests m set put_at = clock_timestamp()
+from unnest(%s::text[], %s::bigint[]) as n(destination, sequence)
+where m.destination = n.destination and m.sequence = n.sequence and m.put_at is null
+"""  # noqa: S608 - the schema is ours
 
 
 class Manifests(Book):
@@ -99,8 +106,38 @@ class Manifests(Book):
             new = [manifest_from(link, destination) for link in found]
             new = [replace(item, delivery_id=ids.get((item.window.start, item.window.end), 0)) for item in new]
             sealed_at = [datetime.fromisoformat(item.fields["sealed_at"]) for item in new]
-            rows_of = [_manifest_row(item, moment) for item, moment in zip(new, sealed_at, strict=True)]
+            rows_of = [
+                {**_manifest_row(item, moment), "put_at": moment} for item, moment in zip(new, sealed_at, strict=True)
+            ]
             connection.execute(insert(manifests).on_conflict_do_nothing(), rows_of)
+
+    def not_put(self, destinations: Iterable[str]) -> list[Manifest]:
+        """The manifests of some chains that are not where they must be yet, oldest first: always the chains' ends."""
+        query = select(manifests).where(any_of(manifests.c.destination, destinations), manifests.c.put_at.is_(None))
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return [manifest_in(row) for row in connection.execute(query.order_by(manifests.c.sequence))]
+
+    def note_put(self, put: Iterable[Manifest]) -> None:
+        """Note that manifests are where they must be."""
+        names = [(manifest.destination, manifest.sequence) for manifest in put]
+        if not names:
+            return
+        with database_errors("writing manifests"), self._engine.begin() as connection:
+            connection.exec_driver_sql(_NOTE_PUT, tuple(list(column) for column in zip(*names, strict=True)))
+
+    def drop_end(self, destination: str, sequence: int) -> bool:
+        """Take the end of a chain away, from a number on, if none of it was ever put; returns whether.
+
+        What was never put was seen by no auditor. Its deliveries are not complete: they are sealed again.
+        """
+        end = (manifests.c.destination == destination) & (manifests.c.sequence >= sequence)
+        with database_errors("writing manifests"), self._engine.begin() as connection:
+            _lock(connection)
+            put = connection.execute(select(manifests.c.sequence).where(end, manifests.c.put_at.is_not(None)).limit(1))
+            if put.first() is not None:
+                return False
+            connection.execute(delete(manifests).where(end))
+        return True
 
     @staticmethod
     def _in_force(connection: Connection, sealed: Sequence[Sealed]) -> dict[tuple[str, Window], Manifest]:

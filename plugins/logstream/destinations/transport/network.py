@@ -6,13 +6,15 @@ A connection says it (`Network`); what it leaves open, the environment says as i
 
 from __future__ import annotations
 
+import base64
+import http.client
 import os
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from requests.utils import get_environ_proxies, select_proxy
 
@@ -20,6 +22,9 @@ from logstream.errors import InputError
 
 BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 """Variables that name a file with certificates (PEM) which are trusted: the first that is set."""
+
+PROXY_SECONDS = 5.0
+PORTS = {"http": 80, "https": 443}
 
 CERTIFICATE_REMEDY = (
     "if an authority of your own signs it, or a proxy that looks into TLS, name its certificates to the connection (see "
@@ -79,6 +84,39 @@ def _proxy_url(text: str, who: str) -> str:
     if not host or parts.scheme not in ("http", "https"):
         raise InputError(f"the proxy that {who} names is no address that begins with http:// or https://")
     return whole
+
+
+def refused_by_proxy(proxy: str, url: str) -> str | None:
+    """Why a proxy does not let us through, and the remedy; `None` if it does, or if it may later. Blocks for some seconds.
+
+    It is asked for a tunnel, whatever is wanted of it: a client that sends a body sees no answer where the proxy refuses that
+    and closes, and the answer to another request may be the server's. Some proxies say 401 where they mean 407 (tinyproxy).
+    """
+    status = _tunnel_status(proxy, url)
+    where = f"(on the way to {urlsplit(url).hostname})"
+    if status in (401, 407):
+        return f"{PROXY_REFUSES} {where}"
+    if urlsplit(url).scheme == "https" and status is not None and 400 <= status < 500 and status not in (408, 429):
+        return f"the proxy answered {status} {where}: let it through there, or name the host in NO_PROXY"
+    return None
+
+
+def _tunnel_status(proxy: str, url: str) -> int | None:
+    way, target = urlsplit(proxy), urlsplit(url)
+    headers = {}
+    if way.username is not None:
+        pair = f"{unquote(way.username)}:{unquote(way.password or '')}"
+        headers["Proxy-Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+    host = f"[{target.hostname}]" if ":" in (target.hostname or "") else target.hostname
+    kind = http.client.HTTPSConnection if way.scheme == "https" else http.client.HTTPConnection
+    connection = kind(way.hostname or "", way.port, timeout=PROXY_SECONDS)
+    try:
+        connection.request("CONNECT", f"{host}:{target.port or PORTS.get(target.scheme)}", headers=headers)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
 
 
 def authorities(network: Network) -> str | None:

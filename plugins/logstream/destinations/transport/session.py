@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import tempfile
 from collections.abc import Mapping
@@ -20,12 +21,12 @@ from logstream.destinations.transport.addresses import (
 )
 from logstream.destinations.transport.network import (
     CERTIFICATE_REMEDY,
-    PROXY_REFUSES,
     Network,
     Proxy,
     authorities,
     chain,
     proxy_of,
+    refused_by_proxy,
     refused_certificate,
 )
 from logstream.errors import InputError
@@ -53,20 +54,23 @@ class Reach(NamedTuple):
 
         Addresses are judged as they are connected to. A proxy that the operator's environment names may be anywhere.
         """
-        judged: dict[str, Any] = {}
+        connector: dict[str, Any] = {"limit": 0, "ttl_dns_cache": 60, "ssl": self.tls}
         if self.proxy is None or not self.proxy.operators:
-            judged = {"resolver": PublicResolver(), "socket_factory": public_socket}
+            connector |= {"resolver": PublicResolver(), "socket_factory": public_socket}
+        if self.proxy is not None and self.url.startswith("http://"):
+            # many proxies close the connection behind an answer that does not say so (tinyproxy)
+            connector["force_close"] = True
         return aiohttp.ClientSession(
             headers=headers,
             proxy=self.proxy.url if self.proxy is not None else None,
             timeout=aiohttp.ClientTimeout(total=self.timeout, connect=CONNECT_SECONDS),
             auto_decompress=False,
             trust_env=False,
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, ssl=self.tls, **judged),
+            connector=aiohttp.TCPConnector(**connector),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
-    def failure(self, error: Exception) -> Outcome:
+    async def failure(self, error: Exception) -> Outcome:
         """What it means that a request got no answer."""
         for one in chain(error):
             if isinstance(one, ForbiddenAddress):
@@ -75,18 +79,14 @@ class Reach(NamedTuple):
         if refused is not None:
             whose = f"the server's certificate is not valid for {self.host}"
             return GiveUp(f"{whose} ({refused}): {CERTIFICATE_REMEDY}")
-        if isinstance(error, aiohttp.ClientHttpProxyError):
-            return self.of_proxy(error.status)
-        return Retry(f"{self.host}: {self._reason(error)}")
+        return await self.refused_by_proxy() or Retry(f"{self.host}: {self._reason(error)}")
 
-    def of_proxy(self, status: int) -> Outcome:
-        """What it means that the proxy, not the server, answered with a status."""
-        where = f"(on the way to {self.host})"
-        if status == 407:
-            return GiveUp(f"{PROXY_REFUSES} {where}")
-        if status in (408, 429) or status >= 500:
-            return Retry(f"the proxy answered {status} {where}")
-        return GiveUp(f"the proxy answered {status} {where}: let it through there, or name the host in NO_PROXY")
+    async def refused_by_proxy(self) -> GiveUp | None:
+        """What the proxy, if there is one, has against us."""
+        if self.proxy is None:
+            return None
+        said = await asyncio.to_thread(refused_by_proxy, self.proxy.url, self.url)
+        return GiveUp(said) if said is not None else None
 
     def _reason(self, error: BaseException) -> str:
         if isinstance(error, aiohttp.ClientProxyConnectionError):

@@ -18,11 +18,11 @@ from logstream.destinations.transport.addresses import (
 from logstream.destinations.transport.gate import Pass, gate
 from logstream.destinations.transport.network import (
     CERTIFICATE_REMEDY,
-    PROXY_REFUSES,
     Network,
     Proxy,
     authorities,
     proxy_of,
+    refused_by_proxy,
 )
 from logstream.destinations.transport.secrets import Secrets
 
@@ -36,7 +36,9 @@ METADATA = "169.254.169.254,169.254.170.2,metadata.google.internal"
 _NO_PROXY = {"proxy_url": "http://127.0.0.1:9", "proxy_excludes": "*,0.0.0.0/0,::/0"}
 """A proxy for no host at all: without one, the client would look for those of the environment by itself."""
 
-_CERTIFICATE = re.compile(r"invalid peer certificate: (\w+)")
+_CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
+_UNANSWERED = re.compile(r"error sending request|request or response body error|status code: 40[17]")
+"""What obstore says of a request that got no answer, a proxy's refusal among the reasons."""
 
 
 class Way:
@@ -85,6 +87,9 @@ class Way:
         elif self._proxy is not None:
             options["proxy_url"] = self._proxy_address(self._proxy)
             options["proxy_excludes"] = METADATA
+            if options["allow_http"]:
+                # many proxies close the connection behind an answer that does not say so (tinyproxy)
+                options["pool_max_idle_per_host"] = "0"
         else:
             options |= _NO_PROXY
         return options
@@ -119,6 +124,6 @@ class Way:
         found = _CERTIFICATE.search(text)
         if found:
             return f"the certificate of {self.host} is refused ({found.group(1)}): {CERTIFICATE_REMEDY}"
-        if self._proxy is not None and ("proxy authorization required" in text.lower() or "407 Proxy" in text):
-            return f"{PROXY_REFUSES} (on the way to {self.host})"
+        if self._proxy is not None and _UNANSWERED.search(text):
+            return refused_by_proxy(self._proxy_address(self._proxy), self.url)
         return None

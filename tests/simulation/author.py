@@ -1,0 +1,342 @@
+"""Writes scripts: one seed decides all that is to happen in a world before anything happens."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
+
+from tests.simulation.receivers import FAULTS, POISON, STALL
+from tests.simulation.script import (
+    ENORMOUS,
+    HOOK_BYTES,
+    KINDS,
+    LEVELS,
+    Apply,
+    Blow,
+    Document,
+    Forget,
+    Happening,
+    Insert,
+    List,
+    Prune,
+    Purge,
+    Redeliver,
+    Row,
+    Run,
+    Script,
+    Settle,
+    Span,
+    Step,
+    Suspend,
+    Tick,
+    Weather,
+)
+
+STEP = 5
+"""Minutes of a window, where the schedule is the usual one."""
+
+YEAR = 365 * 86400
+
+
+@dataclass(slots=True)
+class Rates:
+    """How likely each fault is, for each window of a world. A world turns some up and others off."""
+
+    kill: float = 0.3
+    sleep: float = 0.15
+    cut: float = 0.1
+    double: float = 0.1
+    weather: float = 0.5
+    outage: float = 0.15
+    stall: float = 0.02
+    forget: float = 0.05
+    settings: float = 0.3
+    options: float = 0.1
+    renamed: float = 0.05
+    again: float = 0.15
+    skipped: float = 0.1
+    schedule: float = 0.1
+    late: float = 0.1
+    history: float = 0.1
+    hung: float = 0.1
+    poison: float = 0.03
+    enormous: float = 0.01
+    purge: float = 0.08
+    listed: float = 0.1
+    redeliver: float = 0.1
+    suspend: float = 0.05
+    prune: float = 0.1
+    step: float = 0.1
+
+    def turned(self, chance: random.Random) -> Rates:
+        """Each rate as it is, off, or three times as high."""
+        factors = {item.name: chance.choice((0, 0, 1, 1, 1, 3)) for item in fields(self)}
+        return Rates(**{name: min(0.9, getattr(self, name) * factor) for name, factor in factors.items()})
+
+
+def script_of(seed: int, *, windows: int | None = None, workspaces: int | None = None) -> Script:
+    """The world of a seed; of a size of its own, unless one is given."""
+    return Author(seed, windows, workspaces).write()
+
+
+@dataclass
+class Author:
+    """Writes a script."""
+
+    seed: int
+    windows: int | None = None
+    most_workspaces: int | None = None
+    _next_id: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)
+        self.rates = Rates().turned(self.chance)
+        self.windows = self.windows or self.chance.randint(3, 8)
+        self.workspaces = tuple(range(1001, 1001 + (self.most_workspaces or self.chance.choice((1, 3, 12, 12)))))
+        self.busy = self.chance.choice(self.workspaces)
+        self.destinations = ["lake", "bucket", "hook", "splunk"]
+        self.now = Span(0, STEP)
+        self.step = STEP
+        self.writers: list[str] = []
+
+    def happens(self, rate: float) -> bool:
+        """Whether something with this rate happens."""
+        return self.chance.random() < rate
+
+    def write(self) -> Script:
+        """The whole of it."""
+        self.document = self.settings()
+        happenings: list[Happening] = [Apply(self.document, "the first ones")]
+        for _ in range(self.windows or 0):
+            happenings += self.window()
+            self.now = self.next()
+        happenings += [Settle(writer, self.happens(0.8)) for writer in self.writers]
+        page = self.chance.choice((1, 3, 7, 10_000, 10_000))
+        return Script(self.seed, self.now.start, tuple(happenings), self.workspaces, page)
+
+    def next(self) -> Span:
+        """The next window of the schedule. Where the schedule has changed, its first windows are cut on its own grid."""
+        if self.happens(self.rates.schedule):
+            self.step = 1 if self.step == STEP else STEP
+        start = self.now.end - self.now.end % self.step
+        return Span(start, start + self.step)
+
+    def window(self) -> Iterator[Happening]:
+        """What happens from a window's beginning until its run is over."""
+        yield Tick(self.now)
+        yield from self.administrators()
+        for writer in self.writers[:]:
+            if self.happens(0.5):
+                self.writers.remove(writer)
+                yield Settle(writer, self.happens(0.8))
+        yield from self.platform()
+        yield from self.surroundings()
+        if not self.happens(self.rates.skipped):
+            yield Run(self.now, tuple(self.blows()), doubled=self.happens(self.rates.double))
+        if self.happens(self.rates.again):
+            yield Run(self.past(), tuple(self.blows()), again=True)
+        if self.now.start and self.happens(self.rates.late):
+            yield Insert(tuple(self.rows(Span(0, self.now.start), most=3)), late=True)
+
+    def past(self) -> Span:
+        """Some time that has passed, which may cut windows."""
+        if self.happens(0.5):
+            start = self.chance.randrange(0, self.now.end, STEP)
+            return Span(start, min(start + STEP, self.now.end))
+        start, end = sorted(self.chance.sample(range(self.now.end + 1), 2))
+        return Span(start, end)
+
+    def platform(self) -> Iterator[Happening]:
+        """What the platform does."""
+        yield Insert(tuple(self.rows(self.now)))
+        if self.happens(self.rates.history):
+            rows = self.rows(self.now, most=3)
+            yield Insert(tuple(Row(row.id, row.workspace, row.kind, row.second, row.payload, YEAR) for row in rows))
+        if self.happens(self.rates.hung):
+            writer = f"w{self._next_id}"
+            self.writers.append(writer)
+            yield Insert(tuple(self.rows(self.now, most=4)), writer=writer, prepared=self.happens(0.5))
+        if self.happens(self.rates.purge):
+            yield Purge(self.chance.randint(0, self.now.end), self.chance.choice((None, self.busy)))
+        if self.happens(self.rates.listed):
+            yield List(self.chance.choice(self.workspaces), self.happens(0.5))
+
+    def surroundings(self) -> Iterator[Happening]:
+        """What receivers, clocks and administrators do before a run."""
+        for receiver in self.destinations:
+            if self.happens(self.rates.weather):
+                faults = [self.chance.choice(FAULTS) for _ in range(self.chance.randint(1, 6))]
+                yield Weather(receiver, tuple(fault for fault in faults if fault != "denied"))
+            if self.happens(self.rates.outage):
+                always = self.chance.choice(("down", "cut_before", "denied", "garbage", "cut_after"))
+                yield Weather(receiver, always=always)
+            elif self.happens(0.5):
+                yield Weather(receiver)
+            if self.happens(self.rates.stall):
+                yield Weather(receiver, (STALL,))
+            if self.happens(self.rates.forget):
+                yield Forget(receiver, self.chance.randrange(1000))
+        if self.happens(self.rates.step):
+            yield Step(self.chance.choice((-86400, -3600, -1, 1, 3600, 86400)))
+        if self.happens(self.rates.redeliver):
+            yield Redeliver(rejected=self.happens(0.5))
+        if self.happens(self.rates.suspend):
+            yield Suspend(self.chance.choice(self.destinations), held=self.happens(0.6))
+        if self.now.start and self.happens(self.rates.prune):
+            yield Prune(self.chance.randint(0, self.now.start))
+
+    def blows(self) -> Iterator[Blow]:
+        """What befalls the workers of a run: up to one blow for each try of a task."""
+        for phase in ("plan", "deliver", "seal"):
+            for _ in range(2):
+                if self.happens(self.rates.sleep if phase == "deliver" else 0):
+                    yield Blow(phase, self.moment(), "sleep")
+                elif self.happens(self.rates.kill):
+                    yield Blow(phase, self.moment())
+                elif self.happens(self.rates.cut):
+                    yield Blow(phase, self.moment(), "cut")
+
+    def moment(self) -> int:
+        """Early moments and late ones, as likely."""
+        return int(2 ** self.chance.uniform(0, 8))
+
+    # rows
+
+    def rows(self, window: Span, most: int | None = None) -> Iterator[Row]:
+        """Rows of a window: none, one, a page exactly full, and more; most of them of one busy workspace."""
+        count = most or self.chance.choice((0, 1, 2, 5, 9, 10, 11, 20, 40))
+        for _ in range(count):
+            workspace = self.busy if self.happens(0.4) else self.chance.choice(self.workspaces)
+            minute = self.chance.randrange(window.start, window.end)
+            # several rows share an instant, and some stand at the very edge of a window
+            yield self.row(workspace, minute * 60 + self.chance.choice((0, 0, 1, 1, 7.5, 30, 59.999999)))
+
+    def row(self, workspace: int, second: float) -> Row:
+        """One event, its JSON spelt in one of many ways."""
+        self._next_id += 1
+        kind = self.chance.choice(KINDS)
+        event: Document = {
+            "id": f"e{self._next_id}",
+            "n": self.chance.choice((1, -0.0, 1.5e300, 2**70, 0.1)),
+            "secret": "s3cret",
+        }
+        if kind == "job":
+            event |= {"status": "succeeded", "recipe_id": 7, "lines": [{"input": "x"}]}
+        if kind == "log_service":
+            event |= {"level": self.chance.choice(LEVELS), "log_type": "recipe", "message": "m"}
+        if self.happens(0.2):
+            event["text"] = self.chance.choice(("ü€😀", '"\\/', "\u2028", "a\nb", "x" * 3000, "{{{log_message}}}"))
+        if self.happens(self.rates.enormous):
+            event["text"] = "x" * ENORMOUS
+        if self.happens(self.rates.poison):
+            event["text"] = POISON
+        payload = json.dumps(event, ensure_ascii=self.happens(0.5), indent=self.chance.choice((None, None, 1)))
+        if self.happens(0.3):
+            payload = payload.replace('"secret"', self.chance.choice(('"s\\u0065cret"', '"secre\\u0074"')))
+        if self.happens(0.01):
+            payload = f'{{"id": "e{self._next_id}", "deep": {"[" * 600}{"]" * 600}}}'
+        return Row(self._next_id, workspace, kind, second, payload)
+
+    # settings
+
+    def administrators(self) -> Iterator[Happening]:
+        """What administrators save."""
+        for rate, change in (
+            (self.rates.settings, self.changed), (self.rates.options, self.other_options), (self.rates.renamed, self.renamed)
+        ):  # fmt: skip
+            if self.happens(rate):
+                self.document = deepcopy(self.document)
+                what = change(self.document)
+                yield Apply(self.document, what)
+
+    def streaming(self, destination: str) -> Document:
+        """One setting."""
+        events = self.chance.choice(
+            (["job_details", "user_activity", "api_platform", "log_service"],) * 3
+            + (["job_status", "user_activity"], ["log_service"], ["job_status", "api_platform", "log_service"])
+        )
+        found: Document = {"enabled": not self.happens(0.1), "events": events, "destination": destination}
+        if "log_service" in events and self.happens(0.4):
+            found["log_levels"] = self.chance.sample(LEVELS, 2)
+        if self.happens(0.3):
+            found["mask"] = ["$.secret"]
+        if self.happens(0.3):
+            found["message"] = '{"source": "w", "event": {{{log_message}}}}'
+        return found
+
+    def options(self, name: str) -> Document:
+        """The options of a destination. The first part of its name tells what it is."""
+        lanes = self.chance.randint(1, 3)
+        common: Document = {"connection": name, "lanes": lanes}
+        match name.partition("-")[0]:
+            case "lake":
+                packing = self.chance.choice(("none", "gzip"))
+                return {**common, "type": "s3", "bucket": name, "packaging": "batch", "compression": packing}
+            case "bucket":
+                packaging = self.chance.choice(("file", "file", "file", "batch"))
+                return {**common, "type": "s3", "bucket": name, "packaging": packaging}
+            case "hook":
+                packing = self.chance.choice(("none", "none", "gzip"))
+                return {**common, "type": "http", "format": "lines", "max_events": self.chance.choice((1, 5, 10)),
+                        "max_bytes": HOOK_BYTES, "concurrency": self.chance.choice((1, 2, 4)), "compression": packing}  # fmt: skip
+            case _:
+                return {**common, "type": "splunk_hec"}
+
+    def settings(self) -> Document:
+        """Settings: for most workspaces one of their own, for all the admin's now and then."""
+        document: Document = {
+            "destinations": {name: self.options(name) for name in self.destinations},
+            "workspaces": [
+                {"id": number, "streaming": self.streaming(self.chance.choice(self.destinations))}
+                for number in self.workspaces
+                if not self.happens(0.1)
+            ],
+        }
+        streams = any(item["streaming"]["enabled"] for item in document["workspaces"])
+        if self.happens(0.2) or not streams:  # streaming begins with the world
+            document["admin"] = self.streaming(self.chance.choice(self.destinations)) | {"enabled": True}
+        return document
+
+    def changed(self, document: Document) -> str:
+        """Change settings in one point, and say which."""
+        what = self.chance.choice(("override", "override", "own", "own", "gone"))
+        if what == "override":
+            if document.pop("admin", None) is not None:
+                return "the override is switched off"
+            document["admin"] = self.streaming(self.chance.choice(self.destinations)) | {"enabled": True}
+            return f"the override is switched on, to {document['admin']['destination']}"
+        if what == "own" or not document["workspaces"]:
+            number = self.chance.choice(self.workspaces)
+            rest = [item for item in document["workspaces"] if item["id"] != number]
+            new = {"id": number, "streaming": self.streaming(self.chance.choice(self.destinations))}
+            document["workspaces"] = [*rest, new]
+            return f"workspace {number} now streams to {new['streaming']['destination']}"
+        gone = document["workspaces"].pop(self.chance.randrange(len(document["workspaces"])))
+        return f"workspace {gone['id']} streams nothing any more"
+
+    def other_options(self, document: Document) -> str:
+        """Give a destination other options."""
+        name = self.chance.choice(self.destinations)
+        document["destinations"][name] = self.options(name)
+        return f"{name} has other options: {document['destinations'][name]}"
+
+    def renamed(self, document: Document) -> str:
+        """Rename a destination, or remove it with all that streams to it."""
+        old = self.chance.choice(self.destinations)
+        new = f"{old.partition('-')[0]}-{self._next_id}"
+        removed = self.happens(0.3) and len(self.destinations) > 1
+        document["destinations"].pop(old)
+        self.destinations.remove(old)
+        if not removed:
+            document["destinations"][new] = self.options(new)
+            self.destinations.append(new)
+        own = [item["streaming"] for item in document["workspaces"]]
+        for streaming in [*own, *filter(None, [document.get("admin")])]:
+            if streaming["destination"] == old:
+                if removed:
+                    streaming["enabled"] = False
+                streaming["destination"] = self.destinations[0] if removed else new
+        return f"{old} is removed" if removed else f"{old} is renamed to {new}"

