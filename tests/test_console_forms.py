@@ -122,6 +122,7 @@ def test_what_a_type_is_chosen_for_is_seen_at_once() -> None:
 
 GENERAL = {
     "lanes", "concurrency", "manifests", "max_events", "max_bytes", "key", "hive", "storage_class", "metadata", "tags",
+    "object_mb", "columns",
 }  # fmt: skip
 NEEDED = {
     "s3": ["connection", "bucket"],

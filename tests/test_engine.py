@@ -24,6 +24,7 @@ from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
 from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, retry_after
+from logstream.destinations.transport import session
 from logstream.errors import ConnectionNotFound, LogstreamError
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy, send
@@ -235,11 +236,7 @@ def test_requests_arrive_complete_while_one_in_five_fails(
 def test_a_receiver_that_is_too_slow_gets_it_again(
     engine: Make, sink: LogSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import aiohttp
-
-    from logstream.destinations import request
-
-    monkeypatch.setattr(request, "TIMEOUT", aiohttp.ClientTimeout(total=0.3))
+    monkeypatch.setattr(session, "TIMEOUT_SECONDS", 0.3)
 
     def fail(number: int) -> int | None:
         if number == 2:

@@ -25,7 +25,7 @@ Form = Mapping[str, Sequence[str]]
 FIRST = ("prefix", "packaging", "compression")
 """Options that all object stores, or all receivers of requests, have and that are shown at once."""
 
-TUNING = frozenset({"manifests", "max_events", "max_bytes"})
+TUNING = frozenset({"manifests", "max_events", "max_bytes", "object_mb"})
 """Options of a type's own that few need."""
 
 LOG_LEVELS = ("debug", "info", "warn", "error")

@@ -21,6 +21,7 @@ from logstream.destinations.parcel import (
     Packer,
     Parcel,
 )
+from logstream.destinations.transport import parquet
 from logstream.destinations.transport.compression import MEDIA_TYPE, SUFFIX, Compression
 from logstream.destinations.transport.keys import (
     batch_key,
@@ -32,11 +33,14 @@ from logstream.destinations.transport.keys import (
     window_folder,
 )
 from logstream.destinations.transport.object_packing import BatchPacker, EventPacker
+from logstream.destinations.transport.parquet import ENVELOPE, Codec, Columns, ParquetPacker
 from logstream.destinations.transport.patterns import INTEGER, Pattern, Piece, pattern_of
 from logstream.destinations.transport.secrets import LONGEST_REASON
 from logstream.destinations.transport.templates import HIVE_BATCHES, HIVE_EVENTS, Layout
 from logstream.errors import DeliveryError, LogstreamError
 from logstream.window import Window
+
+MIB = 1024 * 1024
 
 TROUBLES = 3
 """Puts of a bundle that may fail before the rest of it is left for later."""
@@ -51,6 +55,7 @@ class Packaging(StrEnum):
 
     FILE = "file"
     BATCH = "batch"
+    PARQUET = "parquet"
 
 
 def _safe_prefix(prefix: str) -> str:
@@ -67,16 +72,35 @@ class ObjectOptions(Options):
 
     packaging: Packaging = Field(
         default=Packaging.FILE,
-        description="file: one object for each event, named by the platform's rule. batch: NDJSON objects, few and large.",
+        description="file: one object for each event, named by the platform's rule. batch: NDJSON objects, few and large. "
+        "parquet: the same in columns, for query engines.",
     )
-    compression: Compression = Field(default=Compression.NONE, description="none, gzip or zstd.")
+    compression: Compression = Field(
+        default=Compression.NONE,
+        description="none, gzip or zstd. packaging parquet compresses its columns: with zstd, unless gzip is chosen.",
+    )
+    object_mb: int | None = Field(
+        default=None,
+        ge=1,
+        le=512,
+        strict=True,
+        description="packaging batch and parquet: an object is cut when it holds this many MiB of messages, before "
+        "compression (32).",
+    )
+    columns: Columns = Field(
+        default_factory=dict,
+        max_length=200,
+        description="packaging parquet: columns of values that are found in the message, by name, beside those of the envelope: "
+        "a JSONPath, and `as int64`, `as float64` or `as boolean` for what is no text.",
+        examples=[{"status": "$.status", "calls": "$.calls_count as int64"}],
+    )
     key: str | None = Field(
         default=None,
         min_length=1,
         max_length=300,
         description="A template for keys, instead of the platform's rule; the suffix is added. packaging file: {destination} "
-        "{workspace_id} {external_id} {kind} {event_id} {yyyy} {mm} {dd} {hh} {window}; batch: {destination} {yyyy} {mm} {dd} "
-        "{hh} {window} {window_start} {window_end} {lane} {part}.",
+        "{workspace_id} {external_id} {kind} {event_id} {yyyy} {mm} {dd} {hh} {window}; batch and parquet: {destination} {yyyy} "
+        "{mm} {dd} {hh} {window} {window_start} {window_end} {lane} {part}.",
         examples=["{external_id}/{kind}/{yyyy}/{mm}/{dd}/{event_id}"],
     )
     hive: bool = Field(
@@ -94,6 +118,11 @@ class ObjectOptions(Options):
             self.layout  # noqa: B018 - it is made, or says what is wrong
         except ValueError as error:
             raise ValueError(f"key: {error}") from None
+        if self.columns and self.packaging is not Packaging.PARQUET:
+            raise ValueError("columns: only packaging parquet has columns")
+        taken = sorted({name.lower() for name in self.columns} & set(ENVELOPE))
+        if taken:
+            raise ValueError(f"columns: every object has a column {taken[0]} already; choose another name")
         return self
 
     @cached_property
@@ -156,8 +185,9 @@ class ObjectDestination(Destination[O]):
         """Every key in `container` that it may ever write, those of manifests and of `check` included."""
         layout, suffix = self.options.layout, SUFFIX[self.options.compression]
         keys: list[list[Piece]]
-        if self.options.packaging is Packaging.BATCH:
-            keys = [[*(layout.pattern(self.name) if layout else batch_pattern(self.name)), f".ndjson{suffix}"]]
+        if self.options.packaging is not Packaging.FILE:
+            ending = parquet.SUFFIX if self.options.packaging is Packaging.PARQUET else f".ndjson{suffix}"
+            keys = [[*(layout.pattern(self.name) if layout else batch_pattern(self.name)), ending]]
         elif layout is None:
             keys = [[*pieces, suffix] for pieces in event_patterns()]
         else:
@@ -173,7 +203,7 @@ class ObjectDestination(Destination[O]):
     def names_are_its_own(self) -> bool:
         """Whether keys tell destination and window (or event), so that no other delivery makes an object of the same name."""
         if self.options.layout is None:
-            return self.options.packaging is Packaging.BATCH
+            return self.options.packaging is not Packaging.FILE
         return "{destination}" in self.options.layout.template
 
     @property
@@ -187,12 +217,19 @@ class ObjectDestination(Destination[O]):
         if self.options.packaging is Packaging.FILE:
             key = event_key if layout is None else (lambda event: f"{layout.event_key(event, lane)}.json")
             return EventPacker(self.prefix, compression, self.limits.concurrency, key)
-        return BatchPacker(self.prefix, compression, lane, part, batch_key if layout is None else layout.batch_key)
+        batches = batch_key if layout is None else layout.batch_key
+        size = self.options.object_mb * MIB if self.options.object_mb else None
+        if self.options.packaging is Packaging.PARQUET:
+            codec = Codec.GZIP if compression is Compression.GZIP else Codec.ZSTD
+            return ParquetPacker(
+                self.prefix, codec, lane, part, batches, columns=self.options.columns, object_bytes=size
+            )
+        return BatchPacker(self.prefix, compression, lane, part, batches, size)
 
     @property
     def needs_external_ids(self) -> bool:
-        """Where the key template has them."""
-        return "{external_id}" in (self.options.key or "")
+        """Where the key template has them, or a column."""
+        return self.options.packaging is Packaging.PARQUET or "{external_id}" in (self.options.key or "")
 
     def folder_of(self, window: Window) -> str:
         """The folder that holds a window's batches, for verification; with a template it may hold others', too."""
@@ -203,6 +240,8 @@ class ObjectDestination(Destination[O]):
     @property
     def content_type(self) -> str:
         """The media type of the objects; a compressed object is what its bytes are."""
+        if self.options.packaging is Packaging.PARQUET:
+            return parquet.MEDIA_TYPE
         plain = "application/json" if self.options.packaging is Packaging.FILE else "application/x-ndjson"
         return MEDIA_TYPE.get(self.options.compression, plain)
 

@@ -207,7 +207,7 @@ class ObjectVerifier:
         if whole and options.manifests:
             return {prefix: (last, False), f"{prefix}{MANIFESTS}/": (last, True)}
         folders: dict[str, tuple[SealedDelivery, bool]] = {}
-        if options.packaging is Packaging.BATCH:
+        if options.packaging is not Packaging.FILE:
             for delivery in sealed:
                 if delivery.lanes[0].pruned and not options.manifests:
                     continue  # which objects are its own is not known any more

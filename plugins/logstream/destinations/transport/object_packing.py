@@ -29,7 +29,7 @@ from logstream.events import Event
 from logstream.messages import Messages
 
 OBJECT_BYTES = 32 * 1024 * 1024
-"""A batch object is cut when it holds this much before compression."""
+"""A batch object is cut when it holds this much before compression, unless the option `object_mb` says otherwise."""
 
 LINES_AT_ONCE = 128
 BUNDLE_OBJECTS = 32
@@ -111,13 +111,14 @@ class EventPacker(Packer):
 
 
 class BatchPacker(Packer):
-    """NDJSON objects, cut after the event with which they reach `OBJECT_BYTES`, compressed as they grow."""
+    """NDJSON objects, cut after the event with which they reach `object_bytes`, compressed as they grow."""
 
     def __init__(
         self, prefix: str, compression: Compression, lane: LaneRef, part: int,
-        key: Callable[[LaneRef, int], str] = batch_key,
+        key: Callable[[LaneRef, int], str] = batch_key, object_bytes: int | None = None,
     ) -> None:  # fmt: skip
         self._prefix, self._compression, self._lane, self._part, self._key = prefix, compression, lane, part, key
+        self._object_bytes = object_bytes or OBJECT_BYTES
         self._begin()
 
     def _begin(self) -> None:
@@ -135,13 +136,13 @@ class BatchPacker(Packer):
         while start < len(events):
             stop = self._cut(lengths, start)
             self._add(events[start:stop], messages[start:stop], lengths[start:stop])
-            if self._size >= OBJECT_BYTES:
+            if self._size >= self._object_bytes:
                 yield self._end()
             start = stop
 
     def _cut(self, lengths: list[int], start: int) -> int:
         """Where the object is full: the index after its last message, or the end."""
-        room = OBJECT_BYTES - self._size
+        room = self._object_bytes - self._size
         if sum(lengths[start:]) + len(lengths) - start < room:
             return len(lengths)
         size = 0
