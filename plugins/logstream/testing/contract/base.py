@@ -1,0 +1,248 @@
+"""What the suite stands on: a log store, the settings, an export, and the readings that its tests compare."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar, LiteralString
+
+import psycopg
+import pytest
+from psycopg.sql import SQL
+
+from logstream.destinations.base import Destination
+from logstream.destinations.credentials import Connections, HttpCredentials
+from logstream.destinations.outcome import Outcome
+from logstream.destinations.parcel import LaneRef, Parcel
+from logstream.destinations.registry import make_destination
+from logstream.destinations.request import RequestDestination
+from logstream.destinations.transport.addresses import VARIABLE as ALLOW_VARIABLE
+from logstream.embedded import embedded_dsn
+from logstream.errors import ConnectionNotFound
+from logstream.events import Event
+from logstream.export.exporter import Exporter
+from logstream.export.send import RetryPolicy
+from logstream.ledger.records import Delivery
+from logstream.messages import Messages
+from logstream.settings.models import Settings
+from logstream.settings.resolution import Workspace
+from logstream.store.load import load_file
+from logstream.store.schema import create_tables
+from logstream.testing.events import EventMaker, workspace_line
+from logstream.testing.vendors import Vendor
+from logstream.validation import validate_settings
+from logstream.window import Window
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+WINDOW = Window(START, START + timedelta(minutes=5))
+WORKSPACES = [Workspace(100 + number, f"c{number}") for number in range(12)]
+EVERYTHING = ["job_details", "user_activity", "api_platform", "log_service"]
+QUICK = RetryPolicy(attempts=12, base=0.005, cap=0.02)
+CANARY = "canary-7b1f0c94e2"
+
+Export = Callable[..., Delivery]
+
+
+@functools.cache
+def _folder() -> Path:
+    """Where the suite's PostgreSQL keeps its data until the process ends.
+
+    Not below pytest's own temporary folder: every start of pytest closes that to other users, and the server is one when root
+    runs the tests.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="logstream-contract-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+class StaticConnections:
+    """Credentials from a dictionary, where Airflow is not wanted."""
+
+    def __init__(self, http: HttpCredentials, token: str = "") -> None:
+        self._http, self._token = http, token
+
+    def http(self, connection: str, default_url: str | None = None) -> HttpCredentials:
+        """See `Connections`."""
+        return self._http
+
+    def azure_token(self, connection: str) -> Callable[[str], str]:
+        """See `Connections`."""
+        return lambda _: self._token
+
+    def aws(self, connection: str) -> Any:
+        """See `Connections`."""
+        raise ConnectionNotFound(connection)
+
+    azure_blob = gcs = aws
+
+
+class ContractBase:
+    """A receiver, the credentials to it, a log store, and an export between them."""
+
+    """What every destination that takes requests must hold to."""
+    type: ClassVar[str]
+    options: ClassVar[dict[str, Any]] = {}
+    keeps_order: ClassVar[bool] = True
+    """Whether the receiver gives events back in the order in which they came."""
+    permanent_status: ClassVar[int] = 403
+    events: ClassVar[int] = 1_500
+    many: ClassVar[int] = 20_000
+
+    @pytest.fixture
+    def server(self) -> Iterator[Vendor]:
+        """The receiver: it counts what comes, in `taken`, and fails on purpose, by `fail`."""
+        raise NotImplementedError("give the fixture `server`")
+
+    def connections(self, server: Vendor) -> Connections:
+        """The credentials to it."""
+        return StaticConnections(HttpCredentials(server.url, password=server.token))
+
+    def settings_for(self, server: Vendor) -> dict[str, Any]:
+        """Options that name the server itself, where that is not the connection's part."""
+        return {}
+
+    @pytest.fixture
+    def store(self) -> Iterator[psycopg.Connection]:
+        """An empty log store."""
+        data = _folder() / "postgres"
+        name = f"contract_{time.time_ns()}"
+        dsn = embedded_dsn(name, data)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            create_tables(connection)
+            yield connection
+        with psycopg.connect(embedded_dsn("postgres", data), autocommit=True) as connection:
+            connection.execute(f"drop database {name} with (force)")
+
+    def fill(self, store: psycopg.Connection, folder: Path, events: int) -> None:
+        """Load events of all kinds."""
+        file = folder / "events.ndjson"
+        lines = EventMaker(WORKSPACES).lines(events, START, timedelta(minutes=5))
+        file.write_text("\n".join([*map(workspace_line, WORKSPACES), *lines]) + "\n")
+        load_file(store, file)
+
+    def settings(self, server: Vendor, **options: Any) -> Settings:
+        """The override to the server."""
+        destination = {
+            "type": self.type,
+            "connection": "contract",
+            **self.options,
+            **self.settings_for(server),
+            **options,
+        }
+        document = {
+            "admin": {"enabled": True, "events": EVERYTHING, "destination": "d"},
+            "destinations": {"d": destination},
+        }
+        return validate_settings(document)
+
+    def export(
+        self,
+        store: psycopg.Connection,
+        server: Vendor,
+        connections: Connections | None = None,
+        window: Window = WINDOW,
+        **options: Any,
+    ) -> Delivery:
+        """Export a window."""
+        dsn = store.info.dsn
+        with Exporter(dsn, dsn, connections or self.connections(server), policy=QUICK) as exporter:
+            exporter.settings.apply(self.settings(server, **options))
+            planned = exporter.plan(window)
+            exporter.deliver([key for share in planned.shares for key in share.lanes])
+            (report,) = exporter.seal(planned.delivery_ids)
+            return report
+
+    def opened(self, server: Vendor) -> Destination[Any]:
+        """The destination, not yet open."""
+        return make_destination("d", self.settings(server).destinations["d"], self.connections(server))
+
+    @pytest.fixture(autouse=True)
+    def _allow_this_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(ALLOW_VARIABLE, "1")
+
+    small_requests: ClassVar[dict[str, Any]] = {}
+    """Options that make requests small, where there are any."""
+    kill_at: ClassVar[int] = 1
+    """After how many requests of `events` events, so made, to be killed."""
+
+
+async def steps_of(destination: Destination[Any]) -> list[Any]:
+    """All steps of a check."""
+    return [step async for step in destination.run_check()]
+
+
+def killed_at(send: int, export: Callable[[], object], method: tuple[type, str] = (RequestDestination, "send")) -> None:
+    """Run an export in a process of its own that is killed (SIGKILL) right after its `send`-th sending."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
+        return
+    try:  # the child: only the killing ends it as it should
+        owner, name = method
+        original, seen = getattr(owner, name), 0
+
+        async def counted(self: Any, *arguments: Any) -> Outcome:
+            nonlocal seen
+            outcome: Outcome = await original(self, *arguments)
+            seen += 1
+            if seen >= send:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return outcome
+
+        setattr(owner, name, counted)
+        export()
+    finally:
+        os._exit(1)
+
+
+def one_event(destination: Destination[Any]) -> Parcel:
+    """A parcel with one small event."""
+    (parcel,) = small_parcels(destination, 1)
+    return parcel
+
+
+def small_parcels(destination: Destination[Any], events: int) -> list[Parcel]:
+    """The parcels of a lane with so many small events, numbered from 0."""
+    messages = [b'{"id": "%d"}' % number for number in range(events)]
+    found = [Event(number, 100, "job", 0, number, message) for number, message in enumerate(messages)]
+    packer = destination.packer(LaneRef("d", WINDOW, 0, 1), 0)
+    return [*packer.pack(found, Messages(messages)), *packer.finish()]
+
+
+def ledger_texts(connection: psycopg.Connection) -> list[str]:
+    """Every row of settings and ledger, as text."""
+    tables = connection.execute("select tablename from pg_tables where schemaname = 'logstream'").fetchall()
+    return [row[0] for (table,) in tables for row in connection.execute(f"select t::text from logstream.{table} t")]
+
+
+def ids_in_order(connection: psycopg.Connection) -> list[int]:
+    """The ids of the store's events, in the order in which they are delivered."""
+    return [row[0] for row in connection.execute("select id from events order by recorded_at, id")]
+
+
+def poison(connection: psycopg.Connection, ids: list[int]) -> None:
+    """Put a mark into events by which a receiver may refuse them (`Vendor.poison`)."""
+    mark = 'update events set payload = (payload::jsonb || \'{"p": "p0is0n"}\')::json where id = any(%s)'
+    connection.execute(mark, (ids,))
+
+
+def stored(connection: psycopg.Connection, condition: LiteralString = "true") -> Counter[str]:
+    """The payloads of the store, as text that compares."""
+    rows = connection.execute(SQL("select payload::text from events where " + condition)).fetchall()
+    return canonical([json.loads(text) for (text,) in rows])
+
+
+def canonical(documents: list[Any]) -> Counter[str]:
+    """Documents as text that compares."""
+    return Counter(json.dumps(document, sort_keys=True) for document in documents)
