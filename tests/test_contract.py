@@ -48,16 +48,25 @@ class VendorContract(RequestContract):
 class TestSplunkHec(VendorContract, LimitsBytes, RefusesSingleEvents):
     type = "splunk_hec"
     options = {"index": "audit", "source": "workato"}
+    no_success = [(200, b""), (200, b"{}"), (200, b'{"text":"Success"}'), (201, b'{"text":"Success","code":0}')]
 
 
 class TestDatadog(VendorContract, LimitsBytes):
     type = "datadog"
     options = {"service": "audit", "tags": ["env:test", "team:a"]}
+    no_success = [(200, b"{}"), (204, b"")]
 
 
 class TestSumoLogic(VendorContract, LimitsBytes):
     type = "sumo_logic"
     options = {"category": "prod/audit", "name": "workato"}
+    no_success = [
+        (200, b"OK"),
+        (200, b"It works!"),
+        (200, b'{"status":401,"code":"unauthorized"}'),
+        (202, b""),
+        (204, b""),
+    ]
     permanent_status = 401
 
     def connections(self, server: Vendor) -> Connections:
@@ -67,6 +76,7 @@ class TestSumoLogic(VendorContract, LimitsBytes):
 class TestGrafanaLoki(VendorContract, LimitsBytes, RefusesSingleEvents):
     type = "grafana_loki"
     options = {"workspace_label": "workspace", "tenant": "t1"}
+    no_success = [(200, b"OK"), (202, b""), (200, b'{"status":"success"}')]
     keeps_order = False  # within a stream only
 
     def connections(self, server: Vendor) -> Connections:
@@ -76,11 +86,19 @@ class TestGrafanaLoki(VendorContract, LimitsBytes, RefusesSingleEvents):
 class TestNewRelic(VendorContract, LimitsBytes):
     type = "new_relic"
     options = {"attributes": {"logtype": "audit"}}
+    no_success = [(202, b"{}"), (202, b""), (200, b'{"requestId":"0123"}')]
 
 
 class TestElasticsearch(VendorContract, LimitsBytes, RefusesSingleEvents):
     type = "elasticsearch"
     options = {"index": "workato-audit"}
+    no_success = [
+        (200, b"{}"),
+        (200, b""),
+        (200, b'{"errors":true,"items":[]}'),
+        (200, b'{"errors":true}'),
+        (202, b'{"errors":false}'),
+    ]
 
     def connections(self, server: Vendor) -> Connections:
         return StaticConnections(HttpCredentials(server.url, headers={"Authorization": f"ApiKey {server.token}"}))
@@ -88,6 +106,7 @@ class TestElasticsearch(VendorContract, LimitsBytes, RefusesSingleEvents):
 
 class TestAzureMonitor(VendorContract, LimitsBytes):
     type = "azure_monitor"
+    no_success = [(200, b""), (202, b"{}")]
 
     def settings_for(self, server: Vendor) -> dict[str, Any]:
         assert isinstance(server, AzureMonitor)

@@ -15,7 +15,7 @@ from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry
 from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, RequestOptions
-from logstream.destinations.transport.answers import is_page
+from logstream.destinations.transport.answers import is_page, object_in
 from logstream.destinations.transport.urls import at_endpoint
 from logstream.events import EPOCH, Event
 from logstream.jsontext import with_member
@@ -87,18 +87,17 @@ class ElasticsearchDestination(RequestDestination[ElasticsearchOptions]):
             return super().read(status, headers, answer, parcel)
         if is_page(answer):
             return self.not_ours(status, answer)
-        try:
-            document: Any = orjson.loads(answer)
-            if not document["errors"]:
-                return Delivered()
-            items = [next(iter(item.values())) for item in document["items"]]
-        except (ValueError, KeyError, TypeError, StopIteration, AttributeError):
+        document = object_in(answer)
+        if document.get("errors") is False:
+            return Delivered()
+        items = _items(document)
+        if items is None:
             return Retry("Elasticsearch's answer cannot be read")
         if len(items) != len(parcel.events):
             return Retry(f"Elasticsearch answered for {len(items)} of {len(parcel.events)} documents")
         again, bad = [], {}
         for index, item in enumerate(items):
-            code = int(item.get("status", 500))
+            code = item["status"]
             if code < 300 or code == ALREADY_THERE:
                 continue
             if code == 429 or code >= 500:
@@ -112,6 +111,20 @@ class ElasticsearchDestination(RequestDestination[ElasticsearchOptions]):
         if bad:
             return Reject(bad, tuple(again))
         return Retry("Elasticsearch is busy", only=tuple(again)) if again else Delivered()
+
+    def accepted(self, status: int, headers: Mapping[str, str], answer: bytes) -> bool:
+        """Only as `read` reads it."""
+        return False
+
+
+def _items(document: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """What is said of each document; `None` if that is nothing that Elasticsearch says."""
+    items = document.get("items")
+    if document.get("errors") is not True or not isinstance(items, list):
+        return None
+    said = [next(iter(item.values()), None) if isinstance(item, dict) else None for item in items]
+    told = [one for one in said if isinstance(one, dict) and isinstance(one.get("status"), int)]
+    return told if len(told) == len(items) else None
 
 
 def _why(item: Any) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 import orjson
 from pydantic import Field
 
@@ -14,6 +13,7 @@ from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry
 from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, RequestOptions
+from logstream.destinations.transport.answers import object_in
 from logstream.destinations.transport.urls import at_endpoint
 from logstream.destinations.vendor_rules import Accepts, splunk_index
 from logstream.events import Event
@@ -98,9 +98,6 @@ class SplunkHecDestination(RequestDestination[SplunkHecOptions]):
 
 
 def _code(answer: bytes) -> tuple[int | None, int]:
-    try:
-        document: Any = msgspec.json.decode(answer)
-        code, number = document.get("code"), document.get("invalid-event-number", -1)
-    except (msgspec.MsgspecError, AttributeError):
-        return None, -1
+    document = object_in(answer)
+    code, number = document.get("code"), document.get("invalid-event-number", -1)
     return code if isinstance(code, int) else None, number if isinstance(number, int) else -1

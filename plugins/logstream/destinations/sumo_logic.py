@@ -10,6 +10,7 @@ from pydantic import Field
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.request import RequestDestination, RequestOptions
+from logstream.destinations.transport.answers import object_in
 from logstream.destinations.vendor_rules import Accepts, header_value, sumo_fields
 
 HEADER_TEXT = r"^[^\r\n]*$"
@@ -55,8 +56,11 @@ class SumoLogicDestination(RequestDestination[SumoLogicOptions]):
         return {**super().headers(credentials), **{name: value for name, value in named.items() if value}}
 
     def accepted(self, status: int, headers: Mapping[str, str], answer: bytes) -> bool:
-        """200."""
-        return status == 200
+        """200, with nothing to say or an object that names no error."""
+        if not answer.strip():
+            return status == 200
+        found = object_in(answer)
+        return status == 200 and answer[:1] == b"{" and found.get("status", 200) == 200 and "errors" not in found
 
     def encode(self, entries: Sequence[bytes]) -> bytes:
         """One a line."""

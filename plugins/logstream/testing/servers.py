@@ -5,6 +5,7 @@ Each is a context manager that starts on a free port of the loopback interface (
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import os
@@ -19,12 +20,13 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 from logstream.errors import LogstreamError
@@ -322,12 +324,30 @@ CLOSED, HALF = 0, -1
 """What `LogSink.fail` may answer beside statuses."""
 
 
+class Manner(StrEnum):
+    """How a `LogSink` sends its answers."""
+
+    PLAIN = "plain"
+    PACKED = "packed"
+    """With gzip, where the sender takes that."""
+    CHUNKED = "chunked"
+    """In pieces, without saying how long it is."""
+    SLOW = "slow"
+    """In pieces, with pauses."""
+    CUT = "cut"
+    """It ends, and the connection with it, before all has come that it announced."""
+
+
 class LogSink:
     """A strict HTTP log service: it demands its token and valid JSON, and counts what comes twice.
 
     `fail` may be set to a function from the number of the request (from 1) to a status to answer instead, or `None`; `CLOSED`
-    closes the connection without an answer, `HALF` in the middle of one. `answer_headers` go with such answers.
+    closes the connection without an answer, `HALF` in the middle of one. `answer_headers` go with such answers. `manner` is a
+    function from the number of the request to how its answer is sent.
     """
+
+    own_headers: ClassVar[Mapping[str, str]] = {"Content-Type": "application/json"}
+    """Headers of every answer, as the service has them."""
 
     def __init__(
         self, port: int | None = None, token: str = "sink-token-0123456789", store: Path | None = None
@@ -337,6 +357,7 @@ class LogSink:
         self.url = f"http://127.0.0.1:{self.port}"
         self.fail: Callable[[int], int | None] = lambda _: None
         self.answer_headers: dict[str, str] = {}
+        self.manner: Callable[[int], Manner] = lambda _: Manner.PLAIN
         self.echo: Callable[[str, bytes], bytes] | None = None
         """Makes the body of an answer that `fail` asked for of the request's head and body."""
         self.heads: list[dict[str, str]] = []
@@ -394,20 +415,47 @@ class LogSink:
             self.requests += 1
             self.heads.append(dict(request.headers.items()))
             status, answer = self.answer(request, body)
+            manner = self.manner(self.requests)
         if status in (CLOSED, HALF):
             if status == HALF:
                 request.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of")
             request.close_connection = True
             request.connection.shutdown(socket.SHUT_RDWR)
             return
+        self._send(request, status, answer, manner)
+
+    def _send(self, request: BaseHTTPRequestHandler, status: int, answer: bytes, manner: Manner) -> None:
+        headers = {**self.own_headers, **self.answer_headers}
+        if manner is Manner.PACKED and "gzip" in request.headers.get("Accept-Encoding", "") and answer:
+            headers["Content-Encoding"], answer = "gzip", gzip.compress(answer)
+        if status == 204:
+            answer = b""  # it has no body, and says of none how long it is
+        elif manner is Manner.CHUNKED:
+            headers["Transfer-Encoding"] = "chunked"
+        else:
+            headers["Content-Length"] = str(len(answer) + (10 if manner is Manner.CUT else 0))
+        if manner is Manner.CUT and status == 204:
+            request.close_connection = True
+            request.connection.shutdown(socket.SHUT_RDWR)
+            return
         request.send_response(status)
-        for name, value in self.answer_headers.items():
+        for name, value in headers.items():
             request.send_header(name, value)
-        request.send_header("Content-Type", "application/json")
-        request.send_header("Content-Length", str(len(answer)))
         request.end_headers()
-        if request.command != "HEAD":
-            request.wfile.write(answer)
+        if request.command == "HEAD":
+            return
+        size = max(1, len(answer) // 5) if manner in (Manner.CHUNKED, Manner.SLOW) else max(1, len(answer))
+        for start in range(0, len(answer), size):
+            piece = answer[start : start + size]
+            if manner is Manner.SLOW:
+                time.sleep(0.005)
+            request.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if "Transfer-Encoding" in headers else piece)
+            request.wfile.flush()
+        if "Transfer-Encoding" in headers:
+            request.wfile.write(b"0\r\n\r\n")
+        if manner is Manner.CUT:
+            request.close_connection = True
+            request.connection.shutdown(socket.SHUT_RDWR)
 
     def answer(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
         """Status and body: those that `fail` asks for, else what the service says."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import zlib
+from typing import Any
 
 import aiohttp
+import orjson
 import zstandard
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -41,6 +43,15 @@ async def read_answer(response: aiohttp.ClientResponse, events: int) -> bytes:
     if not response.content.at_eof():
         response.close()
     return unpacked(answer, response.headers.get("Content-Encoding", ""), most)
+
+
+def object_in(answer: bytes) -> dict[str, Any]:
+    """The JSON object that an answer is; empty where it is none, however it is none."""
+    try:
+        found = orjson.loads(answer)
+    except ValueError:  # what is nested too deeply included
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def unpacked(answer: bytes, encoding: str, most: int) -> bytes:

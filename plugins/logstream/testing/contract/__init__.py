@@ -44,6 +44,7 @@ from logstream.testing.contract.base import (
 from logstream.testing.contract.reaching import ReachesSafely
 from logstream.testing.contract.refusing import Refuses
 from logstream.testing.contract.secrecy import KeepsSecrets
+from logstream.testing.contract.withstanding import Withstands
 from logstream.testing.vendors import Vendor
 
 __all__ = [
@@ -70,7 +71,7 @@ __all__ = [
 ]
 
 
-class RequestContract(Arrives, Refuses, KeepsSecrets, ReachesSafely):
+class RequestContract(Arrives, Refuses, Withstands, KeepsSecrets, ReachesSafely):
     """What every destination that takes requests must hold to."""
 
 
