@@ -318,3 +318,27 @@ def test_a_window_in_which_nothing_was_selected_is_judged_by_the_settings_of_the
     filled.execute("update events set kind = 'genie' where id = (select min(id) from events)")
     (finding,) = verify(exporter, WINDOW).findings
     assert "1 event was never exported" in finding.what
+
+
+def test_a_late_row_that_only_the_newer_settings_of_its_window_select_is_found(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path
+) -> None:
+    def settings(*routes: tuple[int, str]) -> dict[str, Any]:
+        streaming = {"enabled": True, "events": ["job_details", "user_activity", "api_platform", "log_service"]}
+        return {
+            "workspaces": [{"id": number, "streaming": {**streaming, "destination": name}} for number, name in routes],
+            "destinations": {name: {"type": "file", "path": str(tmp_path / name)} for name in ("one", "other")},
+        }
+
+    export(engine(settings((101, "one"))))
+    # `one` keeps what it has of the window, and is not planned anew: nothing is selected for it now
+    exporter = engine(settings((101, "other"), (999, "one")))
+    export(exporter)
+    assert findings(exporter) == []
+    filled.execute("insert into workspaces (id, name) values (999, 'new')")
+    filled.execute(
+        "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload)"
+        " values (999999, 999, 'job', %s, %s, '{}')",
+        (WINDOW.start, WINDOW.start),
+    )
+    assert findings(exporter) == ["1 event was never exported"]

@@ -27,6 +27,8 @@ def main() -> int:
             script = script_of(seed, windows=given.windows, workspaces=given.workspaces)
             wrong = live(place, script)
             worlds += 1
+            if worlds % 50 == 0:
+                print(f"{worlds} worlds so far, {len(bad)} of them bad", file=sys.stderr, flush=True)
             if wrong:
                 bad.append(seed)
                 print(f"world {seed}:")

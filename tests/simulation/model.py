@@ -369,6 +369,10 @@ class Verdict:
                 self.must_find[place].append(
                     f"the store holds {len(wanted)} events, {len(done)} are delivered or rejected"
                 )
+            newest = self.seen.windows[window]
+            selected = {row.id for row in self.model.rows_in(window) if route_of(newest, row) == destination}
+            if place not in self.seen.owed and self._counts(selected - self.model.purged) - self._counts(wanted):
+                self.must_find[place].append("it was never planned for some that the settings of its window select")
             if wanted != done:  # as many came late as were purged: where ids are compared, it is found
                 self.may_find.add(place)
         self.may_find |= self.must_find.keys()
