@@ -40,6 +40,7 @@ from logstream.store.schema import create_tables  # noqa: E402
 from logstream.testing.servers import AzuriteServer, GcsServer, LogSink, S3rver, S3Server  # noqa: E402
 
 from .databases import postgres_15  # noqa: E402
+from .real_stores import SeaweedServer  # noqa: E402
 from .stage import PROJECT, Stage, airflow_stage  # noqa: E402, F401
 
 settings.register_profile("logstream", deadline=None, max_examples=200, derandomize=True, print_blob=True)
@@ -119,6 +120,13 @@ def s3() -> Iterator[S3Server]:
 def s3rver() -> Iterator[S3rver]:
     """A second S3 server, by other people."""
     with S3rver(_HOME / "s3rver", _HOME / "s3rver.log") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[SeaweedServer]:
+    """SeaweedFS, an S3 server that people run."""
+    with SeaweedServer(_HOME / "seaweed", _HOME / "seaweed.log") as server:
         yield server
 
 

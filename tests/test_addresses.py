@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from typing import Any
 
 import pytest
 
+from logstream.destinations.registry import make_destination
 from logstream.destinations.transport.addresses import (
     ForbiddenAddress,
     PublicResolver,
@@ -17,6 +19,8 @@ from logstream.destinations.transport.addresses import (
     resolve_and_check,
 )
 from logstream.errors import InputError
+from logstream.hooks import AirflowConnections
+from logstream.settings.models import DestinationSettings
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +106,45 @@ def test_an_operator_may_allow_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGSTREAM_ALLOW_PRIVATE_ADDRESSES", "1")
     assert check_url("http://127.0.0.1:9/x") == "http://127.0.0.1:9/x"
     resolve_and_check("http://localhost/")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.1", "2130706433", "0x7f.0.0.1", "017700000001", "[::127.0.0.1]", "[::ffff:7f00:1]", "\uff11\uff12\uff17.0.0.1",
+     "\u2460\u2461\u2466.0.0.1", "localhost", "LOCALHOST", "169.254.169.254", "[fe80::1]"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["s3", "azure_blob", "gcs", "http"])
+def test_no_spelling_of_a_host_leads_a_destination_inside(
+    kind: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = f"http://{host}:9/x"
+    connection: dict[str, Any] = {
+        "s3": {"conn_type": "aws", "login": "l", "password": "p", "extra": {"endpoint_url": base, "verify": False}},
+        "azure_blob": {"conn_type": "wasb", "extra": {"connection_string": f"BlobEndpoint={base};AccountName=a;AccountKey=a2V5"}},
+        "gcs": {"conn_type": "google_cloud_platform", "extra": {"endpoint_url": base}},
+        "http": {"conn_type": "http", "host": base},
+    }[kind]  # fmt: skip
+    monkeypatch.setenv("AIRFLOW_CONN_C", json.dumps(connection))
+    where = {"azure_blob": {"container": "audit"}, "http": {}}.get(kind, {"bucket": "audit"})
+    settings = DestinationSettings.model_validate({"type": kind, "connection": "c", **where})
+
+    async def run() -> str:
+        made: Any = make_destination("d", settings, AirflowConnections())
+        try:
+            return str([step async for step in made.run_check()])
+        except InputError as error:
+            return str(error)
+
+    told = asyncio.run(run())
+    assert "not a public address" in told or "is not a canonical IPv4 address" in told, told
+
+
+@pytest.mark.parametrize("region", ["x.example.com/?", "eu-west-1@127.0.0.1:9", "127.0.0.1:9/#", "eu west"])
+def test_a_region_is_no_way_to_another_host(region: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client writes it into the server's name."""
+    extra = {"region_name": region}
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_C", json.dumps({"conn_type": "aws", "login": "l", "password": "p", "extra": extra})
+    )
+    with pytest.raises(InputError, match="connection `c`"):
+        AirflowConnections().aws("c")

@@ -26,6 +26,8 @@ from logstream.testing.servers import AzuriteServer, FlakyProxy, GcsServer, S3rv
 from logstream.validation import validate_settings
 from logstream.verify.verifier import verify
 
+from .real_stores import FakeGcsServer, SeaweedServer
+
 EVERYTHING = ["job_details", "user_activity", "api_platform", "log_service"]
 
 
@@ -159,20 +161,36 @@ def test_twenty_thousand_events_are_complete_while_one_request_in_five_fails(
 
 
 @pytest.mark.parametrize("packaging", ["file", "batch"])
-def test_a_second_s3_server_by_other_people(
-    run: Run, store: psycopg.Connection, s3rver: S3rver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packaging: str
-) -> None:
+@pytest.mark.parametrize("name", ["s3rver", "seaweed"])
+def test_s3_servers_by_other_people(
+    run: Run, store: psycopg.Connection, request: pytest.FixtureRequest, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, packaging: str, name: str,
+) -> None:  # fmt: skip
+    server: S3rver | SeaweedServer = request.getfixturevalue(name)
     bucket = f"second-{packaging}"
-    s3rver.make_bucket(bucket)
-    monkeypatch.setenv("AIRFLOW_CONN_STORE", s3rver.connection)
+    server.make_bucket(bucket)
+    monkeypatch.setenv("AIRFLOW_CONN_STORE", server.connection)
     fill(store, tmp_path, 400)
     # a prefix with every sign that must be escaped alike by both sides
     report = run(type="s3", bucket=bucket, prefix="a b/c=d+e@f,g:h/", packaging=packaging, compression="gzip")
     assert (report.error, report.events) == (None, 400)
-    lines = [line for body in s3rver.objects(bucket).values() for line in gzip.decompress(body).splitlines()]
+    lines = [line for body in server.objects(bucket).values() for line in gzip.decompress(body).splitlines()]
     assert canonical(list(map(json.loads, lines))) == stored(store)
     assert run.findings() == []
-    monkeypatch.setenv("AIRFLOW_CONN_STORE", s3rver.connection.replace("S3RVER:S3RVER", "nobody:S3RVER"))
+    strange = server.connection.replace("S3RVER:S3RVER", "nobody:S3RVER").replace("weed-key", "nobody")
+    monkeypatch.setenv("AIRFLOW_CONN_STORE", strange)
     report = run(type="s3", bucket=bucket, prefix="other/")
     assert report.state is State.FAILED
     assert "the credentials of connection `store` are refused" in (report.error or "")
+
+
+def test_a_gcs_server_that_cannot_be_put_to_is_told_as_that(
+    run: Run, store: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeGcsServer(tmp_path / "log") as server:
+        server.make_bucket("audit")
+        monkeypatch.setenv("AIRFLOW_CONN_STORE", server.connection)
+        fill(store, tmp_path, 5)
+        report = run(type="gcs", bucket="audit")
+    assert report.state is State.FAILED
+    assert "does not know Google's XML API" in (report.error or "") and "tried" not in (report.error or "")

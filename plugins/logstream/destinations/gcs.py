@@ -169,6 +169,11 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
         place, where = self.place, f"connection `{self.options.connection}`"
         if refusal.missing:
             return f"{place} does not exist; create it, or correct `bucket` of destination {self.name}"
+        if refusal.says("invalid uploadType"):
+            return (
+                f"the server that `endpoint_url` of {where} names does not know Google's XML API, by which objects are put "
+                "(fake-gcs-server does not); name another"
+            )
         said = f" ({refusal.words})" if refusal.words else ""
         if refusal.says("short-lived token", "reasonable timeframe"):
             return f"{CLOCK}; Google refuses tokens whose time is not its own{said}"

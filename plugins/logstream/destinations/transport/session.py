@@ -75,6 +75,8 @@ class Reach(NamedTuple):
         for one in chain(error):
             if isinstance(one, ForbiddenAddress):
                 return GiveUp(str(one))
+        if isinstance(error, aiohttp.InvalidURL):
+            return GiveUp(f"the address cannot be used: {error}")
         refused = refused_certificate(error)
         if refused is not None:
             whose = f"the server's certificate is not valid for {self.host}"
