@@ -445,9 +445,11 @@ def test_metrics_name_gaps_while_no_run_exports(streaming: Exporter, monkeypatch
     monkeypatch.setattr("logstream.operators.watch.exporter", ours)
     schedules = Schedules("none")
     monkeypatch.setattr("logstream.operators.schedule.Variable", schedules)
-    monkeypatch.setattr("logstream.operators.watch.stats.gauge", lambda name, value: told.update({name: value}))
+    monkeypatch.setattr(
+        "logstream.operators.watch.stats.gauge", lambda name, value, tags=None: told.update({name: value})
+    )
     NameGaps(task_id="name_gaps").execute({})
-    assert told == {"logstream.gaps": 1, "logstream.gap_seconds": 180.0}
+    assert (told["logstream.gaps"], told["logstream.gap_seconds"]) == (1, 180.0)
     # with a schedule, up to now
     schedules.cron = "* * * * *"
     NameGaps(task_id="name_gaps").execute({})

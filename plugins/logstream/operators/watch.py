@@ -8,7 +8,9 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.observability import stats
 
 from logstream.ledger.coverage import Coverage
+from logstream.ledger.status import look
 from logstream.operators.base import exporter
+from logstream.operators.metrics import send
 from logstream.operators.schedule import note_schedule
 from logstream.units import counted
 
@@ -24,7 +26,9 @@ class NameGaps(BaseOperator):
         with exporter() as engine:
             note_schedule(engine.ledger)
             coverage = engine.ledger.coverage()
+            found = look(engine.engine, engine.settings.current().settings.destinations)
         count_gaps(coverage)
+        send(found)
         gaps = coverage.gaps()
         for gap in gaps[:100]:
             self.log.warning("Not exported yet: %s.", gap)
