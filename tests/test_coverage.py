@@ -167,6 +167,20 @@ def test_a_request_exports_again_only_what_overlaps_its_interval() -> None:
     assert windows(clock.run(span(10, 15), AskedBy.REQUEST, carrier="ann")) == [span(10, 15)]
 
 
+def test_what_was_exported_on_request_is_not_the_scheduled_runs_own() -> None:
+    """Though it is the run's very interval, and the ledger does not know who made it."""
+    clock = Clockwork()
+    clock.run(span(0, 5), AskedBy.REQUEST)
+    assert clock.run(span(0, 5), carrier="scheduled__0") == []
+
+
+def test_a_window_that_ended_when_streaming_began_is_history() -> None:
+    clock = Clockwork()
+    clock.run(span(-5, 0), AskedBy.REQUEST, partly=True)
+    assert windows(clock.run(span(0, 5))) == [span(0, 5)]
+    assert windows(clock.run(span(10, 15))) == [span(5, 10), span(10, 15)]
+
+
 def test_a_window_for_some_destinations_across_a_runs_begin_is_taken_once() -> None:
     clock = Clockwork()
     clock.run(span(-2, 3), AskedBy.REQUEST, partly=True)

@@ -31,7 +31,7 @@ def window_of(context: Context) -> Window:
     if start is None or end is None or start >= end:
         raise AirflowFailException(
             "this run has no data interval, so there is no window to export; schedule the DAG by a cron expression, "
-            "backfill it, or trigger it with data_interval_start and data_interval_end"
+            "backfill it, trigger it with data_interval_start and data_interval_end, or run `logstream export --from T --to T`"
         )
     return Window(start, end)
 
