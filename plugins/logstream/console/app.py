@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from logstream import __version__
 from logstream.console import api, pages, parts
 from logstream.console.access import login_url, reader
+from logstream.console.api.contract import PREFIX
 from logstream.console.door import Door
 from logstream.console.layout import show
 from logstream.console.problems import problem_of
@@ -68,10 +69,10 @@ def openapi_document(app: FastAPI, *, pages: bool = False) -> dict[str, Any]:
         form = {"schema": {"type": "object", "additionalProperties": {"type": "string"}}}
         body = {"content": {"application/x-www-form-urlencoded": form}}
         for path, methods in document["paths"].items():
-            if "post" in methods and not path.startswith(api.PREFIX):
+            if "post" in methods and not path.startswith(PREFIX):
                 methods["post"]["requestBody"] = body
     else:
-        document["paths"] = {path: found for path, found in document["paths"].items() if path.startswith(api.PREFIX)}
+        document["paths"] = {path: found for path, found in document["paths"].items() if path.startswith(PREFIX)}
     ours = [(Settings, "validation"), (Streaming, "validation"), (DestinationSettings, "validation")]
     _, found = models_json_schema(ours, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     schemas = document.setdefault("components", {}).setdefault("schemas", {})

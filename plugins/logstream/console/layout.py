@@ -12,7 +12,7 @@ from fastapi.templating import Jinja2Templates
 
 from logstream import __version__
 from logstream.console.access import csrf_token, form_of, may_write
-from logstream.console.api import BIG
+from logstream.console.api.contract import BIG
 from logstream.console.forms import Form
 from logstream.console.mistakes import label_of
 from logstream.console.service import Console

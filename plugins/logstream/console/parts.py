@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from logstream.console import runs
 from logstream.console.access import Reader, Writer, may_write, name_of, reader, test_notes
-from logstream.console.api import BackfillRequest, may_start, range_of
+from logstream.console.api.deliveries import BackfillRequest, may_start, range_of
 from logstream.console.chart import timeline_chart
 from logstream.console.edits import Data
 from logstream.console.forms import lines_of, streaming_of

@@ -1,0 +1,17 @@
+"""The REST API: everything that the pages do, with the same validation, for tools.
+
+Reading settings gives an `ETag`; changing them takes it back as `If-Match`, so that nobody overwrites what they have not
+seen: 428 without it, 409 with what has changed meanwhile.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+
+from logstream.console.access import reader
+from logstream.console.api import deliveries, destinations, messages, settings, workspaces
+from logstream.console.api.contract import PREFIX, REFUSED
+
+router = APIRouter(prefix=PREFIX, dependencies=[Depends(reader)], responses=REFUSED)
+for subject in (settings, workspaces, destinations, messages, deliveries):
+    router.include_router(subject.router)

@@ -1,0 +1,13 @@
+"""The pages, rendered on the server."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import HTMLResponse
+
+from logstream.console.access import reader
+from logstream.console.pages import customers, deliveries, destinations, history, settings
+
+router = APIRouter(dependencies=[Depends(reader)], default_response_class=HTMLResponse)
+for subject in (settings, customers, destinations, deliveries, history):
+    router.include_router(subject.router)
