@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from logstream.console.service import Console
+from logstream.errors import DatabaseError
 from logstream.export.exporter import Exporter
 from logstream.export.pipeline import DeliveryPipeline
+from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.records import Delivery, State
 from logstream.testing.servers import LogSink
 from logstream.verify.verifier import verify
@@ -258,4 +262,27 @@ def test_a_delivery_all_of_whose_events_are_lost_can_be_verified(
     assert exporter.ledger.owed() == []
     assert sum(loss.events for loss in exporter.ledger.losses()) == gone > 0
     assert exporter.ledger.acknowledge("an administrator") == gone
+    assert verify(exporter, WINDOW).findings == []
+
+
+def test_a_rejection_at_a_windows_end_is_counted_once_though_the_lane_could_not_be_finished(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = f'{{"id": "deep", "deep": {"[" * 600}{"]" * 600}}}'
+    filled.execute(
+        "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload) values (999999, 101, 'job', %s, %s, %s)",
+        (WINDOW.start, WINDOW.end - timedelta(microseconds=1), deep),
+    )
+    exporter = quick(
+        engine(override({"type": "file", "path": str(tmp_path / "out"), "packaging": "batch", "lanes": 1}))
+    )
+
+    async def fails(*_: Any) -> None:
+        raise DatabaseError("the connection was ended")
+
+    monkeypatch.setattr(LedgerWriter, "finish", fails)
+    export(exporter)
+    monkeypatch.undo()
+    (report,) = exporter.redeliver_owed()
+    assert (report.state, report.rejected) == (State.DELIVERED, 1)
     assert verify(exporter, WINDOW).findings == []

@@ -373,7 +373,10 @@ class Verdict:
             selected = {row.id for row in self.model.rows_in(window) if route_of(newest, row) == destination}
             if place not in self.seen.owed and self._counts(selected - self.model.purged) - self._counts(wanted):
                 self.must_find[place].append("it was never planned for some that the settings of its window select")
-            if wanted != done:  # as many came late as were purged: where ids are compared, it is found
+            # as many came late as were purged: where ids are compared, it is found; so is what was purged after it was
+            # delivered by settings before the last
+            before = (self.done[place] & self.model.purged) - {row.id for row in rows}
+            if wanted != done or before:
                 self.may_find.add(place)
         self.may_find |= self.must_find.keys()
         for span, destination, what in self.seen.verified:

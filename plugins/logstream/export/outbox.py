@@ -210,7 +210,10 @@ class Outbox:
 
     def _take_bad(self, until: Cursor | None) -> None:
         while self._bad and (until is None or self._bad[0][0] < until):
-            _, event, reason = self._bad.popleft()
+            cursor, event, reason = self._bad.popleft()
+            # behind the last parcel, too: an attempt that resumes must not count it again
+            self._lane.counted = max(self._lane.counted or cursor, cursor)
+            self._lane.position = max(self._lane.position or cursor, cursor)
             self._lane.rejected.update(Counter({(event.workspace_id, event.kind): 1}))
             self._rejected.append(Rejection(event, reason))
             self._irregular = True
