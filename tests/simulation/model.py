@@ -303,7 +303,11 @@ class Verdict:
     def may_have_strays(self, place: Place) -> bool:
         """What an attempt had put and could not write down any more stays, and is named as extra, where the window is then
         exported otherwise: by other settings or options, or with other rows."""
-        return place in self.model.troubled and self.contents(*place) > 1
+        if place not in self.model.troubled:
+            return False
+        purged = any(route_of(plan.document, self.model.rows[number]) == place[1]
+                     for plan in self.model.planned[place[0]] for number in plan.ids & self.model.purged)  # fmt: skip
+        return purged or self.contents(*place) > 1
 
     def contents(self, window: Span, destination: str) -> int:
         """With how many different contents a window was planned for a destination: so many requests may hold a row."""
