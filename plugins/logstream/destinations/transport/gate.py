@@ -162,16 +162,16 @@ class _Head:
 
 
 async def _requests(head: _Head, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter, found: Pass) -> None:
-    """Forward the requests of one connection, one after another, each by its own length."""
+    """Forward the requests of one connection, one after another, each by its own length, until it ends with an `EOFError`."""
     while True:
         if head.server != (found.host, found.port) or head.is_tunnel:
-            return
+            raise ValueError("a request for another server")
         upstream.write(head.forwarded())
         left = head.length
         while left:
             block = await reader.read(min(left, BLOCK))
             if not block:
-                return
+                raise EOFError
             left -= len(block)
             upstream.write(block)
             await upstream.drain()

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import tempfile
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -117,8 +118,9 @@ def reach(url: str, network: Network, client_certificate: str | None = None) -> 
 def tls_context(network: Network, client_certificate: str | None = None) -> ssl.SSLContext:
     """Whom to trust, and certificates of our own. Raises `InputError` for what is no PEM."""
     trusted = authorities(network)
+    make = _context if client_certificate is None else _context.__wrapped__
     try:
-        context = ssl.create_default_context(cadata=_pem(trusted) if trusted else None)
+        context = make(trusted)
     except (ssl.SSLError, ValueError):
         whose = "`ca` in its extra holds" if network.authority else "the file that the environment names for them holds"
         raise InputError(f"{whose} no certificates (PEM)") from None
@@ -134,6 +136,12 @@ def tls_context(network: Network, client_certificate: str | None = None) -> ssl.
                     "`client_certificate` in its extra must hold a certificate and its private key (PEM)"
                 ) from None
     return context
+
+
+@lru_cache(maxsize=32)
+def _context(trusted: str | None) -> ssl.SSLContext:
+    """Shared by all that trust the same: reading a machine's authorities takes 20 ms, and there may be 1,000 destinations."""
+    return ssl.create_default_context(cadata=_pem(trusted) if trusted else None)
 
 
 def _pem(text: str) -> str:
