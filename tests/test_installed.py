@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from logstream.destinations.registry import BUILT_IN
+from logstream.destinations.registry import built_in
 from logstream.events import Kind
 from logstream.settings import message_files
 
@@ -81,7 +81,7 @@ def test_entry_points_can_be_loaded(image: Image) -> None:
         "print(json.dumps([[point.group, point.name, point.load().__module__] for point in points]))"
     )
     found = json.loads(image.production.run("python", "-c", program).stdout.splitlines()[-1])
-    assert {name for group, name, _ in found if group == "logstream.destinations"} == set(BUILT_IN)
+    assert {name for group, name, _ in found if group == "logstream.destinations"} == set(built_in())
     assert [name for group, name, _ in found if group == "airflow.plugins"] == ["logstream"]
     assert all(module.startswith("logstream") for _, _, module in found)
 

@@ -9,13 +9,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 import yaml
 
 from logstream.destinations.documentation import with_options
-from logstream.destinations.registry import BUILT_IN, destination_types
+from logstream.destinations.registry import GROUP, built_in, destination_types
 from logstream.rendering import compile_template
 from logstream.rendering.preview import preview
 from logstream.settings.document import read_document
@@ -30,8 +31,23 @@ COMPOSE_RUN = re.compile(r"docker compose run --rm (?:-T )?(\S+) ([^;<`\n]+)")
 
 
 def test_built_in_destinations_are_the_entry_points() -> None:
-    assert PYPROJECT["project"]["entry-points"]["logstream.destinations"] == BUILT_IN
-    assert set(destination_types()) >= set(BUILT_IN)
+    installed = {point.name: point.value for point in distribution("logstream").entry_points if point.group == GROUP}
+    assert installed == built_in()
+    assert set(destination_types()) >= set(built_in())
+
+
+def test_a_deployment_that_copies_plugins_and_installs_nothing_has_all_types() -> None:
+    program = (
+        "import importlib.metadata\n"
+        "importlib.metadata.entry_points = lambda **_: []\n"
+        "from logstream.destinations import destination_types\n"
+        "print(*sorted(destination_types()))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "plugins")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == sorted(built_in())
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "dags").glob("*.py")), ids=lambda path: path.name)
@@ -235,10 +251,10 @@ def test_ci_runs_what_developers_run() -> None:
 
 def test_every_destination_has_a_page() -> None:
     pages = {path.stem for path in (PROJECT / "docs/destinations").glob("*.md")}
-    assert set(BUILT_IN) <= pages
+    assert set(built_in()) <= pages
 
 
-@pytest.mark.parametrize("name", sorted(BUILT_IN))
+@pytest.mark.parametrize("name", sorted(built_in()))
 def test_a_destinations_page_has_its_options_as_they_are(name: str) -> None:
     page = (PROJECT / f"docs/destinations/{name}.md").read_text()
     model = destination_types()[name].options_model

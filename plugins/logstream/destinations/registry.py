@@ -1,10 +1,12 @@
-"""Which destinations there are: those of the entry-point group `logstream.destinations`, ours like anybody's."""
+"""Which destinations there are: those of the entry-point group `logstream.destinations`, ours like those of others."""
 
 from __future__ import annotations
 
+from configparser import ConfigParser
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,26 +19,20 @@ from logstream.settings.models import DestinationSettings, explain_parts
 
 GROUP = "logstream.destinations"
 
-BUILT_IN = {
-    "file": "logstream.destinations.file:FileDestination",
-    "s3": "logstream.destinations.s3:S3Destination",
-    "azure_blob": "logstream.destinations.azure_blob:AzureBlobDestination",
-    "http": "logstream.destinations.http:HttpDestination",
-    "gcs": "logstream.destinations.gcs:GcsDestination",
-    "azure_monitor": "logstream.destinations.azure_monitor:AzureMonitorDestination",
-    "splunk_hec": "logstream.destinations.splunk_hec:SplunkHecDestination",
-    "datadog": "logstream.destinations.datadog:DatadogDestination",
-    "sumo_logic": "logstream.destinations.sumo_logic:SumoLogicDestination",
-    "grafana_loki": "logstream.destinations.grafana_loki:GrafanaLokiDestination",
-    "new_relic": "logstream.destinations.new_relic:NewRelicDestination",
-    "elasticsearch": "logstream.destinations.elasticsearch:ElasticsearchDestination",
-}
-"""Ours, for a deployment that copies `plugins/` without installing it; a test holds it equal to `pyproject.toml`."""
+TABLE = Path(__file__).parent.parent / "entry_points.txt"
+"""The entry points by which the package is installed; where `plugins/` is copied and nothing installed, there are no others."""
+
+
+def built_in() -> dict[str, str]:
+    """Our own types, as `module:class`: what the package's table of entry points says."""
+    table = ConfigParser(delimiters=("=",))
+    table.read(TABLE, encoding="utf-8")
+    return dict(table[GROUP])
 
 
 @cache
 def _references() -> dict[str, str]:
-    return {**BUILT_IN, **{point.name: point.value for point in entry_points(group=GROUP)}}
+    return {**built_in(), **{point.name: point.value for point in entry_points(group=GROUP)}}
 
 
 @cache
