@@ -7,14 +7,23 @@ events the vendor finds invalid. `taken` are the events as they were before the 
 from __future__ import annotations
 
 import json
+import re
+import uuid
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 from urllib.parse import parse_qs, quote, urlsplit
 
 from logstream.testing.servers import LogSink, decoded
 
 Answer = tuple[int, bytes]
+
+_SECURITY = {
+    "type": "security_exception",
+    "reason": "unable to authenticate with provided credentials and anonymous access is not allowed for this request",
+    "header": {"WWW-Authenticate": ['Basic realm="security" charset="UTF-8"', "ApiKey"]},
+}
+_NO_ACCESS = "The authentication token provided does not have access to ingest data for the data collection rule."
 
 
 class Refused(Exception):
@@ -22,7 +31,7 @@ class Refused(Exception):
 
     def __init__(self, status: int, answer: object = "") -> None:
         super().__init__(status)
-        self.status, self.answer = status, json.dumps(answer).encode()
+        self.status, self.answer = status, answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
 
 
 class Vendor(LogSink):
@@ -56,7 +65,7 @@ class Vendor(LogSink):
         """Path, credentials, size, then the vendor's own rules."""
         try:
             if self.path not in (request.path, request.path.partition("?")[0]):
-                raise Refused(404, {"error": f"no such path {request.path}"})
+                raise Refused(*self.missing)
             if not self.authorized(request):
                 raise Refused(*self.unauthorized)
             plain = decoded(body, request.headers.get("Content-Encoding"))
@@ -73,6 +82,7 @@ class Vendor(LogSink):
         return self.accepted, b"" if answer is None else json.dumps(answer).encode()
 
     unauthorized: tuple[int, object] = (403, {"error": "forbidden"})
+    missing: tuple[int, object] = (404, {"error": "not found"})
 
     def take_event(self, event: Any) -> None:
         """Keep one event."""
@@ -80,13 +90,28 @@ class Vendor(LogSink):
 
 
 class SplunkHec(Vendor):
-    """Splunk's HTTP Event Collector: JSON objects one after another; codes in the answer."""
+    """Splunk's HTTP Event Collector: JSON objects one after another; codes in the answer.
+
+    https://docs.splunk.com/Documentation/Splunk/latest/Data/TroubleshootHTTPEventCollector (statuses, codes and texts)
+    """
 
     path = "/services/collector/event"
     unauthorized = (403, {"text": "Invalid token", "code": 4})
+    own_headers: ClassVar = {
+        "Content-Type": "application/json; charset=UTF-8",
+        "X-Content-Type-Options": "nosniff",
+        "Vary": "Authorization",
+        "X-Frame-Options": "SAMEORIGIN",
+        "Server": "Splunkd",
+    }
 
     def authorized(self, request: BaseHTTPRequestHandler) -> bool:
         """`Authorization: Splunk TOKEN`."""
+        given = request.headers.get("Authorization")
+        if given is None:
+            raise Refused(401, {"text": "Token is required", "code": 2})
+        if not given.startswith("Splunk "):
+            raise Refused(401, {"text": "Invalid authorization", "code": 3})
         return request.headers.get("Authorization") == f"Splunk {self.token}"
 
     def store(self, plain: bytes) -> object:
@@ -98,6 +123,13 @@ class SplunkHec(Vendor):
             document, place = decoder.raw_decode(text, place)
             while place < len(text) and text[place] in " \r\n\t":
                 place += 1
+            index = document.get("index", "main")
+            if not re.fullmatch(r"[a-z0-9_][a-z0-9_-]*", index):
+                raise Refused(400, {"text": "Incorrect index", "code": 7, "invalid-event-number": number})
+            if "event" not in document:
+                raise Refused(400, {"text": "Event field is required", "code": 12, "invalid-event-number": number})
+            if document["event"] in ("", None):
+                raise Refused(400, {"text": "Event field cannot be blank", "code": 13, "invalid-event-number": number})
             unknown = document.keys() - {"time", "host", "source", "sourcetype", "index", "fields", "event"}
             if unknown or not isinstance(document["time"], int | float) or self.bad(document["event"]):
                 raise Refused(400, {"text": "Invalid data format", "code": 6, "invalid-event-number": number})
@@ -107,11 +139,25 @@ class SplunkHec(Vendor):
 
 
 class Datadog(Vendor):
-    """Datadog's intake: an array of at most 1,000 entries of at most 1 MB."""
+    """Datadog's intake: an array of at most 1,000 entries of at most 1 MB.
+
+    `SubmitLog`, `HTTPLogItem` and `HTTPLogErrors` of Datadog's API description (OpenAPI, `/api/v2/logs`).
+    """
 
     path = "/api/v2/logs"
     accepted = 202
     max_bytes = 5_000_000
+    own_headers: ClassVar = {
+        "Content-Type": "application/json",
+        "Strict-Transport-Security": "max-age=31536000; includeSubDomains; preload",
+        "X-Content-Type-Options": "nosniff",
+        "Accept-Encoding": "identity,gzip,x-gzip,deflate,x-deflate,zstd",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+    }
+    unauthorized = (
+        403,
+        {"errors": [{"status": "403", "title": "Forbidden", "detail": "Api key is missing or not valid"}]},
+    )
 
     def authorized(self, request: BaseHTTPRequestHandler) -> bool:
         """`DD-API-KEY`."""
@@ -121,19 +167,42 @@ class Datadog(Vendor):
         """Every entry needs a message that is text."""
         entries = json.loads(plain)
         if not isinstance(entries, list) or len(entries) > 1_000:
-            raise Refused(400, {"errors": ["expected at most 1,000 entries"]})
+            raise self._refused("expected an array of at most 1,000 entries")
         for entry in entries:
             if not isinstance(entry["message"], str) or len(json.dumps(entry)) > 1_100_000:
-                raise Refused(400, {"errors": ["bad entry"]})
+                raise self._refused("an entry needs a message that is text, and has at most 1 MB")
+            for name in ("ddsource", "ddtags", "hostname", "service"):
+                if not isinstance(entry.get(name, ""), str):
+                    raise self._refused(f"{name} must be text")
         for entry in entries:
             self.take_event(json.loads(entry["message"]))
         return {}
 
+    @staticmethod
+    def _refused(detail: str) -> Refused:
+        return Refused(400, {"errors": [{"status": "400", "title": "Bad Request", "detail": detail}]})
+
 
 class SumoLogic(Vendor):
-    """An HTTP source of Sumo Logic: its URL is the secret."""
+    """An HTTP source of Sumo Logic: its URL is the secret.
 
-    unauthorized: tuple[int, object] = (401, {})
+    https://help.sumologic.com/docs/send-data/hosted-collectors/http-source/troubleshooting/ (a success says nothing)
+    """
+
+    own_headers: ClassVar = {
+        "Content-Type": "text/plain",
+        "Strict-Transport-Security": "max-age=31536000 ; includeSubDomains",
+        "X-Content-Type-Options": "nosniff",
+    }
+    missing = (
+        401,
+        {
+            "status": 401,
+            "id": "5A0JJ-8HZ7R-2BW2C",
+            "code": "unauthorized",
+            "message": "Credential could not be verified.",
+        },
+    )
 
     @property
     def path(self) -> str:  # type: ignore[override]
@@ -157,7 +226,18 @@ class SumoLogic(Vendor):
 
 
 class AzureMonitor(Vendor):
-    """Azure Monitor's Logs Ingestion API."""
+    """Azure Monitor's Logs Ingestion API.
+
+    https://learn.microsoft.com/azure/azure-monitor/logs/logs-ingestion-api-overview (codes, limits, what a record needs)
+    """
+
+    own_headers: ClassVar = {
+        "Content-Type": "application/json; charset=utf-8",
+        "api-supported-versions": "2021-11-01-preview, 2023-01-01, 2023-04-24",
+        "x-ms-client-request-id": "00000000-0000-0000-0000-000000000000",
+        "Strict-Transport-Security": "max-age=15724800; includeSubDomains",
+    }
+    unauthorized = (403, {"error": {"code": "OperationFailed", "message": _NO_ACCESS}})
 
     rule, stream = "dcr-0123456789abcdef0123456789abcdef", "Custom-Audit_CL"
     path = f"/dataCollectionRules/{rule}/streams/{stream}?api-version=2023-01-01"
@@ -165,13 +245,16 @@ class AzureMonitor(Vendor):
 
     def authorized(self, request: BaseHTTPRequestHandler) -> bool:
         """A bearer token."""
+        if request.headers.get("Content-Encoding") not in (None, "gzip"):
+            raise Refused(415, {"error": {"code": "UnsupportedMediaType", "message": "gzip is the one encoding"}})
         return request.headers.get("Authorization") == f"Bearer {self.token}"
 
     def store(self, plain: bytes) -> object:
         """Every record needs `TimeGenerated`."""
         records = json.loads(plain)
         if not isinstance(records, list) or not all(isinstance(record["TimeGenerated"], str) for record in records):
-            raise Refused(400, {"error": {"code": "InvalidRecord"}})
+            message = "A record lacks TimeGenerated, or it is no time."
+            raise Refused(400, {"error": {"code": "InvalidRecord", "message": message}})
         for record in records:
             del record["TimeGenerated"]
             self.take_event(record)
@@ -179,11 +262,19 @@ class AzureMonitor(Vendor):
 
 
 class GrafanaLoki(Vendor):
-    """Loki's push API; basic authentication as Grafana Cloud's."""
+    """Loki's push API; basic authentication as Grafana Cloud's.
+
+    https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs and its `limits_config`: answers are plain text.
+    """
 
     path = "/loki/api/v1/push"
     accepted = 204
-    unauthorized: tuple[int, object] = (401, {})
+    own_headers: ClassVar = {
+        "Content-Type": "text/plain; charset=utf-8",
+        "X-Content-Type-Options": "nosniff",
+        "Via": "1.1 google",
+    }
+    unauthorized: tuple[int, object] = (401, {"status": "error", "error": "authentication error: invalid token"})
 
     @property
     def connection(self) -> str:
@@ -202,7 +293,12 @@ class GrafanaLoki(Vendor):
         events = []
         for stream in json.loads(plain)["streams"]:
             if not stream["stream"] or not all(isinstance(value, str) for value in stream["stream"].values()):
-                raise Refused(400, "at least one label pair is required per stream")
+                raise Refused(400, "error at least one label pair is required per stream\n")
+            for name, value in stream["stream"].items():
+                if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name) or len(name) > 1_024 or len(value) > 2_048:
+                    raise Refused(400, f'error parsing labels: invalid label "{name}"\n')
+            if len(stream["stream"]) > 15:
+                raise Refused(400, "stream has too many label names; limit 15\n")
             moments = [int(moment) for moment, _ in stream["values"]]
             if moments != sorted(moments):
                 raise Refused(400, "entry out of order")
@@ -218,7 +314,19 @@ class GrafanaLoki(Vendor):
 
 
 class NewRelic(Vendor):
-    """New Relic's Log API."""
+    """New Relic's Log API: it answers before it looks at what it got.
+
+    https://docs.newrelic.com/docs/logs/log-api/introduction-log-api/
+    """
+
+    own_headers: ClassVar = {
+        "Content-Type": "application/json; charset=UTF-8",
+        "Access-Control-Allow-Methods": "GET, POST, PUT, HEAD, OPTIONS",
+        "Access-Control-Allow-Credentials": "true",
+        "Access-Control-Allow-Origin": "*",
+        "X-Served-By": "cache-0123",
+    }
+    unauthorized: tuple[int, object] = (403, {})
 
     path = "/log/v1"
     accepted = 202
@@ -236,11 +344,17 @@ class NewRelic(Vendor):
                 if not isinstance(entry["timestamp"], int) or len(str(entry["timestamp"])) != 13:
                     raise Refused(400, {})
                 self.take_event(json.loads(entry["message"]))
-        return {"requestId": "0123"}
+        return {"requestId": f"{uuid.uuid4()}"}
 
 
 class Elasticsearch(Vendor):
-    """The bulk API of a data stream: a status for each document; one whose id is there is a conflict."""
+    """The bulk API of a data stream: a status for each document; one whose id is there is a conflict.
+
+    https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk
+    """
+
+    own_headers: ClassVar = {"X-elastic-product": "Elasticsearch", "Content-Type": "application/json"}
+    unauthorized = (401, {"error": {"root_cause": [_SECURITY], **_SECURITY}, "status": 401})
 
     path = "/_bulk"
     max_bytes = 15_000_000
@@ -261,12 +375,20 @@ class Elasticsearch(Vendor):
     def store(self, plain: bytes) -> object:
         """Pairs of lines, ended by a line break."""
         if not plain.endswith(b"\n"):
-            raise Refused(400, {"error": "The bulk request must be terminated by a newline"})
+            reason = "The bulk request must be terminated by a newline [\\n]"
+            cause = {"type": "illegal_argument_exception", "reason": reason}
+            raise Refused(400, {"error": {"root_cause": [cause], **cause}, "status": 400})
         lines = plain.decode().split("\n")[:-1]
         items: list[dict[str, dict[str, Any]]] = []
         for head, text in zip(lines[::2], lines[1::2], strict=True):
             ((action, where),) = json.loads(head).items()
             document, identity = json.loads(text), where["_id"]
+            if len(identity.encode()) > 512 or where["_index"] != where["_index"].lower():
+                cause = {
+                    "type": "illegal_argument_exception",
+                    "reason": f"id or index [{where['_index']}] is not valid",
+                }
+                raise Refused(400, {"error": {"root_cause": [cause], **cause}, "status": 400})
             items.append(
                 {action: {"_index": where["_index"], "_id": identity, **self._index(action, identity, document)}}
             )
