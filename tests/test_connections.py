@@ -274,6 +274,22 @@ def test_who_gives_tokens(connections: Any, monkeypatch: pytest.MonkeyPatch) -> 
         AirflowConnections().azure_token("c")
 
 
+@pytest.mark.parametrize(
+    ("host", "scope"),
+    [
+        ("a-1.westeurope-1.ingest.monitor.azure.com", "https://monitor.azure.com/.default"),
+        ("a-1.usgovvirginia-1.ingest.monitor.azure.us", "https://monitor.azure.us/.default"),
+        ("a-1.chinanorth3-1.ingest.monitor.azure.cn", "https://monitor.azure.cn/.default"),
+        ("127.0.0.1:8080", "https://monitor.azure.com/.default"),
+    ],
+)
+def test_tokens_are_for_the_cloud_that_the_endpoint_is_in(host: str, scope: str) -> None:
+    where = {"endpoint": f"https://{host}", "rule_id": "dcr-1", "stream": "Custom-A_CL"}
+    settings = DestinationSettings.model_validate({"type": "azure_monitor", "connection": "c", **where})
+    made: Any = make_destination("d", settings, AirflowConnections())
+    assert made.scope == scope
+
+
 @pytest.mark.parametrize("extra", ["no JSON", '{"sslmode": "require", "iam": true}'])
 def test_a_database_connection_that_cannot_be_used_is_no_missing_one(connections: Any, extra: str) -> None:
     """With another database in its place, events would be read from where nobody expects it."""

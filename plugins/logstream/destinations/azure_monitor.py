@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -21,7 +23,7 @@ from logstream.events import EPOCH, Event
 from logstream.jsontext import with_member
 from logstream.shapes import time_of
 
-SCOPE = "https://monitor.azure.com/.default"
+_CLOUD = re.compile(r"\.monitor\.azure\.(com|us|cn)$")
 API_VERSION = "2023-01-01"
 
 
@@ -67,10 +69,16 @@ class AzureMonitorDestination(RequestDestination[AzureMonitorOptions]):
         path = f"/dataCollectionRules/{self.options.rule_id}/streams/{self.options.stream}"
         return joined(credentials.base_url, path, f"api-version={API_VERSION}")
 
+    @property
+    def scope(self) -> str:
+        """Whom tokens are for: Azure Monitor of the cloud that the endpoint is in (public, US government, China)."""
+        found = _CLOUD.search(urlsplit(self.options.endpoint).hostname or "")
+        return f"https://monitor.azure.{found.group(1) if found else 'com'}/.default"
+
     async def send(self, parcel: Parcel) -> Outcome:
         """Get a token (azure-identity keeps it until it expires), then post."""
         try:
-            self._bearer = await asyncio.to_thread(self._token, SCOPE)
+            self._bearer = await asyncio.to_thread(self._token, self.scope)
         except InputError as error:
             return GiveUp(str(error))
         self.secrets.add(self._bearer)
@@ -107,7 +115,7 @@ class AzureMonitorDestination(RequestDestination[AzureMonitorOptions]):
     async def check(self) -> AsyncIterator[Step]:
         """The connection gives a token; a test event is taken."""
         try:
-            await asyncio.to_thread(self._token, SCOPE)
+            await asyncio.to_thread(self._token, self.scope)
         except InputError as error:
             remedy = f"Correct client id, secret and tenant of connection `{self.options.connection}`"
             yield Step("the connection gives a token", False, str(error), remedy)
