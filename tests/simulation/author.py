@@ -54,9 +54,9 @@ class Rates:
     stall: float = 0.02
     forget: float = 0.05
     settings: float = 0.3
-    options: float = 0.1
+    options: float = 0.2
     renamed: float = 0.05
-    again: float = 0.15
+    again: float = 0.2
     skipped: float = 0.1
     schedule: float = 0.1
     late: float = 0.1

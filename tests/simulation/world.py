@@ -151,6 +151,7 @@ class World:
             case Redeliver(rejected):
                 self._note_owed()
                 self._quietly(lambda engine: engine.redeliver_rejected() if rejected else engine.redeliver_owed())
+                self._note_troubled()
             case Suspend(destination, held):
                 self._suspend(destination, held=held)
             case Prune(until):
@@ -300,14 +301,19 @@ class World:
             if other.error is not None and not isinstance(other.error, LogstreamError):
                 self.complaints.append(f"a doubled run broke by {other.error!r}")
             self._note_planned(window, again=True, certain=other.error is None)
+            overlap = [place for place in self._places() if place[0].start < window.end and window.start < place[0].end]
+            self.model.troubled |= set(overlap)
         self._wake()
         self._pass(60)
-        self._note_troubled(everywhere=doubled or any(blow.phase == "deliver" for blow in blows))
+        self._note_troubled()
 
-    def _note_troubled(self, *, everywhere: bool) -> None:
-        condition = "true" if everywhere else "state <> 'delivered'"
+    def _note_troubled(self) -> None:
+        """Deliveries that are not complete now: what goes wrong with them, or what went wrong, may leave objects behind."""
+        self.model.troubled |= set(self._places("state <> 'delivered'"))
+
+    def _places(self, condition: str = "true") -> list[Place]:
         query = f"select window_start, window_end, destination from logstream.deliveries where {condition}"
-        self.model.troubled |= {(_span(start, end), name) for start, end, name in self._store.execute(query).fetchall()}
+        return [(_span(start, end), name) for start, end, name in self._store.execute(query).fetchall()]
 
     def _whole(self, engine: Exporter, window: Span) -> None:
         engine.wait_until_closed(_window(window), timeout=0)
@@ -334,6 +340,8 @@ class World:
         if not isinstance(planned, Planned):
             return
         lanes = [key for share in planned.shares for key in share.lanes]
+        if self._doubled or any(blow.phase == "deliver" for blow in blows):
+            self._note_troubled()
         self._task("deliver", blows, lambda engine: engine.deliver(lanes))
         self._task("seal", blows, lambda engine: engine.seal(planned.delivery_ids))
 
