@@ -1,0 +1,172 @@
+"""What a plan makes of the deliveries that it is for, as rows to be written. Decided over plain data; nothing is written here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from logstream.destinations.parcel import Tally
+from logstream.events import Cursor
+from logstream.ledger.records import Pending, PlannedLane, State, tally_document
+from logstream.ledger.replan import Fate, KnownLane, Replanned, losses_after, replan_lane, still_held
+from logstream.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDelivery:
+    """What a run will deliver of a window to a destination, by a snapshot of the settings.
+
+    `error` is why it cannot be delivered: then it is written down as failed, and its lanes say what is owed.
+    """
+
+    destination: str
+    window: Window
+    snapshot_id: int
+    lanes: Sequence[PlannedLane] = ()
+    error: str | None = None
+
+
+class Stock(Protocol):
+    """What the log store holds: asked where a plan finds less, or other events, than an earlier one did."""
+
+    def held(self, window: Window, snapshot_id: int, destination: str) -> Tally:
+        """Events of a window that a destination is to get by a snapshot's settings, by (workspace id, kind)."""
+
+    def ahead(
+        self, window: Window, snapshot_id: int, destination: str, workspace_ids: Collection[int], after: Cursor | None
+    ) -> Tally:
+        """Those of some workspaces that come after a place in the window."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """What a plan writes, gathered over all its deliveries."""
+
+    deliveries: list[tuple[int, int, int]] = field(default_factory=list)
+    """Id, snapshot, 1 if it begins afresh."""
+    void: list[tuple[int, int]] = field(default_factory=list)
+    rows: list[dict[str, object]] = field(default_factory=list)
+    lost: dict[int, Tally] = field(default_factory=dict)
+    pending: Pending = field(default_factory=lambda: Pending({}, []))
+
+
+def write_error(draft: Draft, row: Any, item: PlannedDelivery, known: Mapping[int, KnownLane]) -> None:
+    """It cannot be delivered: what it has got stays, and the rest is owed, with the reason."""
+    if row.state == State.DELIVERED:
+        draft.pending.left[row.id] = (
+            f"{item.destination}, window {item.window}: it cannot be exported again: {item.error}"
+        )
+        return
+    draft.deliveries.append((row.id, row.snapshot_id, 0))
+    draft.pending.add(item.destination, row.id)
+    for lane in known.values():
+        if lane.state is not State.DELIVERED:
+            told = lane.fingerprint, lane.planned, lane.planned_bytes, State.FAILED, item.error
+            draft.rows.append(_row(row.id, lane.lane, *told))
+    if not known:
+        for new in item.lanes:
+            # without a fingerprint: it begins anew when it can be delivered
+            draft.rows.append(_row(row.id, new.lane, "", new.tally, new.bytes, State.FAILED, item.error))
+
+
+def begin_afresh(
+    draft: Draft, row: Any, item: PlannedDelivery, known: Mapping[int, KnownLane], lost: Tally, stock: Stock
+) -> None:
+    """It is complete, and exported again on purpose: from its beginning, unless fewer events would replace what is there."""
+    done = Tally()
+    for lane in known.values():
+        done.update(lane.done)
+    held = _held(row, item, stock)
+    if not still_held(done, held):
+        gone = (done - held).total()
+        draft.pending.left[row.id] = (
+            f"{item.destination}, window {item.window}: the log store no longer holds {gone:,} of its events; "
+            "what was delivered stays"
+        )
+        return
+    draft.deliveries.append((row.id, item.snapshot_id, 1))
+    draft.pending.add(item.destination, row.id)
+    draft.void += [(row.id, lane) for lane in known]
+    for new in item.lanes:
+        _plan_lane(draft, item, row.id, new.lane, Replanned(Fate.ANEW, new.tally), new)
+    _note_lost(draft, row.id, lost, Tally(), done, held)
+
+
+def go_on(
+    draft: Draft, row: Any, item: PlannedDelivery, known: Mapping[int, KnownLane], lost: Tally, stock: Stock
+) -> None:
+    """It is not complete: go on with its lanes as far as can be."""
+    draft.deliveries.append((row.id, item.snapshot_id, 0))
+    draft.pending.add(item.destination, row.id)
+    new_lanes = {lane.lane: lane for lane in item.lanes}
+    newly: Tally = Tally()
+    planned: Tally = Tally()
+    for number in sorted(known.keys() | new_lanes.keys()):
+        lane, new = known.get(number), new_lanes.get(number)
+        if lane is None:
+            assert new is not None  # noqa: S101 - it is one of the two
+            _plan_lane(draft, item, row.id, number, Replanned(Fate.ANEW, new.tally), new)
+            continue
+        planned.update(lane.planned)
+        fate = _replan(row, item, lane, new, stock)
+        newly.update(fate.lost)
+        if fate.fate in (Fate.ANEW, Fate.DROPPED):
+            draft.void.append((row.id, number))
+        unchanged = fate.fate is Fate.KEPT or (fate.fate is Fate.RESUMED and fate.planned == lane.planned)
+        _plan_lane(draft, item, row.id, number, fate, new, unchanged=unchanged)
+    if lost or newly:
+        _note_lost(draft, row.id, lost, newly, planned, _held(row, item, stock))
+
+
+def _held(row: Any, item: PlannedDelivery, stock: Stock) -> Tally:
+    """What the log store holds of a delivery by the settings that it was planned by last."""
+    if row.snapshot_id != item.snapshot_id:
+        return stock.held(item.window, row.snapshot_id, item.destination)
+    held = Tally()
+    for lane in item.lanes:
+        held.update(lane.tally)
+    return held
+
+
+def _replan(row: Any, item: PlannedDelivery, lane: KnownLane, new: PlannedLane | None, stock: Stock) -> Replanned:
+    same = new is not None and new.fingerprint == lane.fingerprint and new.tally == lane.planned
+    if new is not None and same:
+        held = new.tally
+    else:
+        everything = _held(row, item, stock)
+        held = Tally({key: everything[key] for key in lane.planned if everything[key]})
+    workspaces = {workspace for workspace, _ in lane.planned.keys() | (new.tally.keys() if new else set())}
+    return replan_lane(
+        lane, new, held, lambda: stock.ahead(item.window, row.snapshot_id, item.destination, workspaces, lane.counted)
+    )
+
+
+def _plan_lane(
+    draft: Draft, item: PlannedDelivery, delivery_id: int, number: int, fate: Replanned, new: PlannedLane | None,
+    *, unchanged: bool = False,
+) -> None:  # fmt: skip
+    pending = fate.fate in (Fate.ANEW, Fate.RESUMED)
+    size = new.bytes if new else 0
+    if pending:
+        draft.pending.lanes.append(((delivery_id, number), item.destination, size))
+    if fate.fate is Fate.DROPPED or unchanged:
+        return
+    state = State.PLANNED if pending else State.DELIVERED
+    draft.rows.append(_row(delivery_id, number, new.fingerprint if new else "", fate.planned, size, state))
+
+
+def _note_lost(draft: Draft, delivery_id: int, before: Tally, newly: Tally, planned: Tally, held: Tally) -> None:
+    after = losses_after(before, newly, planned, held)
+    if after != before:
+        draft.lost[delivery_id] = Tally({key: after[key] for key in before.keys() | after.keys()})
+
+
+def _row(
+    delivery_id: int, lane: int, fingerprint: str, planned: Tally, size: int, state: State, error: str | None = None
+) -> dict[str, object]:
+    return {
+        "delivery_id": delivery_id, "lane": lane, "fingerprint": fingerprint, "state": state,
+        "planned": tally_document(planned), "planned_bytes": size, "planned_events": planned.total(),
+        "error": error and error.replace("\0", " "),
+    }  # fmt: skip
