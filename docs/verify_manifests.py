@@ -34,6 +34,7 @@ from typing import Any
 
 FORMAT = "logstream-manifest/1"
 FOLDER = "_manifests"
+MISSING = ("rejected", "lost", "written_off")  # events that a manifest counts and that are in no object
 LINE_BYTES = 1 << 16
 CHECK = r"[^/]*_logstream_check/[0-9a-f]{16}"
 
@@ -76,6 +77,7 @@ class Verifier:
         self.chains: dict[str, dict[int, Manifest]] = {}
         self.replaced: list[tuple[Manifest, dict[str, Any]]] = []
         self.manifests = self.events = self.objects = self.superseded = 0
+        self.missing = dict.fromkeys(MISSING, 0)
         self.complete = True
 
     def find(self, problem: str) -> None:
@@ -205,6 +207,8 @@ class Verifier:
                     self.replaced.append((manifest, line))
         if in_force:
             self.events += says["events"]
+            for what in MISSING:
+                self.missing[what] += says.get(what, 0)
 
     def listing(self, name: str, manifest: Manifest, file: str, listing: dict[str, Any]) -> list[dict[str, Any]]:
         """The lines of one listing; none if they are not those that the manifest holds the digest of."""
@@ -346,6 +350,7 @@ def manifest_in(body: bytes) -> dict[str, Any]:
         raise Unreadable(f"is no manifest: its format is not {FORMAT}")
     want(says, destination=str, sequence=int, previous=(str, none), window=dict, events=int, key=(str, none),
          prefix=(str, none), listings=list)  # fmt: skip
+    want({name: says.get(name, 0) for name in MISSING}, **dict.fromkeys(MISSING, int))
     want(says["window"], start=str, end=str)
     if not isinstance(says.get("superseded", []), list):
         raise Unreadable("is no manifest: `superseded` is of the wrong type")
@@ -451,7 +456,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("signatures were not verified: that needs the package `cryptography`")
     print(f"{verifier.manifests} manifests, {verifier.events:,} events in {verifier.objects:,} objects"
           f"{f' ({verifier.superseded:,} superseded ones are still there)' if verifier.superseded else ''}: "
-          f"{len(verifier.problems) or 'no'} problems")  # fmt: skip
+          + "".join(f"{events:,} {what.replace('_', ' ')}, " for what, events in verifier.missing.items() if events)
+          + f"{len(verifier.problems) or 'no'} problems")  # fmt: skip
     return 1 if verifier.problems else 0
 
 

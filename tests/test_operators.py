@@ -94,7 +94,7 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Any:
         start, end = pendulum.instance(window(number).start), pendulum.instance(window(number).end)
         context: Any = {
             "data_interval_start": start, "data_interval_end": end, "ti": pushed,
-            "dag_run": SimpleNamespace(run_type="scheduled", run_id=f"scheduled__{number}"),
+            "dag_run": SimpleNamespace(run_type="scheduled", dag_id="logstream_export", run_id=f"scheduled__{number}"),
             "outlet_events": defaultdict(lambda: type("Events", (), {"add": staticmethod(lambda *_, **__: None)})),
         }  # fmt: skip
         shares = PlanDeliveries(task_id="plan", snapshot=exporter.settings.current().id).execute(context)

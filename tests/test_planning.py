@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -14,9 +15,11 @@ from sqlalchemy import event
 from logstream.destinations import registry
 from logstream.export.exporter import Exporter
 from logstream.export.plan import Planner
+from logstream.ledger.coverage import AskedBy
 from logstream.ledger.debts import ORPHAN_AFTER
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.records import State
+from logstream.operators.base import carrier_of
 from logstream.store.postgres import PostgresStore
 from logstream.testing.servers import LogSink
 from logstream.verify.verifier import verify
@@ -169,6 +172,35 @@ def test_planning_that_is_tried_again_takes_along_what_its_first_attempt_planned
         exporter.deliver([key for share in planned.shares for key in share.lanes])
         assert all(report.state is State.DELIVERED for report in exporter.seal(planned.delivery_ids))
     assert exporter.ledger.owed() == []
+
+
+def test_runs_of_one_id_in_two_dags_are_two_runs(engine: Make, sink: LogSink, tmp_path: Path) -> None:
+    """A copy of the export DAG, or the one for redelivery, has runs of the same ids."""
+    exporter = engine(two_destinations(tmp_path / "out"))
+    exporter.policy = type(exporter.policy)(attempts=1, base=0.001, cap=0.001)
+    sink.fail = lambda _: 503
+    run(exporter, 0)
+    names = [
+        carrier_of({"dag_run": SimpleNamespace(dag_id=dag, run_id="scheduled__2026-03-01T00:00:00+00:00")})  # type: ignore[arg-type]
+        for dag in ("logstream_export", "a_copy_of_it")
+    ]
+    first = exporter.plan(window(1), heal=True, carrier=names[0])
+    assert len(first.owed) == 1
+    assert exporter.plan(window(2), heal=True, carrier=names[1]).owed == [], "the first one carries it"
+    assert exporter.plan(window(1), heal=True, carrier=names[0]).owed == first.owed, "its retry takes it along"
+
+
+def test_a_run_that_began_in_an_older_version_finds_what_it_carries(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path
+) -> None:
+    """Rows of then name the run without its DAG."""
+    exporter = engine(two_destinations(tmp_path / "out"))
+    first = exporter.plan(window(0), carrier="scheduled__0", asked_by=AskedBy.SCHEDULE)
+    again = exporter.plan(window(0), carrier="logstream_export/scheduled__0", asked_by=AskedBy.SCHEDULE)
+    assert again.delivery_ids == first.delivery_ids and len(again.shares) == len(first.shares)
+    assert exporter.plan(window(0), carrier="logstream_export/scheduled__1", asked_by=AskedBy.SCHEDULE).windows == []
+    owed = exporter.ledger.owed(carrier="logstream_export/scheduled__0")
+    assert sorted(item.delivery_id for item in owed) == first.delivery_ids
 
 
 def test_what_a_run_left_behind_is_taken_up_by_another_when_it_is_orphaned(

@@ -155,6 +155,69 @@ def test_a_dead_letter_that_arrives_after_pruning_is_listed_beside_what_was_forg
     clean(exporter, out, WINDOWS[0])
 
 
+def test_what_was_pruned_and_is_exported_anew_under_other_names_is_superseded(engine: Make, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out)))
+    export(exporter)
+    first = data(out)
+    exporter.ledger.prune(AFTER)
+    # again to the same objects: nothing is superseded, and the manifest stays
+    export(exporter)
+    assert [item.sequence for item in exporter.ledger.manifests_within(WINDOW)] == [1]
+    clean(exporter, out)
+    for number, compression in enumerate(["gzip", "zstd", "gzip"], start=2):
+        exporter.ledger.prune(AFTER)
+        apply(exporter, folder(out, compression=compression))
+        report = only(export(exporter)[1])
+        assert report.error is None
+        assert manifest(out, number)["superseded"]
+        assert first <= data(out), "what the ledger has forgotten it does not remove"
+        clean(exporter, out)
+        # sealed again, it is the same
+        assert [item.error for item in exporter.seal([report.id])] == [None]
+        assert [item.sequence for item in exporter.ledger.manifests_within(WINDOW)] == list(range(1, number + 1))
+    # not forgotten: removed, and what was forgotten before stays known
+    apply(exporter, folder(out))
+    assert only(export(exporter)[1]).error is None
+    assert first <= data(out)
+    clean(exporter, out)
+    next(out.rglob("*.zst")).write_bytes(b"altered")
+    assert findings(exporter) != [] and audited(out).code == 1
+
+
+def test_what_was_pruned_without_its_listing_is_exported_anew_all_the_same(engine: Make, tmp_path: Path) -> None:
+    """Then the old objects cannot be spoken of, and are extra."""
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out)))
+    export(exporter)
+    exporter.ledger.prune(AFTER)
+    next(out.rglob("*-00000.ndjson.gz")).unlink()
+    apply(exporter, folder(out, compression="gzip"))
+    assert only(export(exporter)[1]).error is None
+    assert any("is extra" in what for what in findings(exporter))
+
+
+@pytest.mark.parametrize("packaging", ["file", "batch"])
+def test_dead_letters_are_not_put_elsewhere_than_their_manifest_tells(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, packaging: str
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    exporter = engine(override(folder(old, packaging=packaging)))
+    deep = '{"id": "deep", "x": ' + "[" * 600 + "]" * 600 + "}"
+    filled.execute("insert into events values (77777, 100, 'job', %s, %s, %s)", (START, START, deep))
+    assert only(export(exporter, WINDOWS[0])[1]).rejected == 1
+    filled.execute('update events set payload = \'{"id": "mended"}\' where id = 77777')
+    apply(exporter, folder(new, packaging=packaging))
+    (again,) = exporter.redeliver_rejected()
+    assert "was delivered to another place than d is now: export that window again" in (again.error or "")
+    assert again.delivered == 0 and not new.exists()
+    clean(exporter, old, WINDOWS[0])
+    # what it says helps
+    report = only(export(exporter, WINDOWS[0])[1])
+    assert (report.error, report.rejected) == (None, 0)
+    assert exporter.redeliver_rejected() == []
+
+
 # the same objects
 
 

@@ -17,7 +17,7 @@ import psycopg
 from psycopg import conninfo
 
 from logstream.embedded import embedded_dsn
-from logstream.errors import DatabaseError
+from logstream.errors import DatabaseAway, DatabaseError
 
 CONNECT_SECONDS = 10
 
@@ -163,7 +163,9 @@ def database_errors(doing: str) -> Iterator[None]:
             )
         elif isinstance(error, psycopg.errors.InvalidSchemaName):
             remedy = "; give the user of this DSN a search_path with a schema that is there"
-        raise DatabaseError(f"{doing}: {first_line(error)}{remedy}") from caught
+        away = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        kind = DatabaseAway if away else DatabaseError
+        raise kind(f"{doing}: {first_line(error)}{remedy}") from caught
 
 
 def first_line(error: BaseException) -> str:

@@ -40,6 +40,10 @@ class DatabaseError(InputError):
     """A database cannot be reached, or lacks what Logstream needs in it."""
 
 
+class DatabaseAway(DatabaseError):
+    """A database cannot be reached, or does not answer in time: nothing that needs it can be done now."""
+
+
 class ConnectionNotFound(InputError):
     """An Airflow connection that a destination names does not exist or lacks a field."""
 

@@ -17,6 +17,7 @@ from logstream.cli.arguments import (
     rows_limit,
 )
 from logstream.cli.output import print_table
+from logstream.errors import InputError
 from logstream.units import counted
 
 
@@ -32,6 +33,11 @@ def add(groups: Any) -> None:
         "--acknowledge",
         action="store_true",
         help="take note of what is lost: it is listed once more, and then no longer",
+    )
+    command.add_argument(
+        "--write-off",
+        metavar="WHY",
+        help="give up what --destination is owed: it is counted as lost, with your name and this reason, for good",
     )
     add_json(command)
 
@@ -61,18 +67,27 @@ def add(groups: Any) -> None:
 
 def owed(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream owed`."""
+    if options.write_off is not None and (options.destination is None or not options.write_off.strip()):
+        raise InputError("--write-off: name the destination with --destination, and say why")
     with open_exporter(options) as exporter:
         check_destination(exporter, options.destination)
-        found, health = exporter.ledger.owed(options.destination), exporter.ledger.health()
+        if options.write_off is not None:
+            done = exporter.write_off(options.destination, person(), options.write_off.strip())
+            print(
+                f"wrote off {done.events:,} events of {len(done.delivery_ids):,} windows that {options.destination} was owed",
+                file=sys.stderr,
+            )
+        found, health = exporter.owed(options.destination), exporter.ledger.health()
         gaps, lost = exporter.ledger.coverage().gaps(), exporter.ledger.losses(options.destination, open_only=True)
         if options.acknowledge:
-            exporter.ledger.acknowledge(os.environ.get("USER") or "the command", options.destination)
+            exporter.ledger.acknowledge(person(), options.destination)
     suspended = {name for name, destination in health.items() if destination.suspended}
     if options.json:
         document = {
             "owed": [
                 {"destination": item.destination, "window": item.window.as_json(), "events": item.events,
-                 "planned_at": item.since.isoformat(), "suspended": item.destination in suspended, "error": item.error}
+                 "planned_at": item.since.isoformat(), "suspended": item.destination in suspended, "removed": item.removed,
+                 "error": item.error}
                 for item in found
             ],
             "gaps": [gap.as_json() for gap in gaps],
@@ -82,16 +97,23 @@ def owed(options: argparse.Namespace, out: TextIO) -> None:
         return
     rows = [
         (item.destination, str(item.window), f"{item.events:,}",
-         "suspended" if item.destination in suspended else "-", item.error or "-")
+         "removed" if item.removed else "suspended" if item.destination in suspended else "-", item.error or "-")
         for item in found
     ]  # fmt: skip
     print_table(("destination", "window", "events", "state", "error"), rows, out)
     print(counted(len(found), "window is owed", "windows are owed"), file=out)
+    for reason in dict.fromkeys(item.error for item in found if item.removed):
+        print(reason, file=out)
     for gap in gaps:
         print(f"not exported yet, to any destination: {gap}", file=out)
     print(f"{counted(len(gaps), 'gap')} between windows; scheduled runs export gaps, oldest first", file=out)
     for item in lost:
-        print(f"lost, no longer in the log store: {item}", file=out)
+        print(item, file=out)
+
+
+def person() -> str:
+    """Who gives the command, as far as the system tells."""
+    return os.environ.get("USER") or "the command"
 
 
 def rejected(options: argparse.Namespace, out: TextIO) -> None:

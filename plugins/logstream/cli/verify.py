@@ -47,6 +47,8 @@ def verify(options: argparse.Namespace, out: TextIO) -> int:
             f"{counted(result.objects, 'object')} read: {outcome}",
             file=out,
         )
+        for loss in result.lost:
+            print(loss, file=out)
     for finding in result.findings:
         print(f"error: {finding}", file=sys.stderr)
     return 1 if result.findings else 0

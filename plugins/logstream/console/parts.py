@@ -157,13 +157,17 @@ def timeline_part(request: Request, console: Its, user: Reader, destination: Tex
     moments = console.timeline(destination if re.fullmatch(DESTINATION_NAME, destination) else None)
     gaps = console.gaps()
     chart = timeline_chart(moments, gaps)
-    return show(request, "parts/timeline.html", user, chart=chart, moments=moments, gaps=gaps, most=GAPS)
+    return show(request, "parts/timeline.html", user, chart=chart, moments=moments, **_standing(console))
 
 
 @router.get("/gaps")
 def gaps_part(request: Request, console: Its, user: Reader) -> Response:
-    """Time that no run has exported; nothing where there is none."""
-    return show(request, "parts/gaps.html", user, gaps=console.gaps(), most=GAPS)
+    """Time that no run has exported, and what is owed to destinations that are gone; nothing where there is none."""
+    return show(request, "parts/gaps.html", user, **_standing(console))
+
+
+def _standing(console: Its) -> dict[str, object]:
+    return {"gaps": console.gaps(), "most": GAPS, "removed": console.removed()}
 
 
 @router.post("/backfill")

@@ -22,6 +22,7 @@ from logstream.destinations.registry import make_destination
 from logstream.errors import InputError, LogstreamError, NotThere, SettingsError
 from logstream.events import Event
 from logstream.export.exporter import Exporter
+from logstream.export.removed import Removed, removed
 from logstream.jsontext import dumps
 from logstream.ledger.condition import DestinationStatus
 from logstream.ledger.losses import Loss
@@ -373,6 +374,11 @@ class Console:
     def gaps(self) -> list[Window]:
         """Time since streaming began that no run has exported, oldest first."""
         return self.exporter.ledger.coverage().gaps()
+
+    def removed(self) -> list[tuple[Removed, int]]:
+        """The destinations that are owed windows and are no longer in the settings, each with how many."""
+        owed = self.overview.owed_windows()
+        return [(gone, owed[name]) for name, gone in sorted(removed(self.exporter.settings, owed).items())]
 
     def timeline(self, destination: str | None = None) -> list[Moment]:
         """Volume and lag of the newest windows."""

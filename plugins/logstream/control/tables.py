@@ -88,6 +88,8 @@ deliveries = Table(
     Column("generation", Integer, nullable=False, server_default="1", comment="How often it was begun afresh"),
     Column("pruned_at", DateTime(timezone=True), comment="When its parts were forgotten"),
     Column("carrier", Text, comment="The run that planned it last"),
+    Column("error", Text, comment="Why it was not sealed as delivered; lanes have reasons of their own"),
+    Column("forgotten", BigInteger, comment="The manifest that lists what was pruned before it began afresh"),
     UniqueConstraint("window_start", "window_end", "destination"),
 )
 Index("deliveries_state", deliveries.c.destination, deliveries.c.state, deliveries.c.window_start)
@@ -170,11 +172,13 @@ losses = Table(
     Column("delivery_id", ForeignKey(deliveries.c.id, ondelete="CASCADE"), primary_key=True),
     Column("workspace_id", BigInteger, primary_key=True),
     Column("kind", Text, primary_key=True),
+    Column("reason", Text, primary_key=True, server_default="purged", comment="purged | written off: ledger/losses.py"),
     Column("events", BigInteger, nullable=False),
     Column("noted_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("acknowledged_at", DateTime(timezone=True)),
     Column("acknowledged_by", Text),
-    comment="Planned events that the log store no longer held when they were to be delivered: ledger/losses.py",
+    Column("note", Text, comment="Why it was written off"),
+    comment="Planned events that their destination will never get: ledger/losses.py",
 )
 
 lane_parts = Table(

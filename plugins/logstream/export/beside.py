@@ -7,7 +7,8 @@ import gzip
 import itertools
 import logging
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from logstream import clock
@@ -21,6 +22,7 @@ from logstream.export.send import RetryPolicy
 from logstream.proof.chain import Link
 from logstream.proof.manifests import (
     BrokenManifest,
+    Listing,
     Manifest,
     digest_of,
     fields_in,
@@ -33,6 +35,31 @@ log = logging.getLogger("logstream")
 
 AT_A_TIME = 100
 """Manifests that are taken over in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A listing that a manifest takes over from an earlier one, because the ledger has forgotten what is in it."""
+
+    prefix: str | None
+    sequence: int
+    suffix: str
+    parts: int
+    sha256: str
+
+
+def listings_in(manifest: Manifest | None, *, superseded: bool) -> list[Carried]:
+    """The listings of a manifest: of what it delivered, or of what that superseded."""
+    if manifest is None:
+        return []
+    fields = manifest.fields
+    return [
+        Carried(
+            fields["prefix"], manifest.sequence, listing_suffix(number, superseded=superseded), found["parts"],
+            found["sha256"],
+        )
+        for number, found in enumerate(fields["superseded" if superseded else "listings"])
+    ]  # fmt: skip
 
 
 class ManifestTaken(DeliveryError):
@@ -90,12 +117,19 @@ class ManifestFolder:
             "what belongs together"
         )
 
-    async def put(self, manifest: Manifest, parts: Mapping[bool, Iterable[Part]], before: Manifest | None) -> None:
+    async def has(self, listings: Sequence[Carried]) -> bool:
+        """Whether some listings of earlier manifests are there, as they were put."""
+        for listing in listings:
+            if await self._lines(self._key(listing.prefix, listing.sequence, listing.suffix)) != listing.sha256:
+                return False
+        return True
+
+    async def put(self, manifest: Manifest, parts: Mapping[bool, Iterable[Part]], earlier: Sequence[Carried]) -> None:
         """Put a manifest with all its files, whatever of them is not there yet.
 
-        `parts` are what it lists, by whether they are superseded, but for the listings it has from the manifest `before` the
-        ledger was pruned. Raises `ManifestTaken` if another one is in its place, `ManifestOutdated` if its parts are not those
-        that it lists, `LaneFailed` for what the store may do.
+        `parts` are what it lists, by whether they are superseded, but for the listings that it has from `earlier` manifests,
+        because the ledger was pruned. Raises `ManifestTaken` if another one is in its place, `ManifestOutdated` if its parts are
+        not those that it lists, `LaneFailed` for what the store may do.
         """
         fields = manifest.fields
         prefix, sequence = fields["prefix"], manifest.sequence
@@ -106,7 +140,7 @@ class ManifestFolder:
         # the manifest comes last: where it is, all that it speaks of is
         for superseded in (False, True):
             listings = fields["superseded" if superseded else "listings"]
-            await self._put_listings(manifest, listings, iter(parts[superseded]), before, superseded=superseded)
+            await self._put_listings(manifest, listings, iter(parts[superseded]), earlier, superseded=superseded)
         if manifest.signature is not None:
             signature = self._key(prefix, sequence, ".sig")
             if await self._read(signature) != manifest.signature.encode():
@@ -115,28 +149,29 @@ class ManifestFolder:
             await self._create(key, manifest.document.encode())
 
     async def _put_listings(
-        self, manifest: Manifest, listings: list[dict[str, Any]], parts: Iterable[Part], before: Manifest | None,
+        self, manifest: Manifest, listings: list[dict[str, Any]], parts: Iterable[Part], earlier: Sequence[Carried],
         *, superseded: bool,
     ) -> None:  # fmt: skip
-        carried = before.fields["superseded" if superseded else "listings"] if before else []
+        carried = {listing.sha256: listing for listing in earlier}
         made = listings_of(parts)
         for number, listing in enumerate(listings):
             suffix = listing_suffix(number, superseded=superseded)
             key = self._key(manifest.fields["prefix"], manifest.sequence, suffix)
-            lines = await asyncio.to_thread(next, made, None) if number >= len(carried) else None
+            old = carried.get(listing["sha256"])
+            lines = await asyncio.to_thread(_found, made, listing["sha256"]) if old is None else None
             if await self._lines(key) == listing["sha256"]:
                 continue
-            if before is not None and number < len(carried):
-                body = await self._read(self._key(before.fields["prefix"], before.sequence, suffix))
+            if old is not None:
+                body = await self._read(self._key(old.prefix, old.sequence, old.suffix))
                 if body is None or _digest(body) != listing["sha256"]:
                     raise DeliveryError(
                         f"listing {key} cannot be put again: the ledger was pruned, and that of manifest "
-                        f"{before.sequence:,} is missing or altered"
+                        f"{old.sequence:,} is missing or altered"
                     )
-            elif lines is None or lines[0].sha256 != listing["sha256"]:
+            elif lines is None:
                 raise ManifestOutdated("what it lists has changed meanwhile: it was planned anew")
             else:
-                body = await asyncio.to_thread(compress, lines[1], Compression.GZIP)
+                body = await asyncio.to_thread(compress, lines, Compression.GZIP)
             await self._store(key, body, MEDIA_TYPE[Compression.GZIP])
 
     async def _lines(self, key: str) -> str | None:
@@ -169,6 +204,11 @@ class ManifestFolder:
             if not isinstance(outcome, Retry) or attempt >= self._policy.attempts:
                 raise LaneFailed(reason, permanent=not isinstance(outcome, Retry))
             await clock.sleep(max(outcome.after or 0.0, self._policy.delay(attempt)))
+
+
+def _found(made: Iterator[tuple[Listing, bytes]], digest: str) -> bytes | None:
+    """The lines of the next listing that has a digest."""
+    return next((lines for listing, lines in made if listing.sha256 == digest), None)
 
 
 def _digest(body: bytes) -> str | None:

@@ -15,10 +15,13 @@ from logstream.export.intervals import Asked
 from logstream.export.plan import Planned, Planner
 from logstream.export.processes import Processes, worth_processes
 from logstream.export.redeliver import Redelivery, redeliver_owed, redeliver_rejected
+from logstream.export.removed import with_removals, write_off
 from logstream.export.seal import Sealing, seal
 from logstream.export.shares import MAX_TASKS, Share
 from logstream.export.wait import wait_until_closed
 from logstream.ledger.coverage import AskedBy
+from logstream.ledger.health import Owed
+from logstream.ledger.write_offs import WrittenOff
 from logstream.settings.repository import Snapshot
 from logstream.settings.resolution import Route, resolve
 from logstream.store.closing import Writer
@@ -73,6 +76,14 @@ class Exporter(Deployment):
     ) -> Sealing:  # fmt: skip
         """See `export.redeliver`."""
         return redeliver_owed(self, destination, window, progress, carrier)
+
+    def owed(self, destination: str | None = None) -> list[Owed]:
+        """What destinations have not got, oldest first, with the reason why it stays so where one was removed."""
+        return with_removals(self.settings, self.ledger.owed(destination))
+
+    def write_off(self, destination: str, by: str, note: str) -> WrittenOff:
+        """See `export.removed`."""
+        return write_off(self, destination, by, note)
 
     def redeliver_rejected(self, destination: str | None = None) -> list[Redelivery]:
         """See `export.redeliver`."""

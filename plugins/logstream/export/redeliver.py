@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from logstream import clock
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.credentials import SharedConnections
+from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.parcel import LaneRef, Parcel, Tally, sizes_of, tally_of
+from logstream.destinations.registry import make_destination
 from logstream.errors import InputError
 from logstream.events import Event
 from logstream.export.contents import contents_of
@@ -19,13 +21,14 @@ from logstream.export.deployment import Deployment
 from logstream.export.opening import Destinations, give_up_slow_hooks
 from logstream.export.plan import Planner
 from logstream.export.refusals import LaneFailed
+from logstream.export.removed import with_removals
 from logstream.export.seal import Sealing, seal
 from logstream.export.select import EventRenderer
 from logstream.export.send import RetryPolicy, send
 from logstream.export.stock import reason_of
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.leases import LeaseKeeper
-from logstream.ledger.records import Lane, News, RejectedEvent, Rejection
+from logstream.ledger.records import Delivery, Lane, News, RejectedEvent, Rejection, State
 from logstream.settings.models import Settings
 from logstream.settings.resolution import streamings_of
 from logstream.store.postgres import PostgresStore
@@ -56,10 +59,11 @@ def redeliver_owed(
 ) -> Sealing:
     """Deliver what is owed now. A destination that takes it is back in service, whoever suspended it.
 
-    Raises `InputError` for a destination that the settings do not have.
+    What is owed to destinations that the settings no longer have is among the deliveries that are returned, with the reason.
+    Raises `InputError` for a destination that neither the settings nor the ledger have.
     """
     configured = deployment.settings.current().settings.destinations
-    if destination is not None and destination not in configured:
+    if destination is not None and destination not in configured.keys() | deployment.ledger.destination_names():
         known = ", ".join(configured) or "none"
         raise InputError(f'no destination named "{destination}"; the settings have {known}')
     ids, shares = Planner(deployment).plan_owed(destination, window, carrier=carrier)
@@ -67,7 +71,23 @@ def redeliver_owed(
     failed = {result.lane.destination for result in results if result.error}
     for name in {result.lane.destination for result in results} - failed:
         deployment.ledger.resume(name)
-    return seal(deployment, ids)
+    sealing = seal(deployment, ids)
+    left = _left(deployment, destination, window)
+    return replace(sealing, deliveries=[*sealing.deliveries, *left]) if left else sealing
+
+
+def _left(deployment: Deployment, destination: str | None, window: Window | None) -> list[Delivery]:
+    """What is owed to destinations that the settings no longer have."""
+    owed = with_removals(deployment.settings, deployment.ledger.owed(destination))
+    items = {item.delivery_id: item for item in owed if item.removed and window in (None, item.window)}
+    known = {delivery.id: delivery for delivery in deployment.ledger.deliveries(items)}
+    return [
+        replace(
+            known.get(number) or Delivery(number, item.destination, item.window, item.snapshot_id, State.OWED),
+            state=State.OWED, error=item.error,
+        )
+        for number, item in items.items()
+    ]  # fmt: skip
 
 
 def redeliver_rejected(deployment: Deployment, destination: str | None = None) -> list[Redelivery]:
@@ -107,6 +127,7 @@ async def _redeliver(
                     lane = taken[0]  # noqa: PLW2901 - as it now stands
                     try:
                         opened = await destinations.get(lane.destination, now.settings)
+                        require_same_place(opened, deployment, lane)
                         again = Redeliverer(writer, opened, deployment.store(now), now.settings, deployment.policy)
                         await again.run(lane, rejected[lane.key], result)
                     except Exception as error:  # it is this destination's alone, foreseen or not
@@ -118,6 +139,22 @@ async def _redeliver(
         await writer.close()
         threads.shutdown()
     return sorted(results.values(), key=lambda result: result.destination)
+
+
+def require_same_place(destination: Destination[Options], deployment: Deployment, lane: Lane) -> None:
+    """Raise `InputError` where objects of a delivery would be put elsewhere than its manifest tells: it has one prefix."""
+    if not isinstance(destination, ObjectDestination):
+        return
+    then = deployment.settings.get(lane.snapshot_id).settings.destinations[lane.destination]
+    before = make_destination(lane.destination, then, deployment.connections)
+    if isinstance(before, ObjectDestination) and before.location(before.prefix) == destination.location(
+        destination.prefix
+    ):
+        return
+    raise InputError(
+        f"window {lane.window} was delivered to another place than {lane.destination} is now: export that window again "
+        "(its dead letters, too, go to the new place then)"
+    )
 
 
 class Redeliverer:

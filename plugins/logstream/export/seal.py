@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from logstream.destinations import Destination
 from logstream.destinations.credentials import SharedConnections
+from logstream.destinations.objects import ObjectDestination
+from logstream.destinations.registry import make_destination
+from logstream.errors import DeliveryError
 from logstream.export.deployment import Deployment
+from logstream.export.isolation import Isolation
 from logstream.export.opening import Destinations
 from logstream.export.sealer import Sealer
 from logstream.ledger.health import Change, Health, Outcome, Turn
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.losses import Loss
 from logstream.ledger.records import Delivery, State
+from logstream.settings.models import Settings
 from logstream.units import counted
+
+log = logging.getLogger("logstream")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +48,55 @@ def seal(deployment: Deployment, delivery_ids: Iterable[int]) -> Sealing:
     """Compare what was planned with what was delivered, lane by lane; write the outcome, and manifests, to the ledger.
 
     At object stores manifests are put beside the data, too. A delivery whose manifest cannot be has an error; sealing it
-    again tries again.
+    again tries again. Whatever goes wrong with one delivery, foreseen or not, is its failure alone.
     """
-    ledger = deployment.ledger
+    ledger, isolation = deployment.ledger, Isolation()
     deliveries = ledger.deliveries(delivery_ids)
     for delivery in deliveries:
-        delivery.judge()
-    complete = [delivery for delivery in deliveries if delivery.state is State.DELIVERED]
+        with isolation.step("it could not be judged", delivery):
+            delivery.judge()
+    complete = [item for item in isolation.sound(deliveries) if item.state is State.DELIVERED]
     # a delivery whose manifest is not where it must be is not delivered: it is owed, and sealed again, like any other
-    wrong = asyncio.run(_make_manifests(deployment, complete)) if complete else {}
-    for delivery in complete:
-        if delivery.id in wrong:
-            delivery.state, delivery.error = State.FAILED, wrong[delivery.id]
-    ledger.seal({delivery.id: delivery.state for delivery in deliveries})
-    changes = _note_health(deployment, deliveries)
-    ledger.seal({delivery.id: delivery.state for delivery in deliveries if delivery.state is State.OWED})
-    _tell_losses(ledger, deliveries)
-    return Sealing(sorted(deliveries, key=lambda delivery: (delivery.destination, delivery.window)), changes)
+    if complete:
+        asyncio.run(_make_manifests(deployment, complete, isolation))
+    _fail(deliveries, isolation)
+    isolation.together("its outcome could not be written", deliveries, partial(_write_outcomes, ledger))
+    changes: list[Change] = []
+    # what is known of a destination's health is news, not proof: where it cannot be noted the delivery stays what it is
+    isolation.together(
+        "the health of its destination could not be noted", deliveries, partial(_note_health, deployment, changes)
+    )
+    isolation.together("its losses could not be told", deliveries, partial(_tell_losses, ledger))
+    _fail(deliveries, isolation)
+    return Sealing(sorted(deliveries, key=attrgetter("destination", "window")), changes)
+
+
+def seal_written_off(deployment: Deployment, delivery_ids: Iterable[int]) -> None:
+    """Seal deliveries of which what was owed is written off. Where their destination is gone, in the ledger alone.
+
+    Raises `DeliveryError` if that cannot be.
+    """
+    ids = list(delivery_ids)
+    complete = deployment.ledger.deliveries(ids)
+    isolation, in_ledger = Isolation(), Isolation()
+    if complete:
+        asyncio.run(_make_manifests(deployment, complete, isolation, in_ledger))
+    outcomes = {number: State.DELIVERED for number in ids if number not in in_ledger.wrong}
+    deployment.ledger.seal(outcomes, dict.fromkeys(outcomes))
+    if in_ledger.wrong:
+        raise DeliveryError("; ".join(list(in_ledger.wrong.values())[:3]))
+
+
+def _fail(deliveries: Sequence[Delivery], isolation: Isolation) -> None:
+    """Take over into the deliveries what went wrong with them."""
+    for delivery in deliveries:
+        if (reason := isolation.wrong.get(delivery.id)) and reason not in (delivery.error or ""):
+            delivery.state, delivery.error = State.FAILED, f"{delivery.error}; {reason}" if delivery.error else reason
+
+
+def _write_outcomes(ledger: Ledger, deliveries: Sequence[Delivery]) -> None:
+    states = {delivery.id: delivery.state for delivery in deliveries}
+    ledger.seal(states, {delivery.id: delivery.error for delivery in deliveries})
 
 
 def _tell_losses(ledger: Ledger, deliveries: Sequence[Delivery]) -> None:
@@ -81,23 +123,53 @@ def lost_in_words(losses: Sequence[Loss]) -> str:
     )
 
 
-async def _make_manifests(deployment: Deployment, complete: Sequence[Delivery]) -> dict[int, str]:
-    """Give complete deliveries their manifests; return delivery id to what went wrong."""
-    snapshots = {delivery.snapshot_id for delivery in complete}
-    settings = {snapshot_id: deployment.settings.get(snapshot_id).settings for snapshot_id in snapshots}
-    async with AsyncExitStack() as stack:
+async def _make_manifests(
+    deployment: Deployment, complete: Sequence[Delivery], isolation: Isolation, in_ledger: Isolation | None = None
+) -> None:
+    """Give complete deliveries their manifests; with `in_ledger`, those that cannot be put in the ledger alone."""
+    snapshots: dict[int, Settings] = {}
+    async with _closing() as stack:
         destinations = Destinations(SharedConnections(deployment.connections), stack)
 
         async def opened(name: str, snapshot_id: int) -> Destination[Any]:
-            return await destinations.get(name, settings[snapshot_id])
+            if snapshot_id not in snapshots:
+                snapshots[snapshot_id] = (await asyncio.to_thread(deployment.settings.get, snapshot_id)).settings
+            return await destinations.get(name, snapshots[snapshot_id])
 
-        return await Sealer(deployment.ledger, deployment.policy, deployment.signer, opened).seal(complete)
+        ledger, policy, signer = deployment.ledger, deployment.policy, deployment.signer
+        await Sealer(ledger, policy, signer, opened, isolation).seal(complete)
+        if in_ledger is not None:
+            chained = await asyncio.to_thread(ledger.chained, [delivery.id for delivery in complete])
+            left = [item for item in complete if item.id in isolation.wrong and item.id not in chained]
+            homes = {(item.destination, item.snapshot_id): _home_of(deployment, item) for item in left}
+            await Sealer(ledger, policy, signer, opened, in_ledger).seal_in_ledger(left, homes)
 
 
-def _note_health(deployment: Deployment, deliveries: Sequence[Delivery]) -> list[Change]:
+def _home_of(deployment: Deployment, delivery: Delivery) -> ObjectDestination[Any] | None:
+    """A delivery's destination, unopened, if it is one that keeps objects and that still can be made."""
+    try:
+        settings = deployment.settings.get(delivery.snapshot_id).settings.destinations[delivery.destination]
+        destination = make_destination(delivery.destination, settings, deployment.connections)
+    except Exception:  # its type may be gone, too
+        return None
+    return destination if isinstance(destination, ObjectDestination) else None
+
+
+@asynccontextmanager
+async def _closing() -> AsyncIterator[AsyncExitStack]:
+    """What is opened on this stack is closed at the end. What goes wrong then fails nothing: all that mattered is done."""
+    stack = AsyncExitStack()
+    try:
+        yield stack
+    finally:
+        try:
+            await stack.aclose()
+        except Exception:
+            log.warning("A destination could not be closed.", exc_info=True)
+
+
+def _note_health(deployment: Deployment, changes: list[Change], deliveries: Sequence[Delivery]) -> None:
     """Suspend who has failed too often, welcome who is back; what a suspended one has not got is owed, not failed."""
-    if not deliveries:
-        return []
     ledger = deployment.ledger
     newest = max(delivery.window for delivery in deliveries)
     before = ledger.health()
@@ -117,9 +189,10 @@ def _note_health(deployment: Deployment, deliveries: Sequence[Delivery]) -> list
                 reached=reached or (known is not None and known.reached),
                 error=reasons[delivery.destination],
             )
-    changes = ledger.note(outcomes, deployment.healing.suspend_after)
+    turns = ledger.note(outcomes, deployment.healing.suspend_after)
+    changes += turns
     suspended = ledger.suspended()
-    back = {change.destination for change in changes if change.turn is Turn.RECOVERED}
+    back = {change.destination for change in turns if change.turn is Turn.RECOVERED}
     for delivery in deliveries:
         if delivery.state is State.FAILED and delivery.destination in suspended.keys() | back:
             delivery.state = State.OWED
@@ -127,4 +200,4 @@ def _note_health(deployment: Deployment, deliveries: Sequence[Delivery]) -> list
             since = known_health.suspended_at
             when = f" since {since:%Y-%m-%d %H:%M} UTC" if since else ""
             delivery.error = f"owed: the destination was suspended{when}; {delivery.error}"
-    return changes
+    ledger.seal({delivery.id: delivery.state for delivery in deliveries if delivery.state is State.OWED})

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from logstream.destinations.base import Destination
 from logstream.destinations.objects import ObjectDestination
-from logstream.destinations.parcel import Part
-from logstream.errors import DeliveryError, LogstreamError
-from logstream.export.beside import ManifestFolder, ManifestOutdated
+from logstream.destinations.parcel import Tally
+from logstream.errors import DeliveryError
+from logstream.export.beside import Carried, ManifestFolder, ManifestOutdated, listings_in
+from logstream.export.isolation import Isolation
 from logstream.export.send import RetryPolicy
+from logstream.export.superseded import remove_superseded, superseded_parts
 from logstream.ledger.ledger import Ledger
+from logstream.ledger.losses import Why
 from logstream.ledger.records import Delivery
 from logstream.proof.manifests import Listing, Manifest, Sealed, listings_of
 from logstream.proof.signing import Signer
@@ -25,11 +28,14 @@ log = logging.getLogger("logstream")
 AT_ONCE = 16
 """Destinations whose manifests are written at once."""
 
-TROUBLES = 3
-"""Superseded objects that could not be removed before the rest of them is left where it is."""
+UNWRITTEN = "its manifest could not be written"
 
 Opened = Callable[[str, int], Awaitable[Destination[Any]]]
 """Gives a destination, open, as a snapshot of the settings has it."""
+
+
+Homes = dict[tuple[str, int], ObjectDestination[Any] | None]
+"""Name and settings snapshot to the destination where objects are; `None` of services that keep none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,65 +47,98 @@ class _Complete:
     """Where its objects are; `None` of services that keep none."""
     before: Manifest | None
     """The manifest that was in force when the ledger forgot what it lists."""
+    forgotten: Manifest | None
+    """The same, of a delivery that has begun afresh since: what that lists is superseded."""
+    lost: Mapping[Why, Tally]
+    beside: bool
+    """Whether its manifest is to be beside its data."""
 
     @property
-    def id(self) -> int:
-        return self.delivery.id
-
-    @property
-    def name(self) -> str:
-        return self.delivery.destination
+    def listed(self) -> list[Carried]:
+        """Listings of what was delivered that the ledger has forgotten."""
+        return listings_in(self.before, superseded=False)
 
 
 class Sealer:
-    """Gives complete deliveries their manifests, and removes what they supersede."""
+    """Gives complete deliveries their manifests, and removes what they supersede.
 
-    def __init__(self, ledger: Ledger, policy: RetryPolicy, signer: Signer | None, opened: Opened) -> None:
+    What goes wrong with one delivery is in `isolation.wrong`, and stops no other. Such a delivery has no manifest, or it is in
+    the ledger only: sealing it again goes on from there.
+    """
+
+    def __init__(
+        self, ledger: Ledger, policy: RetryPolicy, signer: Signer | None, opened: Opened, isolation: Isolation
+    ) -> None:
         self._ledger, self._policy, self._signer, self._opened = ledger, policy, signer, opened
+        self._isolation = isolation
         self._room = asyncio.Semaphore(AT_ONCE)
 
-    async def seal(self, deliveries: Sequence[Delivery]) -> dict[int, str]:
-        """Seal complete deliveries; return delivery id to what went wrong.
-
-        One that went wrong has no manifest, or it is in the ledger only: sealing it again goes on from there.
-        """
-        destinations: dict[tuple[str, int], list[Delivery]] = {}
+    async def seal(self, deliveries: Sequence[Delivery]) -> None:
+        """Seal complete deliveries."""
+        homes: dict[tuple[str, int], list[Delivery]] = {}
         for delivery in deliveries:
-            destinations.setdefault((delivery.destination, delivery.snapshot_id), []).append(delivery)
-        before = await asyncio.to_thread(self._ledger.before_pruning, [delivery.id for delivery in deliveries])
-        wrong: dict[int, str] = {}
-        ready: list[_Complete] = []
-        await asyncio.gather(*(self._prepare(found, before, ready, wrong) for found in destinations.values()))
-        manifests = await asyncio.to_thread(self._chain, ready)
-        beside: dict[str, list[_Complete]] = {}
-        for item in ready:
-            if item.destination is not None and item.destination.options.manifests:
-                beside.setdefault(item.name, []).append(item)
-        left = await asyncio.to_thread(self._ledger.not_put, list(beside))
-        put = [manifest for manifest in manifests.values() if manifest.destination not in beside]
+            homes.setdefault((delivery.destination, delivery.snapshot_id), []).append(delivery)
+        destinations: Homes = {}
         await asyncio.gather(
-            *(self._put(found, [m for m in left if m.destination == name], manifests, put, wrong)
-              for name, found in beside.items())
+            *(
+                self._isolation.run(UNWRITTEN, found, partial(self._prepare, key, destinations))
+                for key, found in homes.items()
+            )
+        )
+        ready = await asyncio.to_thread(self._described, self._isolation.sound(deliveries), destinations)
+        superseded: dict[int, list[Carried]] = {}
+        await asyncio.gather(
+            *(self._isolation.run(UNWRITTEN, [item.delivery], partial(self._carry, item, superseded)) for item in ready)
+        )
+        manifests = await asyncio.to_thread(self._chain, ready, superseded)
+        ready = [item for item in ready if item.delivery.id in manifests]
+        await self._put_all(ready, manifests)
+        await asyncio.gather(
+            *(
+                self._isolation.run(
+                    UNWRITTEN, [item.delivery],
+                    partial(remove_superseded, self._ledger, item.delivery.id, item.destination),
+                )
+                for item in ready
+                if item.destination is not None and item.delivery.id not in self._isolation.wrong
+            )
         )  # fmt: skip
-        await asyncio.to_thread(self._ledger.note_put, put)
-        await asyncio.gather(*(self._remove_superseded(item, wrong) for item in ready))
-        return wrong
 
-    async def _prepare(
-        self, deliveries: Sequence[Delivery], before: dict[int, Manifest], ready: list[_Complete], wrong: dict[int, str]
-    ) -> None:
-        """Open the destination of some deliveries, and take over manifests that are there and not in the ledger."""
-        name, snapshot_id = deliveries[0].destination, deliveries[0].snapshot_id
+    async def seal_in_ledger(self, deliveries: Sequence[Delivery], homes: Homes) -> None:
+        """Give complete deliveries their manifests in the ledger alone: their destination cannot be opened, or not written.
+
+        They are put if it ever gets another window.
+        """
+        ready = await asyncio.to_thread(self._described, deliveries, homes)
+        manifests = await asyncio.to_thread(self._chain, ready, {})
+        nowhere = [manifests[item.delivery.id] for item in ready if not item.beside and item.delivery.id in manifests]
+        await asyncio.to_thread(self._ledger.note_put, nowhere)
+
+    def _described(self, deliveries: Sequence[Delivery], destinations: Homes) -> list[_Complete]:
+        """Deliveries with what the ledger has of each beside its lanes, read for all at once."""
+        ready: list[_Complete] = []
+
+        def read(some: Sequence[Delivery]) -> None:
+            ids = [delivery.id for delivery in some]
+            before, forgotten = self._ledger.before_pruning(ids), self._ledger.forgotten(ids)
+            lost = self._ledger.lost_of(ids)
+            for delivery in some:
+                number, home = delivery.id, destinations.get((delivery.destination, delivery.snapshot_id))
+                beside = home is not None and home.options.manifests
+                complete = before.get(number), forgotten.get(number), lost.get(number, {}), beside
+                ready.append(_Complete(delivery, home, *complete))
+
+        self._isolation.together(UNWRITTEN, deliveries, read)
+        return ready
+
+    async def _prepare(self, key: tuple[str, int], destinations: Homes) -> None:
+        """Open a destination, and take over manifests that are there and not in the ledger."""
         async with self._room:
-            try:
-                destination = await self._opened(name, snapshot_id)
-                objects = destination if isinstance(destination, ObjectDestination) else None
-                if objects is not None and objects.options.manifests:
-                    await self._catch_up(name, ManifestFolder(objects, self._policy))
-            except LogstreamError as error:
-                wrong.update({delivery.id: f"its manifest could not be written: {error}" for delivery in deliveries})
-                return
-        ready += [_Complete(delivery, objects, before.get(delivery.id)) for delivery in deliveries]
+            destination = await self._opened(*key)
+            objects = destination if isinstance(destination, ObjectDestination) else None
+            if objects is not None and objects.options.manifests:
+                await self._catch_up(key[0], ManifestFolder(objects, self._policy))
+            destinations[key] = objects
 
     async def _catch_up(self, name: str, folder: ManifestFolder) -> None:
         ends = await asyncio.to_thread(self._ledger.chain_ends, [name])
@@ -113,68 +152,124 @@ class Sealer:
             )  # fmt: skip
             end = (await asyncio.to_thread(self._ledger.chain_ends, [name]))[name]
 
-    def _chain(self, deliveries: Sequence[_Complete]) -> dict[int, Manifest]:
-        """Make the manifests in the ledger."""
-        parts = self._ledger.parts(item.id for item in deliveries)
-        grouped = itertools.groupby(parts, key=lambda item: item[0])
-        listings = {
-            number: [listing for listing, _ in listings_of(part for _, part in group)] for number, group in grouped
-        }
-        sealed = [
-            Sealed(
-                item.id, item.name, item.delivery.window, item.delivery.generation, item.delivery.snapshot_id,
-                item.delivery.delivered_tally, item.delivery.rejected_tally, item.delivery.bytes,
-                _carried(item.before, "listings") + listings.get(item.id, []),
-                _carried(item.before, "superseded") + self._settle_superseded(item),
-                item.destination.prefix if item.destination is not None else None,
-            )
-            for item in deliveries
-        ]  # fmt: skip
-        return {manifest.delivery_id: manifest for manifest in self._ledger.chain(sealed, self._signer)}
+    async def _carry(self, item: _Complete, superseded: dict[int, list[Carried]]) -> None:
+        """Find the listings of superseded objects that the ledger has forgotten and that are at the destination."""
+        carried = listings_in(item.before, superseded=True)
+        if item.forgotten is not None and item.destination is not None and item.beside:
+            old = listings_in(item.forgotten, superseded=False)
+            listings = await asyncio.to_thread(self._listings, item)
+            if [(listing.parts, listing.sha256) for listing in old] == [(some.parts, some.sha256) for some in listings]:
+                old = []  # exported again to the same objects: they are not superseded
+            old += listings_in(item.forgotten, superseded=True)
+            # what lies below another prefix, or whose listings are gone, cannot be spoken of
+            async with self._room:
+                if item.forgotten.fields["prefix"] == item.destination.prefix and (
+                    await ManifestFolder(item.destination, self._policy).has(old)
+                ):
+                    carried += old
+        superseded[item.delivery.id] = carried
+
+    def _listings(self, item: _Complete) -> list[Listing]:
+        return [listing for listing, _ in listings_of(part for _, part in self._ledger.parts([item.delivery.id]))]
+
+    def _chain(self, ready: Sequence[_Complete], superseded: Mapping[int, Sequence[Carried]]) -> dict[int, Manifest]:
+        """Make the manifests in the ledger; return them by delivery id."""
+        sealed: dict[int, Sealed] = {}
+        for item in ready:
+            if item.delivery.id in self._isolation.wrong:
+                continue
+            with self._isolation.step(UNWRITTEN, item.delivery):
+                sealed[item.delivery.id] = self._sealed(item, superseded.get(item.delivery.id, ()))
+        made: dict[int, Manifest] = {}
+
+        def chain(deliveries: Sequence[Delivery]) -> None:
+            some = [sealed[delivery.id] for delivery in deliveries]
+            made.update({manifest.delivery_id: manifest for manifest in self._ledger.chain(some, self._signer)})
+
+        described = [item.delivery for item in ready if item.delivery.id in sealed]
+        self._isolation.together(UNWRITTEN, described, chain)
+        return made
+
+    def _sealed(self, item: _Complete, superseded: Sequence[Carried]) -> Sealed:
+        """What the manifest of a delivery says."""
+        delivery = item.delivery
+        return Sealed(
+            delivery.id, delivery.destination, delivery.window, delivery.generation, delivery.snapshot_id,
+            delivery.delivered_tally, delivery.rejected_tally, delivery.bytes,
+            [Listing(old.parts, old.sha256) for old in item.listed] + self._listings(item),
+            [Listing(old.parts, old.sha256) for old in superseded] + self._settle_superseded(item),
+            item.destination.prefix if item.destination is not None else None,
+            item.lost.get(Why.PURGED, Tally()), item.lost.get(Why.WRITTEN_OFF, Tally()),
+        )  # fmt: skip
 
     def _settle_superseded(self, item: _Complete) -> list[Listing]:
         """List what earlier exports of the delivery made under other names, and forget the rest of it."""
-        first = next(self._ledger.superseded([item.id]), None)
+        first = next(self._ledger.superseded([item.delivery.id]), None)
         if first is None:
             return []
-        left = _superseded(self._ledger, item.id) if item.destination is not None else iter(())
-        self._ledger.keep_superseded(item.id, left)
-        kept = (part for _, part in self._ledger.superseded([item.id]))
+        left = superseded_parts(self._ledger, item.delivery.id) if item.destination is not None else iter(())
+        self._ledger.keep_superseded(item.delivery.id, left)
+        kept = (part for _, part in self._ledger.superseded([item.delivery.id]))
         return [listing for listing, _ in listings_of(kept)]
+
+    async def _put_all(self, items: Sequence[_Complete], manifests: Mapping[int, Manifest]) -> None:
+        """Put manifests beside the data, and note which are where they must be."""
+        beside: dict[str, list[_Complete]] = {}
+        for item in items:
+            if item.beside:
+                beside.setdefault(item.delivery.destination, []).append(item)
+        left = await asyncio.to_thread(self._ledger.not_put, list(beside))
+        put = [manifests[item.delivery.id] for item in items if not item.beside]
+        await asyncio.gather(
+            *(
+                self._isolation.run(
+                    UNWRITTEN, [item.delivery for item in found],
+                    partial(self._put, found, [m for m in left if m.destination == name], manifests, put),
+                )
+                for name, found in beside.items()
+            )
+        )  # fmt: skip
+        await asyncio.to_thread(self._ledger.note_put, put)
 
     async def _put(
         self, items: Sequence[_Complete], left: Sequence[Manifest], manifests: Mapping[int, Manifest],
-        put: list[Manifest], wrong: dict[int, str],
+        put: list[Manifest],
     ) -> None:  # fmt: skip
         """Put the manifests of one destination beside the data, in the order of their chain.
 
         Those that an earlier sealing has `left` go first, so that the chain beside the data never has a hole. Where one cannot
         be put, the later ones are not either: their deliveries are owed, and sealed again.
         """
-        ours = {manifests[item.id].sequence: item for item in items}
+        ours = {manifests[item.delivery.id].sequence: item for item in items}
         todo = {manifest.sequence: manifest for manifest in left}
-        todo |= {sequence: manifests[item.id] for sequence, item in ours.items()}
+        todo |= {sequence: manifests[item.delivery.id] for sequence, item in ours.items()}
         async with self._room:
             for sequence, manifest in sorted(todo.items()):
                 destination = ours.get(sequence, items[0]).destination
                 assert destination is not None  # noqa: S101 - they have manifests beside their data
-                try:
+                there = len(put)
+                with self._isolation.step(UNWRITTEN, *(ours[number].delivery for number in ours if number >= sequence)):
                     await self._put_one(ManifestFolder(destination, self._policy), manifest)
-                except LogstreamError as error:
-                    later = [ours[number] for number in ours if number >= sequence]
-                    wrong.update({item.id: f"its manifest could not be written: {error}" for item in later})
+                    put.append(manifest)
+                if len(put) == there:
                     return
-                put.append(manifest)
 
     async def _put_one(self, folder: ManifestFolder, manifest: Manifest) -> None:
         number = manifest.delivery_id
         before = await asyncio.to_thread(self._ledger.before_pruning, [number])
+        forgotten = await asyncio.to_thread(self._ledger.forgotten, [number])
+        earlier = [
+            listing
+            for old in (before.get(number), forgotten.get(number))
+            for superseded in (False, True)
+            for listing in listings_in(old, superseded=superseded)
+        ]
         parts = {
             False: (part for _, part in self._ledger.parts([number])),
             True: (part for _, part in self._ledger.superseded([number])),
         }
         try:
-            await folder.put(manifest, parts, before.get(number))
+            await folder.put(manifest, parts, earlier)
         except ManifestOutdated as error:
             # a sealing was cut short before it was put, and its delivery was planned anew since
             if await asyncio.to_thread(self._ledger.drop_end, manifest.destination, manifest.sequence):
@@ -182,43 +277,3 @@ class Sealer:
                     f"manifest {manifest.sequence:,} was never put, and {error}; a new one is made when it is sealed again"
                 ) from None
             raise
-
-    async def _remove_superseded(self, item: _Complete, wrong: dict[int, str]) -> None:
-        """Remove what a delivery supersedes. What cannot be removed is no fault: its manifest tells that it is superseded."""
-        destination, failed = item.destination, 0
-        if destination is None or item.id in wrong:
-            return
-        for name in await asyncio.to_thread(self._removable, item, destination):
-            try:
-                await destination.delete(name)
-            except FileNotFoundError:
-                continue
-            except Exception as error:  # many credentials may write and not delete
-                failed += 1
-                log.info("%s stays at %s, superseded: it cannot be removed: %s", name, item.name, type(error).__name__)
-                if failed >= TROUBLES:
-                    return
-
-    def _removable(self, item: _Complete, destination: ObjectDestination[Any]) -> list[str]:
-        names = [part.name for _, part in self._ledger.superseded([item.id])]
-        if not names or destination.names_are_its_own:
-            return names
-        # another window, or another destination in the same place, may have put an object of the same name
-        if self._ledger.others_under_way(item.id):
-            return []
-        others = set(names).intersection(self._ledger.names_of_others(item.id))
-        return [name for name in names if name not in others]
-
-
-def _superseded(ledger: Ledger, delivery_id: int) -> Iterator[Part]:
-    """What earlier exports made under names that the delivery has not now; of equal names the newest."""
-    seen = {part.name for _, part in ledger.parts([delivery_id])}
-    for _, part in ledger.superseded([delivery_id]):
-        if part.name not in seen:
-            seen.add(part.name)
-            yield part
-
-
-def _carried(before: Manifest | None, field: str) -> list[Listing]:
-    """The listings of what the ledger has forgotten."""
-    return [Listing(found["parts"], found["sha256"]) for found in before.fields[field]] if before else []

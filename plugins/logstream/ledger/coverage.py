@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 
+from logstream.ledger.carriers import is_carrier
 from logstream.window import Window
 
 DUE_AFTER = timedelta(seconds=60)
@@ -199,7 +200,7 @@ def _made_by(item: KnownWindow, interval: Window, carrier: str | None) -> bool:
     if item.asked_by is not AskedBy.SCHEDULE:
         return False
     # of windows made before carriers were noted, the run knows its own by its interval
-    return item.carrier == carrier if item.carrier is not None else item.window == interval
+    return is_carrier(item.carrier, carrier) if item.carrier is not None else item.window == interval
 
 
 def _by_window(item: WindowToExport) -> Window:

@@ -10,6 +10,7 @@ from sqlalchemy import exists, func, literal_column, select
 from logstream.control.tables import SCHEMA, deliveries, lanes
 from logstream.database import database_errors
 from logstream.ledger.book import Book, any_of
+from logstream.ledger.carriers import spellings
 from logstream.ledger.health import Owed
 from logstream.ledger.records import State
 from logstream.window import Window
@@ -34,7 +35,7 @@ def is_owed(carrier: str | None = None) -> Any:
     """
     leased = exists().where(lanes.c.delivery_id == deliveries.c.id, lanes.c.leased_until > func.clock_timestamp())
     orphaned = (deliveries.c.planned_at < func.clock_timestamp() - ORPHAN_AFTER) & ~leased.correlate(deliveries)
-    ours = orphaned if carrier is None else orphaned | (deliveries.c.carrier == carrier)
+    ours = orphaned if carrier is None else orphaned | any_of(deliveries.c.carrier, spellings(carrier))
     # the first condition is that of the index `deliveries_open`
     return (deliveries.c.state != literal_column("'delivered'")) & (
         any_of(deliveries.c.state, [State.FAILED, State.OWED]) | ((deliveries.c.state == State.PLANNED) & ours)
@@ -53,7 +54,12 @@ class Debts(Book):
         query = (
             select(
                 deliveries,
-                func.coalesce(func.max(lanes.c.last_error), func.max(lanes.c.first_error)).label("error"),
+                func.coalesce(
+                    func.max(lanes.c.last_error).filter(lanes.c.state != State.DELIVERED),
+                    deliveries.c.error,
+                    func.max(lanes.c.last_error),
+                    func.max(lanes.c.first_error),
+                ).label("reason"),
                 func.coalesce(func.sum(left), 0).label("events"),
             )
             .outerjoin(lanes, lanes.c.delivery_id == deliveries.c.id)
@@ -73,7 +79,7 @@ class Debts(Book):
                 row.snapshot_id,
                 row.planned_at,
                 int(row.events),
-                row.error,
+                row.reason,
                 row.carrier if row.state == State.PLANNED else None,
             )
             for row in rows

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from logstream.errors import InputError
+from logstream.ledger.carriers import is_carrier
 from logstream.units import counted
 from logstream.window import Window
 
@@ -100,6 +101,8 @@ class Owed:
     error: str | None
     carrier: str | None = None
     """The run that has planned it, where that has not sealed it yet."""
+    removed: bool = False
+    """Whether the settings no longer have its destination."""
 
 
 def to_be_tried(
@@ -114,7 +117,7 @@ def to_be_tried(
     chosen = []
 
     def order(item: Owed) -> tuple[bool, Window, int]:
-        return carrier is None or item.carrier != carrier, item.window, item.delivery_id
+        return not is_carrier(item.carrier, carrier), item.window, item.delivery_id
 
     for item in sorted(owed, key=order):
         room = limit if item.destination not in suspended else 0 if suspended[item.destination].held else 1

@@ -9,11 +9,13 @@ from __future__ import annotations
 from logstream.ledger.leases import Leases
 from logstream.ledger.losses import Losses
 from logstream.ledger.manifests import Manifests
+from logstream.ledger.parts import Parts
 from logstream.ledger.plans import Plans
 from logstream.ledger.rejections import Rejections
 from logstream.ledger.standing import Standing
 from logstream.ledger.windows import Windows
+from logstream.ledger.write_offs import WriteOffs
 
 
-class Ledger(Windows, Plans, Leases, Standing, Losses, Rejections, Manifests):
+class Ledger(Windows, Plans, Leases, Standing, Losses, WriteOffs, Rejections, Parts, Manifests):
     """All of the ledger, each part in a module of its own."""

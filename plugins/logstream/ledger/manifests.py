@@ -1,8 +1,7 @@
-"""Manifests as the ledger keeps them: chained by destination, with the parts they list."""
+"""Manifests as the ledger keeps them: chained by destination."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,13 +10,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from logstream.control.tables import SCHEMA, deliveries, lane_parts, lanes, manifests, rejections, superseded_parts
+from logstream.control.tables import SCHEMA, deliveries, lanes, manifests
 from logstream.database import database_errors
-from logstream.destinations.parcel import Part
 from logstream.ledger.book import Book, any_of
 from logstream.ledger.records import State
 from logstream.proof.chain import Link
-from logstream.proof.listings import pack, unpack
 from logstream.proof.manifests import Manifest, Sealed, fields_in, key_of, manifest_of, says_the_same, window_in
 from logstream.proof.signing import Signer
 from logstream.window import Window
@@ -33,11 +30,17 @@ where m.destination = n.destination and m.sequence = n.sequence and m.put_at is 
 """  # noqa: S608 - the schema is ours
 
 
-class Manifests(Book):
-    """Reads and writes manifests and the parts that they list."""
+_SAY_WHY = f"""
+update {SCHEMA}.deliveries d set error = case when d.state = '{State.DELIVERED}' then null else n.error end
+from unnest(%s::bigint[], %s::text[]) as n(id, error) where d.id = n.id
+"""  # noqa: S608 - the schema is ours
 
-    def seal(self, outcomes: Mapping[int, State]) -> None:
-        """Write the outcomes of deliveries, by id, in one transaction.
+
+class Manifests(Book):
+    """Reads and writes manifests."""
+
+    def seal(self, outcomes: Mapping[int, State], errors: Mapping[int, str | None] | None = None) -> None:
+        """Write the outcomes of deliveries, by id, in one transaction; with `errors`, why those failed that did.
 
         What another run has completed meanwhile stays complete: who comes with an older view of its lanes changes nothing.
         """
@@ -54,6 +57,9 @@ class Manifests(Book):
                         state=state, sealed_at=func.clock_timestamp() if state is State.DELIVERED else None
                     )
                 )
+            if told := {number: error for number, error in (errors or {}).items() if number in outcomes}:
+                texts = [error and error.replace("\0", " ") for error in told.values()]
+                connection.exec_driver_sql(_SAY_WHY, (list(told), texts))
 
     def chain(self, sealed: Sequence[Sealed], signer: Signer | None = None) -> list[Manifest]:
         """Give deliveries their manifests, each at the end of its destination's chain; return those.
@@ -177,6 +183,30 @@ class Manifests(Book):
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return {row.id: manifest_in(row) for row in connection.execute(query)}
 
+    def forgotten(self, delivery_ids: Iterable[int]) -> dict[int, Manifest]:
+        """Of deliveries that were pruned and then begun afresh: the manifest that was in force. Its objects may be there."""
+        query = (
+            select(manifests, deliveries.c.id)
+            .join(
+                deliveries,
+                (deliveries.c.destination == manifests.c.destination)
+                & (deliveries.c.forgotten == manifests.c.sequence),
+            )
+            .where(any_of(deliveries.c.id, delivery_ids))
+        )
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return {row.id: manifest_in(row) for row in connection.execute(query)}
+
+    def chained(self, delivery_ids: Iterable[int]) -> set[int]:
+        """Those of some deliveries that have had a manifest since they were planned last."""
+        query = (
+            select(deliveries.c.id)
+            .join(manifests, manifests.c.delivery_id == deliveries.c.id)
+            .where(any_of(deliveries.c.id, delivery_ids), manifests.c.generation == deliveries.c.generation)
+        )
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return set(connection.execute(query).scalars())
+
     def manifests_within(self, span: Window) -> list[Manifest]:
         """The manifests of the windows that lie in `span`, in the order of their chains."""
         query = (
@@ -204,47 +234,6 @@ class Manifests(Book):
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return list(connection.execute(select(manifests.c.destination).distinct()).scalars())
 
-    def parts(self, delivery_ids: Iterable[int]) -> Iterator[tuple[int, Part]]:
-        """What was delivered, with its delivery's id, in order of deliveries, lanes and within them.
-
-        A few thousand are in memory at a time.
-        """
-        query = (
-            select(lane_parts.c.delivery_id, lane_parts.c.entries)
-            .where(any_of(lane_parts.c.delivery_id, delivery_ids))
-            .order_by(lane_parts.c.delivery_id, lane_parts.c.lane, lane_parts.c.parcels)
-            .execution_options(yield_per=16)
-        )
-        with database_errors("reading the ledger"), self._engine.connect() as connection:
-            for number, entries in connection.execute(query):
-                for part in unpack(entries):
-                    yield number, part
-
-    def superseded(self, delivery_ids: Iterable[int]) -> Iterator[tuple[int, Part]]:
-        """What was delivered under plans that a newer one has replaced, with its delivery's id, the newest first."""
-        query = (
-            select(superseded_parts.c.delivery_id, superseded_parts.c.entries)
-            .where(any_of(superseded_parts.c.delivery_id, delivery_ids))
-            .order_by(superseded_parts.c.delivery_id, superseded_parts.c.id.desc())
-            .execution_options(yield_per=16)
-        )
-        with database_errors("reading the ledger"), self._engine.connect() as connection:
-            for number, entries in connection.execute(query):
-                for part in unpack(entries):
-                    yield number, part
-
-    def keep_superseded(self, delivery_id: int, left: Iterable[Part]) -> None:
-        """What is left of the superseded parts of a delivery, in the order in which they will be read again."""
-        parts = iter(left)
-        packs: list[bytes] = []
-        while some := list(itertools.islice(parts, 5_000)):
-            packs.append(pack(some))
-        rows = [{"delivery_id": delivery_id, "entries": entries} for entries in reversed(packs)]
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
-            connection.execute(delete(superseded_parts).where(superseded_parts.c.delivery_id == delivery_id))
-            for row in rows:  # one after the other: their order is that of their ids
-                connection.execute(insert(superseded_parts), row)
-
     def deliveries_to(self, destinations: Iterable[str]) -> list[Row[Any]]:
         """All deliveries to some destinations: `id`, `destination`, `window_start`, `window_end`, `snapshot_id`, `pruned_at`."""
         query = select(deliveries).where(any_of(deliveries.c.destination, destinations))
@@ -256,34 +245,6 @@ class Manifests(Book):
         query = select(deliveries.c.destination, deliveries.c.snapshot_id).distinct()
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return [(row.destination, row.snapshot_id) for row in connection.execute(query)]
-
-    def others_under_way(self, delivery_id: int) -> bool:
-        """Whether lanes of other deliveries are being delivered at this moment, whose parts the ledger may not have yet."""
-        query = select(lanes.c.delivery_id).where(lanes.c.state == State.DELIVERING, lanes.c.delivery_id != delivery_id)
-        with database_errors("reading the ledger"), self._engine.connect() as connection:
-            return connection.execute(query.limit(1)).first() is not None
-
-    def names_of_others(self, delivery_id: int) -> Iterator[str]:
-        """The names of all that other deliveries delivered, as far as the ledger still has them."""
-        query = select(lane_parts.c.entries).where(lane_parts.c.delivery_id != delivery_id)
-        with database_errors("reading the ledger"), self._engine.connect() as connection:
-            for (entries,) in connection.execute(query.execution_options(yield_per=16)):
-                yield from (part.name for part in unpack(entries))
-
-    def prune(self, before: datetime) -> int:
-        """Forget the parts, and the settled rejections, of complete deliveries of windows that ended by then.
-
-        Counts and manifests stay. Returns how many deliveries were pruned.
-        """
-        old = (deliveries.c.window_end <= before) & (deliveries.c.state == State.DELIVERED)
-        with database_errors("pruning the ledger"), self._engine.begin() as connection:
-            pruned = update(deliveries).where(old, deliveries.c.pruned_at.is_(None)).returning(deliveries.c.id)
-            ids = list(connection.execute(pruned.values(pruned_at=func.clock_timestamp())).scalars())
-            for table in (lane_parts, superseded_parts):
-                connection.execute(delete(table).where(any_of(table.c.delivery_id, ids)))
-            settled = any_of(rejections.c.delivery_id, ids) & rejections.c.redelivered_at.is_not(None)
-            connection.execute(delete(rejections).where(settled))
-        return len(ids)
 
 
 def manifest_in(row: Row[Any]) -> Manifest:

@@ -139,7 +139,11 @@ class Overview:
                 ),
                 func.min(lanes.c.started_at).label("started_at"),
                 func.max(lanes.c.finished_at).label("finished_at"),
-                func.max(lanes.c.last_error).label("error"),
+                func.coalesce(
+                    func.max(lanes.c.last_error).filter(lanes.c.state != "delivered"),
+                    chosen.c.error,
+                    func.max(lanes.c.last_error),
+                ).label("reason"),
             )
             .outerjoin(lanes, lanes.c.delivery_id == chosen.c.id)
             .group_by(*chosen.c)
@@ -189,6 +193,12 @@ class Overview:
             )
             for name in names
         }
+
+    def owed_windows(self) -> dict[str, int]:
+        """How many windows each destination has not got, of those that have not got some: removed ones, too."""
+        query = select(deliveries.c.destination, func.count()).where(is_owed()).group_by(deliveries.c.destination)
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def timeline(self, moments: int = 48, destination: str | None = None) -> list[Moment]:
         """The newest windows with their volume and lag, oldest first."""
@@ -243,5 +253,5 @@ def _summary(row: Row[Any]) -> DeliverySummary:
         row.generation,
         row.sealed_at,
         max(seconds, 0.0) if seconds is not None else None,
-        row.error if row.state != "delivered" else None,
+        row.reason if row.state != "delivered" else None,
     )

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from logstream.destinations.parcel import Tally
 from logstream.events import Cursor
-from logstream.ledger.records import Pending, PlannedLane, State, tally_document
+from logstream.ledger.records import Pending, PlannedLane, State, tally_document, tally_in
 from logstream.ledger.replan import Fate, KnownLane, Replanned, losses_after, replan_lane, still_held
 from logstream.window import Window
 
@@ -46,8 +46,10 @@ class Draft:
     deliveries: list[tuple[int, int, int]] = field(default_factory=list)
     """Id, snapshot, 1 if it begins afresh."""
     void: list[tuple[int, int]] = field(default_factory=list)
-    rows: list[dict[str, object]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
     lost: dict[int, Tally] = field(default_factory=dict)
+    written_off: dict[int, Tally] = field(default_factory=dict)
+    """What is left written off of deliveries of which some is planned again."""
     pending: Pending = field(default_factory=lambda: Pending({}, []))
 
 
@@ -119,6 +121,23 @@ def go_on(
         _note_lost(draft, row.id, lost, newly, planned, _held(row, item, stock))
 
 
+def plan_written_off(draft: Draft, delivery_id: int, known: Mapping[int, KnownLane], written_off: Tally) -> None:
+    """What was written off and is planned again after all (its destination was put back, say) is not written off any more."""
+    void = {lane for number, lane in draft.void if number == delivery_id}
+    before, after = Tally(), Tally()
+    for lane in known.values():
+        before.update(lane.planned)
+    new = {row["lane"]: row["planned"] for row in draft.rows if row["delivery_id"] == delivery_id}
+    for number, lane in known.items():
+        if number not in new and number not in void:
+            after.update(lane.planned)
+    for planned in new.values():
+        after.update(tally_in(planned))
+    left = written_off - (after - before)
+    if left != written_off:
+        draft.written_off[delivery_id] = Tally({key: left[key] for key in written_off})
+
+
 def _held(row: Any, item: PlannedDelivery, stock: Stock) -> Tally:
     """What the log store holds of a delivery by the settings that it was planned by last."""
     if row.snapshot_id != item.snapshot_id:
@@ -164,7 +183,7 @@ def _note_lost(draft: Draft, delivery_id: int, before: Tally, newly: Tally, plan
 
 def _row(
     delivery_id: int, lane: int, fingerprint: str, planned: Tally, size: int, state: State, error: str | None = None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     return {
         "delivery_id": delivery_id, "lane": lane, "fingerprint": fingerprint, "state": state,
         "planned": tally_document(planned), "planned_bytes": size, "planned_events": planned.total(),

@@ -18,9 +18,18 @@ from logstream.database import database_errors
 from logstream.destinations.parcel import Tally
 from logstream.events import Cursor
 from logstream.ledger.book import Book, any_of
+from logstream.ledger.carriers import is_carrier
 from logstream.ledger.debts import ORPHANED
-from logstream.ledger.losses import losses_of, note_losses
-from logstream.ledger.plan_draft import Draft, PlannedDelivery, Stock, begin_afresh, go_on, write_error
+from logstream.ledger.losses import Why, losses_of, note_losses, write_off_less
+from logstream.ledger.plan_draft import (
+    Draft,
+    PlannedDelivery,
+    Stock,
+    begin_afresh,
+    go_on,
+    plan_written_off,
+    write_error,
+)
 from logstream.ledger.records import Pending, PendingLane, State, tally_in
 from logstream.ledger.replan import KnownLane
 from logstream.window import Window
@@ -60,7 +69,10 @@ for update of d
 _PLAN_DELIVERIES = f"""
 update {SCHEMA}.deliveries d set
     snapshot_id = n.snapshot_id, carrier = %s, state = '{State.PLANNED}', planned_at = clock_timestamp(),
-    generation = d.generation + n.afresh, sealed_at = null, pruned_at = null
+    generation = d.generation + n.afresh, sealed_at = null, pruned_at = null,
+    forgotten = case when d.pruned_at is null then d.forgotten else (
+        select max(sequence) from {SCHEMA}.manifests m
+        where (m.destination, m.window_start, m.window_end) = (d.destination, d.window_start, d.window_end)) end
 from unnest(%s::bigint[], %s::bigint[], %s::int[]) as n(id, snapshot_id, afresh)
 where d.id = n.id
 """  # noqa: S608 - the schema is ours
@@ -121,6 +133,7 @@ class Plans(Book):
         taken = self._take(connection, planned, terms)
         known = _known_lanes(connection, [row.id for row, _ in taken])
         lost = losses_of(connection, [row.id for row, _ in taken])
+        written_off = losses_of(connection, [row.id for row, _ in taken], Why.WRITTEN_OFF)
         for row, item in taken:
             before = lost.get(row.id, Tally())
             if item.error is not None:
@@ -129,6 +142,8 @@ class Plans(Book):
                 begin_afresh(draft, row, item, known.get(row.id, {}), before, stock)
             else:
                 go_on(draft, row, item, known.get(row.id, {}), before, stock)
+            if row.id in written_off:
+                plan_written_off(draft, row.id, known.get(row.id, {}), written_off[row.id])
         _write(connection, draft, terms)
         return draft.pending
 
@@ -149,7 +164,7 @@ class Plans(Book):
         taken = []
         for row in connection.exec_driver_sql(_LOCK, (starts, ends, names)):
             item = items[(Window(row.window_start.astimezone(UTC), row.window_end.astimezone(UTC)), row.destination)]
-            ours = row.id in new or (terms.carrier is not None and row.carrier == terms.carrier)
+            ours = row.id in new or is_carrier(row.carrier, terms.carrier)
             carried = row.state == State.PLANNED and not row.orphaned and not ours
             if terms.again or (row.state != State.DELIVERED and not carried):
                 taken.append((row, item))
@@ -184,6 +199,7 @@ def _write(connection: Connection, draft: Draft, terms: Terms) -> None:
     if draft.rows:
         connection.exec_driver_sql(_PLAN_LANES, (orjson.dumps(draft.rows).decode(),))
     note_losses(connection, draft.lost)
+    write_off_less(connection, draft.written_off)
 
 
 __all__ = ["PendingLane", "PlannedDelivery", "Plans", "Stock", "Terms"]

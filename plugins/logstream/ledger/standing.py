@@ -52,7 +52,8 @@ class Standing(Debts):
                         connection.execute(delete(destinations).where(destinations.c.name == name))
                 elif after != before:
                     row = {"failures": after.failures, "last_window": after.last_window,
-                           "suspended_at": after.suspended_at, "error": after.error}  # fmt: skip
+                           "suspended_at": after.suspended_at,
+                           "error": after.error and after.error.replace("\0", " ")}  # fmt: skip
                     statement = insert(destinations).values(name=name, **row)
                     connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
         if not changes:

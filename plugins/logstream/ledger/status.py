@@ -15,6 +15,7 @@ from logstream.ledger.debts import Debts
 from logstream.ledger.health import HealingPolicy
 from logstream.ledger.overview import Overview, backlog_of
 from logstream.ledger.windows import Windows
+from logstream.ledger.write_offs import write_off_command
 from logstream.units import counted
 
 
@@ -64,11 +65,17 @@ def look(engine: Engine, destinations: Collection[str]) -> Status:
     coverage = Windows(engine).coverage()
     names = sorted({*destinations, *(item.destination for item in Debts(engine).owed())})
     statuses = list(Overview(engine).statuses(names).values())
-    return Status(statuses, backlog_of(coverage), problems_of(statuses, coverage), coverage.step, coverage.since)
+    problems = problems_of(statuses, coverage, {*names} - {*destinations})
+    return Status(statuses, backlog_of(coverage), problems, coverage.step, coverage.since)
 
 
-def problems_of(statuses: Collection[DestinationStatus], coverage: Coverage) -> list[Problem]:
-    """What needs a person, the most urgent first. A gap is one problem, however many destinations miss its events."""
+def problems_of(
+    statuses: Collection[DestinationStatus], coverage: Coverage, removed: Collection[str] = ()
+) -> list[Problem]:
+    """What needs a person, the most urgent first. A gap is one problem, however many destinations miss its events.
+
+    To destinations that were `removed` from the settings no run delivers what they are owed.
+    """
     problems = []
     gaps, moving = backlog_of(coverage), any(status.condition is Condition.CATCHING_UP for status in statuses)
     if gaps.windows and not moving:
@@ -78,7 +85,12 @@ def problems_of(statuses: Collection[DestinationStatus], coverage: Coverage) -> 
     order = {condition: place for place, condition in enumerate(_URGENT)}
     for status in sorted(statuses, key=lambda status: (order.get(status.condition, len(order)), status.name)):
         condition = status.condition
-        if not condition.is_well and condition is not Condition.GAPS:
+        if status.name in removed and status.owed:
+            noun = "window" if status.owed == 1 else "windows"
+            text = f"it is owed {status.owed:,} {noun}, and the settings no longer have it"
+            remedy = f"Put it back, under this name, or write that off: {write_off_command(status.name)}"
+            problems.append(Problem(Condition.OWED, text, remedy, status.name))
+        elif not condition.is_well and condition is not Condition.GAPS:
             problems.append(Problem(condition, status.sentence, condition.remedy, status.name))
         if status.lost:
             text = f"{counted(status.lost, 'event is', 'events are')} lost, no longer in the log store at the time of delivery"

@@ -12,7 +12,8 @@ from sqlalchemy.dialects.postgresql import insert
 from logstream.control.tables import SCHEMA, schedule, windows
 from logstream.database import database_errors
 from logstream.errors import WindowTaken
-from logstream.ledger.book import Book
+from logstream.ledger.book import Book, any_of
+from logstream.ledger.carriers import spellings
 from logstream.ledger.coverage import AskedBy, Coverage, KnownWindow, Purpose, Schedule
 from logstream.window import Window
 
@@ -75,7 +76,7 @@ class Windows(Book):
     def known_windows(self, span: Window, carrier: str | None = None) -> list[KnownWindow]:
         """The windows that overlap a span, and those that a run has made, oldest first."""
         overlap = func.tstzrange(windows.c.window_start, windows.c.window_end, "[)").op("&&")
-        wanted = or_(overlap(func.tstzrange(span.start, span.end, "[)")), windows.c.carrier == carrier)
+        wanted = or_(overlap(func.tstzrange(span.start, span.end, "[)")), any_of(windows.c.carrier, spellings(carrier)))
         query = select(windows).where(wanted)
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return [

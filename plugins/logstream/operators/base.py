@@ -50,9 +50,9 @@ def asked_by(context: Context) -> AskedBy:
 
 
 def carrier_of(context: Context) -> str | None:
-    """The run's name, by which the ledger knows what it has made."""
+    """The run's name, by which the ledger knows what it has made: run ids alone are the same in several DAGs."""
     run = context.get("dag_run")
-    return None if run is None else str(run.run_id)
+    return None if run is None else f"{run.dag_id}/{run.run_id}"
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from logstream.links import DeliveriesLink
 from logstream.operators.base import DELIVERIES, LEFT, exporter, window_of
 from logstream.operators.notify import UnusableNotifier
 from logstream.units import counted, size
+from logstream.window import Window
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -57,23 +58,13 @@ class SealWindow(BaseOperator):
                 self.log.warning("A notifier cannot be used: %s", notifier.reason)
         for change in reports.changes:
             self._notify(change, context)
-        _count(reports)
+        untold: list[str] = []
         for report in reports:
-            self.log.info(
-                "%s%s: %s, %s, %s in %s%s.",
-                report.destination,
-                "" if report.window == window else f", window {report.window}",
-                report.state,
-                counted(report.events, "event"),
-                size(report.bytes),
-                counted(report.requests, "request"),
-                f", {report.rejected} rejected" if report.rejected else "",
-            )
-            if report.state is State.DELIVERED:
-                context["outlet_events"][ASSETS].add(
-                    Asset(f"logstream_{report.destination}", uri=f"logstream://destination/{report.destination}"),
-                    extra={**(report.window or window).as_json(), "events": report.events, "bytes": report.bytes},
-                )
+            try:
+                self._tell(report, window, context)
+            except Exception as error:  # of one destination's event or metrics: the others are told all the same
+                self.log.exception("What became of %s cannot be told.", report.destination)
+                untold.append(f"{report.destination}: its asset event or metrics failed ({type(error).__name__})")
         if len(reports) != len(set(deliveries)):
             raise AirflowFailException("another run has planned this window anew meanwhile; this one proves nothing")
         for report in reports:
@@ -84,15 +75,36 @@ class SealWindow(BaseOperator):
         if failed:
             raise AirflowFailException(
                 f"not complete: {len(failed)} of {counted(len(reports), 'delivery', 'deliveries')} of window {window}: "
-                + "; ".join(f"{report.destination}: {report.error}" for report in failed[:10])
+                + "; ".join([f"{report.destination}: {report.error}" for report in failed[:10]] + untold[:10])
             )
-        own = [report for report in reports if report.window is not None and report.window.end > window.start]
+        if untold:
+            raise AirflowFailException("all is delivered, and not all is told: " + "; ".join(untold[:10]))
+        own = [report for report in reports if report.window.end > window.start]
         self.log.info(
             "Window %s is complete: %s delivered to %s.",
             window,
             counted(sum(report.events for report in own), "event"),
             counted(len({report.destination for report in own if report.state is State.DELIVERED}), "destination"),
         )
+
+    def _tell(self, report: Delivery, window: Window, context: Context) -> None:
+        """Say in the log, in Airflow's metrics and by an asset event what became of one delivery."""
+        _count(report)
+        self.log.info(
+            "%s%s: %s, %s, %s in %s%s.",
+            report.destination,
+            "" if report.window == window else f", window {report.window}",
+            report.state,
+            counted(report.events, "event"),
+            size(report.bytes),
+            counted(report.requests, "request"),
+            f", {report.rejected} rejected" if report.rejected else "",
+        )
+        if report.state is State.DELIVERED:
+            context["outlet_events"][ASSETS].add(
+                Asset(f"logstream_{report.destination}", uri=f"logstream://destination/{report.destination}"),
+                extra={**report.window.as_json(), "events": report.events, "bytes": report.bytes},
+            )
 
     def _notify(self, change: Change, context: Context) -> None:
         (self.log.error if change.turn is Turn.SUSPENDED else self.log.info)("%s.", change)
@@ -103,17 +115,15 @@ class SealWindow(BaseOperator):
                 self.log.exception("A notifier failed.")
 
 
-def _count(reports: Iterable[Delivery]) -> None:
-    """Tell Airflow's metrics, by destination, what was delivered and how late it was."""
-    now = datetime.now(UTC)
-    for report in reports:
-        tags = {"destination": report.destination}
-        stats.incr(f"logstream.deliveries.{report.state}", 1, tags=tags)
-        if report.lost:
-            stats.incr("logstream.lost", report.lost, tags=tags)
-        if report.state is State.DELIVERED:
-            stats.incr("logstream.events", report.events, tags=tags)
-            stats.incr("logstream.rejected", report.rejected, tags=tags)
-            stats.incr("logstream.bytes", report.bytes, tags=tags)
-            if report.window is not None:
-                stats.gauge("logstream.lag_seconds", (now - report.window.end).total_seconds(), tags=tags)
+def _count(report: Delivery) -> None:
+    """Tell Airflow's metrics what was delivered to a destination, and how late it was."""
+    tags = {"destination": report.destination}
+    stats.incr(f"logstream.deliveries.{report.state}", 1, tags=tags)
+    if report.lost:
+        stats.incr("logstream.lost", report.lost, tags=tags)
+    if report.state is State.DELIVERED:
+        stats.incr("logstream.events", report.events, tags=tags)
+        stats.incr("logstream.rejected", report.rejected, tags=tags)
+        stats.incr("logstream.bytes", report.bytes, tags=tags)
+        lag = datetime.now(UTC) - report.window.end
+        stats.gauge("logstream.lag_seconds", lag.total_seconds(), tags=tags)

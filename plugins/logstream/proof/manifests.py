@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -24,6 +24,10 @@ from logstream.window import Window
 
 FORMAT = "logstream-manifest/1"
 LISTING_PARTS = 50_000
+
+
+ADDED: Mapping[str, Any] = {"lost": 0, "lost_by_workspace": {}, "written_off": 0, "written_off_by_workspace": {}}
+"""Fields that a manifest has only where they say something, and what they mean where they are missing: older ones lack them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,10 @@ class Sealed:
     """Of objects that an earlier export of the window made under other names."""
     prefix: str | None = None
     """What stands before every key at an object store; `None` of services that keep no objects."""
+    lost: Tally = field(default_factory=Tally)
+    """Events that the log store purged before they could be delivered."""
+    written_off: Tally = field(default_factory=Tally)
+    """Events that an administrator decided not to deliver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +91,8 @@ def manifest_of(
         "sealed_at": sealed_at.isoformat(),
         "key": key,
     }
-    document = json.dumps({**_content(sealed), **place}, sort_keys=True, separators=(",", ":"))
+    content = {name: value for name, value in _content(sealed).items() if value or name not in ADDED}
+    document = json.dumps({**content, **place}, sort_keys=True, separators=(",", ":"))
     return Manifest(
         sealed.destination,
         sequence,
@@ -126,6 +135,10 @@ class _Fields(msgspec.Struct):
     superseded: list[_Listing]
     prefix: str | None
     key: str | None
+    lost: int = 0
+    lost_by_workspace: dict[str, dict[str, int]] = {}
+    written_off: int = 0
+    written_off_by_workspace: dict[str, dict[str, int]] = {}
 
 
 _checked = msgspec.json.Decoder(_Fields)
@@ -168,7 +181,7 @@ def says_the_same(manifest: Manifest, sealed: Sealed) -> bool:
         fields = manifest.fields
     except BrokenManifest:
         return False
-    return {name: fields.get(name) for name in content} == content
+    return {name: fields.get(name, ADDED.get(name)) for name in content} == content
 
 
 def _content(sealed: Sealed) -> dict[str, Any]:
@@ -182,6 +195,10 @@ def _content(sealed: Sealed) -> dict[str, Any]:
         "bytes": sealed.bytes,
         "delivered_by_workspace": by_workspace(sealed.delivered),
         "rejected_by_workspace": by_workspace(sealed.rejected),
+        "lost": sealed.lost.total(),
+        "lost_by_workspace": by_workspace(sealed.lost),
+        "written_off": sealed.written_off.total(),
+        "written_off_by_workspace": by_workspace(sealed.written_off),
         "prefix": sealed.prefix,
         "listings": _as_json(sealed.listings),
         "superseded": _as_json(sealed.superseded),

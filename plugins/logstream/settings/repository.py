@@ -114,6 +114,26 @@ class SettingsRepository:
             row = connection.execute(_NEWEST).one()
         return _snapshot(row)
 
+    def removals(self, names: Collection[str]) -> dict[str, datetime]:
+        """Which of some destinations the settings once had and have no more, and since when."""
+        query = text(
+            "select created_at, array(select json_object_keys(case json_typeof(document -> 'destinations')"  # noqa: S608
+            " when 'object' then document -> 'destinations' end)) as names"
+            f" from {SCHEMA}.settings_snapshots where not derived order by id desc"
+        )
+        left, found = set(names), dict[str, datetime]()
+        newer: datetime | None = None
+        with database_errors("reading the settings"), self._engine.connect() as connection:
+            for row in connection.execute(query, execution_options={"yield_per": 50}):
+                there = left.intersection(row.names)
+                if newer is not None:  # the settings in force have it otherwise
+                    found.update(dict.fromkeys(there, newer))
+                left -= there
+                newer = row.created_at
+                if not left:
+                    break
+        return found
+
     def derive(self, base: Snapshot, names: Collection[str], now: Settings) -> Snapshot:
         """The settings of then with some destinations as they are now: what is owed goes where it was to go, as that is today.
 

@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from logstream.destinations.parcel import Tally
+from logstream.export.removed import Removed, removed
 from logstream.export.window_plan import plan_window
+from logstream.ledger.losses import Why
 from logstream.ledger.records import Lane, State
 from logstream.settings.models import Settings
 from logstream.settings.repository import SettingsRepository, Snapshot
@@ -36,12 +38,19 @@ class CountVerifier:
 
     def __init__(self, settings: SettingsRepository, store_dsn: str, result: Verification) -> None:
         self._settings, self._store_dsn, self._result = settings, store_dsn, result
+        self._removed: dict[str, Removed] = {}
+        self._written_off: dict[int, Tally] = {}
 
     def verify(self, span: Window, lanes: Mapping[Window, Sequence[Lane]], planned: Mapping[Window, int]) -> None:
         """Verify each window, by its lanes, and that no selected event lies between the windows.
 
         `planned` are all windows, with the settings snapshot of each: one in which nothing was selected has no lanes.
         """
+        self._removed = removed(self._settings, {lane.destination for some in lanes.values() for lane in some})
+        for loss in self._result.lost:
+            if loss.why is Why.WRITTEN_OFF:
+                written_off = self._written_off.setdefault(loss.delivery_id, Tally())
+                written_off[(loss.workspace_id, loss.kind)] += loss.events
         for window in sorted(lanes):
             self._result.windows += 1
             self._window(window, lanes[window], planned.get(window))
@@ -84,8 +93,13 @@ class CountVerifier:
                     result.findings.append(
                         Finding(window, destination, f"lane {lane.lane} is {lane.state}, not delivered{why}")
                     )
+            if destination in self._removed and any(lane.state is not State.DELIVERED for lane in found):
+                result.findings.append(Finding(window, destination, str(self._removed[destination])))
             if all(lane.state is State.DELIVERED for lane in found):
                 wanted = expected[found[0].snapshot_id].get(destination, Tally())
+                # what was written off may be in the log store, and need not be
+                written_off = self._written_off.get(found[0].delivery_id, Tally())
+                done.update(written_off & (wanted - done))
                 result.findings += [Finding(window, destination, what) for what in differences(wanted, done)]
         # what was owed is planned by snapshots of its own, and a gap by one that is older: the number tells nothing
         newest = self._expected(window, self._settings.get(planned_by)) if planned_by else expected[max(snapshots)]

@@ -119,13 +119,16 @@ class KnownObjects:
         async for number, part in aside(self._ledger.superseded(homes)):
             strange.pop(mark_of(homes[number].location(part.name)), None)
         complete = True
-        for number, manifest in self._ledger.before_pruning(homes).items():
+        in_force, begun_afresh = self._ledger.before_pruning(homes), self._ledger.forgotten(homes)
+        for number, manifest in [*in_force.items(), *begun_afresh.items()]:
             try:
                 async for part in reads(manifest):
-                    strange.pop(mark_of(homes[number].location(part.name)), None)
-                    altered.pop(mark_of(homes[number].location(part.name)), None)
+                    mark = mark_of(homes[number].location(part.name))
+                    strange.pop(mark, None)
+                    if number in in_force:
+                        altered.pop(mark, None)
             except LookupError:
-                complete = False
+                complete &= number not in in_force
         return complete
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from logstream.destinations.parcel import Tally
 from logstream.ledger.ledger import Ledger
+from logstream.ledger.losses import Why
 from logstream.ledger.records import Lane, State
 from logstream.proof.chain import chain_problems
 from logstream.proof.manifests import BrokenManifest, Manifest, by_workspace, listings_of
@@ -92,9 +93,16 @@ class ManifestVerifier:
         for lane in delivery.lanes:
             delivered.update(lane.delivered)
             rejected.update(lane.rejected)
-        for what, tally in (("delivered", delivered), ("rejected", rejected)):
-            if delivery.fields[f"{what}_by_workspace"] != by_workspace(tally):
-                yield f"the ledger's count of {what} events is not that of {name}"
+        lost = {why: Tally() for why in Why}
+        for loss in self._result.lost:
+            if loss.delivery_id == delivery.delivery_id:
+                lost[loss.why][(loss.workspace_id, loss.kind)] += loss.events
+        counts = {"delivered": delivered, "rejected": rejected, "written_off": lost[Why.WRITTEN_OFF]}
+        if "lost" in delivery.fields:  # manifests of older versions say nothing of it
+            counts["lost"] = lost[Why.PURGED]
+        for what, tally in counts.items():
+            if delivery.fields.get(f"{what}_by_workspace", {}) != by_workspace(tally):
+                yield f"the ledger's count of {what.replace('_', ' ')} events is not that of {name}"
         if delivery.lanes[0].pruned:
             return
         parts = (part for _, part in self._ledger.parts([delivery.delivery_id]))

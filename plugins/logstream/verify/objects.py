@@ -81,7 +81,9 @@ class ObjectVerifier:
             kept = self._ledger.superseded if superseded else self._ledger.parts
             async for _, part in aside(kept([delivery.delivery_id])):
                 yield part
-            return
+            if not superseded or not delivery.fields["superseded"]:
+                return
+            # the ledger has forgotten what was superseded after it was pruned
         try:
             async for part in self._listed(delivery.manifest, superseded=superseded):
                 yield part

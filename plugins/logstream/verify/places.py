@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from logstream.destinations.parcel import sha256
 from logstream.destinations.registry import destination_type
@@ -20,17 +20,23 @@ from logstream.units import counted
 class PlaceVerifier:
     """Compares the ids in the log store with the digests of ids of each object."""
 
-    def __init__(self, ledger: Ledger, settings: SettingsRepository, store_dsn: str) -> None:
+    def __init__(
+        self, ledger: Ledger, settings: SettingsRepository, store_dsn: str, written_off: Collection[int] = ()
+    ) -> None:
         self._ledger, self._settings, self._store_dsn = ledger, settings, store_dsn
+        self._written_off = written_off
 
     def verify(self, delivery_id: int, lanes: Sequence[Lane]) -> Iterator[str]:
         """Whether each object holds the ids that it must: every event's once, in its place.
 
-        Told of destinations that keep objects only: an HTTP service may have had some of a request's events sent again.
+        Told of destinations that keep objects only: an HTTP service may have had some of a request's events sent again. Of a
+        delivery that was partly written off it is not known which events those are.
         """
         settings = self._settings.get(lanes[0].snapshot_id).settings
         stored = settings.destinations.get(lanes[0].destination)
         if stored is None or not destination_type(stored.type).replaces or lanes[0].pruned:
+            return
+        if delivery_id in self._written_off:
             return
         ids = self._ids(lanes, settings)
         place = 0

@@ -13,6 +13,7 @@ from logstream.destinations.registry import open_destination
 from logstream.errors import LogstreamError
 from logstream.export.exporter import Exporter
 from logstream.ledger.ledger import Ledger
+from logstream.ledger.losses import Why
 from logstream.ledger.records import Lane
 from logstream.proof.manifests import BrokenManifest, Manifest
 from logstream.settings.repository import SettingsRepository, Snapshot
@@ -60,7 +61,8 @@ class Verifier:
         for lane in self._ledger.lanes_within(span):
             lanes[lane.window].append(lane)
         CountVerifier(self._settings, self._store_dsn, result).verify(span, lanes, self._ledger.planned_within(span))
-        places = PlaceVerifier(self._ledger, self._settings, self._store_dsn)
+        written_off = {loss.delivery_id for loss in result.lost if loss.why is Why.WRITTEN_OFF}
+        places = PlaceVerifier(self._ledger, self._settings, self._store_dsn, written_off)
         manifests = ManifestVerifier(self._ledger, places, result, self._public_key)
         sealed = manifests.verify(span, [lane for window in sorted(lanes) for lane in lanes[window]])
         asyncio.run(self._at_destinations(span, sealed, result))

@@ -1,0 +1,90 @@
+"""Parts: what was delivered, object by object or request by request, as manifests list it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from logstream.control.tables import deliveries, lane_parts, lanes, rejections, superseded_parts
+from logstream.database import database_errors
+from logstream.destinations.parcel import Part
+from logstream.ledger.book import Book, any_of
+from logstream.ledger.records import State
+from logstream.proof.listings import pack, unpack
+
+
+class Parts(Book):
+    """Reads parts, keeps those that newer ones have replaced, and forgets old ones."""
+
+    def parts(self, delivery_ids: Iterable[int]) -> Iterator[tuple[int, Part]]:
+        """What was delivered, with its delivery's id, in order of deliveries, lanes and within them.
+
+        A few thousand are in memory at a time.
+        """
+        query = (
+            select(lane_parts.c.delivery_id, lane_parts.c.entries)
+            .where(any_of(lane_parts.c.delivery_id, delivery_ids))
+            .order_by(lane_parts.c.delivery_id, lane_parts.c.lane, lane_parts.c.parcels)
+            .execution_options(yield_per=16)
+        )
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            for number, entries in connection.execute(query):
+                for part in unpack(entries):
+                    yield number, part
+
+    def superseded(self, delivery_ids: Iterable[int]) -> Iterator[tuple[int, Part]]:
+        """What was delivered under plans that a newer one has replaced, with its delivery's id, the newest first."""
+        query = (
+            select(superseded_parts.c.delivery_id, superseded_parts.c.entries)
+            .where(any_of(superseded_parts.c.delivery_id, delivery_ids))
+            .order_by(superseded_parts.c.delivery_id, superseded_parts.c.id.desc())
+            .execution_options(yield_per=16)
+        )
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            for number, entries in connection.execute(query):
+                for part in unpack(entries):
+                    yield number, part
+
+    def keep_superseded(self, delivery_id: int, left: Iterable[Part]) -> None:
+        """What is left of the superseded parts of a delivery, in the order in which they will be read again."""
+        parts = iter(left)
+        packs: list[bytes] = []
+        while some := list(itertools.islice(parts, 5_000)):
+            packs.append(pack(some))
+        rows = [{"delivery_id": delivery_id, "entries": entries} for entries in reversed(packs)]
+        with database_errors("writing the ledger"), self._engine.begin() as connection:
+            connection.execute(delete(superseded_parts).where(superseded_parts.c.delivery_id == delivery_id))
+            for row in rows:  # one after the other: their order is that of their ids
+                connection.execute(insert(superseded_parts), row)
+
+    def others_under_way(self, delivery_id: int) -> bool:
+        """Whether lanes of other deliveries are being delivered at this moment, whose parts the ledger may not have yet."""
+        query = select(lanes.c.delivery_id).where(lanes.c.state == State.DELIVERING, lanes.c.delivery_id != delivery_id)
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
+    def names_of_others(self, delivery_id: int) -> Iterator[str]:
+        """The names of all that other deliveries delivered, as far as the ledger still has them."""
+        query = select(lane_parts.c.entries).where(lane_parts.c.delivery_id != delivery_id)
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            for (entries,) in connection.execute(query.execution_options(yield_per=16)):
+                yield from (part.name for part in unpack(entries))
+
+    def prune(self, before: datetime) -> int:
+        """Forget the parts, and the settled rejections, of complete deliveries of windows that ended by then.
+
+        Counts and manifests stay. Returns how many deliveries were pruned.
+        """
+        old = (deliveries.c.window_end <= before) & (deliveries.c.state == State.DELIVERED)
+        with database_errors("pruning the ledger"), self._engine.begin() as connection:
+            pruned = update(deliveries).where(old, deliveries.c.pruned_at.is_(None)).returning(deliveries.c.id)
+            ids = list(connection.execute(pruned.values(pruned_at=func.clock_timestamp(), forgotten=None)).scalars())
+            for table in (lane_parts, superseded_parts):
+                connection.execute(delete(table).where(any_of(table.c.delivery_id, ids)))
+            settled = any_of(rejections.c.delivery_id, ids) & rejections.c.redelivered_at.is_not(None)
+            connection.execute(delete(rejections).where(settled))
+        return len(ids)
