@@ -27,6 +27,7 @@ PATTERNS: dict[str, str] = {
     r"^[^\r\n]*$": "one line only",
     r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$": "letters, digits and the signs _ . - only, a letter or digit first, 100 at most",
     r"^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$": "a table's name, or schema.name",
+    r"^[A-Za-z_][A-Za-z0-9_]{0,62}$": "letters, digits and _ only, no digit first, 63 at most",
     r"^[A-Za-z][A-Za-z0-9_]{0,63}$": "letters, digits and _ only, a letter first, 64 at most",
     r"^[A-Za-z0-9 +=._:/@-]{1,128}$": "letters, digits, spaces and the signs + = . _ : / @ - only, 128 at most",
 }
