@@ -305,12 +305,13 @@ def test_what_a_failed_attempt_left_under_other_names_is_superseded(
     )
     assert only(export(exporter)[1]).state is State.FAILED
     monkeypatch.undo()
-    assert data(out)
+    before = data(out)
     apply(exporter, folder(out, packaging="file", lanes=1, compression="gzip"))
     assert only(export(exporter)[1]).error is None
     known = {part.name for _, part in exporter.ledger.superseded([1])}
-    left = {name for name in data(out) if name.endswith(".json")}
-    assert left.isdisjoint(known)  # what the ledger knew of is removed
+    assert known and known <= before, "what the ledger knew of the failed attempt"
+    assert sum(listing["parts"] for listing in manifest(out, 1)["superseded"]) == len(known)
+    assert known.isdisjoint(data(out)), "it is removed"
 
 
 def test_names_that_another_window_may_have_put_too_are_not_removed(

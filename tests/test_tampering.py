@@ -203,6 +203,7 @@ TAMPERINGS: dict[str, Callable[[Path], object]] = {
     "the newest rewritten without signature": lambda out: rewrite(out, 5, None, events=0),
     "the newest rewritten by another key": lambda out: rewrite(out, 5, OTHER, rejected=7),
     "all rewritten by another key": lambda out: rewrite(out, 1, OTHER),
+    "one rewritten by another key, those after it by ours": lambda out: [rewrite(out, 3, OTHER), rewrite(out, 4, SIGNER)],
     "a listing deleted": lambda out: chain(out, "00000002-00000.ndjson.gz").unlink(),
     "a listing altered": lambda out: put(
         chain(out, "00000002-00000.ndjson.gz"), chain(out, "00000003-00000.ndjson.gz").read_bytes()
@@ -273,6 +274,11 @@ def test_the_newest_manifests_can_be_removed_unseen_by_an_auditor_only_without_t
     found = audited(sealed.out, "--key", KEY, "--digest", sealed.newest)
     assert found.code == 1
     assert f"no manifest has the digest {sealed.newest}" in found.problems[0]
+
+
+def test_an_auditor_without_the_key_sees_that_a_chain_is_no_longer_signed(sealed: Deployment) -> None:
+    rewrite(sealed.out, 5, None)
+    assert "d: manifest 5 is not signed, though manifest 1 before it is" in audited(sealed.out).problems
 
 
 def test_a_chain_that_has_none_of_the_digests_is_forged(sealed: Deployment) -> None:
