@@ -48,6 +48,7 @@ from tests.simulation.script import (
     Weather,
 )
 from tests.simulation.universe import START, Connections, Universe, WorldClock
+from tests.simulation.verdict import judge
 from tests.simulation.writers import Writers
 
 T = TypeVar("T")
@@ -459,7 +460,7 @@ class World:
         for destination, receiver in self._receivers.items():
             if receiver.changed_repetitions:
                 self.complaints.append(f"{destination} got other bytes under a key that it had before")
-        return self.complaints + list(self.model.judge(self._seen(), self._end))
+        return self.complaints + list(judge(self.model, self._seen(), self._end))
 
     def _seen(self) -> Seen:
         rejected: dict[str, set[int]] = defaultdict(set)
