@@ -74,7 +74,8 @@ def owed(options: argparse.Namespace, out: TextIO) -> None:
         if options.write_off is not None:
             done = exporter.write_off(options.destination, person(), options.write_off.strip())
             print(
-                f"wrote off {done.events:,} events of {len(done.delivery_ids):,} windows that {options.destination} was owed",
+                f"wrote off {counted(done.events, 'event')} of {counted(len(done.delivery_ids), 'window')} that "
+                f"{options.destination} was owed",
                 file=sys.stderr,
             )
         found, health = exporter.owed(options.destination), exporter.ledger.health()

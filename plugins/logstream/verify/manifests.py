@@ -102,7 +102,8 @@ class ManifestVerifier:
             counts["lost"] = lost[Why.PURGED]
         for what, tally in counts.items():
             if delivery.fields.get(f"{what}_by_workspace", {}) != by_workspace(tally):
-                yield f"the ledger's count of {what.replace('_', ' ')} events is not that of {name}"
+                words = what.replace("_", " ")
+                yield f"the ledger's count of {words} events is not that of {name}"
         if delivery.lanes[0].pruned:
             return
         parts = (part for _, part in self._ledger.parts([delivery.delivery_id]))
