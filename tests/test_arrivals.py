@@ -6,14 +6,16 @@ It is valid for its schema, wrapped once, names its customer, and has the event'
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from logstream.destinations import destination_types
+from logstream.destinations.parcel import LaneRef
 from logstream.destinations.registry import make_destination
 from logstream.destinations.transport.compression import Compression
+from logstream.destinations.transport.layouts import PlatformLayout
 from logstream.destinations.transport.object_packing import EventPacker
 from logstream.errors import ConnectionNotFound
 from logstream.events import Event, Kind
@@ -26,6 +28,7 @@ from logstream.settings.models import DestinationSettings
 from logstream.settings.resolution import Workspace
 from logstream.shapes import unix_us
 from logstream.shapes.samples import sample_text
+from logstream.window import Window
 
 from .hostile import hostile_events
 from .schemas import WANTED, Sent
@@ -52,10 +55,13 @@ class NoConnections:
         raise ConnectionNotFound(name)
 
 
+LANE = LaneRef("lake", Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)), 0, 1)
+
+
 def body_of(destination: str, event: Event, message: bytes) -> bytes:
     """The request's body, or the object, that one event makes."""
     if destination in OBJECTS:
-        packer = EventPacker("", Compression.NONE)
+        packer = EventPacker("", Compression.NONE, LANE, PlatformLayout())
         (parcel,) = [*packer.pack([event], Messages([message])), *packer.finish()]
         ((_, body),) = parcel.objects  # type: ignore[attr-defined]
         return bytes(body)

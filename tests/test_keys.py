@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from logstream.destinations.parcel import LaneRef
 from logstream.destinations.transport.compression import Compression
 from logstream.destinations.transport.keys import MAX_PART, batch_key, event_key, safe
+from logstream.destinations.transport.layouts import PlatformLayout
 from logstream.destinations.transport.object_packing import EventPacker
 from logstream.events import EPOCH, Event
 from logstream.messages import Messages
 from logstream.window import Window
 
 OCCURRED = int((datetime(2022, 6, 14, 8, 30, 59, tzinfo=UTC) - EPOCH).total_seconds()) * 1_000_000
+
+LANE = LaneRef("lake", Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)), 0, 1)
 
 
 def event(kind: str, payload: Any, identity: int = 7, workspace: int = 1234) -> Event:
@@ -100,11 +103,11 @@ def test_events_of_a_lane_never_share_a_file(jobs: list[tuple[str | None, str]])
         event("job", {"id": job, "recipe_id": 1, "status": status}, identity)
         for identity, (job, status) in enumerate(jobs)
     ]
-    names = keys_of(EventPacker("p/", Compression.NONE), events)
+    names = keys_of(EventPacker("p/", Compression.NONE, LANE, PlatformLayout()), events)
     assert len(set(names)) == len(events)
     # and a retry that begins in the middle gives the same names
     for middle in range(len(events)):
-        packer = EventPacker("p/", Compression.NONE)
+        packer = EventPacker("p/", Compression.NONE, LANE, PlatformLayout())
         packer.remember(events[:middle])
         assert keys_of(packer, events[middle:]) == names[middle:]
 

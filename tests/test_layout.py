@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from logstream.destinations.parcel import LaneRef
 from logstream.destinations.registry import check_options
-from logstream.destinations.transport.templates import Layout
+from logstream.destinations.transport.templates import TemplateLayout
 from logstream.events import EPOCH, Event
 from logstream.window import Window
 
@@ -36,15 +36,15 @@ def event(workspace: int = 1001, identity: int = 7, kind: str = "job") -> Event:
     ],
 )
 def test_keys_of_events(template: str, hive: bool, workspace: int, key: str) -> None:
-    assert Layout.of_events(template, hive=hive).event_key(event(workspace), LANE) == key
+    assert TemplateLayout.of_events(template, hive=hive).event_key(event(workspace), LANE) == f"{key}.json"
 
 
 def test_keys_of_batches() -> None:
-    layout = Layout.of_batches("{destination}/{yyyy}/{hh}/{window}-{lane}-{part}", hive=True)
+    layout = TemplateLayout.of_batches("{destination}/{yyyy}/{hh}/{window}-{lane}-{part}", hive=True)
     key = "destination=lake/year=2026/hour=07/20261124T070000Z_20261124T070500Z-01-of-04-00003"
     assert layout.batch_key(LANE, 3) == key
     assert layout.batch_folder("lake", WINDOW) == "destination=lake/year=2026/hour=07"
-    assert Layout.of_batches("{lane}/{window}/{part}", hive=False).batch_folder("lake", WINDOW) == ""
+    assert TemplateLayout.of_batches("{lane}/{window}/{part}", hive=False).batch_folder("lake", WINDOW) == ""
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_refused_templates(packaging: str, key: str, problem: str) -> None:
        st.dictionaries(st.integers(1, 5), st.text(max_size=30) | st.none()))  # fmt: skip
 def test_whatever_ids_hold_keys_are_safe_and_differ(pairs: list[tuple[int, int]], names: dict[int, str | None]) -> None:
     lane = LaneRef("d", WINDOW, 0, 1, names)
-    layout = Layout.of_events("x/{external_id}/{event_id}", hive=True)
+    layout = TemplateLayout.of_events("x/{external_id}/{event_id}", hive=True)
     keys = [layout.event_key(event(workspace, identity), lane) for workspace, identity in pairs]
     assert len(set(keys)) == len(pairs)
     for key in keys:

@@ -20,6 +20,7 @@ from logstream.destinations.registry import make_destination
 from logstream.destinations.request import RequestDestination
 from logstream.destinations.transport import object_packing
 from logstream.destinations.transport.compression import BLOCK, Compression, Stream, compress
+from logstream.destinations.transport.layouts import PlatformLayout
 from logstream.destinations.transport.object_packing import BatchPacker, EventPacker
 from logstream.destinations.transport.request_packing import RequestPacker
 from logstream.events import Event
@@ -57,10 +58,10 @@ def http(**options: object) -> HttpDestination:
 
 @given(MESSAGES, st.lists(st.integers(0, 40)), st.sampled_from(Compression))
 def test_batches(messages: list[bytes], cuts: list[int], compression: Compression) -> None:
-    whole = pack(BatchPacker("p/", compression, LANE, 0), messages, [])
-    assert [(p.name, p.body) for p in pack(BatchPacker("p/", compression, LANE, 0), messages, cuts)] == [
-        (p.name, p.body) for p in whole
-    ]
+    whole = pack(BatchPacker("p/", compression, LANE, 0, PlatformLayout()), messages, [])
+    assert [
+        (p.name, p.body) for p in pack(BatchPacker("p/", compression, LANE, 0, PlatformLayout()), messages, cuts)
+    ] == [(p.name, p.body) for p in whole]
     assert b"".join(map(_plain(compression), (p.body for p in whole))) == b"".join(m + b"\n" for m in messages)
 
 
@@ -72,19 +73,20 @@ def small_objects(monkeypatch: pytest.MonkeyPatch) -> int:
 
 def test_batches_are_cut_after_the_event_that_fills_them(small_objects: int) -> None:
     messages = [b'"%s"' % (b"x" * (index % 90)) for index in range(100)]
-    whole = pack(BatchPacker("p/", Compression.GZIP, LANE, 0), messages, [])
+    whole = pack(BatchPacker("p/", Compression.GZIP, LANE, 0, PlatformLayout()), messages, [])
     assert len(whole) > 10
     for parcel in whole[:-1]:
         lines = gzip.decompress(parcel.body).splitlines(keepends=True)
         assert sum(map(len, lines)) >= small_objects > sum(map(len, lines[:-1]))
     assert [p.name[-15:-10] for p in whole] == [f"{n:05d}" for n in range(len(whole))]
     for cut in range(1, 100, 7):
-        assert [p.body for p in pack(BatchPacker("p/", Compression.GZIP, LANE, 0), messages, range(0, 100, cut))] == [
-            p.body for p in whole
-        ]
+        assert [
+            p.body
+            for p in pack(BatchPacker("p/", Compression.GZIP, LANE, 0, PlatformLayout()), messages, range(0, 100, cut))
+        ] == [p.body for p in whole]
     # a retry that begins after an object makes the same ones
     done = sum(whole[0].tally.values()) + sum(whole[1].tally.values())
-    packer = BatchPacker("p/", Compression.GZIP, LANE, 2)
+    packer = BatchPacker("p/", Compression.GZIP, LANE, 2, PlatformLayout())
     again = [*packer.pack(events_for(messages)[done:], Messages(messages[done:])), *packer.finish()]
     assert [(p.name, p.body, p.last, p.tally, p.sizes) for p in again] == [
         (p.name, p.body, p.last, p.tally, p.sizes) for p in whole[2:]
@@ -163,13 +165,14 @@ def _plain(compression: Compression):  # type: ignore[no-untyped-def]
 
 
 def test_an_event_without_a_name_is_rejected_alone() -> None:
-    def key(event: Event) -> str:
-        if event.id == 2:
-            raise OverflowError("date value out of range")
-        return f"{event.id}.json"
+    class Numbers(PlatformLayout):
+        def event_key(self, event: Event, lane: LaneRef) -> str:
+            if event.id == 2:
+                raise OverflowError("date value out of range")
+            return f"{event.id}.json"
 
     def packed(cuts: list[int]) -> list[tuple[str, str | None, list[str]]]:
-        packer = EventPacker("p/", Compression.NONE, key=key)
+        packer = EventPacker("p/", Compression.NONE, LANE, Numbers())
         return [
             (parcel.name, parcel.refused, [name for name, _ in getattr(parcel, "objects", [])])
             for parcel in pack(packer, [b"{}"] * 5, cuts)

@@ -24,7 +24,7 @@ from logstream.destinations import objects
 from logstream.destinations.parcel import LaneRef, Parcel
 from logstream.destinations.registry import check_options
 from logstream.destinations.transport import object_packing, parquet
-from logstream.destinations.transport.keys import batch_key
+from logstream.destinations.transport.layouts import PlatformLayout
 from logstream.destinations.transport.parquet import ENVELOPE, Codec, ParquetPacker
 from logstream.events import Event
 from logstream.messages import Messages
@@ -46,7 +46,7 @@ INFINITE = 2**63 - 1
 
 
 def packer(columns: dict[str, str] | None = None, size: int = 300, codec: Codec = Codec.ZSTD) -> ParquetPacker:
-    return ParquetPacker("p/", codec, LANE, 0, batch_key, columns=columns or {}, object_bytes=size)
+    return ParquetPacker("p/", codec, LANE, 0, PlatformLayout(), columns=columns or {}, object_bytes=size)
 
 
 def pack(made: ParquetPacker, events: list[Event], messages: list[bytes], cuts: list[int]) -> list[Parcel]:
@@ -95,7 +95,7 @@ def test_resuming_at_an_object_gives_the_same_objects() -> None:
     whole = pack(packer(), events, messages, [])
     assert len(whole) > 3
     done = sum(p.tally.total() for p in whole[:2])
-    again = ParquetPacker("p/", Codec.ZSTD, LANE, 2, batch_key, columns={}, object_bytes=300)
+    again = ParquetPacker("p/", Codec.ZSTD, LANE, 2, PlatformLayout(), columns={}, object_bytes=300)
     assert [p.body for p in pack(again, events[done:], messages[done:], [])] == [p.body for p in whole[2:]]
 
 

@@ -24,19 +24,15 @@ from logstream.destinations.parcel import (
 from logstream.destinations.transport import parquet
 from logstream.destinations.transport.compression import MEDIA_TYPE, SUFFIX, Compression
 from logstream.destinations.transport.keys import (
-    batch_key,
-    batch_pattern,
     check_key,
-    event_key,
-    event_patterns,
     manifest_pattern,
-    window_folder,
 )
+from logstream.destinations.transport.layouts import Layout, PlatformLayout
 from logstream.destinations.transport.object_packing import BatchPacker, EventPacker
 from logstream.destinations.transport.parquet import ENVELOPE, Codec, Columns, ParquetPacker
-from logstream.destinations.transport.patterns import INTEGER, Pattern, Piece, pattern_of
+from logstream.destinations.transport.patterns import Pattern, pattern_of
 from logstream.destinations.transport.secrets import LONGEST_REASON
-from logstream.destinations.transport.templates import HIVE_BATCHES, HIVE_EVENTS, Layout
+from logstream.destinations.transport.templates import HIVE_BATCHES, HIVE_EVENTS, TemplateLayout
 from logstream.errors import DeliveryError, LogstreamError
 from logstream.window import Window
 
@@ -126,13 +122,14 @@ class ObjectOptions(Options):
         return self
 
     @cached_property
-    def layout(self) -> Layout | None:
-        """Where objects are put; `None` for the platform's rule. Raises `ValueError`."""
-        if self.packaging is Packaging.FILE:
-            template = self.key or (HIVE_EVENTS if self.hive else None)
-            return Layout.of_events(template, hive=self.hive) if template else None
-        template = self.key or (HIVE_BATCHES if self.hive else None)
-        return Layout.of_batches(template, hive=self.hive) if template else None
+    def layout(self) -> Layout:
+        """Where objects are put. Raises `ValueError` for a template that is none."""
+        of_events = self.packaging is Packaging.FILE
+        template = self.key or ((HIVE_EVENTS if of_events else HIVE_BATCHES) if self.hive else None)
+        if template is None:
+            return PlatformLayout()
+        make = TemplateLayout.of_events if of_events else TemplateLayout.of_batches
+        return make(template, hive=self.hive)
 
 
 Prefix = Annotated[
@@ -184,16 +181,11 @@ class ObjectDestination(Destination[O]):
     def patterns(self) -> list[Pattern]:
         """Every key in `container` that it may ever write, those of manifests and of `check` included."""
         layout, suffix = self.options.layout, SUFFIX[self.options.compression]
-        keys: list[list[Piece]]
-        if self.options.packaging is not Packaging.FILE:
-            ending = parquet.SUFFIX if self.options.packaging is Packaging.PARQUET else f".ndjson{suffix}"
-            keys = [[*(layout.pattern(self.name) if layout else batch_pattern(self.name)), ending]]
-        elif layout is None:
-            keys = [[*pieces, suffix] for pieces in event_patterns()]
+        if self.options.packaging is Packaging.FILE:
+            keys = [[*pieces, suffix] for pieces in layout.event_patterns(self.name)]
         else:
-            # the second is of an event whose name another one has
-            name = layout.pattern(self.name)
-            keys = [[*name, f".json{suffix}"], [*name, "-", INTEGER, f".json{suffix}"]]
+            ending = parquet.SUFFIX if self.options.packaging is Packaging.PARQUET else f".ndjson{suffix}"
+            keys = [[*layout.batch_pattern(self.name), ending]]
         if self.options.manifests:
             keys.append(manifest_pattern(self.name))
         keys.append([check_key(self.name)])
@@ -202,9 +194,10 @@ class ObjectDestination(Destination[O]):
     @property
     def names_are_its_own(self) -> bool:
         """Whether keys tell destination and window (or event), so that no other delivery makes an object of the same name."""
-        if self.options.layout is None:
-            return self.options.packaging is not Packaging.FILE
-        return "{destination}" in self.options.layout.template
+        layout = self.options.layout
+        if self.options.packaging is Packaging.FILE:
+            return layout.events_name_the_destination
+        return layout.batches_name_the_destination
 
     @property
     def limits(self) -> Limits:
@@ -215,16 +208,14 @@ class ObjectDestination(Destination[O]):
         """One object an event, or batches."""
         layout, compression = self.options.layout, self.options.compression
         if self.options.packaging is Packaging.FILE:
-            key = event_key if layout is None else (lambda event: f"{layout.event_key(event, lane)}.json")
-            return EventPacker(self.prefix, compression, self.limits.concurrency, key)
-        batches = batch_key if layout is None else layout.batch_key
+            return EventPacker(self.prefix, compression, lane, layout, self.limits.concurrency)
         size = self.options.object_mb * MIB if self.options.object_mb else None
         if self.options.packaging is Packaging.PARQUET:
             codec = Codec.GZIP if compression is Compression.GZIP else Codec.ZSTD
             return ParquetPacker(
-                self.prefix, codec, lane, part, batches, columns=self.options.columns, object_bytes=size
+                self.prefix, codec, lane, part, layout, columns=self.options.columns, object_bytes=size
             )
-        return BatchPacker(self.prefix, compression, lane, part, batches, size)
+        return BatchPacker(self.prefix, compression, lane, part, layout, size)
 
     @property
     def needs_external_ids(self) -> bool:
@@ -233,8 +224,7 @@ class ObjectDestination(Destination[O]):
 
     def folder_of(self, window: Window) -> str:
         """The folder that holds a window's batches, for verification; with a template it may hold others', too."""
-        layout = self.options.layout
-        folder = window_folder(self.name, window) if layout is None else layout.batch_folder(self.name, window)
+        folder = self.options.layout.batch_folder(self.name, window)
         return f"{self.prefix}{folder}/" if folder else self.prefix
 
     @property

@@ -214,11 +214,10 @@ class ObjectVerifier:
                 if delivery.lanes[0].pruned and not options.manifests:
                     continue  # which objects are its own is not known any more
                 folders[destination.folder_of(delivery.manifest.window)] = delivery, options.layout is None
-        elif options.layout is not None:
-            folders[prefix] = last, False
         else:
             workspaces = {number for item in sealed for lane in item.lanes for number in lane.workspace_ids}
-            folders.update({f"{prefix}{workspace}/": (last, False) for workspace in sorted(workspaces)})
+            places = sorted({options.layout.event_folder(workspace) for workspace in workspaces})
+            folders.update({f"{prefix}{place}": (last, False) for place in places})
         if options.manifests:
             folders[f"{prefix}{MANIFESTS}/"] = last, True
             folders[f"{prefix}_logstream_check/"] = last, True

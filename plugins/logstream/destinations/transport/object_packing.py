@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from logstream.destinations.parcel import (
@@ -24,7 +24,7 @@ from logstream.destinations.parcel import (
     tally_of,
 )
 from logstream.destinations.transport.compression import SUFFIX, Compression, Stream, compress
-from logstream.destinations.transport.keys import batch_key, event_key
+from logstream.destinations.transport.layouts import Layout
 from logstream.events import Event
 from logstream.messages import Messages
 
@@ -45,10 +45,9 @@ class EventPacker(Packer):
 
     needs_all_before = True
 
-    def __init__(
-        self, prefix: str, compression: Compression, threads: int = 1, key: Callable[[Event], str] = event_key
-    ) -> None:
-        self._prefix, self._compression, self._threads, self._key = prefix, compression, threads, key
+    def __init__(self, prefix: str, compression: Compression, lane: LaneRef, layout: Layout, threads: int = 1) -> None:
+        self._prefix, self._compression, self._lane, self._layout = prefix, compression, lane, layout
+        self._threads = threads
         self._suffix = SUFFIX[compression]
         self._used: set[bytes] = set()
         self._begin()
@@ -102,7 +101,7 @@ class EventPacker(Packer):
             yield self._bundle(start, start + each)
 
     def _name(self, event: Event) -> str:
-        name = self._key(event)
+        name = self._layout.event_key(event, self._lane)
         mark = hashlib.blake2b(name.encode(), digest_size=8).digest()
         if mark in self._used:
             name = f"{name.removesuffix('.json')}-{event.id}.json"
@@ -115,9 +114,9 @@ class BatchPacker(Packer):
 
     def __init__(
         self, prefix: str, compression: Compression, lane: LaneRef, part: int,
-        key: Callable[[LaneRef, int], str] = batch_key, object_bytes: int | None = None,
+        layout: Layout, object_bytes: int | None = None,
     ) -> None:  # fmt: skip
-        self._prefix, self._compression, self._lane, self._part, self._key = prefix, compression, lane, part, key
+        self._prefix, self._compression, self._lane, self._part, self._layout = prefix, compression, lane, part, layout
         self._object_bytes = object_bytes or OBJECT_BYTES
         self._begin()
 
@@ -169,7 +168,7 @@ class BatchPacker(Packer):
     def _end(self) -> Parcel:
         assert self._stream is not None and self._first is not None and self._last is not None  # noqa: S101 - added before
         suffix = f".ndjson{SUFFIX[self._compression]}"
-        name = f"{self._prefix}{self._key(self._lane, self._part)}{suffix}"
+        name = f"{self._prefix}{self._layout.batch_key(self._lane, self._part)}{suffix}"
         body = self._stream.finish()
         ids = str(self._first.id) if self._tally.total() == 1 else self._ids.hexdigest()
         part = Part(name, len(body), sha256(body), self._tally.total(), ids)

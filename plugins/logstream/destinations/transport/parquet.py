@@ -26,6 +26,7 @@ from logstream.destinations.parcel import (
     sizes_of,
     tally_of,
 )
+from logstream.destinations.transport.layouts import Layout
 from logstream.destinations.transport.object_packing import OBJECT_BYTES
 from logstream.errors import BadEvent
 from logstream.events import EPOCH_UNIX_US, Event
@@ -99,10 +100,10 @@ class ParquetPacker(Packer):
     """Parquet objects, cut after the event with which they reach `object_bytes` of messages, before compression."""
 
     def __init__(
-        self, prefix: str, codec: Codec, lane: LaneRef, part: int, key: Callable[[LaneRef, int], str], *,
+        self, prefix: str, codec: Codec, lane: LaneRef, part: int, layout: Layout, *,
         columns: Mapping[str, str], object_bytes: int | None = None,
     ) -> None:  # fmt: skip
-        self._prefix, self._codec, self._lane, self._part, self._key = prefix, codec, lane, part, key
+        self._prefix, self._codec, self._lane, self._part, self._layout = prefix, codec, lane, part, layout
         self._paths = {name: Column.parse(text) for name, text in columns.items()}
         self._object_bytes = object_bytes or OBJECT_BYTES
         self._begin()
@@ -208,7 +209,7 @@ class ParquetPacker(Packer):
         assert self._file is not None  # noqa: S101 - written just now
         self._writer.close()
         body = self._file.getvalue()
-        name = f"{self._prefix}{self._key(self._lane, self._part)}{SUFFIX}"
+        name = f"{self._prefix}{self._layout.batch_key(self._lane, self._part)}{SUFFIX}"
         rows = self._written
         part = Part(name, len(body), sha256(body), len(rows), ids_digest(rows))
         tally, sizes = tally_of(rows), sizes_of(rows, self._lengths)

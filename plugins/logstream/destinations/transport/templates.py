@@ -1,7 +1,7 @@
 """Key templates: where objects are put, in the user's own words. Validated so that keys stay unique and safe.
 
-Without a template keys are the platform's (`keys.py`). With one, each placeholder is made safe by the same rule, so ids and names
-cannot leave their place in the key.
+Without a template keys are the platform's (`layouts.py`). With one, each placeholder is made safe by the same rule, so ids and
+names cannot leave their place in the key.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from logstream.destinations.parcel import LaneRef
 from logstream.destinations.transport.keys import LANE, PART, TIME, safe
+from logstream.destinations.transport.layouts import Layout
 from logstream.destinations.transport.patterns import DIGIT, INTEGER, SAFE, OneOf, Piece
 from logstream.events import EPOCH, Event, Kind
 from logstream.window import Window
@@ -27,15 +28,15 @@ HIVE_EVENTS = "{workspace_id}/{kind}/{yyyy}/{mm}/{dd}/{event_id}"
 HIVE_BATCHES = "{destination}/{yyyy}/{mm}/{dd}/{hh}/{window}-lane-{lane}-part-{part}"
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+@dataclass(frozen=True)
+class TemplateLayout(Layout):
     """A key template, checked. `hive` writes folders that are one placeholder as `name=value`."""
 
     template: str
     hive: bool = False
 
     @classmethod
-    def of_events(cls, template: str, *, hive: bool) -> Layout:
+    def of_events(cls, template: str, *, hive: bool) -> TemplateLayout:
         """For packaging `file`: times are those of the event. Raises `ValueError`."""
         _check(template, OF_EVENTS)
         if "event_id" not in _names(template):
@@ -43,7 +44,7 @@ class Layout:
         return cls(template, hive)
 
     @classmethod
-    def of_batches(cls, template: str, *, hive: bool) -> Layout:
+    def of_batches(cls, template: str, *, hive: bool) -> TemplateLayout:
         """For packaging `batch`: times are those of the window's start. Raises `ValueError`."""
         names = _check(template, OF_BATCHES)
         if not {"lane", "part"} <= names or not ("window" in names or {"window_start", "window_end"} <= names):
@@ -52,7 +53,7 @@ class Layout:
         return cls(template, hive)
 
     def event_key(self, event: Event, lane: LaneRef) -> str:
-        """The key of an event's object, without its suffix."""
+        """The key of an event's object."""
         try:
             moment = EPOCH + timedelta(microseconds=event.occurred_us)
         except OverflowError:  # PostgreSQL's infinity
@@ -67,7 +68,7 @@ class Layout:
             "kind": event.kind,
             "event_id": str(event.id),
         }
-        return self._fill(values)
+        return f"{self._fill(values)}.json"
 
     def batch_key(self, lane: LaneRef, part: int) -> str:
         """The key of a batch, without its suffix."""
@@ -86,8 +87,26 @@ class Layout:
         values = self._of_window(destination, window)
         return "/".join(_filled(folder, values, hive=self.hive) for folder in folders)
 
-    def pattern(self, destination: str) -> list[Piece]:
-        """What both kinds of keys are, for some destination, in pieces (`transport/patterns.py`)."""
+    folders_are_its_own = False
+
+    @property
+    def batches_name_the_destination(self) -> bool:
+        """Where the template does."""
+        return "{destination}" in self.template
+
+    events_name_the_destination = batches_name_the_destination
+
+    def event_folder(self, workspace_id: int) -> str:
+        """Anywhere."""
+        return ""
+
+    def event_patterns(self, destination: str) -> list[list[Piece]]:
+        """The second is of an event whose name another one has."""
+        name = self.batch_pattern(destination)
+        return [[*name, ".json"], [*name, "-", INTEGER, ".json"]]
+
+    def batch_pattern(self, destination: str) -> list[Piece]:
+        """What the template gives for a destination, in pieces."""
         pieces: list[Piece] = []
         *folders, last = self.template.split("/")
         for text in folders:
