@@ -86,8 +86,7 @@ def problems_of(
     for status in sorted(statuses, key=lambda status: (order.get(status.condition, len(order)), status.name)):
         condition = status.condition
         if status.name in removed and status.owed:
-            noun = "window" if status.owed == 1 else "windows"
-            text = f"it is owed {status.owed:,} {noun}, and the settings no longer have it"
+            text = f"it is owed {counted(status.owed, 'window')}, and the settings no longer have it"
             remedy = f"Put it back, under this name, or write that off: {write_off_command(status.name)}"
             problems.append(Problem(Condition.OWED, text, remedy, status.name))
         elif not condition.is_well and condition is not Condition.GAPS:
