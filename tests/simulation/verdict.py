@@ -270,6 +270,9 @@ class Verdict:
                         yield f"the auditor's script is wrong at {destination}: {what}"
 
     def _strays_at(self, destination: str) -> bool:
+        """Whether objects may be there that no manifest lists: of what is owed, none does yet."""
+        if any(name == destination for _, name in self.seen.owed):
+            return True
         return any(self.may_have_strays(place) for place in self.places if place[1] == destination)
 
 
