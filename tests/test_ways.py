@@ -272,14 +272,20 @@ class Login(LogSink):
 
 
 class GoogleObjects(LogSink):
-    """Google's XML API, as far as one object is put and removed: the emulator has no TLS name, and no ETag."""
+    """Google's XML API, as far as one object is put, read and removed: the emulator has no TLS name, and no ETag."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.answer_headers = {"ETag": '"1"'}
+        self.answer_headers = {"ETag": '"1"', "Last-Modified": "Sun, 01 Mar 2026 00:00:00 GMT"}
+        self.objects: dict[str, bytes] = {}
 
     def receive(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
         assert request.headers.get("Authorization", "Bearer").strip() == "Bearer"  # no token
+        assert request.headers.get("Authorization", "Bearer").strip() == "Bearer"  # no token
+        if request.command == "PUT":
+            self.objects[request.path] = body
+        if request.command == "GET" and request.path in self.objects:
+            return 200, self.objects[request.path]
         return {"PUT": 200, "DELETE": 204}.get(request.command, 404), b""
 
 

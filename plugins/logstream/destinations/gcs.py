@@ -23,7 +23,7 @@ from logstream.destinations.object_store import (
     origin,
 )
 from logstream.destinations.objects import ReadError
-from logstream.destinations.outcome import Delivered, Outcome
+from logstream.destinations.outcome import Delivered, GiveUp, Outcome
 from logstream.destinations.transport.refusals import CLOCK, Refusal
 from logstream.destinations.transport.session import reach
 from logstream.destinations.vendor_rules import GCS_CLASSES, Accepts, gcs_bucket, no_tags, storage_class_among
@@ -107,11 +107,11 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
         media_type = media_type or self.content_type
         return "text/json" if media_type == "application/json" and self._elsewhere else media_type
 
-    async def get(self, key: str) -> bytes:
+    async def read(self, key: str) -> bytes:
         """Read one object. Emulators answer without headers that obstore insists on: those are read by the JSON API."""
         try:
-            return await super().get(key)
-        except ReadError as error:
+            return await super().read(key)
+        except Exception as error:
             endpoint = _endpoint(self.connections.gcs(self.options.connection))
             if endpoint is None or "Last-Modified Header missing" not in str(error):
                 raise
@@ -123,8 +123,12 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
             return await answer.read()
 
     def read_error(self, error: Exception) -> Outcome:
-        """An answer without ETag (emulators give none) is looked for only after the object was stored."""
-        return Delivered() if "ETag Header missing" in str(error) else super().read_error(error)
+        """Google answers a put with an ETag; emulators store it and give none, so what they answer is read back."""
+        if "ETag Header missing" not in str(error):
+            return super().read_error(error)
+        if self._elsewhere:
+            return Delivered()
+        return GiveUp(f"what answers for {self.place} is not Google (no ETag): look at the proxy on the way to it")
 
     causes: ClassVar[Mapping[str, str]] = {
         "NoSuchBucket": "{place} does not exist; create it, or correct `bucket` of destination {name}",

@@ -6,7 +6,9 @@ import asyncio
 import re
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
-from typing import Annotated, Any, ClassVar, TypeVar
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import obstore
@@ -51,6 +53,24 @@ class StoreOptions(ObjectOptions, ConnectionOptions):
     tags: Tags = TAGS
 
 
+@dataclass(slots=True)
+class Trust:
+    """Whether the server of a client has shown that it keeps what is put into it."""
+
+    proven: bool = False
+    lock: Lock = field(default_factory=Lock)
+
+
+class Client(NamedTuple):
+    """What destinations of one connection and container share."""
+
+    store: Any
+    way: Way | None
+    secrets: Secrets
+    """Those that are noted as the client is given them."""
+    trust: Trust
+
+
 O = TypeVar("O", bound=StoreOptions)  # noqa: E741 - the options
 
 
@@ -59,6 +79,7 @@ class ObjectStoreDestination(ObjectDestination[O]):
 
     _store: Any = None
     _way: Way | None = None
+    _trust: Trust
 
     @abstractmethod
     def make_store(self) -> Any:
@@ -80,19 +101,19 @@ class ObjectStoreDestination(ObjectDestination[O]):
         self._way.keep_secret(self.secrets)
         return self._way
 
-    def _shared_store(self) -> tuple[Any, Way | None, Secrets]:
-        """The client, its way, and the secrets that are noted as it is given them."""
+    def _shared_store(self) -> Client:
+        """The client, which those of one connection and container share."""
         if isinstance(self.connections, SharedConnections):
             return self.connections.client((self.type, *self.client_key), self._made)
         return self._made()
 
-    def _made(self) -> tuple[Any, Way | None, Secrets]:
-        return self.make_store(), self._way, self.secrets
+    def _made(self) -> Client:
+        return Client(self.make_store(), self._way, self.secrets, Trust())
 
     async def open(self) -> None:
         """Get credentials and make the client."""
         await super().open()
-        self._store, self._way, self.secrets = await asyncio.to_thread(self._shared_store)
+        self._store, self._way, self.secrets, self._trust = await asyncio.to_thread(self._shared_store)
         self._attributes = dict(self.attributes)
         self._tags = dict(self.options.tags) or None
 
@@ -106,27 +127,63 @@ class ObjectStoreDestination(ObjectDestination[O]):
 
     def put_now(self, key: str, body: bytes, media_type: str | None = None) -> Outcome:
         """Put one object and read the answer."""
-        attributes = self._attributes if media_type is None else {**self._attributes, "Content-Type": media_type}
         try:
-            obstore.put(self._store, key, body, attributes=attributes, tags=self._tags, use_multipart=False)
+            self._put(key, body, media_type)
         except Exception as error:
-            return self.read_error(error)
-        return Delivered()
+            return self._believed(self.read_error(error), key, body)
+        return self._believed(Delivered(), key, body)
 
     def create_now(self, key: str, body: bytes, media_type: str | None = None) -> Outcome:
         """Put one object where none is (`If-None-Match: *` and its like, where the server knows that)."""
-        attributes = self._attributes if media_type is None else {**self._attributes, "Content-Type": media_type}
         try:
-            obstore.put(
-                self._store, key, body, attributes=attributes, tags=self._tags, use_multipart=False, mode="create"
-            )
+            self._put(key, body, media_type, mode="create")
         except Exception as error:
             if refusal_of(error).code not in {*self.causes, *self.passing} and _is_taken(error):
                 return GiveUp(f"there is an object {key} already")
             if isinstance(error, refused.NotSupportedError | NotImplementedError) or status_of(error) == 501:
                 return self.put_now(key, body, media_type)
-            return self.read_error(error)
-        return Delivered()
+            return self._believed(self.read_error(error), key, body)
+        return self._believed(Delivered(), key, body)
+
+    def _put(self, key: str, body: bytes, media_type: str | None, **how: Any) -> None:
+        attributes = self._attributes if media_type is None else {**self._attributes, "Content-Type": media_type}
+        obstore.put(self._store, key, body, attributes=attributes, tags=self._tags, use_multipart=False, **how)
+
+    def _believed(self, outcome: Outcome, key: str, body: bytes) -> Outcome:
+        """A success, once the server is known to be a store: the first object of a client is read back.
+
+        A login page, too, answers a put with status 200, and may send an `ETag`; it cannot give the object back.
+        """
+        if not isinstance(outcome, Delivered) or self._trust.proven:
+            return outcome
+        with self._trust.lock:
+            doubt = None if self._trust.proven else self._doubt(key, body)
+            self._trust.proven = doubt is None
+        return outcome if doubt is None else doubt
+
+    def _doubt(self, key: str, body: bytes) -> GiveUp | Retry | None:
+        """Why an object that was put is not taken to be stored; `None` if it is there. Blocks."""
+        try:
+            found = asyncio.run(self.read(key))
+        except FileNotFoundError:
+            what = "it is not there"
+        except Exception as error:
+            trouble, refusal = self._trouble(error), refusal_of(error)
+            if trouble is not None:
+                return GiveUp(trouble)
+            if refusal.code and refusal.code not in self.passing:
+                # only a store refuses in these words: the connection may write alone, or the object is archived
+                return None
+            return Retry(f"an object that {self.place} took cannot be read back: {summary(error)}")
+        else:
+            if found == body:
+                return None
+            what = "other bytes come back"
+        where = f"{self._way.host}, " if self._way is not None else ""
+        return GiveUp(
+            f"{where}which connection `{self.options.connection}` leads to, answered that object {key} is stored in "
+            f"{self.place}, but {what}: it is no object store (a login page or a proxy answers so); correct the address there"
+        )
 
     causes: ClassVar[Mapping[str, str]] = {}
     """The vendor's codes of refusals that trying again cannot help, and what to do. `{place}`, `{where}` and `{name}` stand for
@@ -164,12 +221,16 @@ class ObjectStoreDestination(ObjectDestination[O]):
     async def get(self, key: str) -> bytes:
         """Read one object."""
         try:
-            found = await obstore.get_async(self._store, key)
-            return bytes(await found.bytes_async())
-        except FileNotFoundError:
+            return await self.read(key)
+        except (FileNotFoundError, ReadError):
             raise
         except Exception as error:
             raise self._unreadable(error) from None
+
+    async def read(self, key: str) -> bytes:
+        """Read one object; errors are the client's own."""
+        found = await obstore.get_async(self._store, key)
+        return bytes(await found.bytes_async())
 
     async def keys(self, prefix: str) -> AsyncIterator[str]:
         """The keys below a prefix, a page at a time."""
