@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import socket
 from typing import Any
@@ -18,6 +19,9 @@ from logstream.destinations.transport.addresses import (
     refuse_address,
     resolve_and_check,
 )
+from logstream.destinations.transport.network import Network
+from logstream.destinations.transport.session import reach
+from logstream.destinations.transport.way import Way
 from logstream.errors import InputError
 from logstream.hooks import AirflowConnections
 from logstream.settings.models import DestinationSettings
@@ -37,6 +41,41 @@ def _strict(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_refused(address: str) -> None:
     with pytest.raises(ForbiddenAddress, match="not a public address"):
         refuse_address(address, "example.com")
+
+
+# every row of IANA's registries of special-purpose addresses, those that are inside of others included, but the two that
+# mean the IPv4 address in them: copied from there, not from the code
+IANA = """
+0.0.0.0/8 0.0.0.0/32 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.0.0/29 192.0.0.8/32
+192.0.0.9/32 192.0.0.10/32 192.0.0.170/32 192.0.0.171/32 192.0.2.0/24 192.31.196.0/24 192.52.193.0/24 192.88.99.0/24
+192.88.99.2/32 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 240.0.0.0/4 255.255.255.255/32
+::1/128 ::/128 64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/23 2001::/32 2001:1::1/128 2001:1::2/128 2001:1::3/128 2001:2::/48
+2001:3::/32 2001:4:112::/48 2001:10::/28 2001:20::/28 2001:30::/28 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20 5f00::/16
+fc00::/7 fe80::/10
+"""
+BESIDE = "168.63.129.16/32 224.0.0.0/4 ff00::/8 fec0::/10 ::/96 ::ffff:0:0:0/96 4000::/3 8000::/1 200::/7"
+
+
+@pytest.mark.parametrize("row", [*IANA.split(), *BESIDE.split()])
+def test_special_addresses_are_refused_from_the_first_to_the_last(row: str) -> None:
+    network = ipaddress.ip_network(row)
+    inside = range(0, network.num_addresses, max(1, network.num_addresses // 7))
+    for address in (network[0], network[-1], *(network[number] for number in inside)):
+        with pytest.raises(ForbiddenAddress, match="not a public address"):
+            refuse_address(str(address), "example.com")
+
+
+@pytest.mark.parametrize("inner", [row for row in IANA.split() if ":" not in row])
+def test_ipv4_that_ipv6_means_is_judged_as_ipv4(inner: str) -> None:
+    for prefix in ("::ffff:", "64:ff9b::"):
+        with pytest.raises(ForbiddenAddress, match="not a public address"):
+            refuse_address(f"{prefix}{ipaddress.ip_network(inner)[0]}", "example.com")
+
+
+def test_where_the_address_stands_in_local_translation_is_not_guessed() -> None:
+    """RFC 6052 lets a network put it after 48 bits, too: 169.254.169.254, with a public address at the end."""
+    with pytest.raises(ForbiddenAddress):
+        refuse_address("64:ff9b:1:a9fe:a9:fe00:808:808", "example.com")
 
 
 @pytest.mark.parametrize(
@@ -148,3 +187,37 @@ def test_a_region_is_no_way_to_another_host(region: str, monkeypatch: pytest.Mon
     )
     with pytest.raises(InputError, match="connection `c`"):
         AirflowConnections().aws("c")
+
+
+@pytest.mark.parametrize("kind", ["http", "s3"])
+def test_a_connections_proxy_is_judged_when_it_is_asked_why_it_refuses(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name means another address whenever it is looked up: the first few are public, the next is this machine."""
+    real = socket.getaddrinfo
+    public, looked_up = "93.184.216.34", 0
+
+    def names(host: str | None, port: Any, *rest: Any, **more: Any) -> Any:
+        nonlocal looked_up
+        if host != "rebound.example":
+            return real(host, port, *rest, **more)
+        looked_up += 1
+        return real("127.0.0.1" if asked else public, port, *rest, **more)
+
+    asked = False
+    monkeypatch.setattr(socket, "getaddrinfo", names)
+    with socket.create_server(("127.0.0.1", 0)) as inside:
+        inside.setblocking(False)
+        network = Network(proxies={"https": f"http://rebound.example:{inside.getsockname()[1]}"})
+        url = f"https://{public}"
+        if kind == "http":
+            settled = reach(url, network)
+            asked = True
+            assert asyncio.run(settled.refused_by_proxy()) is None
+        else:
+            way = Way(url, network, chosen=True)
+            asked = True
+            assert way.trouble(Exception("error sending request")) is None
+        assert looked_up
+        with pytest.raises(BlockingIOError):
+            inside.accept()

@@ -1,7 +1,7 @@
 """Where a destination may be. A customer's URL is hostile input: it must not reach what only this machine can reach.
 
-Loopback, link-local (cloud metadata), private, shared, multicast and reserved addresses are refused, after DNS
-resolution, unless the operator sets `LOGSTREAM_ALLOW_PRIVATE_ADDRESSES=1`.
+Loopback, link-local (cloud metadata), private, shared, multicast and reserved addresses are refused (all of IANA's
+special-purpose ones: special_addresses.py), after DNS resolution, unless the operator sets `LOGSTREAM_ALLOW_PRIVATE_ADDRESSES=1`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
+from logstream.destinations.transport.special_addresses import is_public
 from logstream.errors import InputError
 
 VARIABLE = "LOGSTREAM_ALLOW_PRIVATE_ADDRESSES"
@@ -27,19 +28,9 @@ def private_addresses_allowed() -> bool:
     return os.environ.get(VARIABLE, "").strip().lower() in ("1", "true", "yes")
 
 
-_IPV4_INSIDE = [ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")]
-"""Networks whose last 32 bits are an IPv4 address: NAT64, its local form (RFC 8215), translated (RFC 2765) and compatible."""
-
-
 def refuse_address(address: str, host: str) -> None:
-    """Raise `ForbiddenAddress` for an IP address that is not public. IPv4 inside IPv6 is looked at as what it is."""
-    ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is None and any(ip in network for network in _IPV4_INSIDE):
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
-        ip = inner or ip
-    if not ip.is_global or ip.is_multicast or getattr(ip, "is_site_local", False):
+    """Raise `ForbiddenAddress` for an IP address that is not public."""
+    if not is_public(ipaddress.ip_address(address.split("%", maxsplit=1)[0])):
         raise ForbiddenAddress(
             f"{host} is at {address}, which is not a public address; an operator can allow private ones with {VARIABLE}=1"
         )
@@ -92,6 +83,20 @@ def public_address(url: str) -> str:
     for address in found:
         refuse_address(address, host)
     return found[0]
+
+
+def public_connection(where: tuple[str, int], timeout: float, source: tuple[str, int] | None = None) -> socket.socket:
+    """In the place of `socket.create_connection`: connects to the address of a name that is judged here. Blocks.
+
+    Raises `ForbiddenAddress`, and `OSError` where there is no connection.
+    """
+    host, port = where
+    if private_addresses_allowed():
+        return socket.create_connection(where, timeout, source)
+    found = [str(address[0]) for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    for address in found:
+        refuse_address(address, host)
+    return socket.create_connection((found[0], port), timeout, source)
 
 
 AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]

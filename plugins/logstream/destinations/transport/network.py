@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from requests.utils import get_environ_proxies, select_proxy
 
+from logstream.destinations.transport.addresses import public_connection
 from logstream.errors import InputError
 
 BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
@@ -86,7 +87,7 @@ def _proxy_url(text: str, who: str) -> str:
     return whole
 
 
-def refused_by_proxy(proxy: str, url: str) -> str | None:
+def refused_by_proxy(proxy: Proxy, url: str) -> str | None:
     """Why a proxy does not let us through, and the remedy; `None` if it does, or if it may later. Blocks for some seconds.
 
     It is asked for a tunnel, whatever is wanted of it: a client that sends a body sees no answer where the proxy refuses that
@@ -101,8 +102,8 @@ def refused_by_proxy(proxy: str, url: str) -> str | None:
     return None
 
 
-def _tunnel_status(proxy: str, url: str) -> int | None:
-    way, target = urlsplit(proxy), urlsplit(url)
+def _tunnel_status(proxy: Proxy, url: str) -> int | None:
+    way, target = urlsplit(proxy.url), urlsplit(url)
     headers = {}
     if way.username is not None:
         pair = f"{unquote(way.username)}:{unquote(way.password or '')}"
@@ -110,6 +111,9 @@ def _tunnel_status(proxy: str, url: str) -> int | None:
     host = f"[{target.hostname}]" if ":" in (target.hostname or "") else target.hostname
     kind = http.client.HTTPSConnection if way.scheme == "https" else http.client.HTTPConnection
     connection = kind(way.hostname or "", way.port, timeout=PROXY_SECONDS)
+    if not proxy.operators:
+        # a name that was public when the proxy was used may be this machine's now
+        connection._create_connection = public_connection  # type: ignore[attr-defined]
     try:
         connection.request("CONNECT", f"{host}:{target.port or PORTS.get(target.scheme)}", headers=headers)
         return connection.getresponse().status

@@ -88,7 +88,7 @@ class Reach(NamedTuple):
         """What the proxy, if there is one, has against us."""
         if self.proxy is None:
             return None
-        said = await asyncio.to_thread(refused_by_proxy, self.proxy.url, self.url)
+        said = await asyncio.to_thread(refused_by_proxy, self.proxy, self.url)
         return GiveUp(said) if said is not None else None
 
     def _reason(self, error: BaseException) -> str:

@@ -125,5 +125,5 @@ class Way:
         if found:
             return f"the certificate of {self.host} is refused ({found.group(1)}): {CERTIFICATE_REMEDY}"
         if self._proxy is not None and _UNANSWERED.search(text):
-            return refused_by_proxy(self._proxy_address(self._proxy), self.url)
+            return refused_by_proxy(self._proxy, self.url)
         return None
