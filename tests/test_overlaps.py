@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from logstream.destinations.parcel import LaneRef
 from logstream.destinations.registry import make_destination
 from logstream.errors import ConnectionNotFound, SettingsError
 from logstream.events import EPOCH, Event, Kind
+from logstream.hooks import AirflowConnections
 from logstream.messages import Messages
 from logstream.proof.manifests import listing_key, manifest_key
 from logstream.settings.models import DestinationSettings, Settings
@@ -133,6 +135,77 @@ def test_both_names_and_the_remedy_are_told() -> None:
 )  # fmt: skip
 def test_other_connections_to_the_same_place(one: dict[str, Any], other: dict[str, Any], wrong: list[str]) -> None:
     assert refused(one, other, connections=Known()) == wrong
+
+
+AWS_KEYS = {"conn_type": "aws", "login": "l", "password": "p"}
+AZURE_KEYS = {"conn_type": "wasb", "login": "acc", "password": "c2VjcmV0"}
+
+
+def aws(endpoint: str | None = None, region: str = "eu-west-1", **config: Any) -> dict[str, Any]:
+    extra = {"region_name": region, **({"endpoint_url": endpoint} if endpoint else {})}
+    return {**AWS_KEYS, "extra": {**extra, **({"config_kwargs": config} if config else {})}}
+
+
+def google(endpoint: str | None = None) -> dict[str, Any]:
+    return {"conn_type": "google_cloud_platform", "extra": {"endpoint_url": endpoint} if endpoint else {}}
+
+
+def azure(host: str | None = None) -> dict[str, Any]:
+    return {**AZURE_KEYS, **({"host": host} if host else {})}
+
+
+S3_AT_GOOGLE = aws("https://storage.googleapis.com")
+ONE_SERVER = [
+    *((aws(), aws(f"https://{host}")) for host in (
+        "s3.eu-west-1.amazonaws.com", "s3.amazonaws.com", "s3-eu-west-1.amazonaws.com", "S3.eu-west-1.AMAZONAWS.com.",
+        "s3.us-east-1.amazonaws.com", "s3.dualstack.eu-west-1.amazonaws.com", "s3-fips.us-east-1.amazonaws.com",
+        "s3-fips.dualstack.us-east-1.amazonaws.com", "audit.s3.eu-west-1.amazonaws.com", "s3-accelerate.amazonaws.com",
+        "bucket.vpce-1a2b.s3.eu-west-1.vpce.amazonaws.com", "s3.eu-west-1.amazonaws.com:443/", "s3.eu-west-1.api.aws",
+    )),
+    (aws(region="cn-north-1"), aws("https://s3.cn-north-1.amazonaws.com.cn")),
+    (aws(region="us-gov-west-1"), aws("https://s3-fips.us-gov-west-1.amazonaws.com")),
+    (aws(region="us-gov-west-1"), aws("https://s3-us-gov-west-1.amazonaws.com")),
+    (aws("http://minio.example"), aws("https://minio.example:443/")),
+    (aws("https://müller.example"), aws("https://xn--mller-kva.example")),
+    (aws("https://s3.example", s3={"addressing_style": "virtual"}), aws("https://audit.s3.example")),
+    (aws("http://[2001:db8::1]:9000"), aws("http://[2001:db8:0:0::1]:9000")),
+    *((google(), google(f"https://{host}")) for host in (
+        "storage.googleapis.com", "audit.storage.googleapis.com", "www.googleapis.com", "storage.europe-west3.rep.googleapis.com",
+        "storage-lake.p.googleapis.com",
+    )),
+    (google(), S3_AT_GOOGLE),
+    (google("http://minio.example"), aws("http://minio.example")),
+    *((azure(), azure(f"https://{host}")) for host in (
+        "acc.blob.core.windows.net:443/", "ACC.blob.core.windows.net", "acc.privatelink.blob.core.windows.net",
+        "acc.dfs.core.windows.net", "acc-secondary.blob.core.windows.net",
+    )),
+]  # fmt: skip
+SEVERAL_SERVERS = [
+    (aws(), aws("https://minio.example")),
+    (aws(), aws("https://amazonaws.com.example")),
+    (aws(), aws(region="cn-north-1")),
+    (aws(), aws("https://s3.us-gov-west-1.amazonaws.com")),
+    (aws("http://minio.example:9000"), aws("http://minio.example:9001")),
+    (aws(), S3_AT_GOOGLE),
+    (google(), aws()),
+    (google(), google("https://storage.example")),
+    (azure(), azure("https://acc.blob.core.chinacloudapi.cn")),
+]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "wrong"), [*((*pair, True) for pair in ONE_SERVER), *((*pair, False) for pair in SEVERAL_SERVERS)]
+)
+def test_a_server_is_known_by_all_of_its_addresses(
+    one: dict[str, Any], other: dict[str, Any], wrong: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = {"aws": ("s3", "bucket"), "google_cloud_platform": ("gcs", "bucket"), "wasb": ("azure_blob", "container")}
+    destinations = []
+    for name, connection in (("ONE", one), ("OTHER", other)):
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(connection))
+        kind, place = kinds[connection["conn_type"]]
+        destinations.append({"type": kind, "connection": name.lower(), place: "audit"})
+    assert refused(*destinations, connections=AirflowConnections()) == (BOTH if wrong else [])
 
 
 def test_connections_are_read_only_where_it_depends_on_them() -> None:

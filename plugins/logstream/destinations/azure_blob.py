@@ -15,8 +15,8 @@ from logstream.destinations.object_store import (
     StorageClass,
     StoreOptions,
     Tags,
-    origin,
 )
+from logstream.destinations.origins import azure_server
 from logstream.destinations.transport.refusals import CLOCK, Refusal
 from logstream.destinations.vendor_rules import AZURE_TIERS, Accepts, azure_container, azure_tags, storage_class_among
 
@@ -53,7 +53,7 @@ class AzureBlobDestination(ObjectStoreDestination[AzureBlobOptions]):
 
     def server(self) -> str:
         """The account: within it, a name means one container."""
-        return origin(self.connections.azure_blob(self.options.connection).account_url)
+        return azure_server(self.connections.azure_blob(self.options.connection).account_url)
 
     def make_store(self) -> Any:
         """A client with the connection's key, SAS or tokens."""

@@ -14,15 +14,16 @@ from pydantic import Field
 
 from logstream.destinations.credentials import GcsCredentials
 from logstream.destinations.object_store import (
+    BUCKET,
     STORAGE_CLASS,
     TAGS,
     ObjectStoreDestination,
     StorageClass,
     StoreOptions,
     Tags,
-    origin,
 )
 from logstream.destinations.objects import ReadError
+from logstream.destinations.origins import gcs_server
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome
 from logstream.destinations.transport.refusals import CLOCK, Refusal
 from logstream.destinations.transport.session import reach
@@ -64,8 +65,12 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
 
     def server(self) -> str:
         """Google's, where a name means one bucket for all, or another endpoint."""
-        endpoint = _endpoint(self.connections.gcs(self.options.connection))
-        return origin(endpoint) if endpoint else "google"
+        return gcs_server(_endpoint(self.connections.gcs(self.options.connection)))
+
+    @property
+    def container(self) -> tuple[str, str]:
+        """The bucket: it can be reached by S3's protocol, too."""
+        return BUCKET, self.place
 
     def make_store(self) -> Any:
         """A client with the connection's service account, or the environment's own credentials."""

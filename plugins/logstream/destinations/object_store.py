@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
 import obstore
 from obstore import exceptions as refused
@@ -26,6 +25,9 @@ from logstream.destinations.transport.way import Way
 
 Text = Annotated[str, Field(max_length=256, pattern=r"^[ -~]*$")]
 
+
+BUCKET = "bucket"
+"""The kind of container that S3 and Google have in common."""
 
 StorageClass = str | None
 STORAGE_CLASS: Any = Field(
@@ -273,13 +275,6 @@ class ObjectStoreDestination(ObjectDestination[O]):
     def missing(self, error: Exception) -> bool:
         """Whether an error says that the bucket, not the object, is not there."""
         return bool(re.search(r"NoSuchBucket|ContainerNotFound|bucket does not exist", str(error)))
-
-
-def origin(url: str) -> str:
-    """A server's address in one form: equal for URLs that name the same one."""
-    parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
-    return f"{(parts.hostname or '').rstrip('.')}:{port}{parts.path.rstrip('/')}"
 
 
 def _is_taken(error: Exception) -> bool:

@@ -56,14 +56,18 @@ def _what(one: ObjectDestination[Any], other: ObjectDestination[Any]) -> str:
 def _pairs(group: Sequence[ObjectDestination[Any]]) -> list[Pair]:
     """Destinations of one container with the first one before them that could write one of their keys."""
     found = _same_keys(group)
-    if not found or len({_connection(one) for one in group}) == 1:
+    several = {_connection(one): one for one in group}
+    if not found or len(several) == 1:
         return found
-    servers = {_connection(one): one for one in group}
-    names = {connection: _server(one) for connection, one in servers.items()}
-    known = {name for name in names.values() if name is not None}
+    servers = {connection: _server(one) for connection, one in several.items()}
     pairs: list[Pair] = []
-    for server in sorted(known) or [""]:
-        pairs += _same_keys([one for one in group if names[_connection(one)] in (server, None)])
+    for server in sorted({name for name in servers.values() if name is not None}):
+        there = {connection[0] for connection, name in servers.items() if name == server}
+        # one whose server is not known may be of any that its kind is at
+        pairs += _same_keys([one for one in group if servers[_connection(one)] in (server, None) and one.type in there])
+    known = {connection[0] for connection, name in servers.items() if name is not None}
+    for kind in sorted({connection[0] for connection in servers} - known):
+        pairs += _same_keys([one for one in group if one.type == kind])
     return pairs
 
 
@@ -80,8 +84,8 @@ def _same_keys(group: Sequence[ObjectDestination[Any]]) -> list[Pair]:
     return found
 
 
-def _connection(one: ObjectDestination[Any]) -> str:
-    return str(getattr(one.options, "connection", ""))
+def _connection(one: ObjectDestination[Any]) -> tuple[str, str]:
+    return one.type, str(getattr(one.options, "connection", ""))
 
 
 def _server(one: ObjectDestination[Any]) -> str | None:

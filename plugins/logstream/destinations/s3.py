@@ -12,25 +12,19 @@ from pydantic import Field, model_validator
 
 from logstream.destinations.credentials import AwsCredentials
 from logstream.destinations.object_store import (
+    BUCKET,
     METADATA,
     TAGS,
     Metadata,
     ObjectStoreDestination,
     StoreOptions,
     Tags,
-    origin,
 )
+from logstream.destinations.origins import s3_server
 from logstream.destinations.transport.refusals import CLOCK, WRONG_REGION, Refusal
 from logstream.destinations.vendor_rules import Accepts, s3_bucket, s3_metadata, s3_tags
 
 DEFAULT_REGION = "us-east-1"
-
-PARTITIONS = ("cn-", "us-gov-", "us-iso", "eu-isoe-", "eusc-")
-"""How the regions of AWS begin that are apart from all others.
-
-https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html
-"""
-
 
 _SLOW = "S3 takes no more requests at this time: it asks to slow down"
 _EXPIRED = "the session token of {where} has expired; renew it in Airflow, or use a role that renews it"
@@ -93,10 +87,12 @@ class S3Destination(ObjectStoreDestination[S3Options]):
     def server(self) -> str:
         """The endpoint, or the partition of AWS: within one, a name means one bucket."""
         credentials = self.connections.aws(self.options.connection)
-        if credentials.endpoint:
-            return origin(credentials.endpoint)
-        region = credentials.region or DEFAULT_REGION
-        return next((name for name in PARTITIONS if region.startswith(name)), "aws")
+        return s3_server(credentials.endpoint, credentials.region or DEFAULT_REGION, self.options.bucket)
+
+    @property
+    def container(self) -> tuple[str, str]:
+        """The bucket: Google's, too, can be reached by S3's protocol."""
+        return BUCKET, self.place
 
     @property
     def client_key(self) -> tuple[object, ...]:
@@ -108,11 +104,7 @@ class S3Destination(ObjectStoreDestination[S3Options]):
         credentials = self.connections.aws(self.options.connection)
         region = credentials.region or DEFAULT_REGION
         endpoint = self._endpoint(credentials)
-        way = self.way(
-            endpoint or f"https://s3.{region}.amazonaws.com", credentials.network, chosen=endpoint is not None
-        )
-        # obstore takes no `None` for the vendor's own address
-        where: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
+        way = self.way(endpoint, credentials.network, chosen=bool(credentials.endpoint))
         encryption: dict[str, Any] = {}
         if self.options.encryption:
             encryption["server_side_encryption"] = self.options.encryption.value
@@ -131,15 +123,24 @@ class S3Destination(ObjectStoreDestination[S3Options]):
             credential_provider=provider,
             client_options=cast(Any, way.client_options()),
             retry_config=way.retry_config(),
-            **where,
+            endpoint=endpoint,
+            # obstore takes from the environment what it is not given, and this before `endpoint`
+            aws_endpoint_url_s3=endpoint,
+            s3_express=False,
+            request_payer=False,
+            disable_tagging=False,
+            unsigned_payload=False,
             **encryption,
         )
 
-    def _endpoint(self, credentials: AwsCredentials) -> str | None:
-        """Another server's address; with the bucket in its host where the connection asks for that (obstore does not add it)."""
-        if not credentials.endpoint or not credentials.virtual_hosts:
-            return credentials.endpoint
-        parts = urlsplit(credentials.endpoint)
+    def _endpoint(self, credentials: AwsCredentials) -> str:
+        """The server's address; with the bucket in its host where the connection asks for that (obstore does not add it)."""
+        region = credentials.region or DEFAULT_REGION
+        domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+        endpoint = credentials.endpoint or f"https://s3.{region}.{domain}"
+        if not credentials.virtual_hosts:
+            return endpoint
+        parts = urlsplit(endpoint)
         return parts._replace(netloc=f"{self.options.bucket}.{parts.netloc}").geturl()
 
     causes: ClassVar[Mapping[str, str]] = {

@@ -20,7 +20,8 @@ def aws_credentials(connection: str) -> AwsCredentials:
     """What an `aws` connection gives. Raises `InputError` naming what in it cannot be used."""
     extra = AWS.check(find(connection, "aws"))
     config: Mapping[str, Any] = extra.get("config_kwargs") or {}
-    virtual, retries = _style(connection, config), _retries(connection, config)
+    _style(connection, config.get("s3") or {})
+    retries = _retries(connection, config)
     sts = ((extra.get("service_config") or {}).get("sts") or {}).get("endpoint_url")
     if sts:
         resolve_and_check(sts)
@@ -33,12 +34,14 @@ def aws_credentials(connection: str) -> AwsCredentials:
         session = hook.get_session()
         missing = not anonymous and session.get_credentials() is None
         verify = hook.verify if hook.verify is not None else session._session.get_config_variable("ca_bundle")
-        endpoint = hook.conn_config.get_service_endpoint_url("s3")
+        endpoint = hook.conn_config.get_service_endpoint_url("s3") or _configured_endpoint(session._session, config)
+        styles = {**(session._session.get_config_variable("s3") or {}), **(config.get("s3") or {})}
         region = config.get("region_name") or session.region_name
     except InputError:
         raise
     except Exception as error:
         raise unusable(connection, error) from None
+    virtual = _style(connection, styles)
     if missing:
         raise ConnectionNotFound(
             f"connection `{connection}` gives no AWS credentials; set its login and password, or a role"
@@ -57,8 +60,24 @@ def aws_credentials(connection: str) -> AwsCredentials:
     )
 
 
-def _style(connection: str, config: Mapping[str, Any]) -> bool:
-    style = (config.get("s3") or {}).get("addressing_style") or "path"
+def _configured_endpoint(session: Any, config: Mapping[str, Any]) -> str | None:
+    """The endpoint that a connection leaves to the environment and to the profile, as boto3 finds it for Airflow's S3Hook.
+
+    `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, then `endpoint_url` of the profile's service and of the profile.
+    """
+    from botocore.configprovider import ConfiguredEndpointProvider
+
+    ignored = config.get("ignore_configured_endpoint_urls")
+    if ignored or (ignored is None and session.get_config_variable("ignore_configured_endpoint_urls")):
+        return None
+    found = ConfiguredEndpointProvider(
+        full_config=session.full_config, scoped_config=session.get_scoped_config(), client_name="s3"
+    ).provide()
+    return str(found) if found else None
+
+
+def _style(connection: str, styles: Mapping[str, Any]) -> bool:
+    style = styles.get("addressing_style") or "path"
     if style not in _STYLES:
         raise wrong(connection, "config_kwargs.s3.addressing_style", "must be path, auto or virtual")
     return _STYLES[style]

@@ -24,7 +24,10 @@ AWS = ConnectionFields(
         "aws_secret_access_key": used("the secret access key, where there is no password"),
         "aws_session_token": used("the session token of temporary keys; nothing renews it"),
         "region_name": used("the region: letters, digits and hyphens"),
-        "endpoint_url": used("the address of another server than Amazon's, with http:// or https://"),
+        "endpoint_url": used(
+            "the address of another server than Amazon's, with http:// or https://; else `AWS_ENDPOINT_URL_S3`, "
+            "`AWS_ENDPOINT_URL` or that of the profile"
+        ),
         "profile_name": used("a profile of the AWS configuration files"),
         "role_arn": used("the role to assume"),
         "assume_role_method": used(_ROLE),
