@@ -93,7 +93,9 @@ async def put(*destinations: ObjectStoreDestination[Any], objects: int = 1) -> l
 def test_a_login_page_is_no_store(kind: str, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     with LoginWall(headers) as wall:
         monkeypatch.setenv("AIRFLOW_CONN_STORE", connection(kind, wall.url))
-        assert not any(isinstance(one, Delivered) for one in asyncio.run(put(destination("d", kind, AirflowConnections()))))
+        assert not any(
+            isinstance(one, Delivered) for one in asyncio.run(put(destination("d", kind, AirflowConnections())))
+        )
 
         async def steps() -> list[bool]:
             return [step.ok async for step in destination("d", kind, AirflowConnections()).run_check()]
@@ -103,7 +105,11 @@ def test_a_login_page_is_no_store(kind: str, headers: dict[str, str], monkeypatc
 
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_an_export_to_a_login_page_is_not_complete(
-    run: Run, store: psycopg.Connection, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    run: Run,  # noqa: F811
+    store: psycopg.Connection,
+    tmp_path: Path,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fill(store, tmp_path, 50)
     with LoginWall(ETAGS[2]) as wall:
