@@ -132,6 +132,8 @@ VALUES = [
     b"[1, 2]",
     b'"text"',
     b'{"n": %s, "f": 0, "s": ""}' % (b"9" * 5_000),
+    b'{"n": -9223372036854775808, "f": %s}' % (b"9" * 400),
+    b'{"n": 9007199254740993.0, "f": -%s}' % (b"9" * 400),
 ]
 
 
@@ -142,7 +144,7 @@ def test_values_of_the_message_as_typed_columns() -> None:
     }  # fmt: skip
     events = [an_event(number) for number in range(len(VALUES))]
     found = rows(pack(packer(columns, 10**6), events, VALUES, [3]))
-    assert [row["n"] for row in found] == [7, None, 7, 2**63 - 1, None, None, None, None, None, None]
+    assert [row["n"] for row in found] == [7, None, 7, 2**63 - 1, *[None] * 6, -(2**63), 9007199254740993]
     infinity = float("inf")
     assert [row["f"] for row in found] == [
         1.5,
@@ -155,9 +157,11 @@ def test_values_of_the_message_as_typed_columns() -> None:
         None,
         None,
         0.0,
+        infinity,
+        -infinity,
     ]
-    assert [row["b"] for row in found] == [True, *[None] * 9]
-    assert [row["s"] for row in found] == ["text", "7", "?", "0.10", "true", "false", "[]", None, None, ""]
+    assert [row["b"] for row in found] == [True, *[None] * 11]
+    assert [row["s"] for row in found] == ["text", "7", "?", "0.10", "true", "false", "[]", None, None, "", None, None]
     assert json.loads(found[0]["o"]) == {"a": [1, None]} and found[1]["o"] is None
     assert [row["first"] for row in found][7] == 1
     assert [row["message"].encode() for row in found] == VALUES
@@ -173,11 +177,25 @@ def test_what_can_be_no_row_is_rejected_in_its_place() -> None:
     assert len({p.name for p in parcels}) == 5
 
 
+def test_resuming_beside_events_that_are_rejected_gives_the_same_objects() -> None:
+    events = [an_event(number) for number in range(24)]
+    messages = [b'"\xff"' if number in (0, 7, 8, 23) else b'{"text": "%s"}' % (b"x" * 60) for number in range(24)]
+    whole = pack(packer(), events, messages, [])
+    done = 0
+    for parcels in range(len(whole) + 1):
+        again = ParquetPacker("p/", Codec.ZSTD, LANE, parcels, PlatformLayout(), columns={}, object_bytes=300)
+        rest = pack(again, events[done:], messages[done:], [])
+        assert [(p.name, p.body) for p in rest] == [(p.name, p.body) for p in whole[parcels:]], parcels
+        done += whole[parcels].tally.total() if parcels < len(whole) else 0
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
         ({"packaging": "batch", "columns": {"a": "$.a"}}, "only packaging parquet"),
-        ({"packaging": "parquet", "columns": {"Message": "$.a"}}, "has a column message already"),
+        ({"packaging": "parquet", "columns": {"Message": "$.a"}}, "there is a column message already"),
+        ({"packaging": "parquet", "columns": {"Status": "$.a", "status": "$.b"}}, "there is a column status already"),
+        ({"packaging": "parquet", "columns": {"year": "$.a"}, "hive": True}, "there is a column year already"),
         ({"packaging": "parquet", "columns": {"a": "$.a["}}, ""),
         ({"packaging": "parquet", "columns": {"a b": "$.a"}}, ""),
         ({"packaging": "parquet", "columns": {"a": "$.a as date"}}, "the type `date` is unknown"),

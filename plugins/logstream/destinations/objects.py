@@ -32,7 +32,7 @@ from logstream.destinations.transport.object_packing import BatchPacker, EventPa
 from logstream.destinations.transport.parquet import ENVELOPE, Codec, Columns, ParquetPacker
 from logstream.destinations.transport.patterns import Pattern, pattern_of
 from logstream.destinations.transport.secrets import LONGEST_REASON
-from logstream.destinations.transport.templates import HIVE_BATCHES, HIVE_EVENTS, TemplateLayout
+from logstream.destinations.transport.templates import HIVE, HIVE_BATCHES, HIVE_EVENTS, TemplateLayout
 from logstream.errors import DeliveryError, LogstreamError
 from logstream.window import Window
 
@@ -116,9 +116,11 @@ class ObjectOptions(Options):
             raise ValueError(f"key: {error}") from None
         if self.columns and self.packaging is not Packaging.PARQUET:
             raise ValueError("columns: only packaging parquet has columns")
-        taken = sorted({name.lower() for name in self.columns} & set(ENVELOPE))
+        # query engines tell no capitals apart, and read Hive's folders as columns
+        names, folders = [name.lower() for name in self.columns], set(HIVE.values()) if self.hive else set()
+        taken = sorted({*ENVELOPE, *folders} & set(names) | {name for name in names if names.count(name) > 1})
         if taken:
-            raise ValueError(f"columns: every object has a column {taken[0]} already; choose another name")
+            raise ValueError(f"columns: there is a column {taken[0]} already; choose another name")
         return self
 
     @cached_property

@@ -6,7 +6,9 @@ writer's settings and metadata are constant. What the writer writes is its versi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from enum import StrEnum
 from io import BytesIO
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -128,6 +130,7 @@ class ParquetPacker(Packer):
                 if self._last is not None:  # what is in the order before it comes before it
                     yield self._end()
                 yield broken_parcel(f"{self._prefix}{event.id}", event, error)
+                self._part += 1  # a lane that is resumed counts parcels, those that are not sent, too
                 continue
             for name, value in found.items():
                 self._values[name].append(value)
@@ -241,13 +244,22 @@ def _as_string(value: Any) -> str:
 
 
 def _as_int64(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > LARGEST:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if value == int(value) else None
+    # as it was written: a float has lost the last digits of a large number
+    exact = Decimal(value.text) if isinstance(value, Number) else Decimal(value)
+    if not -LARGEST - 1 <= exact <= LARGEST or exact != exact.to_integral_value():
+        return None
+    return int(exact)
 
 
 def _as_float64(value: Any) -> float | None:
-    return float(value) if isinstance(value, Number | int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of more digits than a float has
+        return math.inf if value > 0 else -math.inf
 
 
 def _as_boolean(value: Any) -> bool | None:
