@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from logstream.export.exporter import Exporter
 from logstream.ledger.condition import Backlog, Condition, DestinationStatus
 from logstream.ledger.coverage import Schedule
 from logstream.ledger.health import Health
+from logstream.ledger.overview import DeliveryFilter, Overview
 from logstream.ledger.status import Status, look
 from logstream.testing.servers import LogSink
 from logstream.window import Window
@@ -44,6 +46,9 @@ DOWN = Health(1, NOW, None, "it is down")
         ({"gaps": GAP}, "gaps"),
         ({"delivered_until": NOW - HOUR, "gaps": GAP}, "gaps"),
         ({"gaps": GAP, "last_sealed": NOW - STEP}, "catching up"),
+        ({"gaps": GAP, "last_sealed": NOW - 2 * STEP, "step": STEP}, "catching up"),
+        ({"gaps": GAP, "last_sealed": NOW - 3 * STEP, "step": STEP}, "gaps"),
+        ({"gaps": GAP, "last_sealed": NOW - STEP, "step": timedelta(minutes=1)}, "gaps"),
         ({"owed": 1, "owed_since": NOW - HOUR}, "owed"),
         ({"owed": 1, "owed_since": NOW - HOUR, "last_sealed": NOW - HOUR}, "owed"),
         ({"owed": 1, "owed_since": NOW - HOUR, "last_sealed": NOW - HOUR, "step": HOUR}, "catching up"),
@@ -90,9 +95,12 @@ def test_the_docs_say_what_each_word_means() -> None:
 
 
 def test_how_long_it_takes() -> None:
-    owed = DestinationStatus("lake", owed=25, owed_since=NOW, step=STEP, now=NOW)
+    owed = DestinationStatus("lake", owed=25, owed_since=NOW, step=STEP, now=NOW, last_sealed=NOW)
     assert owed.ready_in(12, 24) == 3 * STEP
-    assert DestinationStatus("lake", gaps=Backlog(25, NOW), owed=1, step=STEP, now=NOW).ready_in(12, 24) == 2 * STEP
+    assert replace(owed, gaps=Backlog(25, NOW), owed=1).ready_in(12, 24) == 2 * STEP
+    for trouble in (Health(1, NOW, None, "down"), Health(suspended_at=NOW), Health(suspended_at=NOW, held=True)):
+        assert replace(owed, health=trouble).ready_in(12, 24) is None, "it gets nothing now"
+    assert replace(owed, last_sealed=None).ready_in(12, 24) is None
     assert DestinationStatus("lake", owed=25, owed_since=NOW, now=NOW).ready_in(12, 24) is None
     assert DestinationStatus("lake", step=STEP, now=NOW).ready_in(12, 24) is None
 
@@ -167,6 +175,21 @@ def test_what_is_lost_is_said_until_it_is_acknowledged(
     assert f"{gone:,} events" in looked(exporter).problems[0].text
     exporter.ledger.acknowledge("ann")
     assert looked(exporter).is_well
+
+
+def test_a_window_of_which_all_is_lost_was_not_delivered(
+    engine: Make, filled: psycopg.Connection, sink: LogSink, tmp_path: Path
+) -> None:
+    exporter = quick(engine(two_destinations(tmp_path / "out")))
+    sink.fail = lambda _: 503
+    run(exporter, 0)
+    filled.execute("delete from events where workspace_id %% 2 = 1".replace("%%", "%"))
+    sink.fail = lambda _: None
+    run(exporter, 1)
+    hook = next(status for status in looked(exporter).destinations if status.name == "hook")
+    assert (hook.delivered_until, hook.condition, hook.lost > 0) == (None, Condition.WAITING, True)
+    shown = Overview(exporter.engine).deliveries(DeliveryFilter(destination="hook"))
+    assert [(item.delivered, item.lost) for item in shown] == [(0, hook.lost)]
 
 
 def test_one_that_refuses_a_share_of_its_events_is_not_called_well(engine: Make, sink: LogSink, tmp_path: Path) -> None:

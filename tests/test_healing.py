@@ -251,3 +251,28 @@ def test_a_credential_that_is_wrong_for_good_is_tried_once_a_window(
         run(exporter, number)
     assert exporter.ledger.health()["hook"].suspended
     assert sink.requests <= 2 * 3 * 2 + 1
+
+
+def test_one_that_was_down_and_has_nothing_new_is_well_when_it_has_got_everything(
+    engine: Make, filled: psycopg.Connection, sink: LogSink, tmp_path: Path
+) -> None:
+    exporter = engine(two_destinations(tmp_path / "out"))
+    exporter.policy = type(exporter.policy)(attempts=1, base=0.001, cap=0.001)
+    sink.fail = lambda _: 503
+    run(exporter, 0)
+    run(exporter, 1)
+    assert exporter.ledger.health()["hook"].failures == 2
+    filled.execute("delete from events where workspace_id %% 2 = 1 and recorded_at >= %s", (window(2).start,))
+    sink.fail = lambda _: None
+    run(exporter, 2)
+    assert exporter.ledger.owed() == []
+    assert exporter.ledger.health() == {}
+
+
+def test_one_that_is_owed_nothing_any_more_can_be_taken_back_into_service(
+    engine: Make, filled: psycopg.Connection, sink: LogSink, tmp_path: Path
+) -> None:
+    exporter = engine(two_destinations(tmp_path / "out"))
+    exporter.ledger.suspend("hook", "by ann")
+    assert list(exporter.redeliver_owed("hook")) == []
+    assert exporter.ledger.suspended() == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from logstream import database
 from logstream.destinations.credentials import HttpCredentials
+from logstream.destinations.file import FileDestination
 from logstream.errors import DatabaseError
 from logstream.export import deliver, opening, pipeline
 from logstream.export.exporter import Exporter
@@ -37,6 +39,7 @@ from tests.test_engine import (
     override,
     stored,
 )
+from tests.test_healing import run, two_destinations
 
 __all__ = ["engine", "filled"]  # fixtures
 
@@ -243,3 +246,33 @@ def test_a_database_that_falls_silent_fails_the_lane_instead_of_holding_it(
     assert (report.state, report.events) == (State.DELIVERED, 1_500)
     assert set(canonical(sink.events())) == set(stored(filled))
     assert sink.changed_repetitions == 0
+
+
+@pytest.mark.parametrize(
+    "raised", [StopIteration, StopAsyncIteration, asyncio.CancelledError, SystemExit, KeyboardInterrupt]
+)
+@pytest.mark.parametrize("method", ["put_now", "open", "close"])
+def test_what_ends_loops_and_processes_ends_one_destination(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str,
+    raised: type[BaseException],
+) -> None:  # fmt: skip
+    document = two_destinations(tmp_path / "out")
+    document["destinations"]["hook"] = {"type": "file", "path": str(tmp_path / "bad"), "manifests": True}
+    document["destinations"]["out"]["manifests"] = True
+    exporter = engine(document)
+    exporter.policy = type(exporter.policy)(attempts=1, base=0.001, cap=0.001)
+    real = getattr(FileDestination, method)
+
+    def breaks(self: FileDestination, *arguments: Any, **named: Any) -> Any:
+        if self.name == "hook":
+            raise raised("of a plug-in")
+        return real(self, *arguments, **named)
+
+    monkeypatch.setattr(FileDestination, method, breaks)
+    found = run(exporter, 0)
+    states = {name: delivery.state for (name, _), delivery in found.items()}
+    assert states["out"] is State.DELIVERED
+    assert states["hook"] is (State.DELIVERED if method == "close" else State.FAILED)
+    assert method == "close" or raised.__name__ in str(
+        next(d.error for (name, _), d in found.items() if name == "hook")
+    )

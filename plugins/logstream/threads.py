@@ -19,6 +19,31 @@ ANSWER_SECONDS = 30.0
 """How long a statement of the ledger may take before the database is said to be silent."""
 
 
+def _contained(error: BaseException) -> BaseException:
+    """An exception that code in a thread may end with: others stop event loops, or never reach who waits for them."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration):
+        return error
+    made = RuntimeError(f"{type(error).__name__}: {error}")
+    made.__cause__ = error
+    return made
+
+
+def guarded(call: Callable[..., T], *args: Any) -> T:
+    """Call other people's code in a thread: whatever it raises is an `Exception` that a future can hold."""
+    try:
+        return call(*args)
+    except BaseException as error:
+        raise _contained(error) from error
+
+
+def is_from_outside(error: BaseException) -> bool:
+    """Whether a coroutine is told to end, by its task being cancelled or by being closed; else what it called has raised this."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, GeneratorExit)
+
+
 class LeftBehindThreads(ThreadPoolExecutor):
     """Up to `most` threads, made when they are needed, that hold up nothing when they are given up.
 
@@ -50,7 +75,7 @@ class LeftBehindThreads(ThreadPoolExecutor):
                 try:
                     future.set_result(call())
                 except BaseException as error:
-                    future.set_exception(error)
+                    future.set_exception(_contained(error))
             with self._lock:
                 # whoever comes next may count on this thread, unless work is waiting for it already
                 if self._work.empty():

@@ -15,6 +15,7 @@ from logstream.destinations.parcel import LaneRef, Packer, Parcel
 from logstream.destinations.transport.secrets import Secrets
 from logstream.errors import InputError
 from logstream.steps import Step
+from logstream.threads import is_from_outside
 
 __all__ = ["ConnectionOptions", "Destination", "Limits", "Options", "OptionsModel", "Step"]
 
@@ -131,8 +132,10 @@ class Destination(ABC, Generic[O]):
             if self.secrets.mask(str(error)) == str(error):
                 raise
             raise InputError(self.secrets.mask(str(error))) from None
-        except Exception as error:
+        except BaseException as error:
             await self.close()
+            if is_from_outside(error):
+                raise
             # before it is open it is not known what is secret: a parser's words may quote the key that it cannot read
             where = getattr(self.options, "connection", None)
             remedy = f"look at what connection `{where}` holds" if where else "look at its options"
@@ -143,7 +146,9 @@ class Destination(ABC, Generic[O]):
         """Send one parcel; the outcome's reasons hold no secrets. Never raises, whatever `send` does."""
         try:
             outcome = await self.send(parcel)
-        except Exception as error:
+        except BaseException as error:
+            if is_from_outside(error):
+                raise
             outcome = Retry(f"sending to {self.name} broke: {type(error).__name__}: {error}")
         return self.secrets.outcome(outcome)
 

@@ -34,6 +34,7 @@ from logstream.destinations.transport.patterns import Pattern, pattern_of
 from logstream.destinations.transport.secrets import LONGEST_REASON
 from logstream.destinations.transport.templates import HIVE, HIVE_BATCHES, HIVE_EVENTS, TemplateLayout
 from logstream.errors import DeliveryError, LogstreamError
+from logstream.threads import guarded
 from logstream.window import Window
 
 MIB = 1024 * 1024
@@ -261,13 +262,13 @@ class ObjectDestination(Destination[O]):
         `media_type` is given where it is not that of the destination's events. With `new`, see `create_now`.
         """
         put = self.create_now if new else self.put_now
-        outcome = await asyncio.get_running_loop().run_in_executor(self._threads, put, key, body, media_type)
+        outcome = await asyncio.get_running_loop().run_in_executor(self._threads, guarded, put, key, body, media_type)
         return self.secrets.outcome(outcome)
 
     async def send(self, parcel: Parcel) -> Outcome:
         """Put the parcel's object, or its objects one after another."""
         if isinstance(parcel, Bundle):
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._put_all, parcel)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, guarded, self._put_all, parcel)
         return await self.put(parcel.name, parcel.body)
 
     def _put_all(self, bundle: Bundle) -> Outcome:

@@ -156,8 +156,11 @@ class DeliveryTask:
                 continue
             later = [lane for window in windows[index + 1 :] for lane in window]
             await self._keeper.release(later)
+            # trying those again in this run helps as little, or as much, as trying again what they wait for
+            permanent = all(result.permanent for result in self._results if result.error and result.lane in lanes)
             for lane in later:
-                self._say(LaneResult(lane, 0.0, "not tried: an earlier window of this destination failed"))
+                why = "not tried: an earlier window of this destination failed"
+                self._say(LaneResult(lane, 0.0, why, permanent=permanent))
             return
 
     async def _window(self, lanes: list[Lane]) -> bool:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from logstream.errors import DatabaseAway
 from logstream.export.stock import reason_of
 from logstream.ledger.records import Delivery
+from logstream.threads import is_from_outside
 
 
 class Isolation:
@@ -29,7 +30,9 @@ class Isolation:
         """What is done in this context is done for these deliveries, and fails no others; `failure` is what is said then."""
         try:
             yield
-        except Exception as error:
+        except BaseException as error:
+            if is_from_outside(error):
+                raise
             reason = reason_of(error, f"sealing {deliveries[0].destination if deliveries else 'an earlier window'}")
             for delivery in deliveries:
                 self.wrong.setdefault(delivery.id, f"{failure}: {reason}")

@@ -11,7 +11,7 @@ from logstream.destinations import Destination, open_destination
 from logstream.destinations.credentials import Connections
 from logstream.errors import DeliveryError, InputError, LogstreamError
 from logstream.settings.models import Settings
-from logstream.threads import LeftBehindThreads
+from logstream.threads import LeftBehindThreads, is_from_outside
 
 log = logging.getLogger("logstream")
 
@@ -80,5 +80,7 @@ def _silence(connection: str) -> DeliveryError:
 async def _close(destination: Destination[Any]) -> None:
     try:
         await destination.close()
-    except Exception:  # everything that mattered is in the ledger by now
+    except BaseException as error:  # everything that mattered is in the ledger by now
+        if is_from_outside(error):
+            raise
         log.warning("destination %s could not be closed", destination.name, exc_info=True)

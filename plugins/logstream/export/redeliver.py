@@ -71,6 +71,8 @@ def redeliver_owed(
     failed = {result.lane.destination for result in results if result.error}
     for name in {result.lane.destination for result in results} - failed:
         deployment.ledger.resume(name)
+    if destination is not None and not ids:
+        deployment.ledger.resume(destination)  # nothing is owed to it that could show whether it is back
     sealing = seal(deployment, ids)
     left = _left(deployment, destination, window)
     return replace(sealing, deliveries=[*sealing.deliveries, *left]) if left else sealing

@@ -174,6 +174,8 @@ def _note_health(deployment: Deployment, changes: list[Change], deliveries: Sequ
     newest = max(delivery.window for delivery in deliveries)
     before = ledger.health()
     outcomes: dict[str, Outcome] = {}
+    # one that had failed and has nothing in the newest window is back with the newest that it was given
+    last = {delivery.destination: delivery.window for delivery in sorted(deliveries, key=attrgetter("window"))}
     # of a destination's deliveries the oldest was tried first, and knows why: the later ones were not tried
     reasons: dict[str, str | None] = {}
     for delivery in sorted(deliveries, key=lambda delivery: delivery.id):
@@ -182,7 +184,8 @@ def _note_health(deployment: Deployment, changes: list[Change], deliveries: Sequ
         since = before.get(delivery.destination, Health()).suspended_at
         reached = since is not None and delivery.reached_after(since)
         known = outcomes.get(delivery.destination)
-        if delivery.window == newest or reached:
+        healed = delivery.state is State.DELIVERED and delivery.window == last[delivery.destination]
+        if delivery.window == newest or reached or (healed and before.get(delivery.destination, Health()).failures):
             outcomes[delivery.destination] = Outcome(
                 newest,
                 failed=delivery.state is not State.DELIVERED,

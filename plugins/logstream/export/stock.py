@@ -97,7 +97,7 @@ class Stock:
         return int(make_destination(name, settings.destinations[name], self._deployment.connections).options.lanes)
 
 
-def reason_of(error: Exception, doing: str) -> str:
+def reason_of(error: BaseException, doing: str) -> str:
     """Why something failed, in words for the ledger. An error that nobody foresaw goes to the log in full."""
     if isinstance(error, LogstreamError):
         return str(error)

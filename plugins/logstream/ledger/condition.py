@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from logstream.ledger.coverage import DUE_AFTER
 from logstream.ledger.health import Health
 
 REJECTING_SHARE = 0.01
@@ -18,8 +19,8 @@ RECENT_WINDOWS = 6
 """So many of the newest windows are looked at for that share."""
 
 MOVING = timedelta(minutes=15)
-"""A destination that is owed something is catching up while a window was completed there no longer ago than that, or than two
-intervals of the schedule if those are longer."""
+"""A destination that is owed something is catching up while a window was completed there no longer ago than two intervals of
+the schedule, or than this where no schedule is known."""
 
 
 class Condition(StrEnum):
@@ -70,8 +71,9 @@ _MEANINGS = {
 
 _REMEDIES = {
     Condition.HELD: "Resume it when it may get events again.",
-    Condition.SUSPENDED: "Try it out with `logstream destinations check`, and mend what fails: it comes back by itself.",
-    Condition.FAILING: "Try it out with `logstream destinations check`, and mend what fails: what is owed follows by itself.",
+    Condition.SUSPENDED: "Try it out with `logstream destinations check NAME`, and mend what fails: it comes back by itself.",
+    Condition.FAILING: "Try it out with `logstream destinations check NAME`, and mend what fails: what is owed follows "
+    "by itself.",
     Condition.REJECTING: "See the reasons with `logstream rejected`; mend the template or the receiver, then "
     "`logstream redeliver --rejected`.",
     Condition.OWED: "See whether the export DAG runs; `logstream redeliver` delivers now.",
@@ -143,11 +145,11 @@ class DestinationStatus:
     def _is_moving(self) -> bool:
         if self.now is None or self.last_sealed is None:
             return False
-        return self.now - self.last_sealed <= max(MOVING, 2 * (self.step or timedelta()))
+        return self.now - self.last_sealed <= (2 * self.step + DUE_AFTER if self.step else MOVING)
 
     def ready_in(self, owed_per_run: int, gaps_per_run: int) -> timedelta | None:
-        """How long it takes, at the pace of the schedule, until nothing is owed; `None` without a schedule or a debt."""
-        if self.step is None or not (self.owed or self.gaps.windows):
+        """How long it takes, at the pace of the schedule, until nothing is owed, for one that is catching up."""
+        if self.step is None or self.condition is not Condition.CATCHING_UP:
             return None
         runs = max(-(-self.owed // max(owed_per_run, 1)), -(-self.gaps.windows // max(gaps_per_run, 1)))
         return runs * self.step

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Row, Select, func, select, text, tuple_
 
-from logstream.control.tables import SCHEMA, deliveries, destinations, lanes
+from logstream.control.tables import SCHEMA, deliveries, destinations, lanes, losses
 from logstream.database import database_errors
 from logstream.ledger.condition import RECENT_WINDOWS, Backlog, DestinationStatus
 from logstream.ledger.coverage import Coverage
@@ -39,6 +39,7 @@ class DeliverySummary:
     sealed_at: datetime | None
     seconds: float | None
     error: str | None
+    lost: int = 0
 
     @property
     def lag(self) -> timedelta | None:
@@ -71,7 +72,8 @@ class DeliveryFilter:
 _NEWEST = text(
     f"""
     select n.name, newest.* from unnest(cast(:names as text[])) n(name) cross join lateral (
-        select max(d.window_end) as until, max(d.sealed_at) as sealed,
+        select max(d.window_end) filter (where l.delivered_events > 0) as until,
+            max(d.sealed_at) as sealed,
             sum(l.rejected_events)::float / nullif(sum(l.rejected_events + l.delivered_events), 0) as rejected_share
         from (
             select id, window_end, sealed_at from {SCHEMA}.deliveries
@@ -144,6 +146,10 @@ class Overview:
                     chosen.c.error,
                     func.max(lanes.c.last_error),
                 ).label("reason"),
+                select(func.coalesce(func.sum(losses.c.events), 0))
+                .where(losses.c.delivery_id == chosen.c.id)
+                .scalar_subquery()
+                .label("lost"),
             )
             .outerjoin(lanes, lanes.c.delivery_id == chosen.c.id)
             .group_by(*chosen.c)
@@ -254,4 +260,5 @@ def _summary(row: Row[Any]) -> DeliverySummary:
         row.sealed_at,
         max(seconds, 0.0) if seconds is not None else None,
         row.reason if row.state != "delivered" else None,
+        int(row.lost),
     )

@@ -32,7 +32,7 @@ def _delivery(item: DeliverySummary, user: Any) -> dict[str, Any]:
         "destination": item.destination,
         "window": item.window.as_json(),
         "state": item.state,
-        "events": {"planned": item.planned, "delivered": item.delivered, "rejected": item.rejected},
+        "events": {"planned": item.planned, "delivered": item.delivered, "rejected": item.rejected, "lost": item.lost},
         "bytes": item.bytes,
         "requests": item.requests,
         "generation": item.generation,
