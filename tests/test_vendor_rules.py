@@ -101,3 +101,18 @@ def test_every_rule_tells_its_source() -> None:
 def test_stored_settings_are_loaded_as_they_are() -> None:
     stored = DestinationSettings.model_validate({"type": "datadog", "connection": "c", "tags": ["1:x"]})
     assert make_destination("d", stored, None).options.tags == ["1:x"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("new_relic", {"attributes": {f"a{number}": "x" * 4_094 for number in range(250)}}),
+        ("splunk_hec", {"source": "x" * 600_000}),
+        ("datadog", {"service": "x" * 600_000}),
+    ],
+)
+def test_options_that_leave_no_room_for_an_event_are_refused(kind: str, options: dict[str, Any]) -> None:
+    ((path, problem),) = check_options(kind, options_of(kind, **options))
+    assert path == (min(options),) and "at least half of that is for the events" in problem
+    settings = DestinationSettings.model_validate({"type": kind, **options_of(kind, **options)})
+    assert make_destination("d", settings, None).limits.bytes  # type: ignore[arg-type]

@@ -68,8 +68,13 @@ def _plain(payload: str) -> Any:
 
 
 def is_refused(row: Row, destination: str) -> bool:
-    """Whether a row can never be delivered: its receiver refuses its text, it is too large for it, or nested too deep for all."""
-    if "[" * DEEPEST in row.payload or (POISON in row.payload and not keeps_objects(destination)):
+    """Whether a row can never be delivered: nested too deep for all, or refused by its destination."""
+    return "[" * DEEPEST in row.payload or is_refused_there(row, destination)
+
+
+def is_refused_there(row: Row, destination: str) -> bool:
+    """Whether the receiver refuses a row's text, or it is too large for it: believed only beside acceptances."""
+    if POISON in row.payload and not keeps_objects(destination):
         return True
     return destination.startswith("hook") and len(row.payload) > ENORMOUS
 
@@ -151,8 +156,9 @@ class Model:
         """Whether something is owed for ever: to a destination that is gone, or that refuses all of a window's rows."""
         window, destination = place
         gone = destination not in self.saved[-1][1]["destinations"]
-        poisoned = any(
-            POISON in row.payload and any(route_of(plan.document, row) == destination for plan in self.planned[window])
+        refused = any(
+            is_refused_there(row, destination)
+            and any(route_of(plan.document, row) == destination for plan in self.planned[window])
             for row in self.rows_in(window)
         )
-        return gone or (poisoned and not keeps_objects(destination))
+        return gone or refused

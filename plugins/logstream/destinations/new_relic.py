@@ -48,8 +48,12 @@ class NewRelicDestination(RequestDestination[NewRelicOptions]):
     @property
     def limits(self) -> Limits:
         """A megabyte a request; New Relic counts it compressed, we do not."""
-        common = len(orjson.dumps(self.options.attributes))
-        return Limits(bytes=1_000_000 - 100 - common, concurrency=self.options.concurrency)
+        return Limits(bytes=1_000_000, concurrency=self.options.concurrency)
+
+    @property
+    def envelope(self) -> int:  # type: ignore[override]
+        """The common attributes, and what is around them."""
+        return 100 + len(orjson.dumps(self.options.attributes))
 
     def credentials(self) -> HttpCredentials:
         """The connection's host, if it has one, is another endpoint (a proxy)."""

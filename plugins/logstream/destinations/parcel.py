@@ -95,8 +95,9 @@ class Parcel:
     events: list[EventRef] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
     refused: str | None = None
-    broken: bool = False
-    """Refused because making it raised what nobody foresaw: believed only beside events that are taken."""
+    bad_in_itself: bool = False
+    """Refused for what the event is, so that every destination would refuse it. One that is refused for this destination's
+    options, limits or code is believed only beside events that are taken (`export/refusals.py`)."""
 
     @property
     def size(self) -> int:
@@ -155,16 +156,18 @@ class Packer(ABC):
         """The last parcel, if there is one."""
 
 
-def refused_parcel(name: str, event: Event, reason: str, *, broken: bool = False) -> Parcel:
+def refused_parcel(name: str, event: Event, reason: str, *, bad_in_itself: bool = False) -> Parcel:
     """A parcel that is not sent: its one event is rejected in its place in the order."""
     reference = EventRef(event.id, event.workspace_id, event.kind)
     tally, sizes = tally_of([reference]), sizes_of([reference], [0])
-    return Parcel(name, b"", cursor_of(event), tally, sizes, [], [reference], [b""], refused=reason, broken=broken)
+    return Parcel(
+        name, b"", cursor_of(event), tally, sizes, [], [reference], [b""], refused=reason, bad_in_itself=bad_in_itself
+    )
 
 
 def broken_parcel(name: str, event: Event, error: Exception) -> Parcel:
     """The same for an event for which a destination's code raised."""
-    return refused_parcel(name, event, why_broken(error), broken=not isinstance(error, BadEvent))
+    return refused_parcel(name, event, why_broken(error), bad_in_itself=isinstance(error, BadEvent))
 
 
 def why_broken(error: Exception) -> str:

@@ -7,12 +7,14 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
-from logstream.destinations.base import Destination
+from logstream.destinations.base import Destination, Options
 from logstream.destinations.credentials import Connections
+from logstream.destinations.request import RequestDestination
+from logstream.destinations.transport.request_packing import options_too_large
 from logstream.destinations.vendor_rules import refused_options
 from logstream.errors import InputError
 from logstream.settings.models import DestinationSettings, explain_parts
@@ -60,11 +62,24 @@ def destination_types() -> dict[str, type[Destination[Any]]]:
 
 def check_options(type_name: str, options: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
     """What is wrong with a destination's options as they are saved, as (path, problem). Raises `KeyError` for an unknown type."""
-    model = destination_type(type_name).options_model
+    kind = destination_type(type_name)
     try:
-        return refused_options(model.model_validate(options))
+        found = kind.options_model.model_validate(options)
     except ValidationError as error:
-        return explain_parts(error, model)
+        return explain_parts(error, kind.options_model)
+    return refused_options(found) or _too_large(kind, found)
+
+
+def _too_large(kind: type[Destination[Any]], options: Options) -> list[tuple[tuple[str | int, ...], str]]:
+    """Options that leave no room for an event, at the longest of them."""
+    if not issubclass(kind, RequestDestination):
+        return []
+    try:
+        problem = options_too_large(kind("d", options, cast("Connections", None)))
+    except Exception:  # a plug-in that cannot make an entry before it is opened: its events tell, when they are sent
+        return []
+    given = options.model_dump(mode="json", exclude_unset=True)
+    return [((max(given, key=lambda name: len(str(given[name]))),), problem)] if problem else []
 
 
 def make_destination(name: str, settings: DestinationSettings, connections: Connections) -> Destination[Any]:

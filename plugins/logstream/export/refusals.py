@@ -1,7 +1,8 @@
 """Whether a receiver that refuses events is to be believed.
 
-A receiver that refuses everything is failing: a wrong index, a wrong format, a changed contract. Were it believed, all its events
-would become dead letters and the run would be green. So a rejection is believed only beside acceptances: of other events in
+A receiver that refuses everything is failing: a wrong index, a wrong format, a changed contract, a limit in its options that is
+smaller than every event. Were it believed, all its events would become dead letters and the run would be green. It does not
+matter whether the receiver refuses them or they are refused here, before they are sent, on its behalf. So a rejection is believed only beside acceptances: of other events in
 this run, or in the ledger since the destination's options last changed.
 """
 
@@ -51,7 +52,7 @@ class Refusals:
             call()
 
     def refuse(self, events: int, reason: str) -> None:
-        """The receiver refuses events that stand alone. Raises `LaneFailed` where it has refused too many and taken none."""
+        """Events that stand alone are refused. Raises `LaneFailed` where it has refused too many and taken none."""
         self._doubted += events
         self._reason = reason
         if not self.believed and self._doubted > MOST_DOUBTED:
@@ -60,7 +61,7 @@ class Refusals:
     def failure(self) -> LaneFailed:
         """Why a receiver that takes nothing counts as failing."""
         return LaneFailed(
-            f"it refused each of {counted(self._doubted, 'event')} that it was sent, and took none, so none of them is rejected: "
+            f"it refused each of {counted(self._doubted, 'event')}, and took none, so none of them is rejected: "
             f"{self._reason}; correct the destination's options, its connection or the message template",
             permanent=True,
             refused=True,

@@ -47,7 +47,8 @@ class Sent:
     whole: bool = True
     """Whether it was taken as it was: not divided, nothing rejected."""
     refused: bool = False
-    """Whether its receiver refused some of it for what it is: to be believed only beside acceptances (`Refusals`)."""
+    """Whether its receiver, or what stands before it here, refused some of it: to be believed only beside acceptances
+    (`Refusals`)."""
 
     @property
     def rejected_tally(self) -> Tally:
@@ -71,8 +72,9 @@ async def send(
     while pending:
         current = pending.pop()
         if current.refused:
-            if current.broken:
-                # a plug-in that breaks with every event is a fault to be mended, not a thousand dead letters
+            if not current.bad_in_itself:
+                # options that leave no room, or a plug-in that breaks: with every event a fault to be mended, and not a
+                # thousand dead letters
                 refusals.refuse(len(current.events), current.refused)
                 sent.refused = True
             sent.rejected += [(event, current.refused) for event in current.events]

@@ -45,6 +45,21 @@ class RequestMaker(Protocol):
         """A request with these entries."""
 
 
+def options_too_large(destination: RequestMaker) -> str | None:
+    """Why a destination's options leave too little room for its events; `None` where they do not.
+
+    They may take half of a request, and half of what one event may take.
+    """
+    own = len(destination.entry(Event(0, 0, "job", 0, 0, b"{}"), b"{}"))
+    for room, taken in ((destination.limits.bytes, own + destination.envelope), (destination.limits.event_bytes, own)):
+        if room is not None and taken > room // 2:
+            return (
+                f"they take {taken:,} bytes of a request beside each event; {destination.title} takes at most {room:,}, and "
+                "at least half of that is for the events: make their texts shorter"
+            )
+    return None
+
+
 class RequestPacker(Packer):
     """Fills requests up to the limits, in order."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from logstream.destinations.base import Limits
 from logstream.destinations.registry import destination_type
 from logstream.ledger.records import State
 from logstream.testing.contract.base import (
@@ -106,6 +107,24 @@ class Refuses(ContractBase):
         report = self.export(store, server, lanes=4, concurrency=2)
         assert (report.state, report.events, report.rejected) == (State.DELIVERED, 60, 0)
         assert canonical(server.taken) == stored(store)
+
+    def test_a_destination_that_can_send_nothing_is_failing(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Every event is larger than its limit, so nothing is sent: no dead letters, and all arrives once that is mended."""
+        self.fill(store, tmp_path, 60)
+        padded = "update events set payload = (payload::jsonb || jsonb_build_object('pad', repeat('x', 5000)))::json"
+        store.execute(padded)
+        kind = destination_type(self.type)
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "limits", property(lambda _: Limits(events=10, event_bytes=4_000)))
+            report = self.export(store, server)
+            assert (report.state, report.events, report.rejected) == (State.FAILED, 0, 0)
+            assert "refused each of" in (report.error or "") and "takes at most 4,000" in (report.error or "")
+        assert store.execute("select count(*) from logstream.rejections").fetchone() == (0,)
+        assert server.requests == 0
+        report = self.export(store, server)
+        assert (report.state, report.events, report.rejected) == (State.DELIVERED, 60, 0)
 
     def test_one_poisoned_event_alone_is_believed_after_the_receiver_has_taken_others(
         self, store: psycopg.Connection, server: Vendor, tmp_path: Path
