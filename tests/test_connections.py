@@ -117,6 +117,20 @@ def test_extras_of_http_that_ask_for_what_is_done_anyway(connections: Any) -> No
         ({"verify": "/etc/passwd"}, "verify", "names a file that holds no certificates"),
         ({"cert": "/no/such.pem"}, "cert", "names a file that cannot be read"),
         ({"cert": ["a", "b", "c"]}, "cert", "a list of two"),
+        ({"proxies": {"htttps": "http://p:1"}}, "proxies.htttps", "is unknown"),
+        ({"proxies": {"https": "http://p:1", "no_proxy": "example.com"}}, "proxies.no_proxy", "NO_PROXY"),
+        ({"proxies": {"no": "example.com"}}, "proxies.no", "is unknown"),
+        ({"headers": {"Bad Name": "x"}}, "headers.Bad Name", "is no header's name"),
+        ({"Bad Name": "x"}, "headers.Bad Name", "is no header's name"),
+        ({"headers": {"": "x"}}, "headers.", "is no header's name"),
+        ({"headers": {"X": None}}, "headers.X", "must be a text"),
+        ({"X-Token": None}, "headers.X-Token", "must be a text"),
+        ({"headers": {"X": ["a"]}}, "headers.X", "must be a text"),
+        ({"headers": {"X": "a\r\nY: b"}}, "headers.X", "holds a line break"),
+        ({"headers": {"Host": "evil"}}, "headers.Host", "made for each request"),
+        ({"headers": {"content-length": "5"}}, "headers.content-length", "made for each request"),
+        ({"Transfer-Encoding": "chunked"}, "headers.Transfer-Encoding", "made for each request"),
+        ({"headers": {"Connection": "close"}}, "headers.Connection", "made for each request"),
         ({"proxies": {"https": 3128}}, "proxies", "must be a proxy's address, or an object"),
         ({"proxies": ["http://h"]}, "proxies", "must be a proxy's address, or an object"),
         ({"timeout": 0}, "timeout", "must be a number of seconds, up to 600"),
@@ -132,6 +146,74 @@ def test_values_of_http_extras_that_mean_nothing(
     with pytest.raises(ConnectionNotFound, match=f"connection `c`: `{name}` in its extra .*{problem}") as caught:
         found.http("c")
     assert "root:" not in str(caught.value)
+
+
+def test_an_address_with_a_fragment_is_refused(connections: Any) -> None:
+    found = connections({"conn_type": "http", "host": "https://h/api#x?code=1"})
+    with pytest.raises(ConnectionNotFound, match="connection `c`: its address holds a fragment"):
+        found.http("c")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "fields"),
+    [
+        ("splunk_hec", {}, {"password": "quick-brown-fox"}),
+        ("http", {}, {"login": "a", "password": "quick-brown-fox"}),
+        ("http", {}, {"extra": {"headers": {"authorization": "Bearer quick-brown-fox"}}}),
+        ("elasticsearch", {"index": "a"}, {"password": "quick-brown-fox"}),
+    ],
+)
+def test_a_user_in_the_address_beside_other_credentials_is_refused(
+    connections: Any, kind: str, options: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    """The client refuses that, too, in words that say nothing, at each of ten attempts."""
+    found = connections({"conn_type": "http", "host": "http://user:jumped-over@127.0.0.1:1", **fields})
+    settings = DestinationSettings.model_validate({"type": kind, "connection": "c", **options})
+    with pytest.raises(InputError, match="its address holds a user's name, and it gives other credentials") as caught:
+        asyncio.run(make_destination("d", settings, found).start())
+    assert "fox" not in str(caught.value) and "jumped" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "anonymous"),
+    [
+        (True, True),
+        ("true", True),
+        ("True", True),
+        ("1", True),
+        (False, False),
+        ("false", False),
+        ("False", False),
+        ("", False),
+    ],
+)
+def test_a_truth_of_google_may_be_a_text(connections: Any, said: object, anonymous: bool) -> None:
+    """Connections that are written as URIs have texts alone."""
+    key = json.dumps({"type": "service_account", "private_key": "k"})
+    extra = {"is_anonymous": said, "keyfile_dict": key}
+    assert connections({"conn_type": "google_cloud_platform", "extra": extra}).gcs("c").anonymous is anonymous
+
+
+def test_a_truth_that_is_none_is_refused(connections: Any) -> None:
+    found = connections({"conn_type": "google_cloud_platform", "extra": {"is_anonymous": "perhaps"}})
+    with pytest.raises(ConnectionNotFound, match="`is_anonymous` in its extra must be true or false"):
+        found.gcs("c")
+
+
+def test_what_is_done_anyway_may_be_asked_for_in_texts(connections: Any) -> None:
+    uri = "http://h/?stream=false&allow_redirects=False&check_response=true&verify=1&trust_env=0"
+    assert connections(uri).http("c").network == Network(environment=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "name"), [("aws", "aws", "config_kwargs.proxies"), ("wasb", "azure_blob", "proxies")]
+)
+def test_proxies_of_no_known_scheme_are_refused_by_name(connections: Any, kind: str, method: str, name: str) -> None:
+    proxies = {"htps": "http://p:1"}
+    extra = {"config_kwargs": {"proxies": proxies}} if kind == "aws" else {"proxies": proxies}
+    found = connections({"conn_type": kind, "login": "a", "password": "cA==", "extra": extra})
+    with pytest.raises(ConnectionNotFound, match=f"`{name}.htps` in its extra is unknown"):
+        getattr(found, method)("c")
 
 
 def test_extras_of_http_that_airflows_hook_takes(connections: Any, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ NEEDED: dict[str, dict[str, Any]] = {
 }
 REFUSED: dict[tuple[str, str], list[Any]] = {
     ("s3", "bucket"): ["192.168.5.4", "a..b", ".abc", "abc-", "xn--abc", "sthree-abc", "amzn-s3-demo-x", "ab", "a/b", "a b"],
+    ("http", "path"): ["/ingest#token", "#"],
     ("s3", "metadata"): [{f"k{number}": "x" * 200 for number in range(11)}],
     ("s3", "tags"): [{"aws:x": "1"}, {"AWS:x": "1"}, {"a": "b,c"}, {"a": "x" * 257}, {"a": "100%"}],
     ("gcs", "bucket"): ["192.168.5.4", "abc-", "abc.", "a..b", "goog-audit", "my-google-logs", "x" * 64, "Audit"],
@@ -57,6 +58,7 @@ TAKEN: dict[tuple[str, str], list[Any]] = {
     ("azure_blob", "tags"): [{"a b": "c/d:e=f_g-h+i.j"}],
     ("splunk_hec", "index"): ["audit", "a_b-c1", "_internal", None],
     ("datadog", "tags"): [["env:prod", "équipe:a", "a:b:c/d.e-f_g"], "env:prod, team:a", []],
+    ("http", "path"): ["/ingest%23token", ""],
     ("sumo_logic", "category"): ["prod/audit events (1)", None],
     ("sumo_logic", "fields"): [{"env": "prod", "team_a": "x y"}],
     ("grafana_loki", "tenant"): ["t1", "team-a_(x)'*!.b"],

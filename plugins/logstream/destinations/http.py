@@ -7,6 +7,7 @@ import binascii
 import hmac
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
@@ -16,6 +17,7 @@ from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, RequestOptions
 from logstream.destinations.transport.urls import joined
+from logstream.destinations.vendor_rules import Accepts, path_without_fragment
 from logstream.errors import InputError
 
 
@@ -30,7 +32,7 @@ class Format(StrEnum):
 class HttpOptions(RequestOptions):
     """Options of `http`."""
 
-    path: str = Field(
+    path: Annotated[str, Accepts(path_without_fragment)] = Field(
         default="",
         max_length=2000,
         pattern=r"^[!-~]*$",

@@ -131,6 +131,11 @@ class RequestDestination(Destination[O]):
         if self.options.compression is not Compression.NONE:
             headers["Content-Encoding"] = self.options.compression.value
         self._keep_secret(self._credentials, self._url, headers)
+        if "@" in urlsplit(self._url).netloc and any(name.lower() == "authorization" for name in headers):
+            raise InputError(
+                f"connection `{self.options.connection}` of destination {self.name}: its address holds a user's name, and it "
+                "gives other credentials, too; keep one of them: take the name out of the address"
+            )
         self._session = self._reach.session(headers)
 
     def _keep_secret(self, credentials: HttpCredentials, url: str, headers: Mapping[str, str]) -> None:

@@ -146,6 +146,12 @@ def header_value(value: str) -> None:
         raise ValueError("it goes out as an HTTP header, which loses spaces at its ends")
 
 
+def path_without_fragment(path: str) -> None:
+    """RFC 9110, section 4.2.5: a fragment is no part of what a server is asked for."""
+    if "#" in path:
+        raise ValueError("what begins with # is never sent; leave it out, or write %23")
+
+
 def sumo_fields(given: Mapping[str, str]) -> None:
     """https://help.sumologic.com/docs/manage/fields/ (`X-Sumo-Fields` is `name=value,name=value`)"""
     for name, value in given.items():

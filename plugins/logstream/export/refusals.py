@@ -2,7 +2,9 @@
 
 A receiver that refuses everything is failing: a wrong index, a wrong format, a changed contract, a limit in its options that is
 smaller than every event. Were it believed, all its events would become dead letters and the run would be green. It does not
-matter whether the receiver refuses them or they are refused here, before they are sent, on its behalf. So a rejection is believed only beside acceptances: of other events in
+matter whether the receiver refuses them or they are refused here, before they are sent, on its behalf.
+
+So a rejection is believed only beside acceptances: of other events in
 this run, or in the ledger since the destination's options last changed.
 """
 

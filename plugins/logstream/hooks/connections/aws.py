@@ -10,7 +10,7 @@ from logstream.destinations.credentials import AwsCredentials
 from logstream.destinations.transport.addresses import resolve_and_check
 from logstream.destinations.transport.network import Network
 from logstream.errors import ConnectionNotFound, InputError
-from logstream.hooks.connections.lookup import find, pem_file, proxies, seconds, unusable, wrong
+from logstream.hooks.connections.lookup import find, proxies, seconds, unusable, verification, wrong
 from logstream.hooks.connections.tables import AWS
 
 _STYLES = {"path": False, "auto": False, "virtual": True}
@@ -93,12 +93,11 @@ def _retries(connection: str, config: Mapping[str, Any]) -> int | None:
 
 
 def _network(connection: str, config: Mapping[str, Any], verify: object, retries: int | None) -> Network:
-    word = str(verify).lower()
-    path = verify is not None and word not in ("true", "false", "")
+    judged, authority = verification(connection, "verify", verify)
     return Network(
         proxies=proxies(connection, "config_kwargs.proxies", config.get("proxies")),
-        authority=pem_file(connection, "verify", verify) if path else None,
-        verify=word != "false",
+        authority=authority,
+        verify=judged,
         timeout=seconds(connection, "config_kwargs.read_timeout", config.get("read_timeout")),
         connect_timeout=seconds(connection, "config_kwargs.connect_timeout", config.get("connect_timeout")),
         retries=retries,

@@ -10,7 +10,7 @@ from logstream.destinations.credentials import AzureBlobCredentials
 from logstream.destinations.transport.addresses import resolve_and_check
 from logstream.destinations.transport.network import Network
 from logstream.errors import ConnectionNotFound
-from logstream.hooks.connections.lookup import find, pem_file, proxies, seconds, unusable, wrong
+from logstream.hooks.connections.lookup import find, proxies, seconds, unusable, verification, wrong
 from logstream.hooks.connections.tables import AZURE, WASB
 
 _CLOUDS = {
@@ -100,13 +100,11 @@ def _check_authority(authority: object) -> None:
 
 
 def _network(connection: str, extra: dict[str, Any]) -> Network:
-    verify = extra.get("connection_verify")
-    word = str(verify).lower()
-    path = verify is not None and word not in ("true", "false", "")
+    judged, authority = verification(connection, "connection_verify", extra.get("connection_verify"))
     return Network(
         proxies=proxies(connection, "proxies", extra.get("proxies")),
-        authority=pem_file(connection, "connection_verify", verify) if path else None,
-        verify=word != "false",
+        authority=authority,
+        verify=judged,
         timeout=seconds(connection, "read_timeout", extra.get("read_timeout")),
         connect_timeout=seconds(connection, "connection_timeout", extra.get("connection_timeout")),
     )

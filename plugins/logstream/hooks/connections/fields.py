@@ -16,6 +16,11 @@ STANDARD = ("host", "port", "schema", "login", "password")
 """The fields that every Airflow connection has beside its extra."""
 
 
+def truth(value: object) -> bool | None:
+    """A true or false of an extra, `None` for what is neither. Connections that are written as URIs have texts."""
+    return {"true": True, "false": False, "1": True, "0": False}.get(str(value).strip().lower())
+
+
 class Fate(StrEnum):
     """What becomes of a field."""
 
@@ -100,5 +105,5 @@ class ConnectionFields:
             raise ConnectionNotFound(
                 f"connection `{connection.conn_id}`: {what} is not supported: its name is unknown; see docs/connections.md"
             )
-        if field.fate is Fate.REFUSED and value not in field.harmless:
+        if field.fate is Fate.REFUSED and value not in field.harmless and truth(value) not in field.harmless:
             raise ConnectionNotFound(f"connection `{connection.conn_id}`: {what} is not supported: {field.words}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from logstream.destinations.credentials import GcsCredentials
 from logstream.errors import ConnectionNotFound
-from logstream.hooks.connections.lookup import find
+from logstream.hooks.connections.lookup import find, flag
 from logstream.hooks.connections.tables import GOOGLE
 
 
@@ -21,6 +21,7 @@ def gcs_credentials(connection: str) -> GcsCredentials:
     endpoint = fields.get("endpoint_url") or os.environ.get("STORAGE_EMULATOR_HOST") or None
     if endpoint and "://" not in endpoint:
         endpoint = f"http://{endpoint}"
+    anonymous = flag(connection, "is_anonymous", fields.get("is_anonymous"))
     key = fields.get("keyfile_dict") or None
     if isinstance(key, dict):
         key = json.dumps(key)
@@ -34,4 +35,4 @@ def gcs_credentials(connection: str) -> GcsCredentials:
             json.loads(key)
         except ValueError:
             raise ConnectionNotFound(f"connection `{connection}`: its key is not JSON") from None
-    return GcsCredentials(key, endpoint, anonymous=bool(fields.get("is_anonymous") or (endpoint and not key)))
+    return GcsCredentials(key, endpoint, anonymous=anonymous or bool(endpoint and not key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from ipaddress import IPv6Address
 from typing import Any
@@ -11,8 +12,18 @@ from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.transport.network import Network
 from logstream.destinations.transport.urls import joined
 from logstream.errors import ConnectionNotFound
+from logstream.hooks.connections.fields import truth
 from logstream.hooks.connections.lookup import find, flag, pem_file, proxies, seconds, wrong
 from logstream.hooks.connections.tables import HTTP
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110, section 5.6.2."""
+
+_OWN_HEADERS = frozenset({
+    "connection", "content-encoding", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer",
+    "transfer-encoding", "upgrade",
+})  # fmt: skip
+"""What says how one request goes over its connection: the client's own affair."""
 
 
 def http_credentials(connection: str, default_url: str | None = None) -> HttpCredentials:
@@ -40,9 +51,19 @@ def _headers(connection: str, extra: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(headers, dict):
         raise wrong(connection, "headers", "must be an object")
     for name, value in headers.items():
-        if any(sign in f"{name}{value}" for sign in "\r\n\0"):
-            raise ConnectionNotFound(f"connection `{connection}`: a header holds a line break")
+        _check_header(connection, name, value)
     return {str(name): str(value) for name, value in headers.items()}
+
+
+def _check_header(connection: str, name: str, value: object) -> None:
+    if not _HEADER_NAME.fullmatch(name):
+        raise wrong(connection, f"headers.{name}", "is no header's name: letters, digits and hyphens, without spaces")
+    if name.lower() in _OWN_HEADERS:
+        raise wrong(connection, f"headers.{name}", "is a header that is made for each request; leave it out")
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise wrong(connection, f"headers.{name}", "must be a text")
+    if any(sign in str(value) for sign in "\r\n\0"):
+        raise wrong(connection, f"headers.{name}", "holds a line break")
 
 
 def _client_certificate(connection: str, cert: object) -> str | None:
@@ -59,9 +80,9 @@ def _network(connection: str, extra: Mapping[str, Any]) -> Network:
     authority = extra.get("ca") or None
     for name in ("verify", "verify_ssl"):
         value = extra.get(name)
-        if value in (None, "") or str(value).lower() == "true":
+        if value in (None, "") or truth(value) is True:
             continue
-        if str(value).lower() == "false":
+        if truth(value) is False:
             raise wrong(
                 connection, name, "is not supported as false: certificates are always verified; put those of your own "
                 "authority into `ca`, or name their file",
@@ -97,6 +118,10 @@ def _base_url(found: Any, connection: str) -> str:
         base = urlunsplit((parts.scheme, f"{parts.netloc}:{found.port}", parts.path, parts.query, ""))
     if schema and schema not in ("http", "https"):
         base = joined(base, schema)
+    if "#" in base:
+        raise ConnectionNotFound(
+            f"connection `{connection}`: its address holds a fragment (from # on), which is never sent; leave it out, or write %23"
+        )
     return base
 
 

@@ -10,6 +10,9 @@ from typing import Any
 
 from logstream.destinations.transport.network import refused_certificate
 from logstream.errors import ConnectionNotFound
+from logstream.hooks.connections.fields import truth
+
+_PROXY_SCHEMES = ("http", "https", "all")
 
 
 class NoSuchConnection(ConnectionNotFound):
@@ -82,7 +85,26 @@ def proxies(connection: str, name: str, value: object) -> Mapping[str, str]:
     found = {"all": value} if isinstance(value, str) else value
     if not isinstance(found, dict) or not all(isinstance(item, str) for pair in found.items() for item in pair):
         raise wrong(connection, name, "must be a proxy's address, or an object with those for http and https")
+    for key in found:
+        if key == "no_proxy":
+            raise wrong(
+                connection,
+                f"{name}.no_proxy",
+                "is not supported: leave the proxy out, or name hosts in the environment's NO_PROXY",
+            )
+        # `requests` also takes a host beside the scheme, as `https://host`
+        if key.partition("://")[0] not in _PROXY_SCHEMES:
+            raise wrong(connection, f"{name}.{key}", "is unknown: proxies are those for http, https and all")
     return found
+
+
+def verification(connection: str, name: str, value: object) -> tuple[bool, str | None]:
+    """Whether a server's certificate is judged, and by which certificates (PEM) beside the machine's own: of an extra that
+    holds true, false or the path of a file. Raises `ConnectionNotFound`."""
+    if value in (None, ""):
+        return True, None
+    said = truth(value)
+    return (True, pem_file(connection, name, value)) if said is None else (said, None)
 
 
 def seconds(connection: str, name: str, value: object, most: float = 600.0) -> float | None:
@@ -99,8 +121,8 @@ def seconds(connection: str, name: str, value: object, most: float = 600.0) -> f
 
 
 def flag(connection: str, name: str, value: object) -> bool:
-    """A true or false of an extra, which has texts where the connection was written as a URI. Raises `ConnectionNotFound`."""
-    found = {"true": True, "false": False}.get(str(value).strip().lower())
+    """A true or false of an extra; one that is left out is false. Raises `ConnectionNotFound` for what is neither."""
+    found = False if value in (None, "") else truth(value)
     if found is None:
         raise wrong(connection, name, "must be true or false")
     return found
