@@ -436,6 +436,10 @@ def test_folders_are_below_what_the_operator_allows(tmp_path: Path, monkeypatch:
     start(two / "x")
     with pytest.raises(InputError, match="LOGSTREAM_FILE_ROOTS"):
         start(one)
+    monkeypatch.chdir("/")  # where services are started
+    start(elsewhere / "x")
+    with pytest.raises(InputError, match="LOGSTREAM_FILE_ROOTS"):
+        start(one)
 
 
 PROFILES = """

@@ -134,11 +134,11 @@ def test_ordinary_words_stay(text: str) -> None:
 
 @given(st.binary(max_size=300), st.sampled_from(["gzip", "deflate", "zstd", "br", "", "GZIP"]))
 def test_answers_that_are_not_packed_as_they_say(data: bytes, encoding: str) -> None:
-    assert len(unpacked(data, encoding, 1_000)) <= 1_000
+    assert len(unpacked(data, encoding, 1_000) or b"") <= 1_000
 
 
 def test_a_small_answer_does_not_unpack_to_a_large_one() -> None:
-    assert len(unpacked(packed(b"x" * 50_000_000), "gzip", 1_000)) == 1_000
+    assert len(unpacked(packed(b"x" * 50_000_000), "gzip", 1_000) or b"") == 1_000
 
 
 class Leaky(Destination[Any]):

@@ -50,11 +50,15 @@ class ConnectionOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a receiver takes in one request. `None`: no limit. Bytes are of the encoded body before compression."""
+    """What a receiver takes in one request. `None`: no limit. Bytes are of the encoded body before compression.
+
+    `event_bytes` are of one event's entry as it stands in the body, `message_bytes` of its message as the receiver keeps it.
+    """
 
     events: int | None = None
     bytes: int | None = None
     event_bytes: int | None = None
+    message_bytes: int | None = None
     concurrency: int = 8
 
 

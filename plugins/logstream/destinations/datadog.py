@@ -11,6 +11,7 @@ from pydantic import Field
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.request import RequestDestination, RequestOptions
+from logstream.destinations.transport.answers import names_no_error
 from logstream.destinations.transport.urls import at_endpoint
 from logstream.destinations.vendor_rules import Accepts, datadog_tags
 from logstream.events import Event
@@ -69,7 +70,7 @@ class DatadogDestination(RequestDestination[DatadogOptions]):
 
     def accepted(self, status: int, headers: Mapping[str, str], answer: bytes) -> bool:
         """202, with an empty object."""
-        return status == 202
+        return status == 202 and names_no_error(answer, "errors", "error")
 
     def encode(self, entries: Sequence[bytes]) -> bytes:
         """A JSON array."""

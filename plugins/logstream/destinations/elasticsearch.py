@@ -15,7 +15,7 @@ from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry
 from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, RequestOptions
-from logstream.destinations.transport.answers import is_page, object_in
+from logstream.destinations.transport.answers import object_in
 from logstream.destinations.transport.urls import at_endpoint
 from logstream.events import EPOCH, Event
 from logstream.jsontext import with_member
@@ -85,12 +85,7 @@ class ElasticsearchDestination(RequestDestination[ElasticsearchOptions]):
         """A status for each document: those refused for load are sent again, bad ones rejected."""
         if status != 200:
             return super().read(status, headers, answer, parcel)
-        if is_page(answer):
-            return self.not_ours(status, answer)
-        document = object_in(answer)
-        if document.get("errors") is False:
-            return Delivered()
-        items = _items(document)
+        items = _items(object_in(answer))
         if items is None:
             return Retry("Elasticsearch's answer cannot be read")
         if len(items) != len(parcel.events):
@@ -120,11 +115,16 @@ class ElasticsearchDestination(RequestDestination[ElasticsearchOptions]):
 def _items(document: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """What is said of each document; `None` if that is nothing that Elasticsearch says."""
     items = document.get("items")
-    if document.get("errors") is not True or not isinstance(items, list):
+    if not isinstance(document.get("errors"), bool) or not isinstance(items, list):
         return None
     said = [next(iter(item.values()), None) if isinstance(item, dict) else None for item in items]
-    told = [one for one in said if isinstance(one, dict) and isinstance(one.get("status"), int)]
+    told = [one for one in said if isinstance(one, dict) and _is_status(one.get("status"))]
     return told if len(told) == len(items) else None
+
+
+def _is_status(value: object) -> bool:
+    """Whether it is what a document can have become: no truth, no redirect."""
+    return type(value) is int and (200 <= value < 300 or 400 <= value < 600)
 
 
 def _why(item: Any) -> str:

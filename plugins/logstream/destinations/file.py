@@ -22,9 +22,11 @@ ROOTS = "LOGSTREAM_FILE_ROOTS"
 
 
 def allowed_roots() -> list[Path]:
-    """Those folders; where the operator names none, `LOGSTREAM_HOME` and the working folder."""
-    named = [Path(text) for text in os.environ.get(ROOTS, "").split(":") if text]
-    return [folder.resolve() for folder in named or [home(), Path()]]
+    """Those folders; where the operator names none, `LOGSTREAM_HOME` and the working folder, unless that is `/`: services are
+    started there, and nobody has chosen it."""
+    named = [Path(text).resolve() for text in os.environ.get(ROOTS, "").split(":") if text]
+    working = Path().resolve()
+    return named or [home().resolve(), *([working] if working != working.parent else [])]
 
 
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE}

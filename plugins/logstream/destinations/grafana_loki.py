@@ -49,12 +49,12 @@ class GrafanaLokiDestination(RequestDestination[GrafanaLokiOptions]):
     type = "grafana_loki"
     title = "Grafana Loki"
     options_model = GrafanaLokiOptions
-    envelope = 4_000
+    envelope = len(b'{"streams":[]}')
 
     @property
     def limits(self) -> Limits:
         """A megabyte a request, 256 kB a line (Loki's default `max_line_size`)."""
-        return Limits(bytes=1_000_000, event_bytes=256_000, concurrency=self.options.concurrency)
+        return Limits(bytes=1_000_000, message_bytes=256_000, concurrency=self.options.concurrency)
 
     def url(self, credentials: HttpCredentials) -> str:
         """The push endpoint."""
@@ -66,14 +66,19 @@ class GrafanaLokiDestination(RequestDestination[GrafanaLokiOptions]):
         return {**super().headers(credentials), **tenant}
 
     def entry(self, event: Event, message: bytes) -> bytes:
-        """Its labels, and a value: time and line."""
+        """The beginning of a stream with its labels, and a value: time and line.
+
+        The beginning counts for every event, whether or not it shares its stream with others: a request of nothing but streams
+        of their own is within the limit, too.
+        """
         labels = dict(self.options.labels)
         if self.options.kind_label:
             labels[self.options.kind_label] = event[2]
         if self.options.workspace_label:
             labels[self.options.workspace_label] = str(event[1])
         value = b'["%d",%b]' % (unix_us(event) * 1_000, as_string(message))
-        return orjson.dumps(labels, option=orjson.OPT_SORT_KEYS) + _SEPARATOR + value
+        stream = orjson.dumps(labels, option=orjson.OPT_SORT_KEYS)
+        return b'{"stream":' + stream + b',"values":[' + _SEPARATOR + value
 
     def accepted(self, status: int, headers: Mapping[str, str], answer: bytes) -> bool:
         """204; what stands before it may make that 200, with nothing to say."""
@@ -83,12 +88,12 @@ class GrafanaLokiDestination(RequestDestination[GrafanaLokiOptions]):
         """Values of the same labels make one stream, in the order of their times."""
         streams: dict[bytes, list[bytes]] = {}
         for entry in entries:
-            labels, _, value = entry.partition(_SEPARATOR)
-            streams.setdefault(labels, []).append(value)
+            beginning, _, value = entry.partition(_SEPARATOR)
+            streams.setdefault(beginning, []).append(value)
         parts = []
-        for labels, values in streams.items():
+        for beginning, values in streams.items():
             values.sort(key=_time)
-            parts.append(b'{"stream":' + labels + b',"values":[' + b",".join(values) + b"]}")
+            parts.append(beginning + b",".join(values) + b"]}")
         return b'{"streams":[' + b",".join(parts) + b"]}"
 
 

@@ -61,6 +61,7 @@ class HttpDestination(RequestDestination[HttpOptions]):
     type = "http"
     title = "HTTP endpoint"
     options_model = HttpOptions
+    takes_html = True
     _key: bytes | None = None
 
     @property

@@ -30,7 +30,7 @@ from logstream.destinations.parcel import (
     tally_of,
 )
 from logstream.destinations.transport.addresses import ForbiddenAddress
-from logstream.destinations.transport.answers import ACCEPTED_ENCODINGS, is_page, read_answer
+from logstream.destinations.transport.answers import ACCEPTED_ENCODINGS, is_page, read_answer, says_html
 from logstream.destinations.transport.compression import Compression, compress
 from logstream.destinations.transport.request_packing import RequestPacker
 from logstream.destinations.transport.session import Reach, reach
@@ -171,9 +171,21 @@ class RequestDestination(Destination[O]):
                 answer = await read_answer(response, len(parcel.events))
                 # such an answer may be the proxy's
                 refused = await self._reach.refused_by_proxy() if response.status in (401, 407) else None
-                return refused or self.read(response.status, response.headers, answer, parcel)
+                if refused:
+                    return refused
+                return self._judge(response.status, response.headers, answer, parcel)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return await self._reach.failure(error)
+
+    def _judge(self, status: int, headers: Mapping[str, str], answer: bytes | None, parcel: Parcel) -> Outcome:
+        """What an answer means, once it is known that a success is neither a page of HTML nor packed beyond reading."""
+        if 200 <= status < 300:
+            if answer is None:
+                encoding = headers.get("Content-Encoding", "")
+                return self.not_ours(status, f"packed as {encoding}, which cannot be unpacked".encode())
+            if self.is_page(status, headers, answer):
+                return self.not_ours(status, answer)
+        return self.read(status, headers, answer or b"", parcel)
 
     @property
     def _host(self) -> str:
@@ -187,7 +199,7 @@ class RequestDestination(Destination[O]):
         permanent.
         """
         if 200 <= status < 300:
-            if is_page(answer) or not self.accepted(status, headers, answer):
+            if not self.accepted(status, headers, answer):
                 return self.not_ours(status, answer)
             return Delivered()
         said = self.secrets.excerpt(answer)
@@ -203,6 +215,14 @@ class RequestDestination(Destination[O]):
         if status == 404:
             return GiveUp(f"{reason}: correct the address of connection `{self.options.connection}`")
         return GiveUp(reason)
+
+    takes_html: ClassVar[bool] = False
+    """Whether a success may call itself HTML, as long as no markup is in it: many frameworks give that name to any answer."""
+
+    def is_page(self, status: int, headers: Mapping[str, str], answer: bytes) -> bool:
+        """Whether an answer is a page of HTML, or calls itself one: a login wall's, or another server's."""
+        html = says_html(headers)
+        return is_page(answer, html=html) or (html and not self.takes_html and status != 204)
 
     def accepted(self, status: int, headers: Mapping[str, str], answer: bytes) -> bool:
         """Whether a 2xx answer, which is no page of HTML, is a success in the vendor's own words."""

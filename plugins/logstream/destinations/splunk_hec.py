@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, TypeGuard
 
 import orjson
 from pydantic import Field
@@ -100,4 +100,8 @@ class SplunkHecDestination(RequestDestination[SplunkHecOptions]):
 def _code(answer: bytes) -> tuple[int | None, int]:
     document = object_in(answer)
     code, number = document.get("code"), document.get("invalid-event-number", -1)
-    return code if isinstance(code, int) else None, number if isinstance(number, int) else -1
+    return code if _is_number(code) else None, number if _is_number(number) else -1
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)

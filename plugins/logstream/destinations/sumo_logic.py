@@ -10,7 +10,7 @@ from pydantic import Field
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.request import RequestDestination, RequestOptions
-from logstream.destinations.transport.answers import object_in
+from logstream.destinations.transport.answers import names_no_error, object_in
 from logstream.destinations.vendor_rules import Accepts, header_value, sumo_fields
 
 HEADER_TEXT = r"^[^\r\n]*$"
@@ -57,10 +57,8 @@ class SumoLogicDestination(RequestDestination[SumoLogicOptions]):
 
     def accepted(self, status: int, headers: Mapping[str, str], answer: bytes) -> bool:
         """200, with nothing to say or an object that names no error."""
-        if not answer.strip():
-            return status == 200
-        found = object_in(answer)
-        return status == 200 and answer[:1] == b"{" and found.get("status", 200) == 200 and "errors" not in found
+        named = names_no_error(answer, "errors", "error", "code")
+        return status == 200 and named and object_in(answer).get("status", 200) == 200
 
     def encode(self, entries: Sequence[bytes]) -> bytes:
         """One a line."""

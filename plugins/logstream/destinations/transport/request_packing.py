@@ -88,13 +88,11 @@ class RequestPacker(Packer):
                 continue
             # two bytes for what stands between messages and around them
             size = len(message) + 2
-            if self._alone is not None and size > self._alone:
+            problem = self._too_large(size, len(rendered))
+            if problem:
                 if self._events:
                     yield from self._end()
-                yield self._refused(
-                    event,
-                    f"it takes {size:,} bytes of a request; {self._destination.title} takes at most {self._alone:,}",
-                )
+                yield self._refused(event, problem)
                 continue
             if self._events and self._room is not None and self._size + size > self._room:
                 yield from self._end()
@@ -103,6 +101,15 @@ class RequestPacker(Packer):
             self._size += size
             if len(self._events) == self._limits.events:
                 yield from self._end()
+
+    def _too_large(self, size: int, message_size: int) -> str | None:
+        """Why an event of so many bytes cannot be in any request."""
+        most = self._limits.message_bytes
+        if most is not None and message_size > most:
+            return f"its message has {message_size:,} bytes; {self._destination.title} takes at most {most:,}"
+        if self._alone is not None and size > self._alone:
+            return f"it takes {size:,} bytes of a request; {self._destination.title} takes at most {self._alone:,}"
+        return None
 
     def _refused(self, event: Event, reason: str) -> Parcel:
         return refused_parcel(self._alone_key(event), event, reason)

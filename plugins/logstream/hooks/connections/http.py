@@ -120,7 +120,7 @@ def _base_url(found: Any, connection: str) -> str:
         base = joined(base, schema)
     if "#" in base:
         raise ConnectionNotFound(
-            f"connection `{connection}`: its address holds a fragment (from # on), which is never sent; leave it out, or write %23"
+            f"connection `{connection}`: its address holds a fragment (from # on), which is never sent; write %23 for #"
         )
     return base
 
