@@ -21,6 +21,7 @@ from logstream.proof.manifests import digest_of
 from logstream.proof.signing import Signer, is_signed
 from logstream.verify.verifier import verify
 from logstream.window import Window
+from tests.auditor import audited
 from tests.test_engine import START, WINDOW, Make, engine, export, filled, override
 
 __all__ = ["engine", "filled"]  # fixtures
@@ -342,3 +343,33 @@ def test_a_late_row_that_only_the_newer_settings_of_its_window_select_is_found(
         (WINDOW.start, WINDOW.start),
     )
     assert findings(exporter) == ["1 event was never exported"]
+
+
+@pytest.mark.parametrize("packaging", ["batch", "parquet", "file"])
+def test_dead_letters_that_were_sent_again_come_last_in_their_lane(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, packaging: str
+) -> None:
+    deep = '{"id": "deep", "x": ' + "[" * 600 + "]" * 600 + "}"
+    for number, workspace, second in ((70000, 101, 40), (70001, 101, 20), (70002, 101, 10), (70003, 102, 30)):
+        at = START + timedelta(seconds=second)
+        filled.execute(
+            "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload) values (%s, %s, 'job', %s, %s, %s)",
+            (number, workspace, at, at, deep),
+        )
+    options = {"type": "file", "path": str(tmp_path / "out"), "packaging": packaging, "manifests": True, "lanes": 2}
+    exporter = engine(override(options))
+    (report,) = export(exporter)[1]
+    assert report.rejected == 4
+    # the platform mends them: the last one first, then all but one
+    for mended in ([70000], [70001, 70003], [70002]):
+        for number in mended:
+            payload = json.dumps({"id": f"mended {number}"})
+            filled.execute("update events set payload = %s where id = %s", (payload, number))
+        (again,) = exporter.redeliver_rejected()
+        assert (again.delivered, again.error) == (len(mended), None)
+        assert verify(exporter, WINDOW).findings == []
+    found = audited(tmp_path / "out")
+    assert (found.code, found.problems) == (0, [])
+    # another row in the place of one of them is found
+    filled.execute("update events set id = 80000 where id = 70001")
+    assert any("in their place" in finding.what for finding in verify(exporter, WINDOW).findings)

@@ -147,8 +147,9 @@ returning l.delivery_id, l.lane
 """  # noqa: S608 - the schema is ours
 
 
+# one time for all that arrive in one parcel: with that, the order in which they are in their lane is known
 REDELIVERED = f"""
-update {SCHEMA}.rejections r set redelivered_at = clock_timestamp()
+update {SCHEMA}.rejections r set redelivered_at = now()
 from unnest(%s::bigint[], %s::bigint[]) as n(delivery_id, event_id)
 where r.delivery_id = n.delivery_id and r.event_id = n.event_id
 """  # noqa: S608 - the schema is ours

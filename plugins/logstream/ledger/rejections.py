@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC
+from datetime import UTC, datetime
 
 from sqlalchemy import select
 
@@ -16,6 +16,14 @@ from logstream.window import Window
 
 class Rejections(Book):
     """Reads dead letters. That one has arrived after all is written with its lane's counts (`Lanes.write`)."""
+
+    def redelivered(self, delivery_id: int) -> dict[int, datetime]:
+        """The dead letters of a delivery that were delivered later: event id to when, the same for all of one parcel."""
+        query = select(rejections.c.event_id, rejections.c.redelivered_at).where(
+            rejections.c.delivery_id == delivery_id, rejections.c.redelivered_at.is_not(None)
+        )
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return {row.event_id: row.redelivered_at for row in connection.execute(query)}
 
     def rejected(
         self, delivery_ids: Iterable[int] | None = None, destination: str | None = None, *, limit: int | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from operator import itemgetter
 
 from logstream.destinations.parcel import sha256
 from logstream.destinations.registry import destination_type
@@ -53,7 +55,10 @@ class PlaceVerifier:
             yield f"the log store has {counted(len(ids), 'event')} of this delivery, its objects hold {place:,}"
 
     def _ids(self, lanes: Sequence[Lane], settings: Settings) -> array[int]:
-        """The ids of the events that the lanes delivered, from what the store holds now: 8 bytes an event."""
+        """The ids of the events that the lanes delivered, from what the store holds now: 8 bytes an event.
+
+        Dead letters that were delivered later come last in their lane, parcel by parcel.
+        """
         workspaces = {workspace: lane.lane for lane in lanes for workspace in lane.workspace_ids}
         streamings = {
             workspace: streaming
@@ -62,7 +67,9 @@ class PlaceVerifier:
         }
         renderer = EventRenderer(streamings, dict.fromkeys(workspaces, 0))
         rejected = {row.event_id for row in self._ledger.rejected([lanes[0].delivery_id])}
+        redelivered = self._ledger.redelivered(lanes[0].delivery_id)
         found: dict[int, array[int]] = {lane.lane: array("q") for lane in lanes}
+        later: dict[int, list[tuple[datetime, int]]] = {lane.lane: [] for lane in lanes}
         store = PostgresStore(self._store_dsn, settings.log_store)
         try:
             position, more = None, True
@@ -71,10 +78,15 @@ class PlaceVerifier:
                     lanes[0].window, renderer.filters, position, max_events=10_000, max_bytes=16 * 1024 * 1024
                 ):
                     for event in renderer.select(page.events):
-                        if event[0] not in rejected:
+                        if event[0] in redelivered:
+                            later[workspaces[event[1]]].append((redelivered[event[0]], event[0]))
+                        elif event[0] not in rejected:
                             found[workspaces[event[1]]].append(event[0])
                     position = page.last or position
                     more = page.more
         finally:
             store.close()
+        for number, letters in later.items():
+            # the sort is stable: within a parcel they stay in the log store's order
+            found[number].extend(event_id for _, event_id in sorted(letters, key=itemgetter(0)))
         return sum((found[number] for number in sorted(found)), array("q"))
