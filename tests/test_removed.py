@@ -14,10 +14,14 @@ from logstream.console.service import Console
 from logstream.destinations.file import FileDestination
 from logstream.destinations.outcome import GiveUp, Outcome
 from logstream.errors import ConnectionNotFound
+from logstream.export import removed
+from logstream.export.deployment import Deployment
 from logstream.export.exporter import Exporter
+from logstream.ledger.coverage import AskedBy
 from logstream.ledger.lane_writes import LaneWrite
 from logstream.ledger.losses import Why
 from logstream.ledger.records import Delivery, News, State
+from logstream.ledger.write_offs import WrittenOff
 from logstream.testing.servers import LogSink
 from logstream.validation import validate_settings
 from logstream.verify.verifier import verify
@@ -25,7 +29,7 @@ from logstream.window import Window
 from tests.auditor import audited
 from tests.test_engine import EVERYTHING, Make, canonical, engine, export, filled
 from tests.test_healing import run, two_destinations, window
-from tests.test_losses import held, purge, quick
+from tests.test_losses import books, held, purge, quick
 from tests.test_sealing import WINDOWS, data, folder, manifest
 
 __all__ = ["engine", "filled"]
@@ -192,6 +196,94 @@ def test_one_that_is_put_back_may_be_exported_again_and_nothing_is_written_off_a
     left = owing.ledger.losses()
     assert left and {(loss.window, loss.workspace_id, loss.why) for loss in left} == {(window(1), 101, Why.WRITTEN_OFF)}
     assert verify(owing, Window(SPAN.start, window(2).end)).findings == []
+
+
+@pytest.mark.parametrize("then", ["is to be delivered", "is delivered"])
+def test_a_run_that_plans_again_what_is_just_being_written_off_has_it(
+    engine: Make,
+    filled: psycopg.Connection,
+    sink: LogSink,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    then: str,
+) -> None:
+    exporter = quick(engine(two_destinations(tmp_path / "out")))
+    exporter.healing = type(exporter.healing)(suspend_after=100)
+    sink.fail = lambda _: 503
+    for number in range(2):
+        run(exporter, number)
+    sink.fail = lambda _: None
+    seal_really = removed.seal_written_off
+
+    def run_comes_between(deployment: Deployment, written_off: WrittenOff) -> WrittenOff:
+        if then == "is delivered":
+            export(exporter, window(0))
+        else:
+            exporter.plan(window(0), asked_by=AskedBy.REQUEST, carrier="dag/run")
+        return seal_really(deployment, written_off)
+
+    monkeypatch.setattr(removed, "seal_written_off", run_comes_between)
+    done = exporter.write_off("hook", "dora", "left")
+    assert (len(done.delivery_ids), done.events) == (1, held(filled, window(1))), "the other one is that run's"
+    if then == "is to be delivered":
+        states = [state for (state,) in filled.execute(
+            "select state from logstream.deliveries where destination = 'hook' order by window_start")]  # fmt: skip
+        assert states == ["planned", "delivered"]
+        filled.execute(
+            "update logstream.deliveries set planned_at = planned_at - interval '2 hours' where state = 'planned'"
+        )
+        assert [item.window for item in exporter.owed() if item.destination == "hook"] == [window(0)], (
+            "its run was killed"
+        )
+        exporter.redeliver_owed()
+    assert exporter.owed() == []
+    assert canonical(sink.events()) == _odd(filled, window(0))
+    assert {(loss.window, loss.why) for loss in exporter.ledger.losses()} == {(window(1), Why.WRITTEN_OFF)}
+    assert verify(exporter, Window(window(0).start, window(1).end)).findings == []
+
+
+def test_what_was_purged_stays_lost_where_what_was_written_off_is_exported_again(
+    engine: Make, filled: psycopg.Connection, sink: LogSink, tmp_path: Path
+) -> None:
+    exporter = quick(engine(two_destinations(tmp_path / "out")))
+    exporter.healing = type(exporter.healing)(suspend_after=100)
+    sink.fail = lambda _: 503
+    run(exporter, 0)
+    planned = held(filled, window(0))
+    gone = purge(
+        filled,
+        "id in (select id from events where recorded_at < %s and workspace_id %% 2 = 1 order by id limit 5)",
+        window(0).end,
+    )
+    run(exporter, 1)
+    exporter.write_off("hook", "dora", "left")
+    assert books(exporter, window(0))["hook"] == (0, 0, planned)
+    sink.fail = lambda _: None
+    for _ in range(2):
+        export(exporter, window(0))
+        assert books(exporter, window(0))["hook"] == (planned - gone, 0, gone)
+        assert {loss.why for loss in exporter.ledger.losses(span=window(0))} == {Why.PURGED}
+    exporter.ledger.acknowledge("dora")
+    assert verify(exporter, window(0)).findings == []
+
+
+def test_status_names_what_a_removed_destination_has_lost_until_it_is_acknowledged(
+    engine: Make, filled: psycopg.Connection, sink: LogSink, tmp_path: Path, cli: Any
+) -> None:
+    document = two_destinations(tmp_path / "out")
+    exporter = quick(engine(document))
+    sink.fail = lambda _: 503
+    run(exporter, 0)
+    gone = purge(filled, "recorded_at < %s and workspace_id = 101", window(0).end)
+    sink.fail = lambda _: None
+    exporter.redeliver_owed()
+    put(exporter, without_hook(document))
+    run(exporter, 1)
+    assert exporter.owed() == []
+    done = cli("status", "--dsn", filled.info.dsn)
+    assert done.returncode == 1 and f"hook: {gone:,} events are lost" in done.stdout + done.stderr
+    cli("owed", "--dsn", filled.info.dsn, "--acknowledge")
+    assert cli("status", "--dsn", filled.info.dsn).returncode == 0
 
 
 def _odd(filled: psycopg.Connection, span: Window) -> Any:

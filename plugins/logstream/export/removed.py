@@ -54,8 +54,7 @@ def with_removals(settings: SettingsRepository, owed: Collection[Owed]) -> list[
 def write_off(deployment: Deployment, destination: str, by: str, note: str) -> WrittenOff:
     """End what a destination is owed without delivering it: it is counted as lost, with who decided that, and why.
 
-    What it had got before stays, and is proved by its manifest like that of any other delivery.
+    What it had got before stays, and is proved by its manifest like that of any other delivery. What a run plans again at the
+    same time is that run's, and not written off.
     """
-    written_off = deployment.ledger.write_off(destination, by, note)
-    seal_written_off(deployment, written_off.delivery_ids)
-    return written_off
+    return seal_written_off(deployment, deployment.ledger.write_off(destination, by, note))

@@ -24,6 +24,7 @@ from logstream.ledger.health import Change, Health, Outcome, Turn
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.losses import Loss
 from logstream.ledger.records import Delivery, State
+from logstream.ledger.write_offs import WrittenOff
 from logstream.settings.models import Settings
 from logstream.units import counted
 
@@ -71,20 +72,22 @@ def seal(deployment: Deployment, delivery_ids: Iterable[int]) -> Sealing:
     return Sealing(sorted(deliveries, key=attrgetter("destination", "window")), changes)
 
 
-def seal_written_off(deployment: Deployment, delivery_ids: Iterable[int]) -> None:
+def seal_written_off(deployment: Deployment, written_off: WrittenOff) -> WrittenOff:
     """Seal deliveries of which what was owed is written off. Where their destination is gone, in the ledger alone.
 
-    Raises `DeliveryError` if that cannot be.
+    What a run has planned again meanwhile is that run's: it is left as it is. Returns what is sealed. Raises `DeliveryError`
+    if a delivery cannot be.
     """
-    ids = list(delivery_ids)
-    complete = deployment.ledger.deliveries(ids)
-    isolation, in_ledger = Isolation(), Isolation()
+    ledger, isolation, in_ledger = deployment.ledger, Isolation(), Isolation()
+    deliveries = ledger.deliveries(written_off.delivery_ids)
+    in_force = ledger.still_written_off(written_off)
+    complete = [delivery for delivery in deliveries if delivery.id in in_force.plans]
     if complete:
         asyncio.run(_make_manifests(deployment, complete, isolation, in_ledger))
-    outcomes = {number: State.DELIVERED for number in ids if number not in in_ledger.wrong}
-    deployment.ledger.seal(outcomes, dict.fromkeys(outcomes))
+    sealed = ledger.seal_written_off(in_force.only(in_force.plans.keys() - in_ledger.wrong.keys()))
     if in_ledger.wrong:
         raise DeliveryError("; ".join(list(in_ledger.wrong.values())[:3]))
+    return sealed
 
 
 def _fail(deliveries: Sequence[Delivery], isolation: Isolation) -> None:

@@ -172,11 +172,10 @@ class Overview:
     def statuses(self, names: Collection[str]) -> dict[str, DestinationStatus]:
         """How some destinations stand."""
         coverage = Windows(self._engine).coverage()
-        step = coverage.step
+        step, lost = coverage.step, self.lost_events()
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             newest = {row.name: row for row in connection.execute(_NEWEST, {"names": list(names)})}
             debts = {row.destination: row for row in connection.execute(_debts())}
-            lost = {row.destination: int(row.events) for row in connection.execute(_LOST)}
             health = {
                 row.name: Health(row.failures, row.last_window, row.suspended_at, row.error, row.held)
                 for row in connection.execute(select(destinations))
@@ -199,6 +198,11 @@ class Overview:
             )
             for name in names
         }
+
+    def lost_events(self) -> dict[str, int]:
+        """How many events each destination has lost that no person has taken note of yet: removed ones, too."""
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return {row.destination: int(row.events) for row in connection.execute(_LOST)}
 
     def owed_windows(self) -> dict[str, int]:
         """How many windows each destination has not got, of those that have not got some: removed ones, too."""

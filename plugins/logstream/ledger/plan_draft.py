@@ -27,6 +27,14 @@ class PlannedDelivery:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What is lost of a delivery before it is planned again: none of it is in what its lanes plan."""
+
+    purged: Tally = field(default_factory=Tally)
+    written_off: Tally = field(default_factory=Tally)
+
+
 class Stock(Protocol):
     """What the log store holds: asked where a plan finds less, or other events, than an earlier one did."""
 
@@ -73,7 +81,7 @@ def write_error(draft: Draft, row: Any, item: PlannedDelivery, known: Mapping[in
 
 
 def begin_afresh(
-    draft: Draft, row: Any, item: PlannedDelivery, known: Mapping[int, KnownLane], lost: Tally, stock: Stock
+    draft: Draft, row: Any, item: PlannedDelivery, known: Mapping[int, KnownLane], lost: Lost, stock: Stock
 ) -> None:
     """It is complete, and exported again on purpose: from its beginning, unless fewer events would replace what is there."""
     done = Tally()
@@ -96,7 +104,7 @@ def begin_afresh(
 
 
 def go_on(
-    draft: Draft, row: Any, item: PlannedDelivery, known: Mapping[int, KnownLane], lost: Tally, stock: Stock
+    draft: Draft, row: Any, item: PlannedDelivery, known: Mapping[int, KnownLane], lost: Lost, stock: Stock
 ) -> None:
     """It is not complete: go on with its lanes as far as can be."""
     draft.deliveries.append((row.id, item.snapshot_id, 0))
@@ -117,7 +125,7 @@ def go_on(
             draft.void.append((row.id, number))
         unchanged = fate.fate is Fate.KEPT or (fate.fate is Fate.RESUMED and fate.planned == lane.planned)
         _plan_lane(draft, item, row.id, number, fate, new, unchanged=unchanged)
-    if lost or newly:
+    if lost.purged or newly:
         _note_lost(draft, row.id, lost, newly, planned, _held(row, item, stock))
 
 
@@ -175,8 +183,9 @@ def _plan_lane(
     draft.rows.append(_row(delivery_id, number, new.fingerprint if new else "", fate.planned, size, state))
 
 
-def _note_lost(draft: Draft, delivery_id: int, before: Tally, newly: Tally, planned: Tally, held: Tally) -> None:
-    after = losses_after(before, newly, planned, held)
+def _note_lost(draft: Draft, delivery_id: int, lost: Lost, newly: Tally, planned: Tally, held: Tally) -> None:
+    before = lost.purged
+    after = losses_after(before, newly, planned + lost.written_off, held)
     if after != before:
         draft.lost[delivery_id] = Tally({key: after[key] for key in before.keys() | after.keys()})
 

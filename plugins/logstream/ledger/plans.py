@@ -23,6 +23,7 @@ from logstream.ledger.debts import ORPHANED
 from logstream.ledger.losses import Why, losses_of, note_losses, write_off_less
 from logstream.ledger.plan_draft import (
     Draft,
+    Lost,
     PlannedDelivery,
     Stock,
     begin_afresh,
@@ -135,7 +136,7 @@ class Plans(Book):
         lost = losses_of(connection, [row.id for row, _ in taken])
         written_off = losses_of(connection, [row.id for row, _ in taken], Why.WRITTEN_OFF)
         for row, item in taken:
-            before = lost.get(row.id, Tally())
+            before = Lost(lost.get(row.id, Tally()), written_off.get(row.id, Tally()))
             if item.error is not None:
                 write_error(draft, row, item, known.get(row.id, {}))
             elif row.state == State.DELIVERED:

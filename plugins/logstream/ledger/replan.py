@@ -103,7 +103,8 @@ def still_held(done: Tally, held: Tally) -> bool:
 def losses_after(before: Tally, lost: Tally, planned: Tally, held: Tally) -> Tally:
     """A delivery's losses after a plan: those it had, and the new ones.
 
-    Where the log store holds all that was ever planned of a workspace and kind, the rows are back and nothing is lost.
+    `planned` is what was planned before, with what was written off of it. Where the log store holds all that was ever planned of
+    a workspace and kind, the rows are back and nothing is lost.
     """
     found = before + lost
     return +Tally({key: events for key, events in found.items() if held[key] < planned[key] + before[key]})

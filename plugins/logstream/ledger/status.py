@@ -61,10 +61,13 @@ class Status:
 
 
 def look(engine: Engine, destinations: Collection[str]) -> Status:
-    """Look at the ledger. `destinations` are those of the settings; others that are still owed something are added."""
-    coverage = Windows(engine).coverage()
-    names = sorted({*destinations, *(item.destination for item in Debts(engine).owed())})
-    statuses = list(Overview(engine).statuses(names).values())
+    """Look at the ledger. `destinations` are those of the settings.
+
+    Others that are still owed something are added, and those that have lost what no person has taken note of.
+    """
+    coverage, overview = Windows(engine).coverage(), Overview(engine)
+    names = sorted({*destinations, *(item.destination for item in Debts(engine).owed()), *overview.lost_events()})
+    statuses = list(overview.statuses(names).values())
     problems = problems_of(statuses, coverage, {*names} - {*destinations})
     return Status(statuses, backlog_of(coverage), problems, coverage.step, coverage.since)
 
@@ -85,10 +88,11 @@ def problems_of(
     order = {condition: place for place, condition in enumerate(_URGENT)}
     for status in sorted(statuses, key=lambda status: (order.get(status.condition, len(order)), status.name)):
         condition = status.condition
-        if status.name in removed and status.owed:
-            text = f"it is owed {counted(status.owed, 'window')}, and the settings no longer have it"
-            remedy = f"Put it back, under this name, or write that off: {write_off_command(status.name)}"
-            problems.append(Problem(Condition.OWED, text, remedy, status.name))
+        if status.name in removed:
+            if status.owed:
+                text = f"it is owed {counted(status.owed, 'window')}, and the settings no longer have it"
+                remedy = f"Put it back, under this name, or write that off: {write_off_command(status.name)}"
+                problems.append(Problem(Condition.OWED, text, remedy, status.name))
         elif not condition.is_well and condition is not Condition.GAPS:
             problems.append(Problem(condition, status.sentence, condition.remedy, status.name))
         if status.lost:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -23,10 +25,40 @@ def write_off_command(destination: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class WrittenOff:
-    """The deliveries that were owed to a destination and now are complete without it, and how many events they lack."""
+    """The deliveries that were owed to a destination and now are complete without it, and how many events they lack.
 
-    delivery_ids: list[int]
-    events: int
+    `plans` is delivery id to when it had been planned: one that is planned again since is that run's, and not written off any
+    more. `lost` is delivery id to events.
+    """
+
+    plans: Mapping[int, datetime]
+    lost: Mapping[int, int]
+
+    @property
+    def delivery_ids(self) -> list[int]:
+        """The deliveries."""
+        return list(self.plans)
+
+    @property
+    def events(self) -> int:
+        """How many events they lack."""
+        return sum(self.lost.values())
+
+    def only(self, delivery_ids: Collection[int]) -> WrittenOff:
+        """Some of them."""
+        return WrittenOff(
+            {number: planned_at for number, planned_at in self.plans.items() if number in delivery_ids},
+            {number: events for number, events in self.lost.items() if number in delivery_ids},
+        )
+
+
+# the condition on the row itself is looked at again where it has waited for a plan to be written
+_SEAL = f"""
+update {SCHEMA}.deliveries d set state = '{State.DELIVERED}', sealed_at = clock_timestamp(), error = null
+from unnest(%s::bigint[], %s::timestamptz[]) as n(id, planned_at)
+where d.id = n.id and d.planned_at = n.planned_at
+returning d.id
+"""  # noqa: S608 - the schema is ours
 
 
 class WriteOffs(Book):
@@ -40,18 +72,32 @@ class WriteOffs(Book):
         with database_errors("writing the ledger"), self._engine.begin() as connection:
             # in the order in which plans lock them
             owed = (
-                select(deliveries.c.id)
+                select(deliveries.c.id, deliveries.c.planned_at)
                 .where(is_owed(), deliveries.c.destination == destination)
                 .order_by(deliveries.c.window_start, deliveries.c.window_end)
                 .with_for_update()
             )
-            ids = list(connection.execute(owed).scalars())
-            events = _write_off_lanes(connection, ids, by, note)
-        return WrittenOff(ids, events)
+            plans = {row.id: row.planned_at for row in connection.execute(owed)}
+            lost = _write_off_lanes(connection, list(plans), by, note)
+        return WrittenOff(plans, lost)
+
+    def still_written_off(self, written_off: WrittenOff) -> WrittenOff:
+        """Those that no run has planned again since."""
+        query = select(deliveries.c.id, deliveries.c.planned_at).where(any_of(deliveries.c.id, written_off.plans))
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return written_off.only({row.id for row in rows if row.planned_at == written_off.plans[row.id]})
+
+    def seal_written_off(self, written_off: WrittenOff) -> WrittenOff:
+        """Write down that deliveries are complete, without those that a run has planned again since; return which are."""
+        plans = written_off.plans
+        with database_errors("sealing deliveries"), self._engine.begin() as connection:
+            sealed = connection.exec_driver_sql(_SEAL, (list(plans), list(plans.values()))).scalars()
+            return written_off.only(set(sealed))
 
 
-def _write_off_lanes(connection: Connection, delivery_ids: list[int], by: str, note: str) -> int:
-    """End the lanes of some deliveries; return how many events they lacked."""
+def _write_off_lanes(connection: Connection, delivery_ids: list[int], by: str, note: str) -> dict[int, int]:
+    """End the lanes of some deliveries; return how many events each lacked that lacked any."""
     query = (
         select(lanes, deliveries.c.destination, deliveries.c.window_start, deliveries.c.window_end)
         .add_columns(deliveries.c.snapshot_id, deliveries.c.pruned_at)
@@ -87,4 +133,7 @@ def _write_off_lanes(connection: Connection, delivery_ids: list[int], by: str, n
                 for (number, workspace, kind), events in lost.items()
             ],
         )
-    return sum(lost.values())
+    lacked: Counter[int] = Counter()
+    for (number, _, _), events in lost.items():
+        lacked[number] += events
+    return dict(lacked)
