@@ -441,7 +441,11 @@ DELIVERIES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
     "missing bucket": ({"type": "s3", "connection": "lake", "bucket": "no-such-bucket"}, {}, "no-such-bucket"),
     "wrong credentials": ({"type": "http", "connection": "siem"}, {}, "correct the credentials of connection `siem`"),
     "missing container": ({"type": "azure_blob", "connection": "blobs", "container": "nowhere"}, {}, "nowhere"),
-    "wrong key": ({"type": "azure_blob", "connection": "blobs_bad", "container": "nowhere"}, {}, "denied"),
+    "wrong key": (
+        {"type": "azure_blob", "connection": "blobs_bad", "container": "nowhere"},
+        {},
+        "does not let this machine in",
+    ),
 }
 
 
