@@ -26,7 +26,7 @@ from logstream.rendering.preview import SAMPLE_WORKSPACE, as_stored
 from logstream.settings.message_files import shipped_templates
 from logstream.settings.models import DestinationSettings
 from logstream.settings.resolution import Workspace
-from logstream.shapes import unix_us
+from logstream.shapes import parse_time, unix_us
 from logstream.shapes.samples import sample_text
 from logstream.window import Window
 
@@ -221,3 +221,22 @@ def test_no_event_takes_another_with_it(destination: str) -> None:
             streams = json.loads(bytes(made.encode(entries)))["streams"]
             moments = [[int(moment) for moment, _ in stream["values"]] for stream in streams]
             assert moments == [sorted(times) for times in moments]
+
+
+@pytest.mark.parametrize(("destination", "name"), [("elasticsearch", "@timestamp"), ("azure_monitor", "TimeGenerated")])
+@pytest.mark.parametrize(
+    ("own", "kept"),
+    [('"2026-01-02T03:04:05Z"', True), ('"garbage"', False), ("null", False), ("true", False), ('""', False),
+     ("1e999", False), ('"0001-01-01T00:00:00Z"', False), ("{}", False)],
+)  # fmt: skip
+@pytest.mark.parametrize("escaped", [False, True])
+def test_a_messages_own_time_is_guarded_however_it_is_spelt(
+    destination: str, name: str, own: str, kept: bool, escaped: bool
+) -> None:
+    written = f"\\u{ord(name[0]):04x}{name[1:]}" if escaped else name
+    event = Event(1, 1, "job", 1_000_000, 2_000_000, b"{}")
+    body = body_of(destination, event, f'{{"a": 1, "{written}": {own}}}'.encode()).splitlines()[-1]
+    pairs = json.loads(body if destination == "elasticsearch" else body[1:-1], object_pairs_hook=list)
+    told = dict(pairs)[name]
+    assert len(pairs) == 2, "no name twice"
+    assert parse_time(told) == (parse_time(json.loads(own)) if kept else datetime(2000, 1, 1, 0, 0, 1, tzinfo=UTC))

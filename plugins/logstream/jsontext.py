@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -62,8 +62,8 @@ def as_string(payload: bytes) -> bytes:
     return orjson.dumps(payload.decode("utf-8"))
 
 
-def with_member(message: bytes, name: str, text: str, otherwise: str) -> bytes:
-    """A JSON object with one more member, a text, at its front; one that has a member of that name stays as it is.
+def with_member(message: bytes, name: str, text: str, otherwise: str, is_good: Callable[[Any], bool]) -> bytes:
+    """A JSON object with one more member, a text, at its front; one that has a good member of that name stays as it is.
 
     JSON that is no object becomes one, with that JSON's text as the member `otherwise`.
     """
@@ -71,10 +71,11 @@ def with_member(message: bytes, name: str, text: str, otherwise: str) -> bytes:
     member = b"{" + orjson.dumps(name) + b":" + orjson.dumps(text)
     if not message.startswith(b"{"):
         return member + b"," + orjson.dumps(otherwise) + b":" + as_string(message) + b"}"
-    if name.encode() in message:
+    if name.encode() in message or b"\\u" in message:  # however the name is spelt
         try:
-            if name in loads(message):
-                return message
+            members = loads(message)
+            if name in members:
+                return message if is_good(members[name]) else dumps({**members, name: text})
         except BadEvent:
             pass  # no JSON: the receiver shall say so, of this event alone
     rest = message[1:].lstrip()

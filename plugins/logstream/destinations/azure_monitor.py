@@ -21,7 +21,7 @@ from logstream.destinations.vendor_rules import Accepts, immutable_rule_id, inge
 from logstream.errors import InputError
 from logstream.events import EPOCH, Event
 from logstream.jsontext import with_member
-from logstream.shapes import time_of
+from logstream.shapes import is_time, time_of
 
 _CLOUD = re.compile(r"\.monitor\.azure\.(com|us|cn)$")
 API_VERSION = "2023-01-01"
@@ -89,9 +89,15 @@ class AzureMonitorDestination(RequestDestination[AzureMonitorOptions]):
         return {**super().request_headers(parcel), "Authorization": f"Bearer {self._bearer}"}
 
     def entry(self, event: Event, message: bytes) -> bytes:
-        """The message with `TimeGenerated`, unless its template has given it one; other JSON becomes `RawData`."""
+        """The message with `TimeGenerated`, unless its template has given it a good one; other JSON becomes `RawData`."""
         moment = (EPOCH + timedelta(microseconds=time_of(event))).isoformat()
-        return with_member(message, "TimeGenerated", moment, "RawData")
+        return with_member(
+            message,
+            "TimeGenerated",
+            moment,
+            "RawData",
+            is_time,
+        )
 
     def encode(self, entries: Sequence[bytes]) -> bytes:
         """A JSON array."""

@@ -19,7 +19,7 @@ from logstream.destinations.transport.answers import object_in
 from logstream.destinations.transport.urls import at_endpoint
 from logstream.events import EPOCH, Event
 from logstream.jsontext import with_member
-from logstream.shapes import time_of
+from logstream.shapes import is_time_or_milliseconds, time_of
 
 ALREADY_THERE = 409
 
@@ -72,10 +72,14 @@ class ElasticsearchDestination(RequestDestination[ElasticsearchOptions]):
         return super().authentication(credentials)
 
     def entry(self, event: Event, message: bytes) -> bytes:
-        """An action line and the document, which has the event's time as `@timestamp` unless its template has given it one."""
+        """An action line and the document, which has the event's time as `@timestamp` unless it has a good one."""
         action = {self.options.action.value: {"_index": self.options.index, "_id": f"{event[1]}-{event[2]}-{event[0]}"}}
         moment = (EPOCH + timedelta(microseconds=time_of(event))).isoformat(timespec="microseconds")
-        return orjson.dumps(action) + b"\n" + with_member(message, "@timestamp", moment, "message")
+        return (
+            orjson.dumps(action)
+            + b"\n"
+            + with_member(message, "@timestamp", moment, "message", is_time_or_milliseconds)
+        )
 
     def encode(self, entries: Sequence[bytes]) -> bytes:
         """Pairs of lines."""

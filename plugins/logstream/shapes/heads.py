@@ -182,6 +182,22 @@ def time_of(event: Event) -> int:
     return event[4]
 
 
+def is_time(value: object) -> bool:
+    """Whether a message's own time is one that receivers read: a text as `parse_time` takes it, not before 1970."""
+    moment = parse_time(value)
+    return moment is not None and moment.year >= 1970
+
+
+def is_time_or_milliseconds(value: object) -> bool:
+    """The same, or milliseconds since 1970 within the years that a text can tell."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return 0 <= value < _LAST_MS
+    return is_time(value)
+
+
+_LAST_MS = 253_402_300_800_000
+
+
 def unix_us(event: Event) -> int:
     """`time_of`, in microseconds since 1970."""
     return time_of(event) + EPOCH_UNIX_US
