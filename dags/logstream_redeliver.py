@@ -1,4 +1,4 @@
-"""Delivers what destinations are owed, or their dead letters, when somebody asks for it: here, or on the console's page."""
+"""Delivers what destinations are owed, or their dead letters, when a person asks for it: here, or on the console's page."""
 
 from datetime import datetime, timedelta
 

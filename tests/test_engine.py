@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
-import signal
 import threading
 import time
 from collections import Counter
@@ -33,6 +31,7 @@ from logstream.export.window_plan import lane_of
 from logstream.ledger.records import State
 from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file
+from logstream.testing.contract import killed_at
 from logstream.testing.events import EventMaker, workspace_line
 from logstream.testing.servers import LogSink
 from logstream.validation import validate_settings
@@ -372,31 +371,6 @@ def test_other_settings_void_a_checkpoint(engine: Make, filled: psycopg.Connecti
     assert canonical([event["e"] for event in sink.events()]) == stored(filled)
 
 
-def killed_at(send: int, method: tuple[type, str], export_: Callable[[], object]) -> None:
-    """Run an export in a process of its own that is killed (SIGKILL) right after its `send`-th sending."""
-    child = os.fork()
-    if child:
-        _, status = os.waitpid(child, 0)
-        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
-        return
-    try:  # the child: only the killing ends it as it should
-        owner, name = method
-        original, seen = getattr(owner, name), 0
-
-        async def counted(self: Any, *arguments: Any) -> Outcome:
-            nonlocal seen
-            outcome: Outcome = await original(self, *arguments)
-            seen += 1
-            if seen >= send:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return outcome
-
-        setattr(owner, name, counted)
-        export_()
-    finally:
-        os._exit(1)
-
-
 @pytest.mark.parametrize("crash_at", [1, 2, 30, 64, 65, 400])
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_after_a_kill_at_most_what_was_under_way_is_sent_twice(
@@ -406,7 +380,7 @@ def test_after_a_kill_at_most_what_was_under_way_is_sent_twice(
         {"type": "http", "connection": "sink", "concurrency": concurrency, "lanes": 1},
         message='{"at": {{{now_utc_nano}}}, "e": {{{log_message}}}}',
     )
-    killed_at(crash_at, (RequestDestination, "send"), lambda: export(engine(document)))
+    killed_at(crash_at, lambda: export(engine(document)))
     assert crash_at <= len(sink.keys) < 1_500
     _, (report,) = export(engine(document))
     assert (report.state, report.events) == (State.DELIVERED, 1_500)
@@ -429,7 +403,7 @@ def test_after_a_kill_object_stores_end_with_the_same_objects(
     whole = {"type": "file", "path": str(tmp_path / "whole"), "packaging": "batch", "compression": "gzip", "lanes": 2}
     export(engine(override(whole)))
     broken = override({**whole, "path": str(tmp_path / "broken")})
-    killed_at(crash_at, (FileDestination, "put"), lambda: export(engine(broken)))
+    killed_at(crash_at, lambda: export(engine(broken)), (FileDestination, "put"))
     assert files(tmp_path / "broken") != files(tmp_path / "whole")
     _, (report,) = export(engine(broken))
     assert report.state is State.DELIVERED

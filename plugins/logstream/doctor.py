@@ -206,7 +206,7 @@ def _writers(connection: psycopg.Connection, settings: LogStoreSettings) -> Step
 
 def _age(writer: Writer) -> timedelta:
     if writer.prepared:
-        return timedelta.max  # nobody knows since when, and it ends by hand alone
+        return timedelta.max  # the database does not say since when, and it ends by hand alone
     return clock.now() - writer.since if writer.since else timedelta()
 
 

@@ -71,7 +71,8 @@ def with_member(message: bytes, name: str, text: str, otherwise: str, is_good: C
     member = b"{" + orjson.dumps(name) + b":" + orjson.dumps(text)
     if not message.startswith(b"{"):
         return member + b"," + orjson.dumps(otherwise) + b":" + as_string(message) + b"}"
-    if name.encode() in message or b"\\u" in message:  # however the name is spelt
+    # an escape may spell the name, too: of ASCII, as names are
+    if name.encode() in message or b"\\u00" in message:
         try:
             members = loads(message)
             if name in members:

@@ -77,7 +77,7 @@ class LeftBehindThreads(ThreadPoolExecutor):
                 except BaseException as error:
                     future.set_exception(_contained(error))
             with self._lock:
-                # whoever comes next may count on this thread, unless work is waiting for it already
+                # the next call may count on this thread, unless work is waiting for it already
                 if self._work.empty():
                     self._idle += 1
 

@@ -1,6 +1,6 @@
 """Who may do what: Airflow's own users and roles, and the defence against requests that other sites make in their name.
 
-Whoever may see the export DAG's runs reads; whoever may edit Airflow's connections writes: settings decide where all
+Users who may see the export DAG's runs read; those who may edit Airflow's connections write: settings decide where all
 customers' data goes, and with which connection. Every route depends on one of the two.
 """
 
@@ -45,7 +45,7 @@ def may_write(user: Any) -> bool:
 
 
 def reader(request: Request, user: User) -> Any:
-    """The user of a request, who may read. Raises 401 for nobody, 403 for somebody who may not."""
+    """The user of a request, who may read. Raises 401 where no user is logged in, 403 for one who may not."""
     request.state.logstream_user = user  # for the page that says what is wrong
     if not may_read(user):
         raise HTTPException(403, "You may not see the runs of this DAG, and so not this page either.")
@@ -89,7 +89,7 @@ def test_notes() -> TestNotes:
 
 
 def login_url(next_url: str) -> str:
-    """Where somebody logs in."""
+    """Where users log in."""
     return str(get_auth_manager().get_url_login(next_url=next_url))
 
 
@@ -98,12 +98,12 @@ def _tokens() -> URLSafeTimedSerializer:
 
 
 async def form_of(request: Request) -> FormData:
-    """A request's form. It is read once, so its limits are the same whoever asks first."""
+    """A request's form. It is read once, so its limits are the same for all that ask for it."""
     return await request.form(max_fields=2000, max_part_size=MAX_FORM_BYTES)
 
 
 async def _refuse_forged(request: Request, user: Any) -> None:
-    """A browser sends its cookie whoever asks it to; a bearer token is only sent on purpose.
+    """A browser sends its cookie with a request of any site; a bearer token is only sent on purpose.
 
     Other sites are refused either way: where everybody is an administrator, Airflow itself adds the bearer token.
     """
@@ -128,7 +128,7 @@ async def _refuse_forged(request: Request, user: Any) -> None:
             403, f"The {TOKEN_HEADER} is missing or not yours; load the page again and repeat."
         ) from None
     if known != str(user.get_id()):
-        raise HTTPException(403, "You have logged in as somebody else meanwhile; load the page again and repeat.")
+        raise HTTPException(403, "You have logged in as another user meanwhile; load the page again and repeat.")
 
 
 def _same_origin(origin: str, request: Request) -> bool:

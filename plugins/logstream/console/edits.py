@@ -1,4 +1,4 @@
-"""Edits of the settings as plain data. What they make is validated whole by whoever saves it."""
+"""Edits of the settings as plain data. What they make is validated whole when it is saved."""
 
 from __future__ import annotations
 

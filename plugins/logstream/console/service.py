@@ -364,7 +364,7 @@ class Console:
         return self.overview.deliveries(wanted, limit)
 
     def losses(self, destination: str | None = None) -> list[Loss]:
-        """What is lost, to all destinations or to one, and nobody has acknowledged yet, by window."""
+        """What is lost, to all destinations or to one, and not acknowledged yet, by window."""
         return self.exporter.ledger.losses(destination or None, open_only=True)
 
     def acknowledge_losses(self, author: str, destination: str | None, seen: datetime) -> int:

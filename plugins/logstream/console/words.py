@@ -64,7 +64,7 @@ def spell(names: Sequence[object]) -> str:
 
 
 def iso(value: datetime) -> str:
-    """A time for a form's field that nobody sees, to the microsecond."""
+    """A time for a form's hidden field, to the microsecond."""
     return value.astimezone(UTC).isoformat()
 
 

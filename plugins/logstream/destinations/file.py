@@ -23,7 +23,7 @@ ROOTS = "LOGSTREAM_FILE_ROOTS"
 
 def allowed_roots() -> list[Path]:
     """Those folders; where the operator names none, `LOGSTREAM_HOME` and the working folder, unless that is `/`: services are
-    started there, and nobody has chosen it."""
+    started there, and no operator has chosen it."""
     named = [Path(text).resolve() for text in os.environ.get(ROOTS, "").split(":") if text]
     working = Path().resolve()
     return named or [home().resolve(), *([working] if working != working.parent else [])]

@@ -1,4 +1,4 @@
-"""What a destination says of one send. Values, not exceptions: whoever sends decides what to do (export/send.py)."""
+"""What a destination says of one send. Values, not exceptions: the sender decides what to do (export/send.py)."""
 
 from __future__ import annotations
 

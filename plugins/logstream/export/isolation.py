@@ -14,7 +14,7 @@ from logstream.threads import is_from_outside
 class Isolation:
     """Runs steps for deliveries. `wrong` tells of each that failed why: the first reason that was met.
 
-    All that is done for a delivery when it is sealed is done in one of these steps. So an exception that nobody foresaw, of a
+    All that is done for a delivery when it is sealed is done in one of these steps. So any exception, of a
     destination, a plug-in or of ours, becomes one delivery's failure, with its name, and all others are sealed.
     """
 

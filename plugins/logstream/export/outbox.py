@@ -25,7 +25,7 @@ class Outbox:
 
     At most the destination's concurrency of parcels is sent and not yet in the ledger: after a crash no more than those
     are sent again. How far a lane has come is written at every step, which is little; its counts and parts about once a
-    second. Whoever resumes packs what lies between the two again and counts it, without sending it. Where sending again
+    second. An attempt that resumes packs what lies between the two again and counts it, without sending it. Where sending again
     replaces what is there (objects), there are no steps.
 
     A parcel that its receiver refused, where it has taken nothing yet, is held: it enters the ledger when refusals are believed
@@ -147,7 +147,7 @@ class Outbox:
         finally:
             self._settling = None
             if self._failure is not None:
-                # whoever waits for room must learn of it
+                # a `put` that waits for room must learn of it
                 self._slots.release()
 
     async def _checkpoint(self) -> None:

@@ -1,4 +1,4 @@
-"""Sending rejected events again, on demand, after somebody has mended what they were rejected for."""
+"""Sending rejected events again, on demand, after a person has mended what they were rejected for."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def redeliver_owed(
     progress: Progress | None = None,
     carrier: str | None = None,
 ) -> Sealing:
-    """Deliver what is owed now. A destination that takes it is back in service, whoever suspended it.
+    """Deliver what is owed now. A destination that takes it is back in service, also one that a person suspended.
 
     What is owed to destinations that the settings no longer have is among the deliveries that are returned, with the reason.
     Raises `InputError` for a destination that neither the settings nor the ledger have.

@@ -22,7 +22,7 @@ someone to look at it."""
 
 
 class LaneFailed(DeliveryError):
-    """A lane cannot go on. `permanent`: somebody must act first; trying again cannot help. `after`: seconds asked to wait.
+    """A lane cannot go on. `permanent`: a person must act first; trying again cannot help. `after`: seconds asked to wait.
 
     `refused`: its receiver refuses events for their content, and has taken none: other windows may still be taken.
     """

@@ -1,4 +1,4 @@
-"""What became of a window, workspace by workspace: for the demo, the console and whoever asks."""
+"""What became of a window, workspace by workspace: for the demo and the console."""
 
 from __future__ import annotations
 

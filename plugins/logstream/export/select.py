@@ -94,7 +94,7 @@ class EventRenderer:
                 chunk.events.append(event)
             except BadEvent as error:
                 chunk.bad.append((event, str(error)))
-            except Exception as error:  # nobody foresaw it: it is this event's alone
+            except Exception as error:  # of whatever kind, it is this event's alone
                 chunk.bad.append((event, f"it cannot be rendered ({type(error).__name__}: {str(error)[:300]})"))
         if bad:
             # they enter the ledger in the window's order

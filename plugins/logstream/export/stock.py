@@ -98,7 +98,7 @@ class Stock:
 
 
 def reason_of(error: BaseException, doing: str) -> str:
-    """Why something failed, in words for the ledger. An error that nobody foresaw goes to the log in full."""
+    """Why something failed, in words for the ledger. An error that is none of ours goes to the log in full."""
     if isinstance(error, LogstreamError):
         return str(error)
     log.error("%s broke.", doing.capitalize(), exc_info=error)

@@ -107,7 +107,7 @@ class DestinationStatus:
     rejected_share: float = 0.0
     last_sealed: datetime | None = None
     lost: int = 0
-    """Events that are lost, and that nobody has taken note of yet."""
+    """Events that are lost, and that no person has taken note of yet."""
     error: str | None = None
     """Why the newest window that failed has failed."""
     now: datetime | None = None

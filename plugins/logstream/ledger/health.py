@@ -26,7 +26,7 @@ class Health:
     suspended_at: datetime | None = None
     error: str | None = None
     held: bool = False
-    """Somebody suspended it: it is not even probed until somebody resumes it."""
+    """A person suspended it: it is not even probed until a person resumes it."""
 
     @property
     def suspended(self) -> bool:
@@ -35,7 +35,7 @@ class Health:
 
 
 class Turn(StrEnum):
-    """A change that somebody should hear of."""
+    """A change that people should hear of."""
 
     SUSPENDED = "suspended"
     RECOVERED = "recovered"

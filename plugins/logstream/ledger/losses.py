@@ -155,7 +155,7 @@ def losses_of(connection: Connection, delivery_ids: Iterable[int], why: Why = Wh
 def note_losses(connection: Connection, lost: Mapping[int, Tally]) -> None:
     """Write down, in the transaction of a plan or of a lane's end, what was purged of deliveries: by id, all in all.
 
-    Where more is lost than before, it is new, and nobody has acknowledged it. What is lost no longer is 0.
+    Where more is lost than before, it is new, and not acknowledged. What is lost no longer is 0.
     """
     _write(connection, _NOTE, lost)
 

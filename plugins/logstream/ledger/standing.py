@@ -34,7 +34,7 @@ class Standing(Debts):
         return {name: health for name, health in self.health().items() if health.suspended}
 
     def note(self, outcomes: Mapping[str, Outcome], suspend_after: int) -> list[Change]:
-        """Take note of what became of destinations in a window; return what somebody should hear of."""
+        """Take note of what became of destinations in a window; return what people should hear of."""
         changes = []
         with database_errors("writing the ledger"), self._engine.begin() as connection:
             now = connection.exec_driver_sql("select clock_timestamp()").scalar_one()
@@ -62,7 +62,7 @@ class Standing(Debts):
         return [replace(change, owed=owed[change.destination]) for change in changes]
 
     def suspend(self, destination: str, reason: str) -> None:
-        """Hold a destination: nothing is sent to it, what it would have got is owed, until somebody resumes it."""
+        """Hold a destination: nothing is sent to it, what it would have got is owed, until a person resumes it."""
         row = {"suspended_at": func.clock_timestamp(), "error": reason.replace("\0", " "), "held": True}
         statement = insert(destinations).values(name=destination, **row)
         with database_errors("writing the ledger"), self._engine.begin() as connection:

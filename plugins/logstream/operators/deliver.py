@@ -56,7 +56,7 @@ class Deliver(BaseOperator):
         with exporter() as engine:
             results = engine.deliver(lanes, self._say)
             suspended = engine.ledger.suspended()
-        # a suspended destination fails no run: what it is owed is in the ledger, and somebody was told
+        # a suspended destination fails no run: what it is owed is in the ledger, and the notifiers have told of it
         failed = [result for result in results if result.error and result.lane.destination not in suspended]
         if not failed:
             return

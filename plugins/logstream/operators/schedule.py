@@ -42,7 +42,7 @@ def note_schedule(ledger: Ledger) -> None:
     """Note in the ledger what the schedule demands by now; leave what is noted where Airflow cannot say what the schedule is.
 
     `Variable.get` gives its default for a variable that is not set and for one that could not be read, because the api-server
-    or the task's supervisor is away. Noting the default then would hide every gap, or name time that nobody promised.
+    or the task's supervisor is away. Noting the default then would hide every gap, or name time that no schedule demands.
     """
     given = Variable.get(VARIABLE, default=None)
     if given is None and not _is_unset():

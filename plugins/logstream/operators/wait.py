@@ -49,7 +49,7 @@ class WaitForClosedWindow(BaseOperator):
             with connection:
                 closed = closing.look()
         if closed:
-            self.log.info("The window %s is closed: nobody is writing to the log store.", window)
+            self.log.info("The window %s is closed: no transaction writes to the log store any more.", window)
             return
         self.log.info("The window %s is open: %s. Waiting until %s UTC at the most.", window, why_open(closing),
                       f"{until:%H:%M:%S}")  # fmt: skip

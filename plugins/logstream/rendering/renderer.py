@@ -125,7 +125,7 @@ class Renderer:
             return bound.fill(EventView(event, workspace or Workspace(event[1]), payload))
         except BadEvent:
             raise
-        except Exception as error:  # what nobody foresaw must not keep the event from being sent
+        except Exception as error:  # a fault of ours must not keep the event from being sent
             self.fallbacks += 1
             self.fallback_reason = self.fallback_reason or _in_words(error)
             return payload

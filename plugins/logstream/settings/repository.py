@@ -40,7 +40,7 @@ class Version:
 
 
 class SettingsMoved(InputError):
-    """Somebody else has changed the settings since they were read. `current` is what is in force, `changes` what is new."""
+    """Another user has changed the settings since they were read. `current` is what is in force, `changes` what is new."""
 
     def __init__(self, current: Snapshot, changes: list[SettingsChange]) -> None:
         self.current, self.changes = current, changes
@@ -109,7 +109,7 @@ class SettingsRepository:
             return []
 
     def current(self) -> Snapshot:
-        """The settings in force: in a new database, the empty ones with which nobody streams anything."""
+        """The settings in force: in a new database, the empty ones with which no workspace streams anything."""
         with database_errors("reading the settings"), self._engine.connect() as connection:
             row = connection.execute(_NEWEST).one()
         return _snapshot(row)

@@ -23,7 +23,7 @@ Verb = Literal["create", "read", "update", "delete", "start", "stop", "login", "
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """Somebody: a customer, or a member of a customer's team."""
+    """A person: a customer, or a member of a customer's team."""
 
     id: str | None = None
     external_id: str | None = None

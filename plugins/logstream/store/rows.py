@@ -1,7 +1,7 @@
 """From the log store's rows to events: the SELECT list, and what of it is no event.
 
 Every column is cast in the SELECT, so that what arrives is of one shape whatever the platform's table is like. A row that is
-no event (a NULL where there must be none, a time that no receiver can read, a kind that nobody knows) arrives too: its `kind`
+no event (a NULL where there must be none, a time that no receiver can read, an unknown kind) arrives too: its `kind`
 carries the reason. One SQL expression says so for counting and reading alike, so the two cannot disagree.
 """
 

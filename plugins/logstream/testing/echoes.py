@@ -46,7 +46,7 @@ ECHOES: dict[str, Callable[[str], str]] = {
 
 
 def cut_at_secrets(head: str, secrets: Iterable[str], room: int) -> Iterable[str]:
-    """Echoes that end, or are cut by whoever shows only `room` characters, in the middle of a secret."""
+    """Echoes that end, or are cut where only `room` characters are shown, in the middle of a secret."""
     for secret in secrets:
         place = head.find(secret)
         if place >= 0:

@@ -215,7 +215,7 @@ class SumoLogic(Vendor):
         return json.dumps({"conn_type": "http", "host": f"{self.url}{self.path}"})
 
     def authorized(self, request: BaseHTTPRequestHandler) -> bool:
-        """Whoever knows the URL is."""
+        """A request to the secret URL is."""
         return True
 
     def store(self, plain: bytes) -> object:

@@ -1,6 +1,6 @@
 """The REST API: everything that the pages do, with the same validation, for tools.
 
-Reading settings gives an `ETag`; changing them takes it back as `If-Match`, so that nobody overwrites what they have not
+Reading settings gives an `ETag`; changing them takes it back as `If-Match`, so that no user overwrites what they have not
 seen: 428 without it, 409 with what has changed meanwhile.
 """
 

@@ -21,14 +21,14 @@ Document = Annotated[dict[str, Any], Body()]
 Its = Annotated[Console, Depends(the_console)]
 
 REFUSED: dict[int | str, dict[str, Any]] = {
-    401: {"description": "Nobody is logged in."},
+    401: {"description": "No user is logged in."},
     403: {"description": "You may not, or the request was made by another site."},
     422: {"description": "What was sent cannot be used; `problems` name the paths."},
     503: {"description": "A database cannot be reached."},
 }
 CHANGING: dict[int | str, dict[str, Any]] = {
     404: {"description": "There is no such thing."},
-    409: {"description": "Somebody else has changed the settings meanwhile, or the admin setting locks this one."},
+    409: {"description": "Another user has changed the settings meanwhile, or the admin setting locks this one."},
     428: {"description": "`If-Match` is missing."},
 }
 

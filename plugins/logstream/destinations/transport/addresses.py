@@ -59,7 +59,7 @@ def check_url(url: str) -> str:
         except ForbiddenAddress:
             raise
         except ValueError:
-            pass  # a name: whoever connects checks what it resolves to
+            pass  # a name: the code that connects checks what it resolves to
     return url
 
 

@@ -125,7 +125,7 @@ def tls_context(network: Network, client_certificate: str | None = None) -> ssl.
         whose = "`ca` in its extra holds" if network.authority else "the file that the environment names for them holds"
         raise InputError(f"{whose} no certificates (PEM)") from None
     if client_certificate:
-        # the library reads files only: one that nobody else may read, for as long as it takes
+        # the library reads files only: one that no other user may read, for as long as it takes
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
             file.write(_pem(client_certificate))
             file.flush()

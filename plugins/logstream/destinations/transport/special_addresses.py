@@ -1,6 +1,6 @@
 """IP addresses that no receiver on the internet has: IANA's registries of special-purpose addresses, whole.
 
-Rows that are reachable (anycast services of a network, AS112) are in the list: they, too, are answered by whoever is nearest.
+Rows that are reachable (anycast services of a network, AS112) are in the list: they, too, are answered by the nearest server.
 
 https://www.iana.org/assignments/iana-ipv4-special-registry/iana-ipv4-special-registry.xhtml
 https://www.iana.org/assignments/iana-ipv6-special-registry/iana-ipv6-special-registry.xhtml
