@@ -39,9 +39,11 @@ from logstream.ledger import leases  # noqa: E402
 from logstream.store.schema import create_tables  # noqa: E402
 from logstream.testing.servers import AzuriteServer, GcsServer, LogSink, S3rver, S3Server  # noqa: E402
 
+from .certificates import Certificate  # noqa: E402
 from .databases import postgres_15  # noqa: E402
 from .real_stores import SeaweedServer  # noqa: E402
 from .stage import PROJECT, Stage, airflow_stage  # noqa: E402, F401
+from .ways import PLACE, Nginx, nginx  # noqa: E402
 
 settings.register_profile("logstream", deadline=None, max_examples=200, derandomize=True, print_blob=True)
 settings.load_profile("logstream")
@@ -157,6 +159,35 @@ def bucket(s3: S3Server) -> str:
     name = f"bucket-{next(_numbers)}"
     s3.make_bucket(name)
     return name
+
+
+@pytest.fixture(scope="session")
+def http_sink() -> Iterator[LogSink]:
+    """An HTTP log service that stays while others come and go before it."""
+    with LogSink() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def servers(s3: S3Server, azurite: AzuriteServer, gcs: GcsServer, http_sink: LogSink) -> dict[str, int]:
+    """The ports of real servers by type, each with a place to put objects: made once, whichever modules a worker is given."""
+    s3.make_bucket(PLACE)
+    azurite.make_container(PLACE)
+    gcs.make_bucket(PLACE)
+    return {"s3": s3.port, "azure_blob": azurite.port, "gcs": gcs.port, "http": http_sink.port}
+
+
+@pytest.fixture(scope="session")
+def authority() -> Certificate:
+    """An authority that no machine knows."""
+    return Certificate.authority()
+
+
+@pytest.fixture(scope="session")
+def secure(servers: dict[str, int], authority: Certificate) -> Iterator[Nginx]:
+    """`servers` behind TLS, by that authority."""
+    with nginx(authority.sign(), list(servers.values())) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

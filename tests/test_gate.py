@@ -26,12 +26,8 @@ from .certificates import Certificate
 from .test_ways import (  # noqa: F401 - fixtures
     KINDS,
     _plain_environment,
-    authority,
     check,
     connection,
-    http_sink,
-    secure,
-    servers,
     works,
 )
 from .ways import Nginx
@@ -61,8 +57,8 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("kind", KINDS[:3])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_every_store_is_reached_through_it(
-    kind: str, scheme: str, servers: dict[str, int], secure: Nginx, authority: Certificate,  # noqa: F811
-    http_sink: LogSink, used: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,  # noqa: F811
+    kind: str, scheme: str, servers: dict[str, int], secure: Nginx, authority: Certificate,
+    http_sink: LogSink, used: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:  # fmt: skip
     (tmp_path / "ca.pem").write_text(authority.public)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))

@@ -21,16 +21,15 @@ from logstream.hooks import AirflowConnections
 from logstream.messages import Messages
 from logstream.settings.models import DestinationSettings
 from logstream.steps import Step
-from logstream.testing.servers import AZURITE_ACCOUNT, AZURITE_KEY, AzuriteServer, GcsServer, LogSink, S3Server
+from logstream.testing.servers import AZURITE_ACCOUNT, AZURITE_KEY, LogSink
 from logstream.testing.vendors import AzureMonitor
 from logstream.window import Window
 
 from .certificates import Certificate
-from .ways import LookingProxy, Nginx, Tinyproxy, nginx, tinyproxy
+from .ways import PLACE, LookingProxy, Nginx, Tinyproxy, nginx, tinyproxy
 
 KINDS = ["s3", "azure_blob", "gcs", "http"]
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-PLACE = "ways"
 
 
 @pytest.fixture(autouse=True)
@@ -38,33 +37,6 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*PROXIES, *BUNDLES, "AWS_CA_BUNDLE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-
-
-@pytest.fixture(scope="module")
-def http_sink() -> Iterator[LogSink]:
-    with LogSink() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def servers(s3: S3Server, azurite: AzuriteServer, gcs: GcsServer, http_sink: LogSink) -> dict[str, int]:
-    """The ports of real servers by type, each with a place to put objects."""
-    s3.make_bucket(PLACE)
-    azurite.make_container(PLACE)
-    gcs.make_bucket(PLACE)
-    return {"s3": s3.port, "azure_blob": azurite.port, "gcs": gcs.port, "http": http_sink.port}
-
-
-@pytest.fixture(scope="module")
-def authority() -> Certificate:
-    return Certificate.authority()
-
-
-@pytest.fixture(scope="module")
-def secure(servers: dict[str, int], authority: Certificate) -> Iterator[Nginx]:
-    """The same servers behind TLS, by an authority that no machine knows."""
-    with nginx(authority.sign(), list(servers.values())) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,9 @@ from typing import Any, NamedTuple, Self
 from .certificates import Certificate
 from .databases import PROJECT, SERVANT, folder, free_port, libraries
 
+PLACE = "ways"
+"""The bucket or container of the servers that ways lead to: the fixture `servers`."""
+
 
 class Programs(NamedTuple):
     """Where Debian's programs are."""
