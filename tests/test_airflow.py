@@ -64,7 +64,7 @@ def test_a_run_says_in_words_what_it_did(stage: Stage, tmp_path: Path) -> None:
     stage.apply(override({"type": "file", "path": str(tmp_path / "out"), "packaging": "batch"}))
     assert stage.run(FIRST, "words") == "success"
     events = count(stage.store, FIRST)
-    assert "is closed: nobody is writing" in stage.log("words", "wait_for_closed_window")
+    assert "is closed: no transaction writes to the log store any more" in stage.log("words", "wait_for_closed_window")
     routes = stage.log("words", "resolve_routes")
     assert "10 of 10 workspaces stream to 1 destination." in routes
     assert "10 workspaces: admin override" in routes

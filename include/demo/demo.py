@@ -59,6 +59,7 @@ MINUTES = timedelta(minutes=5)
 WINDOWS = (Window(START, START + MINUTES), Window(START + MINUTES, START + 2 * MINUTES))
 BUCKETS = ("audit", "acme-audit")
 CONTAINER = "audit"
+SHOWN_LINES = 40
 BEGAN = time.monotonic()
 
 
@@ -296,7 +297,10 @@ def show_one() -> None:
     say(f"everything that was delivered is below {(HOME / 'delivered').relative_to(PROJECT)}")
     if files:
         print(f"\nOne of them, {files[0].relative_to(PROJECT)}:\n")
-        print(json.dumps(json.loads(files[0].read_bytes()), indent=2, ensure_ascii=False)[:1500])
+        lines = json.dumps(json.loads(files[0].read_bytes()), indent=2, ensure_ascii=False).splitlines()
+        print(*lines[:SHOWN_LINES], sep="\n")
+        if len(lines) > SHOWN_LINES:
+            print(f"... and {len(lines) - SHOWN_LINES} more lines, in that file")
         print(flush=True)
 
 
