@@ -34,12 +34,28 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table or view. `kind` is its `relkind`; `name` is qualified and quoted, fit for any search path."""
+    """A table or view. `kind` is its `relkind`; `name` is qualified and quoted, fit for any search path.
+
+    `encoding` is that of its database.
+    """
 
     oid: int
     name: str
     kind: str
+    encoding: str
     columns: Mapping[str, Column]
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether PostgreSQL knows which characters its texts are: in an `SQL_ASCII` database they are any bytes."""
+        return self.encoding != "SQL_ASCII"
+
+    def sent(self, text: str) -> str:
+        """A text (an SQL expression) as it is sent to us: as its bytes where it may be no UTF-8.
+
+        PostgreSQL would end the whole statement at the first text that it cannot send as UTF-8.
+        """
+        return text if self.is_encoded else f"convert_to({text}, 'SQL_ASCII')"
 
 
 KINDS = {
@@ -57,7 +73,7 @@ KINDS = {
 """PostgreSQL's `relkind` in words."""
 
 _RELATION = """
-select c.oid, format('%I.%I', n.nspname, c.relname), c.relkind::text
+select c.oid, format('%I.%I', n.nspname, c.relname), c.relkind::text, current_setting('server_encoding')
 from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass({})
 """
 
@@ -77,6 +93,11 @@ from columns where typtype <> 'd' order by attnum
 """
 
 
+def readable(text: str | bytes | None) -> str | None:
+    """A text that was `sent`: bytes that are no UTF-8 stand in it as `\\xe9`, so texts that differ still do."""
+    return text.decode(errors="backslashreplace") if isinstance(text, bytes) else text
+
+
 def identifier(name: str) -> sql.Identifier:
     """A relation's name, as the settings have it, as SQL: as it is written, upper case included."""
     return sql.Identifier(*name.split("."))
@@ -89,6 +110,6 @@ def describe(connection: psycopg.Connection, name: str) -> Relation:
     if found is None:
         remedy = "run `logstream store init`" if name in ("events", "workspaces") else "correct `log_store`"
         raise DatabaseError(f'the log store has no table or view "{name}" (or it is not on the search path); {remedy}')
-    oid, qualified, kind = found
+    oid, qualified, kind, encoding = found
     rows = connection.execute(sql.SQL(_COLUMNS).format(sql.Literal(oid))).fetchall()
-    return Relation(oid, qualified, kind, {row[0]: Column(*row) for row in rows})
+    return Relation(oid, qualified, kind, encoding, {row[0]: Column(*row) for row in rows})

@@ -11,6 +11,7 @@ from psycopg import sql
 from logstream.events import EPOCH, Cursor
 from logstream.shapes import log_fields, log_word
 from logstream.store.base import KindCount
+from logstream.store.catalogue import readable
 from logstream.store.logs import FIELDS
 from logstream.store.reading import PAGE_BYTES, in_window, of_workspaces, pages, run, start_copy
 from logstream.store.rows import Rows, kind_in
@@ -60,13 +61,14 @@ def count(
 def _grouped(
     connection: psycopg.Connection, rows: Rows, place: sql.Composed, kind: str, fields: tuple[str, str], condition: str
 ) -> Iterator[KindCount]:
+    sent = rows.relation.sent(kind)
     query = sql.SQL(
-        f"select {rows.workspace}, {kind}, {fields[0]}, {fields[1]}, count(*),"  # noqa: S608 # type: ignore[arg-type]
+        f"select {rows.workspace}, {sent}, {fields[0]}, {fields[1]}, count(*),"  # noqa: S608 # type: ignore[arg-type]
         f" coalesce(sum(pg_column_size(e.payload)), 0)::bigint from {rows.source}"
         f" where {{place}} and {condition} group by 1, 2, 3, 4"
     ).format(place=place)
     for workspace_id, text, log_type, level, events, size in run(connection, query):
-        known, flaw = kind_in(text or "")
+        known, flaw = kind_in(readable(text) or "")
         yield KindCount(workspace_id, known, log_word(log_type), log_word(level), events, size, flaw is None)
 
 
@@ -74,8 +76,9 @@ def _looked_into(
     connection: psycopg.Connection, rows: Rows, place: sql.Composed, condition: str
 ) -> Iterator[KindCount]:
     """Count log events that SQL may not look into, one by one."""
+    payload = rows.relation.sent(rows.payload_text)
     query = sql.SQL(
-        f"copy (select 0::bigint, {rows.workspace}, e.recorded_at, e.recorded_at, 'log_service'::text, {rows.payload_text}"  # noqa: S608
+        f"copy (select 0::bigint, {rows.workspace}, e.recorded_at, e.recorded_at, 'log_service'::text, {payload}"  # noqa: S608
         f" from {rows.source} where {{place}} and {condition}) to stdout (format binary)"
     ).format(place=place)
     start_copy(connection, query)

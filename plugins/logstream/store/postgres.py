@@ -20,7 +20,7 @@ from logstream.events import Cursor, Event
 from logstream.settings.models import LogStoreSettings
 from logstream.settings.resolution import Workspace
 from logstream.store.base import Filter, KindCount, Page
-from logstream.store.catalogue import describe
+from logstream.store.catalogue import describe, readable
 from logstream.store.closing import ClosedWindow
 from logstream.store.contract import EVENTS, WORKSPACES, require
 from logstream.store.counting import count
@@ -76,11 +76,12 @@ class PostgresStore:
         with self._connection() as connection, database_errors("reading the workspaces"):
             relation = describe(connection, self._settings.workspaces)
             require("workspaces", relation, WORKSPACES)
-            query = sql.SQL(
-                "select id::bigint, external_id::text, name::text, coalesce(role::text, 'customer') from {}"
-                " where id is not null order by 1"
-            ).format(sql.SQL(relation.name))
-            return list({row[0]: Workspace(*row) for row in run(connection, query)}.values())
+            texts = ("external_id::text", "name::text", "coalesce(role::text, 'customer')")
+            query = sql.SQL("select id::bigint, {} from {} where id is not null order by 1").format(
+                sql.SQL(", ".join(map(relation.sent, texts))), sql.SQL(relation.name)
+            )
+            found = {number: map(readable, words) for number, *words in run(connection, query)}
+            return [Workspace(number, partner, name, role or "") for number, (partner, name, role) in found.items()]
 
     def newest(self, kind: str, workspace_id: int | None, max_bytes: int) -> Event | None:
         """The newest event of a kind within the last day, of one workspace if asked, and not too large."""

@@ -63,14 +63,14 @@ def nameless_query(
     )
     return sql.SQL(
         "copy (select {number}, {workspace}, {start}::timestamptz, {start}::timestamptz,"
-        " chr(1) || {reason} || chr(1) || coalesce(e.kind::text, ''), '' from {source}"
+        " {kind}, '' from {source}"
         " where {window} and e.id is null and {filters} order by 1 offset {offset} limit {limit}"
         ") to stdout (format binary)"
     ).format(
         number=number,
         workspace=sql.SQL(rows.workspace),
         start=sql.Literal(window.start),
-        reason=sql.Literal(NO_ID),
+        kind=sql.SQL(rows.relation.sent(f"chr(1) || '{NO_ID}' || chr(1) || coalesce(e.kind::text, '')")),
         source=sql.SQL(rows.source),
         window=in_window(window),
         filters=sql.SQL(_conditions(rows, tuple(filters))),
@@ -187,7 +187,7 @@ def pages(connection: psycopg.Connection, rows: Rows, room: int) -> Iterator[Pag
             if kind is not None:
                 events.append(make((identity, workspace, kind, occurred, recorded, payload)))
             else:
-                known, reason = kind_in(bytes(row[place - width : place]).decode())
+                known, reason = kind_in(bytes(row[place - width : place]).decode(errors="backslashreplace"))
                 event = Event(identity, workspace, known, occurred, recorded, payload)
                 bad.append((event, reason or ""))
             size += len(payload)

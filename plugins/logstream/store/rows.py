@@ -59,6 +59,11 @@ def kind_in(text: str) -> tuple[str, str | None]:
 
 def not_json(payload: bytes) -> str | None:
     """Why a text is no JSON, `None` for one that is. Takes what PostgreSQL's `json` takes, lone surrogates included."""
+    if not payload.isascii():
+        try:
+            payload.decode()
+        except UnicodeDecodeError as error:
+            return f"its payload is not UTF-8 (byte {error.start})"
     try:
         _raw.decode(payload)
     except (msgspec.MsgspecError, RecursionError):
@@ -91,8 +96,8 @@ class Rows:
 
     @property
     def is_json(self) -> bool:
-        """Whether PostgreSQL has seen to it that payloads are JSON."""
-        return self.relation.columns["payload"].type in JSON
+        """Whether PostgreSQL has seen to it that payloads are JSON, in UTF-8 too."""
+        return self.relation.is_encoded and self.relation.columns["payload"].type in JSON
 
     @cached_property
     def source(self) -> str:
@@ -141,7 +146,9 @@ class Rows:
             payload = "e.payload"  # sent as its text, as it was written
         if self._may_be_null("payload"):
             payload = f"coalesce({self.payload_text}, '')"
-        return f"e.id::bigint, {self.workspace}, {occurred}, e.recorded_at, {self.kind}, {payload}"
+        if not self.relation.is_encoded:
+            payload = self.relation.sent(f"{payload}::text")
+        return f"e.id::bigint, {self.workspace}, {occurred}, e.recorded_at, {self.relation.sent(self.kind)}, {payload}"
 
     @property
     def order(self) -> str:
