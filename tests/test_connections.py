@@ -353,7 +353,9 @@ def test_who_gives_tokens(connections: Any, monkeypatch: pytest.MonkeyPatch) -> 
         AirflowConnections().azure_token("c")
     assert asked == ["login.microsoftonline.com", "login.microsoftonline.us", "127.0.0.1:1"]
     monkeypatch.delenv("LOGSTREAM_ALLOW_PRIVATE_ADDRESSES")
-    with pytest.raises(InputError, match="not a public address"):  # with the client's secret
+    with pytest.raises(
+        InputError, match="an operator can allow others with LOGSTREAM_ALLOW_PRIVATE_ADDRESSES"
+    ):  # with the client's secret
         AirflowConnections().azure_token("c")
 
 

@@ -69,6 +69,13 @@ class Way:
             if one is not None:
                 secrets.add_url(one.url)
 
+    @property
+    def proxy_url(self) -> str | None:
+        """What the client is given as its proxy: the gate, or a proxy; `None` for neither. A secret."""
+        if self._pass is not None:
+            return self._pass.url
+        return self._proxy_address(self._proxy) if self._proxy is not None else None
+
     def client_options(self) -> dict[str, Any]:
         """Options for obstore's HTTP client."""
         network = self._network
@@ -82,15 +89,14 @@ class Way:
         trusted = authorities(network)
         if trusted:
             options["root_certificate"] = trusted
-        if self._pass is not None:
-            options["proxy_url"] = self._pass.url
-        elif self._proxy is not None:
-            options["proxy_url"] = self._proxy_address(self._proxy)
+        if self.proxy_url is not None:
+            options["proxy_url"] = self.proxy_url
+        if self._pass is None and self._proxy is not None:
             options["proxy_excludes"] = METADATA
             if options["allow_http"]:
                 # many proxies close the connection behind an answer that does not say so (tinyproxy)
                 options["pool_max_idle_per_host"] = "0"
-        else:
+        elif self._pass is None:
             options |= _NO_PROXY
         return options
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from logstream.destinations.credentials import AwsCredentials
-from logstream.destinations.transport.addresses import resolve_and_check
+from logstream.destinations.transport.addresses import private_addresses_allowed
 from logstream.destinations.transport.network import Network
+from logstream.destinations.transport.way import Way
 from logstream.errors import ConnectionNotFound, InputError
 from logstream.hooks.connections.lookup import find, proxies, seconds, unusable, verification, wrong
 from logstream.hooks.connections.tables import AWS
@@ -22,15 +24,18 @@ def aws_credentials(connection: str) -> AwsCredentials:
     config: Mapping[str, Any] = extra.get("config_kwargs") or {}
     _style(connection, config.get("s3") or {})
     retries = _retries(connection, config)
-    sts = ((extra.get("service_config") or {}).get("sts") or {}).get("endpoint_url")
-    if sts:
-        resolve_and_check(sts)
+    way = _way_to_sts(connection, extra, config)
     anonymous = config.get("signature_version") == "unsigned"
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+    from botocore.config import Config
     from obstore.auth.boto3 import Boto3CredentialProvider
 
     try:
         hook: Any = AwsGenericHook(connection, client_type="s3")
+        if way is not None and way.proxy_url:
+            # what is asked for the role's keys goes this way; boto3 does nothing else here
+            proxies_of_sts = Config(proxies=dict.fromkeys(("http", "https"), way.proxy_url))
+            hook = AwsGenericHook(connection, client_type="s3", config=hook.config.merge(proxies_of_sts))
         session = hook.get_session()
         missing = not anonymous and session.get_credentials() is None
         verify = hook.verify if hook.verify is not None else session._session.get_config_variable("ca_bundle")
@@ -40,6 +45,9 @@ def aws_credentials(connection: str) -> AwsCredentials:
     except InputError:
         raise
     except Exception as error:
+        trouble = way.trouble(error) if way is not None else None
+        if trouble is not None:
+            raise ConnectionNotFound(f"connection `{connection}` cannot be used: {trouble}") from None
         raise unusable(connection, error) from None
     virtual = _style(connection, styles)
     if missing:
@@ -49,15 +57,33 @@ def aws_credentials(connection: str) -> AwsCredentials:
     if region and not re.fullmatch(r"[A-Za-z0-9-]{1,64}", region):
         # the client writes it into the server's name
         raise wrong(connection, "region_name", "must be letters, digits and hyphens")
+    # without credentials there is nothing to provide
+    provider = Boto3CredentialProvider(session) if not anonymous else dict
     return AwsCredentials(
-        # without credentials there is nothing to provide
-        provider=Boto3CredentialProvider(session) if not anonymous else dict,
+        # the way is closed when it is forgotten, and a role's keys are asked for again and again
+        provider=partial(_by, way, provider),
         region=region,
         endpoint=endpoint,
         virtual_hosts=virtual,
         anonymous=anonymous,
         network=_network(connection, config, verify, retries),
     )
+
+
+def _by(_: Way | None, provider: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    return provider()
+
+
+def _way_to_sts(connection: str, extra: Mapping[str, Any], config: Mapping[str, Any]) -> Way | None:
+    """The way to where roles are assumed, if the connection has a say in it: judged, and pinned to what was judged.
+
+    `None` where the operator allows any address, or the connection leaves all of it to Amazon and the environment.
+    """
+    endpoint = ((extra.get("service_config") or {}).get("sts") or {}).get("endpoint_url")
+    own = proxies(connection, "config_kwargs.proxies", config.get("proxies"))
+    if private_addresses_allowed() or not (endpoint or own):
+        return None
+    return Way(endpoint or "https://sts.amazonaws.com", Network(proxies=own), chosen=bool(endpoint))
 
 
 def _configured_endpoint(session: Any, config: Mapping[str, Any]) -> str | None:

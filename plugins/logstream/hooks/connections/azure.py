@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from logstream.destinations.credentials import AzureBlobCredentials
-from logstream.destinations.transport.addresses import resolve_and_check
+from logstream.destinations.transport.addresses import VARIABLE, private_addresses_allowed
 from logstream.destinations.transport.network import Network
 from logstream.errors import ConnectionNotFound
 from logstream.hooks.connections.lookup import find, proxies, seconds, unusable, verification, wrong
@@ -20,14 +20,15 @@ _CLOUDS = {
 }
 """Who gives the tokens of each cloud: `azure.identity.AzureAuthorityHosts`."""
 
+_AUTHORITIES = frozenset({*_CLOUDS.values(), "login.partner.microsoftonline.cn"})
+"""Hosts that give tokens, all of them Microsoft's."""
+
 
 def azure_blob_credentials(connection: str) -> AzureBlobCredentials:
     """What a `wasb` connection gives: a key, a SAS or tokens. Raises `InputError` naming what cannot be used."""
     extra = WASB.check(find(connection, "wasb"))
     auth = extra.get("client_secret_auth_config") or {}
-    if not isinstance(auth, dict):
-        raise wrong(connection, "client_secret_auth_config", "must be an object (JSON)")
-    _check_authority(auth.get("authority"))
+    _check_authority(connection, "client_secret_auth_config.authority", auth.get("authority"))
     network = _network(connection, extra)
     from airflow.providers.microsoft.azure.hooks.wasb import WasbHook
 
@@ -61,7 +62,7 @@ def azure_token(connection: str) -> Callable[[str], str]:
     if cloud not in _CLOUDS:
         raise wrong(connection, "cloud_environment", f"must be one of {', '.join(_CLOUDS)}")
     authority = extra.get("authority") or _CLOUDS[cloud]
-    _check_authority(authority)
+    _check_authority(connection, "authority", authority)
     from azure.identity import ClientSecretCredential, DefaultAzureCredential
 
     credential: Any
@@ -94,9 +95,14 @@ def azure_token(connection: str) -> Callable[[str], str]:
     return token
 
 
-def _check_authority(authority: object) -> None:
-    if isinstance(authority, str) and authority and authority not in _CLOUDS.values():
-        resolve_and_check(authority if "://" in authority else f"https://{authority}")
+def _check_authority(connection: str, name: str, authority: object) -> None:
+    """Another host than Microsoft's names further addresses by itself, and azure-identity connects to all of them: it cannot be
+    pinned to an address that was judged. Raises `ConnectionNotFound`."""
+    if authority in (None, "") or private_addresses_allowed():
+        return
+    if not isinstance(authority, str) or authority.lower().removeprefix("https://").strip("/") not in _AUTHORITIES:
+        known = ", ".join(sorted(_AUTHORITIES))
+        raise wrong(connection, name, f"must be one of {known}; an operator can allow others with {VARIABLE}=1")
 
 
 def _network(connection: str, extra: dict[str, Any]) -> Network:

@@ -32,7 +32,9 @@ AWS = ConnectionFields(
         "role_arn": used("the role to assume"),
         "assume_role_method": used(_ROLE),
         "assume_role_kwargs": used(f"{_ROLE}; `ExternalId` is here"),
-        "assume_role_with_saml": used(_ROLE),
+        "assume_role_with_saml": refused(
+            "assertions are not fetched here; use a role with keys or with a web identity"
+        ),
         "assume_role_with_web_identity_federation": used(_ROLE),
         "assume_role_with_web_identity_federation_audience": used(_ROLE),
         "assume_role_with_web_identity_token_file": used(_ROLE),
@@ -43,7 +45,7 @@ AWS = ConnectionFields(
         "session_kwargs.region_name": refused("Airflow's hook ignores it; use `region_name`"),
         "service_config.s3.endpoint_url": used("the address of the S3 server, before `endpoint_url`"),
         "service_config.s3.bucket_name": refused("the bucket is an option of the destination"),
-        "service_config.sts.endpoint_url": used("where roles are assumed"),
+        "service_config.sts.endpoint_url": used("the address of another server than Amazon's where roles are assumed"),
         "verify": used(
             "false: certificates are not verified. A path: the certificates in this file (PEM) are trusted beside the "
             "machine's. Left out, `AWS_CA_BUNDLE` or a profile's `ca_bundle`"
@@ -97,6 +99,10 @@ AWS = ConnectionFields(
     others=refused("the name is unknown here, and to Airflow's hook"),
 )
 
+_AUTHORITY = (
+    "who gives tokens: a host of Azure's (public, US government, China); another one, as of Azure Stack, only where "
+    "`LOGSTREAM_ALLOW_PRIVATE_ADDRESSES=1` is set"
+)
 _PROXIES = "proxies for `http` and `https`, before those of the environment"
 
 WASB = ConnectionFields(
@@ -116,10 +122,10 @@ WASB = ConnectionFields(
         "tenant_id": used("the tenant: login and password are a service principal's"),
         "managed_identity_client_id": used("which managed identity, where there is no key"),
         "workload_identity_tenant_id": used("which workload identity, where there is no key"),
-        "client_secret_auth_config": used(
-            "further arguments of `ClientSecretCredential`: `authority`, and `proxies` or `connection_verify` for the "
-            "requests for tokens"
-        ),
+        "client_secret_auth_config.authority": used(_AUTHORITY),
+        "client_secret_auth_config.disable_instance_discovery": used("for authorities that are not Azure's"),
+        "client_secret_auth_config.connection_verify": used("as `connection_verify`, for the requests for tokens"),
+        "client_secret_auth_config.proxies": refused("tokens are asked for by the proxies of the environment"),
         "proxies": used(_PROXIES),
         "connection_verify": used(
             "false: certificates are not verified. A path: the certificates in this file (PEM) are trusted beside the machine's"
@@ -145,7 +151,7 @@ AZURE = ConnectionFields(
         "managed_identity_client_id": used("which managed identity, where there is no login"),
         "workload_identity_tenant_id": used("which workload identity, where there is no login"),
         "cloud_environment": used("`AzurePublicCloud`, `AzureUSGovernment` or `AzureChinaCloud`: who gives tokens"),
-        "authority": used("another host that gives tokens"),
+        "authority": used(_AUTHORITY),
         "use_azure_identity_object": no_effect("azure-identity is always used"),
         "key_path": refused("write client id, client secret and `tenantId` into the connection"),
         "key_json": refused("write client id, client secret and `tenantId` into the connection"),
