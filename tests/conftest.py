@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import itertools
 import os
 import re
@@ -33,6 +34,7 @@ for _name in ("LOGSTREAM_DSN", "LOGSTREAM_CONTROL_DSN"):
 from hypothesis import settings  # noqa: E402
 
 from logstream.cli import main  # noqa: E402
+from logstream.control.engine import open_control  # noqa: E402
 from logstream.database import connect  # noqa: E402
 from logstream.embedded import embedded_dsn  # noqa: E402
 from logstream.ledger import leases  # noqa: E402
@@ -89,12 +91,32 @@ def postgres_of_debian() -> Iterator[str]:
 _numbers = itertools.count(1)
 
 
-@pytest.fixture
-def database(postgres: str) -> Iterator[str]:
-    """The DSN of an empty database."""
-    name = f"test_{next(_numbers)}"
+@functools.cache
+def _with_control(postgres: str) -> str:
+    """The name of a database of a server that has the control schema: copied, it saves each test all migrations."""
+    name = "control_template"
     with connect(postgres) as connection:
         connection.execute(f"create database {name}")
+    open_control(make_conninfo(postgres, dbname=name)).dispose()
+    return name
+
+
+@pytest.fixture
+def empty_database(postgres: str) -> Iterator[str]:
+    """The DSN of a database with nothing in it."""
+    yield from _database(postgres, "template1")
+
+
+@pytest.fixture
+def database(postgres: str) -> Iterator[str]:
+    """The DSN of a database with the control schema, and nothing in it."""
+    yield from _database(postgres, _with_control(postgres))
+
+
+def _database(postgres: str, template: str) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    with connect(postgres) as connection:
+        connection.execute(f"create database {name} template {template} strategy file_copy")
     yield make_conninfo(postgres, dbname=name)
     with connect(postgres) as connection:
         for (transaction,) in connection.execute("select gid from pg_prepared_xacts where database = %s", (name,)):

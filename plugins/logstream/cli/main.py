@@ -14,6 +14,7 @@ from typing import TextIO
 
 from logstream import __version__
 from logstream.cli import (
+    completion,
     control,
     destinations,
     doctor,
@@ -40,7 +41,9 @@ settings or input.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     _quiet_airflow()
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    completion.answer(parser)
+    options = parser.parse_args(arguments)
     try:
         with _clean_stdout() as out:
             return int(options.run(options, out) or 0)
@@ -111,6 +114,7 @@ def _parser() -> Parser:
         destinations,
         doctor,
         control,
+        completion,
     ):
         commands.add(groups)
     return parser
