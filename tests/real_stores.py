@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from logstream.testing.servers import GcsServer, S3Server, free_port
+from logstream.testing.servers import GcsServer, S3Server, free_port, s3_client
 
 
 class SeaweedServer(S3Server):
@@ -42,12 +42,7 @@ class SeaweedServer(S3Server):
 
     def client(self) -> Any:
         """A boto3 client with its keys."""
-        import boto3
-
-        return boto3.client(
-            "s3", endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=self.key,
-            aws_secret_access_key=self.secret,
-        )  # fmt: skip
+        return s3_client(self.url, self.key, self.secret)
 
     @property
     def connection(self) -> str:

@@ -25,6 +25,12 @@ from .stage import PROJECT
 
 
 @pytest.fixture
+def database(empty_database: str) -> str:
+    """What is looked at has nothing in it that a test did not put there."""
+    return empty_database
+
+
+@pytest.fixture
 def deployed(store: psycopg.Connection, cli: Cli, tmp_path: Path) -> str:
     """The DSN of a deployment in which nothing is wrong."""
     assert cli("store", "init", "--dsn", store.info.dsn).returncode == 0

@@ -213,9 +213,9 @@ def test_migrations_make_the_tables_that_code_names(database: str) -> None:
     assert [change for change in found if "alembic_version" not in str(change)] == []
 
 
-def test_the_control_schema_is_made_once_by_many(database: str) -> None:
+def test_the_control_schema_is_made_once_by_many(empty_database: str) -> None:
     with ThreadPoolExecutor(8) as pool:
-        engines = list(pool.map(lambda _: open_control(database), range(8)))
+        engines = list(pool.map(lambda _: open_control(empty_database), range(8)))
     assert len(engines) == 8
 
 

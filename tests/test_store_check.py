@@ -16,6 +16,12 @@ from .databases import postgres  # noqa: F401 - on the oldest and the newest Pos
 T = datetime(2026, 3, 1, tzinfo=UTC)
 
 
+@pytest.fixture
+def database(empty_database: str) -> str:
+    """What is looked at has nothing in it that a test did not put there."""
+    return empty_database
+
+
 def lines(text: str) -> dict[str, str]:
     """Step to its mark, of what the command printed."""
     return {line[5:].split(": ")[0]: line[:4].strip() for line in text.splitlines()}

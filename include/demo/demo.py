@@ -11,6 +11,7 @@ import fcntl
 import gzip
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -52,6 +53,9 @@ from logstream.testing.events import EventMaker  # noqa: E402
 from logstream.testing.servers import AzuriteServer, LogSink, S3Server  # noqa: E402
 from logstream.validation import validate_settings  # noqa: E402
 from logstream.window import Window  # noqa: E402
+
+ENVIRONMENT = HOME / "environment"
+"""What a shell needs for commands that look at the demo: to be read by `.`."""
 
 EVENTS = 20_000
 START = datetime(2025, 1, 6, 9, 0, tzinfo=UTC)
@@ -141,6 +145,8 @@ def start(stack: ExitStack, port: int | None) -> Demo:
     if azure:
         connections["AIRFLOW_CONN_DEMO_AZURE"] = azure.connection
     os.environ.update(connections)
+    exports = {**connections, "LOGSTREAM_DSN": store, "AIRFLOW_HOME": str(HOME / "airflow")}
+    ENVIRONMENT.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in exports.items()))
     say("starting Airflow: api-server, scheduler, dag-processor, triggerer (some 20 s on two cores)")
     airflow = stack.enter_context(LocalAirflow(HOME / "airflow", PROJECT, metadata, connections, port))
     return Demo(store, s3, azure, sink, airflow)
@@ -315,6 +321,8 @@ def stay(demo: Demo) -> None:
         f"\n(user admin, password {USERS['admin']}; user viewer, password {USERS['viewer']}, only looks)"
         f"\nAirflow: {demo.airflow.url}; the DAG logstream_export runs every minute."
         f"\nThe log store: {demo.store}"
+        f"\nThe S3 server: {demo.s3.url}; it takes any keys and has the buckets {' and '.join(BUCKETS)}"
+        f"\nFor commands in another shell: . {ENVIRONMENT.relative_to(PROJECT)} && .venv/bin/logstream status"
         "\nNew events arrive all the time. Stop with Ctrl-C.\n",
         flush=True,
     )

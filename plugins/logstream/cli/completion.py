@@ -26,9 +26,9 @@ def add(groups: Any) -> None:
 
 def completion(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream completion`."""
-    import argcomplete
+    from argcomplete.shell_integration import shellcode
 
-    print(argcomplete.shellcode(["logstream"], shell=options.shell), file=out)
+    print(shellcode(["logstream"], shell=options.shell), file=out)
 
 
 def answer(parser: argparse.ArgumentParser) -> None:

@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from enum import StrEnum
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
@@ -148,6 +149,16 @@ def without_manifests(keys: Iterable[str]) -> list[str]:
     return [key for key in keys if not key.startswith("_manifests/") and "/_manifests/" not in key]
 
 
+@cache
+def s3_client(url: str, key: str, secret: str) -> Any:
+    """A boto3 client of an S3 server, one for all who ask: boto3 takes long to make one."""
+    import boto3
+
+    return boto3.client(
+        "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id=key, aws_secret_access_key=secret
+    )
+
+
 class S3Server(Server):
     """moto's S3 server, whose buckets take any credentials."""
 
@@ -166,15 +177,7 @@ class S3Server(Server):
 
     def client(self) -> Any:
         """A boto3 client, to make buckets and read back."""
-        import boto3
-
-        return boto3.client(
-            "s3",
-            endpoint_url=self.url,
-            region_name="us-east-1",
-            aws_access_key_id="demo-access-key",
-            aws_secret_access_key="demo-secret-key",
-        )
+        return s3_client(self.url, "demo-access-key", "demo-secret-key")
 
     def make_bucket(self, name: str) -> None:
         """Make a bucket."""
@@ -209,11 +212,7 @@ class S3rver(S3Server):
 
     def client(self, key: str = "S3RVER", secret: str = "S3RVER") -> Any:
         """It knows one key."""
-        import boto3
-
-        return boto3.client(
-            "s3", endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=key, aws_secret_access_key=secret
-        )
+        return s3_client(self.url, key, secret)
 
     @property
     def connection(self) -> str:
