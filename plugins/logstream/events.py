@@ -18,6 +18,9 @@ MAX_JOB_BYTES = 40_000_000
 OVERSIZE_LINES = "Log lines exceed size limit"
 """What the platform puts in place of the `lines` of a job over `MAX_JOB_BYTES`."""
 
+MASKED = "masked"
+"""What stands in place of a field that does not leave."""
+
 
 class Kind(StrEnum):
     """The kind of an event, as the log store's `kind` column has it."""

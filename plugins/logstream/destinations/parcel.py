@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import ClassVar, NamedTuple
@@ -44,6 +44,13 @@ class LaneRef:
     """Of workspaces, where the destination's keys want them (`needs_external_ids`)."""
     contents: Mapping[int, str] = field(default_factory=dict, compare=False)
     """Workspace id to a digest of the settings that shape its messages: idempotency keys name them."""
+    masks: Mapping[int, Callable[[bytes], bytes]] = field(default_factory=dict, compare=False)
+    """Workspace id to what masks the payload of its events, where any is masked."""
+
+    def shown(self, event: Event) -> Event:
+        """An event as it may be shown outside: what is masked in its message is in no name either."""
+        mask = self.masks.get(event[1])
+        return event if mask is None else event._replace(payload=mask(event[5]))
 
 
 class Part(NamedTuple):

@@ -18,7 +18,7 @@ from logstream.destinations.base import Destination, Options
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
 from logstream.errors import DatabaseError, DeliveryError, EventsPassedBy, LeaseLost, LogstreamError
 from logstream.events import Cursor, Event
-from logstream.export.contents import contents_of
+from logstream.export.contents import contents_of, masks_of
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.outbox import Outbox
 from logstream.export.refusals import LaneFailed, Refusals
@@ -88,7 +88,7 @@ class DeliveryPipeline:
         self._chunks = 0
         self._external_ids = {w.id: w.external_id for w in store.workspaces()} if destination.needs_external_ids else {}
         self._store, self._writer, self._window = store, writer, lanes[0].window
-        self._contents = contents_of(streamings)
+        self._contents, self._masks = contents_of(streamings), masks_of(streamings)
         self._works = {lane.lane: self._work(lane, destination, policy, limit) for lane in lanes}
         lane_of = {workspace: lane.lane for lane in lanes for workspace in lane.workspace_ids}
         instants = {workspace: lane.now_ns or 0 for lane in lanes for workspace in lane.workspace_ids}
@@ -102,7 +102,13 @@ class DeliveryPipeline:
     ) -> LaneWork:
         assert lane.now_ns is not None, "a lane that is taken has its instant"  # noqa: S101
         name = LaneRef(
-            lane.destination, lane.window, lane.lane, destination.options.lanes, self._external_ids, self._contents
+            lane.destination,
+            lane.window,
+            lane.lane,
+            destination.options.lanes,
+            self._external_ids,
+            self._contents,
+            self._masks,
         )
         packer = destination.packer(name, lane.part)
         confirm = partial(self._keeper.confirm, lane)

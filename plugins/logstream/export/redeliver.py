@@ -15,7 +15,7 @@ from logstream.destinations.parcel import LaneRef, Parcel, Tally, sizes_of, tall
 from logstream.destinations.registry import make_destination
 from logstream.errors import InputError
 from logstream.events import Event
-from logstream.export.contents import contents_of
+from logstream.export.contents import contents_of, masks_of
 from logstream.export.deliver import LEDGER_THREADS, Progress, deliver, owner_name
 from logstream.export.deployment import Deployment
 from logstream.export.opening import Destinations, give_up_slow_hooks
@@ -187,7 +187,7 @@ class Redeliverer:
         result.rejected_again += len(events) - len(chunk.events) + bad
         external = {w.id: w.external_id for w in self._store.workspaces()}
         lanes, contents = self._destination.options.lanes, contents_of(streamings)
-        name = LaneRef(lane.destination, lane.window, lane.lane, lanes, external, contents)
+        name = LaneRef(lane.destination, lane.window, lane.lane, lanes, external, contents, masks_of(streamings))
         packer = self._destination.packer(name, lane.part)
         known = {event.id: event for event in chunk.events}
         try:

@@ -15,11 +15,10 @@ import msgspec
 import orjson
 
 from logstream.errors import BadEvent
+from logstream.events import MASKED
 from logstream.jsonpath.compiled import Path, PathError, compile_path, compile_widened
 from logstream.jsonpath.search import TooMuchWork, Work, find
 from logstream.jsontext import dumps, loads
-
-MASKED = "masked"
 
 _MASKED = orjson.dumps(MASKED)
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])

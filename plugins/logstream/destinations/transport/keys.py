@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from logstream.destinations.parcel import LaneRef
 from logstream.destinations.transport.patterns import DIGIT, DIGITS, INTEGER, SAFE, OneOf, Piece, Signs
-from logstream.events import EPOCH, Event, Kind
+from logstream.events import EPOCH, MASKED, Event, Kind
 from logstream.shapes import parse_time, read_head, type_of
 from logstream.window import Window
 
@@ -51,12 +51,16 @@ def event_key(event: Event) -> str:
     Jobs (platform's documentation): `{workspace}/jobs/{recipe}/{YYYYMMDD}/{job}/{workspace}-{recipe}-{job}-
     {YYYYMMDDHHMMSS}-{status}.json`, dates of completion in UTC. Others (assumed): `{workspace}/{kind}/{YYYYMMDD}/{event}/
     {workspace}-{event}-{YYYYMMDDHHMMSS}-{type}.json`, `event` being the log store's id.
+
+    A masked field gives `masked`. Of a job whose id is masked, the log store's id is in its place: jobs of one second would
+    replace each other.
     """
     head = read_head(event.payload)
     workspace = str(event.workspace_id)
     if event.kind == Kind.JOB:
+        own_id = str(event.id)
         day, second = _stamps(head.completed_at, event.occurred_us)
-        recipe, job = _part(head.recipe_id, "unknown"), _part(head.id, str(event.id))
+        recipe, job = _part(head.recipe_id, "unknown"), own_id if head.id == MASKED else _part(head.id, own_id)
         status = _part(type_of(event.kind, head), "unknown")
         name = _short(f"{workspace}-{recipe}-{job}-{second}-{status}", MAX_NAME)
         return f"{workspace}/jobs/{recipe}/{day}/{job}/{name}.json"

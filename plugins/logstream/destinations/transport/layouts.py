@@ -69,7 +69,7 @@ class PlatformLayout(Layout):
 
     def event_key(self, event: Event, lane: LaneRef) -> str:
         """See `keys.event_key`."""
-        return event_key(event)
+        return event_key(lane.shown(event))
 
     def batch_key(self, lane: LaneRef, part: int) -> str:
         """See `keys.batch_key`."""
