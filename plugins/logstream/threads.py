@@ -7,13 +7,18 @@ that has long given it up; these threads are left behind instead, and end with t
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+Call = tuple[Future[Any], Callable[[], Any]]
+"""What is to be called, and who waits for it."""
 
 ANSWER_SECONDS = 30.0
 """How long a statement of the ledger may take before the database is said to be silent."""
@@ -52,7 +57,7 @@ class LeftBehindThreads(ThreadPoolExecutor):
 
     def __init__(self, most: int, name: str) -> None:
         self._most, self._name = most, name
-        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._made = self._idle = 0
 
@@ -85,6 +90,101 @@ class LeftBehindThreads(ThreadPoolExecutor):
         """Let the threads end when they have nothing to do. Waits for none of them, whatever `wait` says."""
         for _ in range(self._made):
             self._work.put(None)
+
+
+IDLE_SECONDS = 10.0
+"""How long a thread of the pool waits for work before it ends."""
+
+
+class _Pool:
+    """This process' threads for what blocks: made when none is idle, and kept for a while."""
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Have something done that raises nothing."""
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+            else:
+                threading.Thread(target=self._serve, name="logstream pool", daemon=True).start()
+        self._work.put(work)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                work = self._work.get(timeout=IDLE_SECONDS)
+            except queue.Empty:
+                with self._lock:
+                    if self._idle:  # else what was just given counts on this thread
+                        self._idle -= 1
+                        return
+                continue
+            work()
+            with self._lock:
+                self._idle += 1
+
+
+_pool_lock = threading.Lock()
+_pools: dict[int, _Pool] = {}
+
+
+def _pool() -> _Pool:
+    with _pool_lock:
+        # a process that was forked has its parent's memory, but not its threads
+        if os.getpid() not in _pools:
+            _pools.clear()
+            _pools[os.getpid()] = _Pool()
+        return _pools[os.getpid()]
+
+
+class SharedThreads(Executor):
+    """Up to `most` calls at once, in threads that all users in this process share. None waits for another user's.
+
+    Thousands of destinations put a few objects each: with threads of their own there would be as many threads, long idle.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._calls: deque[Call] = deque()
+        self._lock = threading.Lock()
+        self._running = 0
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """See `Executor.submit`."""
+        future: Future[T] = Future()
+        with self._lock:
+            self._calls.append((future, lambda: fn(*args, **kwargs)))
+            if self._running >= self._most:
+                return future
+            self._running += 1
+        _pool().run(self._serve)
+        return future
+
+    def _serve(self) -> None:
+        while True:
+            with self._lock:
+                if not self._calls:
+                    self._running -= 1
+                    return
+                future, call = self._calls.popleft()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:
+                    future.set_exception(_contained(error))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Give up what has not begun, if asked to. Waits for nothing, whatever `wait` says."""
+        with self._lock:
+            given_up = list(self._calls) if cancel_futures else []
+            if cancel_futures:
+                self._calls.clear()
+        for future, _ in given_up:
+            future.cancel()
 
 
 async def in_time(executor: Executor, seconds: float, call: Callable[..., T], /, *args: Any) -> T:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from enum import StrEnum
 from functools import cached_property
@@ -34,7 +33,7 @@ from logstream.destinations.transport.patterns import Pattern, pattern_of
 from logstream.destinations.transport.secrets import LONGEST_REASON
 from logstream.destinations.transport.templates import HIVE, HIVE_BATCHES, HIVE_EVENTS, TemplateLayout
 from logstream.errors import DeliveryError, LogstreamError
-from logstream.threads import guarded
+from logstream.threads import SharedThreads, guarded
 from logstream.window import Window
 
 MIB = 1024 * 1024
@@ -148,7 +147,7 @@ class ObjectDestination(Destination[O]):
     """A destination that keeps objects under deterministic keys; putting one again replaces it."""
 
     replaces = True
-    _threads: ThreadPoolExecutor | None = None
+    _threads: SharedThreads | None = None
 
     @property
     def prefix(self) -> str:
@@ -247,11 +246,11 @@ class ObjectDestination(Destination[O]):
         return self.put_now(key, body, media_type)
 
     async def open(self) -> None:
-        """Start the threads that put."""
-        self._threads = ThreadPoolExecutor(self.limits.concurrency, f"logstream {self.name}")
+        """Get a share of the threads that put."""
+        self._threads = SharedThreads(self.limits.concurrency)
 
     async def close(self) -> None:
-        """End the threads."""
+        """Give up what has not begun."""
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import BigInteger, Engine, Row, func, insert, literal, select, text
+from sqlalchemy import BigInteger, Column, Connection, Engine, Row, func, insert, literal, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from logstream.control.tables import SCHEMA, snapshots
@@ -50,7 +52,13 @@ class SettingsMoved(InputError):
         )
 
 
-_NEWEST = select(snapshots).where(~snapshots.c.derived).order_by(snapshots.c.id.desc()).limit(1)
+KNOWN = 8
+"""Snapshots whose settings are kept: those of thousands of destinations take half a second to read and validate."""
+
+_HEAD: tuple[Column[Any], ...] = (snapshots.c.id, snapshots.c.created_at, snapshots.c.author, snapshots.c.digest)
+"""A snapshot without its document."""
+
+_NEWEST = select(*_HEAD).where(~snapshots.c.derived).order_by(snapshots.c.id.desc()).limit(1)
 
 
 def _digest(document: dict[str, Any]) -> str:
@@ -62,6 +70,8 @@ class SettingsRepository:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._known: OrderedDict[int, Settings] = OrderedDict()
+        self._lock = Lock()
 
     def apply(self, settings: Settings, author: str | None = None, *, expected: int | None = None) -> Snapshot:
         """Put settings in force. Settings equal to those in force make no new snapshot.
@@ -76,11 +86,10 @@ class SettingsRepository:
             newest = connection.execute(_NEWEST).one()
             moved = expected is not None and newest.id != expected
             if not moved and newest.digest != digest:
-                newest = connection.execute(
-                    insert(snapshots).values(digest=digest, document=document, author=author).returning(snapshots)
-                ).one()
+                values = {"digest": digest, "document": document, "author": author}
+                newest = connection.execute(insert(snapshots).values(values).returning(*_HEAD)).one()
         if expected is not None and moved:
-            current = _snapshot(newest)
+            current = self.get(newest.id)
             raise SettingsMoved(current, self.changes_since(expected, current))
         return Snapshot(newest.id, settings, newest.created_at, newest.author)
 
@@ -111,8 +120,7 @@ class SettingsRepository:
     def current(self) -> Snapshot:
         """The settings in force: in a new database, the empty ones with which no workspace streams anything."""
         with database_errors("reading the settings"), self._engine.connect() as connection:
-            row = connection.execute(_NEWEST).one()
-        return _snapshot(row)
+            return self._snapshot(connection, connection.execute(_NEWEST).one())
 
     def removals(self, names: Collection[str]) -> dict[str, datetime]:
         """Which of some destinations the settings once had and have no more, and since when."""
@@ -150,38 +158,46 @@ class SettingsRepository:
         document = settings.as_document()
         digest = _digest(document)
         with database_errors("saving the settings"), self._engine.begin() as connection:
-            same = select(snapshots).where(snapshots.c.digest == digest, snapshots.c.derived).limit(1)
+            same = select(*_HEAD).where(snapshots.c.digest == digest, snapshots.c.derived).limit(1)
             row = connection.execute(same).first()
             if row is None:
                 values = {"digest": digest, "document": document, "derived": True, "author": f"derived from {base.id}"}
-                row = connection.execute(insert(snapshots).values(values).returning(snapshots)).one()
+                row = connection.execute(insert(snapshots).values(values).returning(*_HEAD)).one()
         return Snapshot(row.id, settings, row.created_at)
 
     def get_all(self, snapshot_ids: Collection[int]) -> dict[int, Snapshot | InputError]:
         """Snapshots by id, read at once. In the place of one that is not there, or not readable any more, is the reason."""
-        query = select(snapshots).where(snapshots.c.id == func.any(literal(sorted(snapshot_ids), ARRAY(BigInteger))))
+        query = select(*_HEAD).where(snapshots.c.id == func.any(literal(sorted(snapshot_ids), ARRAY(BigInteger))))
+        found: dict[int, Snapshot | InputError] = {
+            number: NotThere(f"no settings snapshot {number}") for number in snapshot_ids
+        }
         with database_errors("reading the settings"), self._engine.connect() as connection:
-            rows = {row.id: row for row in connection.execute(query)}
-        found: dict[int, Snapshot | InputError] = {}
-        for number in snapshot_ids:
-            try:
-                found[number] = _snapshot(rows[number])
-            except KeyError:
-                found[number] = NotThere(f"no settings snapshot {number}")
-            except ValidationError as error:
-                found[number] = InputError(
-                    f"settings snapshot {number} cannot be read by this version: {error.error_count()} mistakes"
-                )
+            for row in connection.execute(query).all():
+                try:
+                    found[row.id] = self._snapshot(connection, row)
+                except ValidationError as error:
+                    found[row.id] = InputError(
+                        f"settings snapshot {row.id} cannot be read by this version: {error.error_count()} mistakes"
+                    )
         return found
 
     def get(self, snapshot_id: int) -> Snapshot:
         """The snapshot with this id. Raises `NotThere` if there is none."""
         with database_errors("reading the settings"), self._engine.connect() as connection:
-            row = connection.execute(select(snapshots).where(snapshots.c.id == snapshot_id)).first()
-        if row is None:
-            raise NotThere(f"no settings snapshot {snapshot_id}")
-        return _snapshot(row)
+            row = connection.execute(select(*_HEAD).where(snapshots.c.id == snapshot_id)).first()
+            if row is None:
+                raise NotThere(f"no settings snapshot {snapshot_id}")
+            return self._snapshot(connection, row)
 
-
-def _snapshot(row: Row[Any]) -> Snapshot:
-    return Snapshot(row.id, Settings.model_validate(row.document), row.created_at, row.author)
+    def _snapshot(self, connection: Connection, row: Row[Any]) -> Snapshot:
+        """A snapshot from its row. Its document never changes, so it is read once."""
+        with self._lock:
+            settings = self._known.pop(row.id, None)
+        if settings is None:
+            document = select(snapshots.c.document).where(snapshots.c.id == row.id)
+            settings = Settings.model_validate(connection.execute(document).scalar_one())
+        with self._lock:
+            self._known[row.id] = settings
+            while len(self._known) > KNOWN:
+                self._known.popitem(last=False)
+        return Snapshot(row.id, settings, row.created_at, row.author)
