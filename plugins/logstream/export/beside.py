@@ -7,14 +7,14 @@ import gzip
 import itertools
 import logging
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from logstream import clock
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.outcome import Delivered, Retry
-from logstream.destinations.parcel import Part, sha256
+from logstream.destinations.parcel import sha256
 from logstream.destinations.transport.compression import MEDIA_TYPE, Compression, compress
 from logstream.errors import DeliveryError
 from logstream.export.refusals import LaneFailed
@@ -27,7 +27,6 @@ from logstream.proof.manifests import (
     digest_of,
     fields_in,
     listing_suffix,
-    listings_of,
     manifest_key,
 )
 
@@ -124,12 +123,14 @@ class ManifestFolder:
                 return False
         return True
 
-    async def put(self, manifest: Manifest, parts: Mapping[bool, Iterable[Part]], earlier: Sequence[Carried]) -> None:
+    async def put(
+        self, manifest: Manifest, made: Mapping[bool, Iterator[tuple[Listing, bytes]]], earlier: Sequence[Carried]
+    ) -> None:  # fmt: skip
         """Put a manifest with all its files, whatever of them is not there yet.
 
-        `parts` are what it lists, by whether they are superseded, but for the listings that it has from `earlier` manifests,
-        because the ledger was pruned. Raises `ManifestTaken` if another one is in its place, `ManifestOutdated` if its parts are
-        not those that it lists, `LaneFailed` for what the store may do.
+        `made` are its listings with their lines, by whether they are superseded, but for those that it has from `earlier`
+        manifests, because the ledger was pruned. Raises `ManifestTaken` if another one is in its place, `ManifestOutdated` if
+        those that it lists are not among them, `LaneFailed` for what the store may do.
         """
         fields = manifest.fields
         prefix, sequence = fields["prefix"], manifest.sequence
@@ -140,7 +141,11 @@ class ManifestFolder:
         # the manifest comes last: where it is, all that it speaks of is
         for superseded in (False, True):
             listings = fields["superseded" if superseded else "listings"]
-            await self._put_listings(manifest, listings, iter(parts[superseded]), earlier, superseded=superseded)
+            wanted = [
+                (self._key(prefix, sequence, listing_suffix(number, superseded=superseded)), listing["sha256"])
+                for number, listing in enumerate(listings)
+            ]
+            await self._put_listings(wanted, made[superseded], earlier, look=there is not None)
         if manifest.signature is not None:
             signature = self._key(prefix, sequence, ".sig")
             if await self._read(signature) != manifest.signature.encode():
@@ -149,30 +154,38 @@ class ManifestFolder:
             await self._create(key, manifest.document.encode())
 
     async def _put_listings(
-        self, manifest: Manifest, listings: list[dict[str, Any]], parts: Iterable[Part], earlier: Sequence[Carried],
-        *, superseded: bool,
+        self, wanted: Sequence[tuple[str, str]], made: Iterator[tuple[Listing, bytes]], earlier: Sequence[Carried], *,
+        look: bool,
     ) -> None:  # fmt: skip
+        """Put listings, given as keys and digests. With `look` only those that are not there: their manifest is."""
         carried = {listing.sha256: listing for listing in earlier}
-        made = listings_of(parts)
-        for number, listing in enumerate(listings):
-            suffix = listing_suffix(number, superseded=superseded)
-            key = self._key(manifest.fields["prefix"], manifest.sequence, suffix)
-            old = carried.get(listing["sha256"])
-            lines = await asyncio.to_thread(_found, made, listing["sha256"]) if old is None else None
-            if await self._lines(key) == listing["sha256"]:
+        for key, digest in wanted:
+            old = carried.get(digest)
+            body = await asyncio.to_thread(_found, made, digest) if old is None else None
+            if look and await self._lines(key) == digest:
                 continue
             if old is not None:
                 body = await self._read(self._key(old.prefix, old.sequence, old.suffix))
-                if body is None or _digest(body) != listing["sha256"]:
+                if body is None or _digest(body) != digest:
                     raise DeliveryError(
                         f"listing {key} cannot be put again: the ledger was pruned, and that of manifest "
                         f"{old.sequence:,} is missing or altered"
                     )
-            elif lines is None:
+            elif body is None:
                 raise ManifestOutdated("what it lists has changed meanwhile: it was planned anew")
-            else:
-                body = await asyncio.to_thread(compress, lines, Compression.GZIP)
-            await self._store(key, body, MEDIA_TYPE[Compression.GZIP])
+            await self._put_listing(key, body, digest)
+
+    async def _put_listing(self, key: str, body: bytes, digest: str) -> None:
+        """Put a listing. One that a sealing has put and that was then cut short stays, where stores let nothing be replaced."""
+        media_type = MEDIA_TYPE[Compression.GZIP]
+        try:
+            await self._store(key, body, media_type, new=True)
+        except LaneFailed as error:
+            there = await self._read(key) if error.permanent else None
+            if there is None:
+                raise
+            if _digest(there) != digest:
+                await self._store(key, body, media_type)
 
     async def _lines(self, key: str) -> str | None:
         body = await self._read(key)
@@ -207,8 +220,9 @@ class ManifestFolder:
 
 
 def _found(made: Iterator[tuple[Listing, bytes]], digest: str) -> bytes | None:
-    """The lines of the next listing that has a digest."""
-    return next((lines for listing, lines in made if listing.sha256 == digest), None)
+    """The next listing that has a digest, as it is put. Blocks where it comes from the ledger."""
+    lines = next((lines for listing, lines in made if listing.sha256 == digest), None)
+    return None if lines is None else compress(lines, Compression.GZIP)
 
 
 def _digest(body: bytes) -> str | None:

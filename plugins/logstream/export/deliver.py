@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from logstream import clock
-from logstream.destinations.credentials import SharedConnections
 from logstream.errors import DatabaseError, InputError, LaneBusy, LogstreamError
 from logstream.export.deployment import Deployment
 from logstream.export.limiter import AdaptiveLimit
@@ -83,7 +82,7 @@ async def _deliver(deployment: Deployment, keys: list[tuple[int, int]], progress
     writer = LedgerWriter(deployment.ledger, deployment.control_dsn, threads)
     try:
         async with AsyncExitStack() as stack:
-            destinations = Destinations(SharedConnections(deployment.connections), stack)
+            destinations = Destinations(deployment.shared_connections, stack)
             return await DeliveryTask(deployment, destinations, keeper, writer, progress).run(keys)
     finally:
         await keeper.close()

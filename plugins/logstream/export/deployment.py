@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Self
 
 from logstream.control.engine import open_control
-from logstream.destinations.credentials import Connections
+from logstream.destinations.credentials import Connections, SharedConnections
 from logstream.export.send import RetryPolicy
 from logstream.ledger.health import HealingPolicy
 from logstream.ledger.ledger import Ledger
@@ -36,6 +36,11 @@ class Deployment:
     def signer(self) -> Signer | None:
         """The key that signs manifests, if there is one: looked for only when something is sealed."""
         return self._make_signer() if self._make_signer else None
+
+    @cached_property
+    def shared_connections(self) -> SharedConnections:
+        """The connections, each read once, and the clients that are made of them."""
+        return SharedConnections(self.connections)
 
     def store(self, snapshot: Snapshot) -> PostgresStore:
         """The log store as a snapshot's settings describe it."""

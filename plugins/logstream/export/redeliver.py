@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 from logstream import clock
 from logstream.destinations.base import Destination, Options
-from logstream.destinations.credentials import SharedConnections
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.parcel import LaneRef, Parcel, Tally, sizes_of, tally_of
 from logstream.destinations.registry import make_destination
@@ -116,7 +115,7 @@ async def _redeliver(
     writer = LedgerWriter(deployment.ledger, deployment.control_dsn, threads)
     try:
         async with AsyncExitStack() as stack:
-            destinations = Destinations(SharedConnections(deployment.connections), stack)
+            destinations = Destinations(deployment.shared_connections, stack)
             for lane in deployment.ledger.lanes(rejected):
                 result = results.setdefault(lane.destination, Redelivery(lane.destination))
                 if lane.destination not in now.settings.destinations:

@@ -12,7 +12,6 @@ from operator import attrgetter
 from typing import Any
 
 from logstream.destinations import Destination
-from logstream.destinations.credentials import SharedConnections
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.registry import make_destination
 from logstream.errors import DeliveryError
@@ -132,7 +131,7 @@ async def _make_manifests(
     """Give complete deliveries their manifests; with `in_ledger`, those that cannot be put in the ledger alone."""
     snapshots: dict[int, Settings] = {}
     async with _closing() as stack:
-        destinations = Destinations(SharedConnections(deployment.connections), stack)
+        destinations = Destinations(deployment.shared_connections, stack)
 
         async def opened(name: str, snapshot_id: int) -> Destination[Any]:
             if snapshot_id not in snapshots:

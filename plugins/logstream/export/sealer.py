@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from logstream.destinations.base import Destination
@@ -27,6 +29,9 @@ log = logging.getLogger("logstream")
 
 AT_ONCE = 16
 """Destinations whose manifests are written at once."""
+
+KEPT_BYTES = 32 * 1024 * 1024
+"""Lines of listings that are kept until they are put; those of larger windows are read from the ledger again."""
 
 UNWRITTEN = "its manifest could not be written"
 
@@ -52,11 +57,18 @@ class _Complete:
     lost: Mapping[Why, Tally]
     beside: bool
     """Whether its manifest is to be beside its data."""
+    supersedes: bool
+    """Whether an earlier export of it made objects under other names."""
 
     @property
     def listed(self) -> list[Carried]:
         """Listings of what was delivered that the ledger has forgotten."""
         return listings_in(self.before, superseded=False)
+
+    @property
+    def earlier(self) -> list[Carried]:
+        """All listings that its manifest may have from earlier ones."""
+        return _carried(self.before, self.forgotten)
 
 
 class Sealer:
@@ -72,6 +84,7 @@ class Sealer:
         self._ledger, self._policy, self._signer, self._opened = ledger, policy, signer, opened
         self._isolation = isolation
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._lines = _Lines()
 
     async def seal(self, deliveries: Sequence[Delivery]) -> None:
         """Seal complete deliveries."""
@@ -79,9 +92,11 @@ class Sealer:
         for delivery in deliveries:
             homes.setdefault((delivery.destination, delivery.snapshot_id), []).append(delivery)
         destinations: Homes = {}
+        ends: dict[str, Manifest] = {}
+        await asyncio.to_thread(self._isolation.together, UNWRITTEN, deliveries, partial(self._read_ends, ends))
         await asyncio.gather(
             *(
-                self._isolation.run(UNWRITTEN, found, partial(self._prepare, key, destinations))
+                self._isolation.run(UNWRITTEN, found, partial(self._prepare, key, destinations, ends))
                 for key, found in homes.items()
             )
         )
@@ -100,7 +115,7 @@ class Sealer:
                     partial(remove_superseded, self._ledger, item.delivery.id, item.destination),
                 )
                 for item in ready
-                if item.destination is not None and item.delivery.id not in self._isolation.wrong
+                if item.supersedes and item.destination is not None and item.delivery.id not in self._isolation.wrong
             )
         )  # fmt: skip
 
@@ -121,28 +136,29 @@ class Sealer:
         def read(some: Sequence[Delivery]) -> None:
             ids = [delivery.id for delivery in some]
             before, forgotten = self._ledger.before_pruning(ids), self._ledger.forgotten(ids)
-            lost = self._ledger.lost_of(ids)
+            lost, superseded = self._ledger.lost_of(ids), self._ledger.with_superseded(ids)
             for delivery in some:
                 number, home = delivery.id, destinations.get((delivery.destination, delivery.snapshot_id))
                 beside = home is not None and home.options.manifests
-                complete = before.get(number), forgotten.get(number), lost.get(number, {}), beside
+                complete = before.get(number), forgotten.get(number), lost.get(number, {}), beside, number in superseded
                 ready.append(_Complete(delivery, home, *complete))
 
         self._isolation.together(UNWRITTEN, deliveries, read)
         return ready
 
-    async def _prepare(self, key: tuple[str, int], destinations: Homes) -> None:
+    def _read_ends(self, ends: dict[str, Manifest], deliveries: Sequence[Delivery]) -> None:
+        ends |= self._ledger.chain_ends({delivery.destination for delivery in deliveries})
+
+    async def _prepare(self, key: tuple[str, int], destinations: Homes, ends: Mapping[str, Manifest]) -> None:
         """Open a destination, and take over manifests that are there and not in the ledger."""
         async with self._room:
             destination = await self._opened(*key)
             objects = destination if isinstance(destination, ObjectDestination) else None
             if objects is not None and objects.options.manifests:
-                await self._catch_up(key[0], ManifestFolder(objects, self._policy))
+                await self._catch_up(key[0], ManifestFolder(objects, self._policy), ends.get(key[0]))
             destinations[key] = objects
 
-    async def _catch_up(self, name: str, folder: ManifestFolder) -> None:
-        ends = await asyncio.to_thread(self._ledger.chain_ends, [name])
-        end = ends.get(name)
+    async def _catch_up(self, name: str, folder: ManifestFolder, end: Manifest | None) -> None:
         while found := await folder.ahead_of(end):
             await asyncio.to_thread(self._ledger.adopt, name, found)
             log.warning(
@@ -157,7 +173,7 @@ class Sealer:
         carried = listings_in(item.before, superseded=True)
         if item.forgotten is not None and item.destination is not None and item.beside:
             old = listings_in(item.forgotten, superseded=False)
-            listings = await asyncio.to_thread(self._listings, item)
+            listings = (await asyncio.to_thread(self._listings, [item.delivery]))[item.delivery.id]
             if [(listing.parts, listing.sha256) for listing in old] == [(some.parts, some.sha256) for some in listings]:
                 old = []  # exported again to the same objects: they are not superseded
             old += listings_in(item.forgotten, superseded=True)
@@ -169,17 +185,30 @@ class Sealer:
                     carried += old
         superseded[item.delivery.id] = carried
 
-    def _listings(self, item: _Complete) -> list[Listing]:
-        return [listing for listing, _ in listings_of(part for _, part in self._ledger.parts([item.delivery.id]))]
+    def _listings(self, deliveries: Sequence[Delivery]) -> dict[int, list[Listing]]:
+        """The listings of deliveries, by id, read for all at once."""
+        found: dict[int, list[Listing]] = {delivery.id: [] for delivery in deliveries}
+        for number, parts in groupby(self._ledger.parts(found), key=itemgetter(0)):
+            for listing, lines in listings_of(part for _, part in parts):
+                found[number].append(listing)
+                self._lines.keep(listing, lines)
+        return found
 
     def _chain(self, ready: Sequence[_Complete], superseded: Mapping[int, Sequence[Carried]]) -> dict[int, Manifest]:
         """Make the manifests in the ledger; return them by delivery id."""
+        listings: dict[int, list[Listing]] = {}
+
+        def read(deliveries: Sequence[Delivery]) -> None:
+            listings.update(self._listings(deliveries))
+
+        self._isolation.together(UNWRITTEN, self._isolation.sound([item.delivery for item in ready]), read)
         sealed: dict[int, Sealed] = {}
         for item in ready:
-            if item.delivery.id in self._isolation.wrong:
+            number = item.delivery.id
+            if number in self._isolation.wrong:
                 continue
             with self._isolation.step(UNWRITTEN, item.delivery):
-                sealed[item.delivery.id] = self._sealed(item, superseded.get(item.delivery.id, ()))
+                sealed[number] = self._sealed(item, listings[number], superseded.get(number, ()))
         made: dict[int, Manifest] = {}
 
         def chain(deliveries: Sequence[Delivery]) -> None:
@@ -190,13 +219,13 @@ class Sealer:
         self._isolation.together(UNWRITTEN, described, chain)
         return made
 
-    def _sealed(self, item: _Complete, superseded: Sequence[Carried]) -> Sealed:
+    def _sealed(self, item: _Complete, listings: Sequence[Listing], superseded: Sequence[Carried]) -> Sealed:
         """What the manifest of a delivery says."""
         delivery = item.delivery
         return Sealed(
             delivery.id, delivery.destination, delivery.window, delivery.generation, delivery.snapshot_id,
             delivery.delivered_tally, delivery.rejected_tally, delivery.bytes,
-            [Listing(old.parts, old.sha256) for old in item.listed] + self._listings(item),
+            [*(Listing(old.parts, old.sha256) for old in item.listed), *listings],
             [Listing(old.parts, old.sha256) for old in superseded] + self._settle_superseded(item),
             item.destination.prefix if item.destination is not None else None,
             item.lost.get(Why.PURGED, Tally()), item.lost.get(Why.WRITTEN_OFF, Tally()),
@@ -204,8 +233,7 @@ class Sealer:
 
     def _settle_superseded(self, item: _Complete) -> list[Listing]:
         """List what earlier exports of the delivery made under other names, and forget the rest of it."""
-        first = next(self._ledger.superseded([item.delivery.id]), None)
-        if first is None:
+        if not item.supersedes:
             return []
         left = superseded_parts(self._ledger, item.delivery.id) if item.destination is not None else iter(())
         self._ledger.keep_superseded(item.delivery.id, left)
@@ -249,27 +277,29 @@ class Sealer:
                 assert destination is not None  # noqa: S101 - they have manifests beside their data
                 there = len(put)
                 with self._isolation.step(UNWRITTEN, *(ours[number].delivery for number in ours if number >= sequence)):
-                    await self._put_one(ManifestFolder(destination, self._policy), manifest)
+                    item = ours.get(sequence)
+                    earlier = await self._earlier(manifest) if item is None else item.earlier
+                    await self._put_one(ManifestFolder(destination, self._policy), manifest, earlier)
                     put.append(manifest)
                 if len(put) == there:
                     return
 
-    async def _put_one(self, folder: ManifestFolder, manifest: Manifest) -> None:
+    async def _earlier(self, manifest: Manifest) -> list[Carried]:
+        """All listings that a manifest which an earlier sealing has left may have from those before it."""
         number = manifest.delivery_id
         before = await asyncio.to_thread(self._ledger.before_pruning, [number])
         forgotten = await asyncio.to_thread(self._ledger.forgotten, [number])
-        earlier = [
-            listing
-            for old in (before.get(number), forgotten.get(number))
-            for superseded in (False, True)
-            for listing in listings_in(old, superseded=superseded)
-        ]
-        parts = {
-            False: (part for _, part in self._ledger.parts([number])),
-            True: (part for _, part in self._ledger.superseded([number])),
+        return _carried(before.get(number), forgotten.get(number))
+
+    async def _put_one(self, folder: ManifestFolder, manifest: Manifest, earlier: Sequence[Carried]) -> None:
+        number, fields = manifest.delivery_id, manifest.fields
+        made = {
+            False: self._lines.of(fields["listings"]) or listings_of(part for _, part in self._ledger.parts([number])),
+            True: self._lines.of(fields["superseded"])
+            or listings_of(part for _, part in self._ledger.superseded([number])),
         }
         try:
-            await folder.put(manifest, parts, earlier)
+            await folder.put(manifest, made, earlier)
         except ManifestOutdated as error:
             # a sealing was cut short before it was put, and its delivery was planned anew since
             if await asyncio.to_thread(self._ledger.drop_end, manifest.destination, manifest.sequence):
@@ -277,3 +307,33 @@ class Sealer:
                     f"manifest {manifest.sequence:,} was never put, and {error}; a new one is made when it is sealed again"
                 ) from None
             raise
+
+
+class _Lines:
+    """The lines of the listings that were made, by their digests, as far as there is room for them."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, bytes] = {}
+        self._free = KEPT_BYTES
+
+    def keep(self, listing: Listing, lines: bytes) -> None:
+        """Keep some lines if there is room."""
+        if listing.sha256 not in self._found and len(lines) <= self._free:
+            self._free -= len(lines)
+            self._found[listing.sha256] = lines
+
+    def of(self, listings: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Listing, bytes]] | None:
+        """The listings that a manifest names, with their lines; `None` unless all are kept."""
+        wanted = [Listing(listing["parts"], listing["sha256"]) for listing in listings]
+        if not all(listing.sha256 in self._found for listing in wanted):
+            return None
+        return iter([(listing, self._found[listing.sha256]) for listing in wanted])
+
+
+def _carried(*earlier: Manifest | None) -> list[Carried]:
+    return [
+        listing
+        for old in earlier
+        for superseded in (False, True)
+        for listing in listings_in(old, superseded=superseded)
+    ]

@@ -49,6 +49,12 @@ class Parts(Book):
                 for part in unpack(entries):
                     yield number, part
 
+    def with_superseded(self, delivery_ids: Iterable[int]) -> set[int]:
+        """Those of some deliveries that have superseded parts: few have."""
+        some = superseded_parts.c.delivery_id
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return set(connection.scalars(select(some).where(any_of(some, delivery_ids)).distinct()))
+
     def keep_superseded(self, delivery_id: int, left: Iterable[Part]) -> None:
         """What is left of the superseded parts of a delivery, in the order in which they will be read again."""
         parts = iter(left)

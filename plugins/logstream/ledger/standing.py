@@ -7,13 +7,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import orjson
 from sqlalchemy import Row, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from logstream.control.tables import deliveries, destinations
+from logstream.control.tables import SCHEMA, deliveries, destinations
 from logstream.database import database_errors
+from logstream.ledger.book import any_of
 from logstream.ledger.debts import Debts
 from logstream.ledger.health import Change, Health, Outcome, judge
+
+_NOTE = f"""
+insert into {SCHEMA}.destinations (name, failures, last_window, suspended_at, error)
+select * from json_to_recordset(%s::json)
+    as n(name text, failures int, last_window timestamptz, suspended_at timestamptz, error text)
+on conflict (name) do update set
+    failures = excluded.failures, last_window = excluded.last_window, suspended_at = excluded.suspended_at,
+    error = excluded.error
+"""  # noqa: S608 - the schema is ours
 
 
 class Standing(Debts):
@@ -42,20 +53,25 @@ class Standing(Debts):
                 row.name: _health(row)
                 for row in connection.execute(select(destinations).order_by(destinations.c.name).with_for_update())
             }
+            well: list[str] = []
+            rows: list[dict[str, object]] = []
             for name, outcome in sorted(outcomes.items()):
                 before = known.get(name, Health())
                 after, turn = judge(before, outcome, now, suspend_after)
                 if turn:
                     changes.append(Change(name, turn, outcome.error))
                 if after == Health():
-                    if name in known:
-                        connection.execute(delete(destinations).where(destinations.c.name == name))
+                    well += [name] if name in known else []
                 elif after != before:
-                    row = {"failures": after.failures, "last_window": after.last_window,
-                           "suspended_at": after.suspended_at,
-                           "error": after.error and after.error.replace("\0", " ")}  # fmt: skip
-                    statement = insert(destinations).values(name=name, **row)
-                    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
+                    rows.append(
+                        {"name": name, "failures": after.failures, "last_window": after.last_window,
+                         "suspended_at": after.suspended_at,
+                         "error": after.error and after.error.replace("\0", " ")}
+                    )  # fmt: skip
+            if well:
+                connection.execute(delete(destinations).where(any_of(destinations.c.name, well)))
+            if rows:
+                connection.exec_driver_sql(_NOTE, (orjson.dumps(rows).decode(),))
         if not changes:
             return []
         owed = Counter(item.destination for item in self.owed())
