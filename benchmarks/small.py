@@ -20,10 +20,10 @@ from benchmarks.kept import object_store
 from benchmarks.store import START
 from logstream.database import connect
 from logstream.embedded import embedded_dsn, home
-from logstream.store.schema import create_tables
-from logstream.testing.events import EventMaker, workspace_line
 from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file
+from logstream.store.schema import create_tables
+from logstream.testing.events import EventMaker, workspace_line
 
 EACH = 10
 """Events of a destination in a window."""
@@ -152,7 +152,8 @@ def _timed(name: str, destinations: int, command: list[str], environment: dict[s
 
 def table(sizes: list[int]) -> str:
     """All runs, as Markdown."""
-    rows = [f"## Small windows", "", f"{EACH} events for each destination, S3, batches; whole commands, their imports included.", "",
+    what = f"{EACH} events for each destination, in batches to S3; whole commands, with their imports."
+    rows = ["## Small windows", "", what, "",
             "| destinations | command | seconds | of processor time | peak | target |",
             "| ---: | --- | ---: | ---: | ---: | ---: |"]  # fmt: skip
     for destinations in sizes:

@@ -14,7 +14,7 @@ from typing import Any
 from logstream.destinations import Destination
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.registry import make_destination
-from logstream.errors import DeliveryError
+from logstream.errors import DeliveryError, InputError
 from logstream.export.deployment import Deployment
 from logstream.export.isolation import Isolation
 from logstream.export.opening import Destinations
@@ -24,7 +24,6 @@ from logstream.ledger.ledger import Ledger
 from logstream.ledger.losses import Loss
 from logstream.ledger.records import Delivery, State
 from logstream.ledger.write_offs import WrittenOff
-from logstream.settings.models import Settings
 from logstream.units import counted
 
 log = logging.getLogger("logstream")
@@ -129,14 +128,16 @@ async def _make_manifests(
     deployment: Deployment, complete: Sequence[Delivery], isolation: Isolation, in_ledger: Isolation | None = None
 ) -> None:
     """Give complete deliveries their manifests; with `in_ledger`, those that cannot be put in the ledger alone."""
-    snapshots: dict[int, Settings] = {}
+    wanted = {delivery.snapshot_id for delivery in complete}
+    snapshots = await asyncio.to_thread(deployment.settings.get_all, wanted)
     async with _closing() as stack:
         destinations = Destinations(deployment.shared_connections, stack)
 
         async def opened(name: str, snapshot_id: int) -> Destination[Any]:
-            if snapshot_id not in snapshots:
-                snapshots[snapshot_id] = (await asyncio.to_thread(deployment.settings.get, snapshot_id)).settings
-            return await destinations.get(name, snapshots[snapshot_id])
+            snapshot = snapshots[snapshot_id]
+            if isinstance(snapshot, InputError):
+                raise snapshot
+            return await destinations.get(name, snapshot.settings)
 
         ledger, policy, signer = deployment.ledger, deployment.policy, deployment.signer
         await Sealer(ledger, policy, signer, opened, isolation).seal(complete)

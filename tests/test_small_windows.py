@@ -1,0 +1,210 @@
+"""Very many destinations with a few events each: what a window costs is counted in statements, clients and threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, event
+
+from logstream.destinations.credentials import AwsCredentials
+from logstream.export.exporter import Exporter
+from logstream.hooks import AirflowConnections
+from logstream.ledger.records import State
+from logstream.testing.servers import S3Server
+from logstream.threads import SharedThreads
+from logstream.validation import validate_settings
+from logstream.window import Window, parse_time
+
+START = parse_time("2026-01-05T00:00:00Z", "start")
+WINDOW = Window(START, parse_time("2026-01-05T00:05:00Z", "end"))
+FEW = 10
+MANY = 300
+
+
+def fill(store: psycopg.Connection, workspaces: int) -> None:
+    """Two events for each workspace in the window; each fifth is quiet."""
+    store.execute("insert into workspaces (id) select generate_series(1, %s)", (workspaces,))
+    store.execute(
+        "insert into events (workspace_id, kind, occurred_at, recorded_at, payload)"
+        " select w, 'user_activity', %s, %s, '{\"event\": \"user_login\"}' from generate_series(1, %s) w,"
+        " generate_series(1, 2) where w %% 5 <> 0",
+        (START, START, workspaces),
+    )
+
+
+def each_its_own(workspaces: int, destination: dict[str, Any], place: str) -> dict[str, Any]:
+    """Settings by which every workspace has a destination of its own; `place` is the option that tells them apart."""
+    streaming = {"enabled": True, "events": ["user_activity"]}
+    numbers = range(1, workspaces + 1)
+    return {
+        "workspaces": [{"id": n, "streaming": {**streaming, "destination": f"d{n}"}} for n in numbers],
+        "destinations": {f"d{n}": {**destination, "lanes": 1, place: f"{destination[place]}{n}/"} for n in numbers},
+    }
+
+
+@contextmanager
+def statements(engine: Engine) -> Iterator[list[str]]:
+    """The statements that are made meanwhile through an engine."""
+    made: list[str] = []
+
+    def note(_: Any, __: Any, statement: str, *___: Any) -> None:
+        made.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield made
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def delivered(exporter: Exporter, settings: dict[str, Any]) -> list[int]:
+    """Plan and deliver the window; the deliveries, to be sealed."""
+    exporter.settings.apply(validate_settings(settings))
+    planned = exporter.plan(WINDOW)
+    results = exporter.deliver([key for share in planned.shares for key in share.lanes])
+    assert [result.error for result in results if result.error] == []
+    return planned.delivery_ids
+
+
+@pytest.mark.parametrize("workspaces", [FEW, MANY])
+def test_sealing_takes_as_many_statements_for_many_destinations_as_for_few(
+    store: psycopg.Connection, database: str, tmp_path: Path, workspaces: int
+) -> None:
+    fill(store, workspaces)
+    folder = {"type": "file", "path": f"{tmp_path}/out/", "packaging": "batch", "manifests": True}
+    with Exporter(database, database, AirflowConnections()) as exporter:
+        ids = delivered(exporter, each_its_own(workspaces, folder, "path"))
+        assert len(ids) == workspaces * 4 // 5
+        with statements(exporter.engine) as made:
+            sealed = exporter.seal(ids)
+        assert {delivery.state for delivery in sealed} == {State.DELIVERED}
+        assert len(list((tmp_path / "out").rglob("_manifests/*/00000001.json"))) == len(ids)
+        assert len(made) < 30, made
+        # sealing again makes nothing new, and looks at each manifest beside the data
+        with statements(exporter.engine) as made:
+            assert {delivery.error for delivery in exporter.seal(ids)} == {None}
+        assert len(made) < 30, made
+
+
+def test_health_is_noted_with_as_many_statements_for_many_destinations_as_for_few(
+    store: psycopg.Connection, database: str, tmp_path: Path
+) -> None:
+    from logstream.ledger.health import Outcome
+
+    with Exporter(database, database, AirflowConnections()) as exporter:
+        for failed in (True, False):
+            outcomes = {
+                f"d{n}": Outcome(WINDOW, failed=failed, reached=not failed, error='no "way"\0') for n in range(MANY)
+            }
+            with statements(exporter.engine) as made:
+                exporter.ledger.note(outcomes, 3)
+            assert len(made) < 10, made
+            found = exporter.ledger.health()
+            assert len(found) == (MANY if failed else 0)
+            assert {(health.failures, health.last_window, health.error) for health in found.values()} <= {
+                (1, WINDOW.end, 'no "way" ')
+            }
+
+
+def test_the_settings_of_a_snapshot_are_read_once(store: psycopg.Connection, database: str, tmp_path: Path) -> None:
+    folder = {"type": "file", "path": f"{tmp_path}/out/"}
+    with Exporter(database, database, AirflowConnections()) as exporter:
+        number = exporter.settings.apply(validate_settings(each_its_own(3, folder, "path"))).id
+        with statements(exporter.engine) as made:
+            found = [exporter.settings.get(number), exporter.settings.current(), exporter.settings.get_all([number])]
+        assert len([statement for statement in made if "document" in statement]) == 1
+        assert found[0] == found[1] == found[2][number]  # type: ignore[index]
+        # a new version is another one
+        exporter.settings.apply(validate_settings(each_its_own(2, folder, "path")))
+        assert len(exporter.settings.current().settings.destinations) == 2
+        assert len(exporter.settings.get(number).settings.destinations) == 3
+
+
+class Counting(AirflowConnections):
+    """Counts how often connections are asked for."""
+
+    asked = 0
+
+    def aws(self, connection: str) -> AwsCredentials:
+        self.asked += 1
+        return super().aws(connection)
+
+
+def test_destinations_of_one_connection_share_one_client(
+    store: psycopg.Connection, database: str, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from logstream.destinations.s3 import S3Destination
+
+    fill(store, 30)
+    monkeypatch.setenv("AIRFLOW_CONN_SHARED_S3", s3.connection)
+    clients: list[str] = []
+    make = S3Destination.make_store
+    monkeypatch.setattr(S3Destination, "make_store", lambda self: clients.append(self.name) or make(self))
+    connections = Counting()
+    lake = {"type": "s3", "connection": "shared_s3", "bucket": bucket, "prefix": "c", "packaging": "batch"}
+    with Exporter(database, database, connections) as exporter:
+        ids = delivered(exporter, each_its_own(30, lake, "prefix"))
+        # sealing, too, uses what delivering has made
+        assert {delivery.error for delivery in exporter.seal(ids)} == {None}
+    assert len(ids) == 24
+    assert len(clients) == 1
+    assert connections.asked == 1
+    assert len([key for key in s3.objects(bucket) if "_manifests" not in key]) == 24
+
+
+def test_users_of_shared_threads_have_few_between_them() -> None:
+    names: set[str] = set()
+
+    def call(number: int) -> int:
+        names.add(threading.current_thread().name + str(threading.get_ident()))
+        return number
+
+    users = [SharedThreads(4) for _ in range(MANY)]
+    assert [user.submit(call, number).result() for number, user in enumerate(users)] == list(range(MANY))
+    assert len(names) < 20
+
+
+def test_no_user_of_shared_threads_waits_for_another_and_none_has_more_than_its_share() -> None:
+    go, running, most = threading.Event(), 0, 0
+    lock = threading.Lock()
+
+    def hang() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        go.wait(60)
+        with lock:
+            running -= 1
+
+    hung = SharedThreads(3)
+    waiting = [hung.submit(hang) for _ in range(9)]
+    others = [SharedThreads(1) for _ in range(50)]
+    assert [other.submit(lambda: "there").result(30) for other in others] == ["there"] * 50
+    given_up = hung.submit(hang)
+    hung.shutdown(cancel_futures=True)
+    assert given_up.cancelled()
+    go.set()
+    assert [future.result(30) for future in waiting if not future.cancelled()] == [None] * 3
+    assert most == 3
+
+
+def test_what_a_call_in_shared_threads_raises_is_given_to_its_caller() -> None:
+    def broken() -> None:
+        raise KeyError("x")
+
+    def ending() -> None:
+        raise SystemExit(3)
+
+    threads = SharedThreads(1)
+    with pytest.raises(KeyError):
+        threads.submit(broken).result(30)
+    with pytest.raises(RuntimeError, match="SystemExit"):
+        threads.submit(ending).result(30)
+    assert threads.submit(lambda: 1).result(30) == 1
