@@ -12,7 +12,6 @@ from logstream.operators import (
     SealWindow,
     WaitForClosedWindow,
     export_schedule,
-    suspension_notifiers,
 )
 
 with DAG(
@@ -46,10 +45,6 @@ with DAG(
     deliver = Deliver.partial(
         task_id="deliver", map_index_template="{{ task.share['label'] }}", retry_policy=ReceiversDelay()
     ).expand(share=plan.output)
-    seal = SealWindow(
-        task_id="seal_window",
-        notifiers=suspension_notifiers(),
-        trigger_rule=TriggerRule.ALL_DONE,
-    )
+    seal = SealWindow(task_id="seal_window", trigger_rule=TriggerRule.ALL_DONE)
 
     closed >> routes >> plan >> deliver >> seal

@@ -1,14 +1,14 @@
-"""Names the gaps: time that is not exported yet. It runs while the export DAG is paused, too."""
+"""Names the gaps and tells the news. It runs while the export DAG is paused, too."""
 
 from datetime import datetime, timedelta
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, TriggerRule
 
-from logstream.operators import NameGaps
+from logstream.operators import NameGaps, TellNews
 
 with DAG(
     "logstream_watch",
-    description="Names time that is not exported yet, in the metrics and its log",
+    description="Names time that is not exported yet, sends metrics, and tells who is to hear what is new",
     doc_md=__doc__,
     schedule="*/5 * * * *",
     start_date=datetime(2020, 1, 1),
@@ -19,4 +19,7 @@ with DAG(
     tags=["logstream"],
     default_args={"owner": "logstream", "retries": 0},
 ):
-    NameGaps(task_id="name_gaps")
+    gaps = NameGaps(task_id="name_gaps")
+    tell = TellNews(task_id="tell_news", trigger_rule=TriggerRule.ALL_DONE)
+
+    gaps >> tell

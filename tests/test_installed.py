@@ -179,7 +179,7 @@ def test_airflow_parses_the_dags_of_the_image(image: Image) -> None:
     done = image.production.run("python", "-c", program, str(image.dags), environment=environment)
     dags, errors = json.loads(done.stdout.splitlines()[-1])
     assert errors == {}
-    assert dags == ["logstream_export", "logstream_redeliver", "logstream_watch"]
+    assert dags == ["logstream_check", "logstream_export", "logstream_redeliver", "logstream_watch"]
 
 
 def test_the_build_context_is_what_the_image_is_made_of() -> None:

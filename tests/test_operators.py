@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from typing import Any
 import pendulum
 import psycopg
 import pytest
-from airflow.sdk import BaseNotifier
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
 
 from logstream.errors import InputError
@@ -27,11 +25,9 @@ from logstream.operators import (
     ReceiversDelay,
     SealWindow,
     WaitForClosedWindow,
-    suspension_notifiers,
 )
 from logstream.operators import base as operators
 from logstream.operators.deliver import NotDelivered
-from logstream.operators.notify import UnusableNotifier
 from logstream.operators.wait import WindowClosedTrigger, wait_seconds
 from logstream.testing.servers import LogSink
 from logstream.verify.verifier import verify
@@ -41,27 +37,6 @@ from tests.test_gaps import began
 from tests.test_healing import two_destinations, window
 
 __all__ = ["engine", "filled"]  # fixtures
-
-
-class Told(BaseNotifier):
-    """Keeps what it was told; its text is a template, as other notifiers' are."""
-
-    told: list[str] = []
-    template_fields = ("text",)
-
-    def __init__(self, text: str = "{{ logstream }}", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.text = text
-
-    def notify(self, context: Any) -> None:
-        self.told.append(f"{context['logstream'].destination} {context['logstream'].turn}")
-
-
-class Broken(BaseNotifier):
-    """A chat that is down."""
-
-    def notify(self, context: Any) -> None:
-        raise ConnectionError("the chat is down")
 
 
 class Pushed:
@@ -103,16 +78,14 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Any:
                 Deliver(task_id="deliver", share=share).execute(context)
             except NotDelivered:
                 continue
-        notifiers = [Broken(), Told()]
-        SealWindow(task_id="seal", notifiers=notifiers).execute(context)
+        SealWindow(task_id="seal").execute(context)
 
     return run
 
 
-def test_runs_are_red_until_a_destination_is_suspended_and_somebody_is_told_once(
-    engine: Make, sink: LogSink, tmp_path: Path, airflow: Any
+def test_runs_are_red_until_a_destination_is_suspended(
+    engine: Make, sink: LogSink, tmp_path: Path, airflow: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Told.told.clear()
     exporter = engine(two_destinations(tmp_path / "out"))
     exporter.policy = type(exporter.policy)(attempts=1)
     sink.fail = lambda _: 503
@@ -120,12 +93,12 @@ def test_runs_are_red_until_a_destination_is_suspended_and_somebody_is_told_once
         with pytest.raises(AirflowFailException, match=r"hook: 127\.0\.0\.1 answered 503"):
             airflow(exporter, number)
     airflow(exporter, 2)
-    assert Told.told == ["hook suspended"]
+    assert "destination hook is suspended: 127.0.0.1 answered 503" in capsys.readouterr().out
     airflow(exporter, 3)
     sink.fail = lambda _: None
+    assert "is suspended" not in capsys.readouterr().out
     airflow(exporter, 4)
     airflow(exporter, 5)
-    assert Told.told == ["hook suspended", "hook recovered"]
     assert exporter.ledger.owed() == []
     assert verify(exporter, Window(window(0).start, window(5).end)).findings == []
 
@@ -197,40 +170,6 @@ def test_a_receiver_that_asks_for_long_ends_the_task_with_its_wish(
         for share in planned.shares:
             Deliver(task_id="deliver", share=share.as_reference()).execute(context)
     assert failed.value.after == 900.0
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("x", "is no JSON list of notifiers"),
-        ("{}", None),
-        ('[{"text": "x"}]', 'each notifier needs its "class"'),
-        ('[{"class": "json.JSONDecoder"}]', "is no Airflow notifier"),
-        ('[{"class": "no.such.Thing"}]', r"no\.such\.Thing cannot be made \(ModuleNotFoundError\)"),
-        ('[{"class": "tests.test_operators.Told", "texd": "x"}]', r"Told cannot be made \(TypeError\)"),
-    ],
-)
-def test_a_notifier_that_cannot_be_made_takes_no_dag_away(
-    monkeypatch: pytest.MonkeyPatch, text: str, problem: str | None
-) -> None:
-    monkeypatch.setattr("logstream.operators.notify.Variable.get", lambda *_, **__: None)
-    monkeypatch.setenv("LOGSTREAM_NOTIFIERS", text)
-    if problem is None:
-        assert suspension_notifiers() == []
-        return
-    (unusable,) = suspension_notifiers()
-    assert isinstance(unusable, UnusableNotifier) and re.search(problem, unusable.reason), unusable
-    with pytest.raises(InputError, match=problem):
-        unusable.notify({})
-
-
-def test_a_notifier_is_made_with_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("logstream.operators.notify.Variable.get", lambda *_, **__: None)
-    monkeypatch.setenv(
-        "LOGSTREAM_NOTIFIERS", '[{"class": "tests.test_operators.Told", "text": "{{ logstream.turn }}"}]'
-    )
-    (notifier,) = suspension_notifiers()
-    assert isinstance(notifier, Told) and notifier.text == "{{ logstream.turn }}"
 
 
 PAST = datetime(2026, 3, 1, tzinfo=UTC).isoformat()

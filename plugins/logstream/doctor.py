@@ -28,6 +28,7 @@ from logstream.embedded import home
 from logstream.errors import DatabaseError, LogstreamError
 from logstream.proof.signing import Signer
 from logstream.settings.models import LogStoreSettings, Settings
+from logstream.settings.notices import absent
 from logstream.settings.repository import SettingsRepository
 from logstream.steps import Step
 from logstream.store.check import check_store
@@ -44,6 +45,7 @@ WRITER_AGE = timedelta(minutes=5)
 
 VARIABLES = {
     "LOGSTREAM_ALLOW_PRIVATE_ADDRESSES": "destinations may be on loopback and private networks",
+    "LOGSTREAM_CHECK_SCHEDULE": "when destinations are tried out",
     "LOGSTREAM_CONTROL_DSN": "where settings and ledger live, if not beside the log store",
     "LOGSTREAM_DSN": "the log store",
     "LOGSTREAM_FILE_ROOTS": "folders below which `file` destinations may write",
@@ -78,6 +80,7 @@ def examine(
     yield from _store(store, log_store)
     if settings is not None:
         yield from _destinations(settings, SharedConnections(connections))
+        yield from _receivers(settings)
     if signer is not None:
         yield _signing(signer)
 
@@ -228,6 +231,16 @@ def _destinations(settings: Settings, connections: SharedConnections) -> Iterato
     if settings.destinations and not bad:
         title = "all destinations and their connections can be used"
         yield Step(title, True, f"{len(settings.destinations):,}; `logstream destinations check NAME` tries one out")
+
+
+def _receivers(settings: Settings) -> Iterator[Step]:
+    """Whether what tells people the news is installed. That it takes a notice is seen when there is one."""
+    title = "all receivers of notices can be told"
+    missing = list(absent(settings.receivers()))
+    for problem in missing:
+        yield Step(title, False, problem, "")
+    if settings.receivers() and not missing:
+        yield Step(title, True, counted(len(settings.receivers()), "receiver"))
 
 
 async def _open(destination: Destination[Any]) -> None:

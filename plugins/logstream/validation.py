@@ -10,6 +10,7 @@ from logstream.rendering import check_mask, compile_template
 from logstream.rendering.fit import misfits
 from logstream.settings.characters import control_characters
 from logstream.settings.models import Settings, dotted, parse_settings
+from logstream.settings.notices import absent
 
 
 def validate_settings(
@@ -31,6 +32,9 @@ def validate_settings(
         check_mask=check_mask,
         source=source,
     )
+    missing = list(absent(settings.receivers()))
+    if missing:
+        raise SettingsError(missing, source)
     shared = [
         f"{dotted(('destinations', *place))}: {what}" for place, what in overlaps(settings.destinations, connections)
     ]

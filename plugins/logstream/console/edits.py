@@ -36,7 +36,10 @@ def with_workspace(document: Document, workspace_id: int, streaming: Data | None
         raise Locked
     workspaces = list(document.get("workspaces", ()))
     place = next((index for index, item in enumerate(workspaces) if item["id"] == workspace_id), None)
-    new = [] if streaming is None else [{"id": workspace_id, "streaming": streaming}]
+    # who is told of its destination is no part of the form, and stays
+    rest = {} if place is None else {key: value for key, value in workspaces[place].items() if key == "notices"}
+    own = {} if streaming is None else {"streaming": streaming}
+    new = [{"id": workspace_id, **own, **rest}] if own or rest else []
     if place is None:
         workspaces += new
     else:

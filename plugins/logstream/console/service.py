@@ -438,7 +438,8 @@ def meaning_of(settings: Settings) -> tuple[object, ...]:
     destinations = {name: options_meaning(found) for name, found in settings.destinations.items()}
     own = {number: _streaming_meaning(streaming) for number, streaming in settings.own.items()}
     admin = _streaming_meaning(settings.admin) if settings.admin else None
-    return admin, own, destinations, settings.log_store
+    told = {item.id: item.notices for item in settings.workspaces if item.notices.to}
+    return admin, own, destinations, settings.log_store, settings.notices, told
 
 
 def _streaming_meaning(streaming: Streaming) -> Streaming:

@@ -235,3 +235,35 @@ destinations = Table(
         comment="Suspended by somebody: not even probed until somebody resumes it",
     ),
 )
+
+noticed = Table(
+    "noticed",
+    metadata,
+    Column("subject", Text, primary_key=True, comment="A destination; empty for the whole deployment"),
+    Column("told", JSON, nullable=False, comment="What was told of it last: ledger/news.py"),
+    comment="What people were told last: ledger/notices.py",
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("receiver", Text, nullable=False, comment="The key of who is told: ledger/audiences.py"),
+    Column("document", JSON, nullable=False, comment="topic, text, headline, detail, destination"),
+    Column("noted_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("taken_until", DateTime(timezone=True), comment="A task tells it now, until then at the longest"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("told_at", DateTime(timezone=True)),
+    Column("error", Text, comment="Why the last attempt failed: no text of a receiver"),
+    comment="What is to be told, once to each receiver: ledger/notices.py",
+)
+Index("notices_untold", notices.c.receiver, notices.c.id, postgresql_where=notices.c.told_at.is_(None))
+
+checks = Table(
+    "checks",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("checked_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("error", Text, comment="The first step that failed; null if none did"),
+    comment="How the last daily check of each destination ended",
+)

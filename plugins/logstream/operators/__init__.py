@@ -1,15 +1,17 @@
 """Airflow's edge: the tasks of a run. They hold no logic that a test would need Airflow for."""
 
+from logstream.operators.check import CheckDestinations
 from logstream.operators.deliver import Deliver, ReceiversDelay
-from logstream.operators.notify import suspension_notifiers
 from logstream.operators.plan import PlanDeliveries, ResolveRoutes
 from logstream.operators.redeliver import Redeliver
-from logstream.operators.schedule import export_schedule
+from logstream.operators.schedule import check_schedule, export_schedule
 from logstream.operators.seal import SealWindow
+from logstream.operators.tell import TellNews
 from logstream.operators.wait import WaitForClosedWindow
 from logstream.operators.watch import NameGaps
 
 __all__ = [
+    "CheckDestinations",
     "Deliver",
     "NameGaps",
     "PlanDeliveries",
@@ -17,7 +19,8 @@ __all__ = [
     "Redeliver",
     "ResolveRoutes",
     "SealWindow",
+    "TellNews",
     "WaitForClosedWindow",
+    "check_schedule",
     "export_schedule",
-    "suspension_notifiers",
 ]

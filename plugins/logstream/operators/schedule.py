@@ -21,6 +21,10 @@ DEFAULT_CRON = "*/5 * * * *"
 VARIABLE = "logstream_schedule"
 ENVIRONMENT = "LOGSTREAM_SCHEDULE"
 
+DEFAULT_CHECK_CRON = "0 15 * * *"
+CHECK_VARIABLE = "logstream_check_schedule"
+CHECK_ENVIRONMENT = "LOGSTREAM_CHECK_SCHEDULE"
+
 
 def export_schedule() -> CronDataIntervalTimetable | None:
     """The schedule as a cron expression in UTC, with real data intervals: a run's window is the time since the one before.
@@ -30,6 +34,13 @@ def export_schedule() -> CronDataIntervalTimetable | None:
     """
     cron = _cron(Variable.get(VARIABLE, default=None))
     return None if cron is None else CronDataIntervalTimetable(cron, timezone="UTC")
+
+
+def check_schedule() -> str | None:
+    """When destinations are tried out: the Airflow Variable `logstream_check_schedule`, else the environment's
+    `LOGSTREAM_CHECK_SCHEDULE`, else every day at 15:00 UTC; `none` for never."""
+    given = Variable.get(CHECK_VARIABLE, default=None) or os.environ.get(CHECK_ENVIRONMENT) or DEFAULT_CHECK_CRON
+    return None if given.strip().lower() == "none" else given
 
 
 def _cron(given: str | None) -> str | None:

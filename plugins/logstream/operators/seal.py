@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, AssetAlias, BaseNotifier, BaseOperator
+from airflow.sdk import Asset, AssetAlias, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk.observability import stats
 
-from logstream.ledger.health import Change, Turn
+from logstream.ledger.health import Turn
 from logstream.ledger.records import Delivery, State
 from logstream.links import DeliveriesLink
 from logstream.operators.base import DELIVERIES, LEFT, exporter, window_of
-from logstream.operators.notify import UnusableNotifier
 from logstream.units import counted, size
 from logstream.window import Window
 
@@ -28,18 +26,14 @@ ASSETS = AssetAlias("logstream_deliveries")
 class SealWindow(BaseOperator):
     """Compares planned with delivered for every workspace and kind, and writes the outcome to the ledger.
 
-    `notifiers` are called when a destination is suspended and when it is back; their templates find the change as `logstream`
-    (`{{ logstream }}` is it in words; `logstream.destination`, `.turn`, `.error`, `.owed`).
+    That a destination is suspended, or back, is in the log; `tell_news` tells who is to hear of it.
     """
 
     operator_extra_links = (DeliveriesLink(),)
 
-    def __init__(
-        self, *, notifiers: Sequence[BaseNotifier] = (), wait: str = "wait_for_closed_window", plan: str = "plan_deliveries",
-        **kwargs: Any,
-    ) -> None:  # fmt: skip
+    def __init__(self, *, wait: str = "wait_for_closed_window", plan: str = "plan_deliveries", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.notifiers, self.wait, self.plan = notifiers, wait, plan
+        self.wait, self.plan = wait, plan
         self.outlets = [ASSETS]
 
     def execute(self, context: Context) -> None:
@@ -53,11 +47,8 @@ class SealWindow(BaseOperator):
             raise AirflowFailException(f"the window was not planned; see the logs of {self.wait} and {self.plan}")
         with exporter() as engine:
             reports = engine.seal(int(delivery) for delivery in deliveries)
-        for notifier in self.notifiers:
-            if isinstance(notifier, UnusableNotifier):
-                self.log.warning("A notifier cannot be used: %s", notifier.reason)
         for change in reports.changes:
-            self._notify(change, context)
+            (self.log.error if change.turn is Turn.SUSPENDED else self.log.info)("%s.", change)
         untold: list[str] = []
         for report in reports:
             try:
@@ -105,14 +96,6 @@ class SealWindow(BaseOperator):
                 Asset(f"logstream_{report.destination}", uri=f"logstream://destination/{report.destination}"),
                 extra={**report.window.as_json(), "events": report.events, "bytes": report.bytes},
             )
-
-    def _notify(self, change: Change, context: Context) -> None:
-        (self.log.error if change.turn is Turn.SUSPENDED else self.log.info)("%s.", change)
-        for notify in self.notifiers:
-            try:
-                notify({**context, "logstream": change})  # type: ignore[arg-type]
-            except Exception:  # the news is in the ledger and the log; a chat that is down must not fail the run
-                self.log.exception("A notifier failed.")
 
 
 def _count(report: Delivery) -> None:

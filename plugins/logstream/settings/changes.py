@@ -26,7 +26,10 @@ def changes(before: Settings, after: Settings) -> list[SettingsChange]:
 def _by_name(settings: Settings) -> dict[str, Any]:
     document = settings.as_document()
     # by id and not by place: one workspace more in front is one change
-    document["workspaces"] = {item["id"]: item.get("streaming", {}) for item in document.get("workspaces", ())}
+    document["workspaces"] = {
+        item["id"]: {**item.get("streaming", {}), **({"notices": item["notices"]} if "notices" in item else {})}
+        for item in document.get("workspaces", ())
+    }
     return document
 
 

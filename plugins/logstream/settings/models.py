@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from logstream.errors import SettingsError
 from logstream.events import EventType, Kind, Selection
+from logstream.settings.notices import Notices, Receiver, WorkspaceNotices
 from logstream.settings.wording import wording
 
 DESTINATION_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
@@ -127,6 +128,7 @@ class WorkspaceSettings(_Model):
 
     id: int = Field(ge=0, le=2**63 - 1, strict=True, description="The workspace's id in the log store.")
     streaming: Streaming = Streaming()
+    notices: WorkspaceNotices = WorkspaceNotices()
 
 
 class DestinationSettings(BaseModel):
@@ -160,6 +162,13 @@ class Settings(_Model):
     workspaces: tuple[WorkspaceSettings, ...] = ()
     destinations: dict[Annotated[str, Field(pattern=DESTINATION_NAME)], DestinationSettings] = {}
     log_store: LogStoreSettings = LogStoreSettings()
+    notices: Notices = Notices()
+
+    def receivers(self) -> list[tuple[str, Receiver]]:
+        """Every receiver of notices with its path."""
+        found = [("notices", self.notices.to)]
+        found += [(f"workspaces[{index}].notices", item.notices.to) for index, item in enumerate(self.workspaces)]
+        return [(f"{path}.to[{place}]", one) for path, receivers in found for place, one in enumerate(receivers)]
 
     def streamings(self) -> Iterable[tuple[str, Streaming]]:
         """Every setting with its path."""
