@@ -119,6 +119,7 @@ lanes = Table(
     Column("planned_bytes", BigInteger, nullable=False),
     Column("planned_events", BigInteger, nullable=False, server_default="0", comment="The sum of planned"),
     Column("now_ns", BigInteger, comment="The instant of the template's now placeholders, ns since 1970"),
+    Column("names", JSON, comment="{workspace id: [external id, name]} at its first attempt, where wanted"),
     Column("position_us", BigInteger, comment="recorded_at of the last delivered event, microseconds since 2000"),
     Column("position_id", BigInteger, comment="id of the last delivered event"),
     Column("counted_us", BigInteger, comment="As position_us: what the counts below take in; never after the position"),

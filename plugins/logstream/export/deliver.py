@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import cache, partial
 
 from logstream import clock
 from logstream.errors import DatabaseError, InputError, LaneBusy, LogstreamError
@@ -192,6 +193,7 @@ class DeliveryTask:
         pipeline = DeliveryPipeline(
             lanes, deployment.store(snapshot), self._writer, destination,
             streamings_of(snapshot.settings, workspaces), deployment.policy, limit, self._keeper, self._threads,
+            cache(partial(deployment.ledger.workspaces_of, lanes, deployment.store(snapshot).workspaces)),
         )  # fmt: skip
         left = [] if await self._run_while_it_moves(pipeline) else await pipeline.leave()
         waiting = {lane.lane for lane in left}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
@@ -29,6 +29,7 @@ from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.leases import LeaseKeeper
 from logstream.ledger.records import Lane
 from logstream.settings.models import Streaming
+from logstream.settings.resolution import Workspace
 from logstream.store.base import EventStore, Page
 from logstream.threads import in_time
 from logstream.units import counted
@@ -75,18 +76,19 @@ class DeliveryPipeline:
     """Delivers lanes of one destination and one window. The caller has the lanes' leases, and keeps them.
 
 
-    `threads` read and package; they may be shared by many.
+    `threads` read and package; they may be shared by many. `workspaces` gives the lanes' workspaces, by the names that they
+    have in this delivery.
     """
 
     def __init__(
         self, lanes: Sequence[Lane], store: EventStore, writer: LedgerWriter, destination: Destination[Options],
         streamings: Mapping[int, Streaming], policy: RetryPolicy, limit: AdaptiveLimit, keeper: LeaseKeeper,
-        threads: Executor,
+        threads: Executor, workspaces: Callable[[], Iterable[Workspace]],
     ) -> None:  # fmt: skip
         self._keeper, self._threads = keeper, threads
         self._refusals = Refusals()
         self._chunks = 0
-        self._external_ids = {w.id: w.external_id for w in store.workspaces()} if destination.needs_external_ids else {}
+        self._external_ids = {w.id: w.external_id for w in workspaces()} if destination.needs_external_ids else {}
         self._store, self._writer, self._window = store, writer, lanes[0].window
         self._contents, self._masks = contents_of(streamings), masks_of(streamings)
         self._works = {lane.lane: self._work(lane, destination, policy, limit) for lane in lanes}
@@ -94,7 +96,7 @@ class DeliveryPipeline:
         instants = {workspace: lane.now_ns or 0 for lane in lanes for workspace in lane.workspace_ids}
         known = {workspace: streaming for workspace, streaming in streamings.items() if workspace in instants}
         self._streamings = known
-        self._renderer = EventRenderer(known, instants, store.workspaces)
+        self._renderer = EventRenderer(known, instants, workspaces)
         self._lanes = Demultiplexer(lane_of)
 
     def _work(

@@ -26,6 +26,7 @@ from logstream.export.select import EventRenderer
 from logstream.export.send import RetryPolicy, send
 from logstream.export.stock import reason_of
 from logstream.ledger.checkpoints import LedgerWriter
+from logstream.ledger.lane_names import LaneNames
 from logstream.ledger.leases import LeaseKeeper
 from logstream.ledger.records import Delivery, Lane, News, RejectedEvent, Rejection, State
 from logstream.settings.models import Settings
@@ -129,7 +130,9 @@ async def _redeliver(
                     try:
                         opened = await destinations.get(lane.destination, now.settings)
                         require_same_place(opened, deployment, lane)
-                        again = Redeliverer(writer, opened, deployment.store(now), now.settings, deployment.policy)
+                        again = Redeliverer(
+                            writer, opened, deployment.store(now), now.settings, deployment.policy, deployment.ledger
+                        )
                         await again.run(lane, rejected[lane.key], result)
                     except Exception as error:  # it is this destination's alone, foreseen or not
                         result.error = reason_of(error, f"sending to {lane.destination} again")
@@ -163,10 +166,10 @@ class Redeliverer:
 
     def __init__(
         self, writer: LedgerWriter, destination: Destination[Options], store: PostgresStore, settings: Settings,
-        policy: RetryPolicy,
+        policy: RetryPolicy, names: LaneNames,
     ) -> None:  # fmt: skip
         self._writer, self._destination, self._store = writer, destination, store
-        self._settings, self._policy = settings, policy
+        self._settings, self._policy, self._names = settings, policy, names
 
     async def run(self, lane: Lane, rejected: Sequence[RejectedEvent], result: Redelivery) -> None:
         """Render with the settings in force, send, and write down what arrived."""
@@ -177,14 +180,15 @@ class Redeliverer:
         result.gone += len(rejected) - len(events) - bad
         workspaces = {event.workspace_id for event in events}
         streamings = streamings_of(self._settings, workspaces)
+        named = self._names.workspaces_of([lane], self._store.workspaces)
         renderer = EventRenderer(
             streamings,
             dict.fromkeys(workspaces, lane.now_ns or clock.time_ns()),
-            self._store.workspaces,
+            lambda: named,
         )
         chunk = renderer.render([event for event in events if renderer.knows(event)])
         result.rejected_again += len(events) - len(chunk.events) + bad
-        external = {w.id: w.external_id for w in self._store.workspaces()}
+        external = {w.id: w.external_id for w in named}
         lanes, contents = self._destination.options.lanes, contents_of(streamings)
         name = LaneRef(lane.destination, lane.window, lane.lane, lanes, external, contents, masks_of(streamings))
         packer = self._destination.packer(name, lane.part)

@@ -58,7 +58,9 @@ class Lanes(Book):
 
     def _lanes(self, condition: Any) -> list[Lane]:
         query = (
-            select(lanes, deliveries.c.destination, deliveries.c.window_start, deliveries.c.window_end)
+            # names are many, and wanted by those alone who deliver (lane_names.py)
+            select(*(column for column in lanes.c if column is not lanes.c.names))
+            .add_columns(deliveries.c.destination, deliveries.c.window_start, deliveries.c.window_end)
             .add_columns(deliveries.c.snapshot_id, deliveries.c.pruned_at)
             .join(deliveries, deliveries.c.id == lanes.c.delivery_id)
             .where(condition)

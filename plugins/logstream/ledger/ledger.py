@@ -6,6 +6,7 @@ names the attempt that its lease was taken with (`leases`): an attempt that has 
 
 from __future__ import annotations
 
+from logstream.ledger.lane_names import LaneNames
 from logstream.ledger.leases import Leases
 from logstream.ledger.losses import Losses
 from logstream.ledger.manifests import Manifests
@@ -17,5 +18,5 @@ from logstream.ledger.windows import Windows
 from logstream.ledger.write_offs import WriteOffs
 
 
-class Ledger(Windows, Plans, Leases, Standing, Losses, WriteOffs, Rejections, Parts, Manifests):
+class Ledger(Windows, Plans, Leases, LaneNames, Standing, Losses, WriteOffs, Rejections, Parts, Manifests):
     """All of the ledger, each part in a module of its own."""
