@@ -24,7 +24,11 @@ NEEDED: dict[str, dict[str, Any]] = {
 REFUSED: dict[tuple[str, str], list[Any]] = {
     ("s3", "bucket"): ["192.168.5.4", "a..b", ".abc", "abc-", "xn--abc", "sthree-abc", "amzn-s3-demo-x", "ab", "a/b", "a b"],
     ("http", "path"): ["/ingest#token", "#"],
-    ("s3", "metadata"): [{f"k{number}": "x" * 200 for number in range(11)}],
+    ("s3", "metadata"): [{f"k{number}": "x" * 200 for number in range(11)}, {"Team": "a", "team": "b"}, {"team": " a"}],
+    ("s3", "storage_class"): ["standard_ia", "Standard", "STANDARDIA", "GLACIERIR", "glacier"],
+    ("gcs", "metadata"): [{"Team": "a", "team": "b"}, {"team": "a "}],
+    ("azure_blob", "metadata"): [{"Team": "a", "team": "b"}, {"team": "a "}],
+    ("datadog", "site"): ["app.datadoghq.com", "example.com", "us5.example.com", "http-intake.logs.datadoghq.com", "us1", "datadoghq"],
     ("s3", "tags"): [{"aws:x": "1"}, {"AWS:x": "1"}, {"a": "b,c"}, {"a": "x" * 257}, {"a": "100%"}],
     ("gcs", "bucket"): ["192.168.5.4", "abc-", "abc.", "a..b", "goog-audit", "my-google-logs", "x" * 64, "Audit"],
     ("gcs", "storage_class"): ["STANDARD_IA", "Hot"],
@@ -39,18 +43,23 @@ REFUSED: dict[tuple[str, str], list[Any]] = {
     ("sumo_logic", "host"): ["x "],
     ("sumo_logic", "fields"): [{"a,b": "c"}, {"a": "b=c"}, {"": "x"}, {"a": "b,c"}, {"a": "ü"}],
     ("grafana_loki", "tenant"): ["a/b", "..", "a|b", "x" * 151],
-    ("grafana_loki", "labels"): [{"a-b": "x"}, {"__own": "x"}, {"1a": "x"}],
+    ("grafana_loki", "labels"): [{"a-b": "x"}, {"__own": "x"}, {"1a": "x"}, {"a": "x" * 2_049}, {"a": "é" * 1_025}, {"a": ""}],
     ("new_relic", "attributes"): [{"": "x"}, {"n" * 256: "x"}, {"a": "x" * 4_095}, {f"a{number}": "" for number in range(256)}],
     ("elasticsearch", "index"): ["Audit", "_audit", "-audit", "+audit", "a/b", "a*b", "a?b", 'a"b', "a<b", "a|b", "a b", "a,b",
                                  "a#b", "a:b", "..", "x" * 256],
-    ("azure_monitor", "rule_id"): ["audit-rule", "/subscriptions/x/dataCollectionRules/audit"],
-    ("azure_monitor", "stream"): ["Audit_CL", "custom-audit"],
-    ("azure_monitor", "endpoint"): ["x.ingest.monitor.azure.com", "https://x.ingest.monitor.azure.com/dataCollectionRules"],
+    ("azure_monitor", "rule_id"): ["audit-rule", "/subscriptions/x/dataCollectionRules/audit", "dcr-", "dcr-1", "dcr-" + "A" * 32],
+    ("azure_monitor", "stream"): ["Audit_CL", "custom-audit", "Custom-", "Microsoft-"],
+    ("azure_monitor", "endpoint"): ["x.ingest.monitor.azure.com", "https://x.ingest.monitor.azure.com/dataCollectionRules", "https://u:p@x.ingest.monitor.azure.com",
+                                      "https://x.ingest.monitor.azure.com?a=b", "https://x.ingest.monitor.azure.com:x"],
 }  # fmt: skip
 TAKEN: dict[tuple[str, str], list[Any]] = {
     ("s3", "bucket"): ["audit", "a.b-c.1", "Old_Bucket_of_2012", "x" * 63, "my-access-point-aqfqprnstn7aefdfbarligizwgyfouse1a-s3alias"],
     ("s3", "tags"): [{"retention": "7y", "a b": "x@y:z/1+2=3"}, {f"k{number}": "" for number in range(10)}],
-    ("s3", "storage_class"): ["GLACIER_IR", "CUSTOM_OF_CEPH"],
+    ("s3", "storage_class"): ["GLACIER_IR", "CUSTOM_OF_CEPH", "STANDARD", "ssd_tier"],
+    ("s3", "metadata"): [{"Team": "a", "team_b": "b c"}],
+    ("datadog", "site"): ["datadoghq.com", "datadoghq.eu", "us3.datadoghq.com", "ap2.datadoghq.com", "ddog-gov.com", "us2.ddog-gov.com"],
+    ("grafana_loki", "labels"): [{"a": "x" * 2_048, "b": "é" * 1_024}],
+    ("azure_monitor", "endpoint"): ["https://audit-1234.westeurope-1.ingest.monitor.azure.com", "http://127.0.0.1:8080/"],
     ("gcs", "bucket"): ["audit_logs-1", "logs.example.com", f"{'x' * 63}.{'y' * 63}"],
     ("gcs", "storage_class"): ["NEARLINE", "standard"],
     ("azure_blob", "container"): ["audit-logs-1", "$web", "3ab"],
@@ -118,3 +127,20 @@ def test_options_that_leave_no_room_for_an_event_are_refused(kind: str, options:
     assert path == (min(options),) and "at least half of that is for the events" in problem
     settings = DestinationSettings.model_validate({"type": kind, **options_of(kind, **options)})
     assert make_destination("d", settings, None).limits.bytes  # type: ignore[arg-type]
+
+
+ENDPOINTS = {
+    "https://audit-1234.westeurope-1.ingest.monitor.azure.com": True,
+    "https://audit.usgovvirginia-1.ingest.monitor.azure.us/": True,
+    "https://audit.chinanorth3-1.ingest.monitor.azure.cn:443": True,
+    "http://audit-1234.westeurope-1.ingest.monitor.azure.com": False,
+    "https://audit-1234.westeurope-1.ingest.monitor.azure.com:8443": False,
+    "https://ingest.monitor.azure.com.example.com": False,
+    "https://example.com": False,
+}
+
+
+@pytest.mark.parametrize(("endpoint", "taken"), ENDPOINTS.items())
+def test_tokens_of_azure_go_to_azure(monkeypatch: pytest.MonkeyPatch, endpoint: str, taken: bool) -> None:
+    monkeypatch.delenv("LOGSTREAM_ALLOW_PRIVATE_ADDRESSES")
+    assert (check_options("azure_monitor", options_of("azure_monitor", endpoint=endpoint)) == []) is taken

@@ -9,8 +9,10 @@ from obstore.store import AzureStore
 from pydantic import Field
 
 from logstream.destinations.object_store import (
+    METADATA,
     STORAGE_CLASS,
     TAGS,
+    Metadata,
     ObjectStoreDestination,
     StorageClass,
     StoreOptions,
@@ -18,7 +20,14 @@ from logstream.destinations.object_store import (
 )
 from logstream.destinations.origins import azure_server
 from logstream.destinations.transport.refusals import CLOCK, Refusal
-from logstream.destinations.vendor_rules import AZURE_TIERS, Accepts, azure_container, azure_tags, storage_class_among
+from logstream.destinations.vendor_rules import (
+    AZURE_TIERS,
+    Accepts,
+    azure_container,
+    azure_metadata,
+    azure_tags,
+    storage_class_among,
+)
 
 _SAS = "the SAS of {where} does not fit {place}"
 _TIER = "the account of {place} does not know this `storage_class`; correct it in destination {name}"
@@ -35,6 +44,7 @@ class AzureBlobOptions(StoreOptions):
         examples=["audit"],
     )
     storage_class: Annotated[StorageClass, Accepts(storage_class_among(AZURE_TIERS))] = STORAGE_CLASS
+    metadata: Annotated[Metadata, Accepts(azure_metadata)] = METADATA
     tags: Annotated[Tags, Accepts(azure_tags)] = TAGS
 
 

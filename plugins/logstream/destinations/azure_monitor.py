@@ -17,7 +17,7 @@ from logstream.destinations.outcome import GiveUp, Outcome
 from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, RequestOptions
 from logstream.destinations.transport.urls import joined
-from logstream.destinations.vendor_rules import Accepts, immutable_rule_id, ingestion_stream
+from logstream.destinations.vendor_rules import Accepts, immutable_rule_id, ingestion_endpoint, ingestion_stream
 from logstream.errors import InputError
 from logstream.events import EPOCH, Event
 from logstream.jsontext import with_member
@@ -30,7 +30,7 @@ API_VERSION = "2023-01-01"
 class AzureMonitorOptions(RequestOptions):
     """Options of `azure_monitor`."""
 
-    endpoint: str = Field(
+    endpoint: Annotated[str, Accepts(ingestion_endpoint)] = Field(
         pattern=r"^https?://[^\s/]+/?$",
         description="The data collection endpoint, or the rule's own logs ingestion endpoint.",
         examples=["https://audit-1234.westeurope-1.ingest.monitor.azure.com"],

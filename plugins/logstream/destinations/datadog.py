@@ -13,7 +13,7 @@ from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.request import RequestDestination, RequestOptions
 from logstream.destinations.transport.answers import names_no_error
 from logstream.destinations.transport.urls import at_endpoint
-from logstream.destinations.vendor_rules import Accepts, datadog_tags
+from logstream.destinations.vendor_rules import Accepts, datadog_site, datadog_tags
 from logstream.events import Event
 from logstream.jsontext import as_string
 from logstream.shapes import unix_us
@@ -22,7 +22,7 @@ from logstream.shapes import unix_us
 class DatadogOptions(RequestOptions):
     """Options of `datadog`."""
 
-    site: str = Field(
+    site: Annotated[str, Accepts(datadog_site)] = Field(
         default="datadoghq.com", pattern=r"^[a-z0-9.-]+$", description="The Datadog site.", examples=["datadoghq.eu"]
     )
     service: str | None = Field(default=None, description="The service.", examples=["audit"])

@@ -15,8 +15,10 @@ from pydantic import Field
 from logstream.destinations.credentials import GcsCredentials
 from logstream.destinations.object_store import (
     BUCKET,
+    METADATA,
     STORAGE_CLASS,
     TAGS,
+    Metadata,
     ObjectStoreDestination,
     StorageClass,
     StoreOptions,
@@ -27,7 +29,14 @@ from logstream.destinations.origins import gcs_server
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome
 from logstream.destinations.transport.refusals import CLOCK, Refusal
 from logstream.destinations.transport.session import reach
-from logstream.destinations.vendor_rules import GCS_CLASSES, Accepts, gcs_bucket, no_tags, storage_class_among
+from logstream.destinations.vendor_rules import (
+    GCS_CLASSES,
+    Accepts,
+    gcs_bucket,
+    gcs_metadata,
+    no_tags,
+    storage_class_among,
+)
 
 GOOGLE = "https://storage.googleapis.com"
 
@@ -47,6 +56,7 @@ class GcsOptions(StoreOptions):
         min_length=3, max_length=222, pattern=r"^[a-z0-9][a-z0-9._-]+$", description="The bucket.", examples=["audit"]
     )
     storage_class: Annotated[StorageClass, Accepts(storage_class_among(GCS_CLASSES))] = STORAGE_CLASS
+    metadata: Annotated[Metadata, Accepts(gcs_metadata)] = METADATA
     tags: Annotated[Tags, Accepts(no_tags)] = TAGS
 
 

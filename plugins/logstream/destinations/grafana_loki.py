@@ -12,7 +12,7 @@ from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.request import RequestDestination, RequestOptions
 from logstream.destinations.transport.urls import at_endpoint
-from logstream.destinations.vendor_rules import Accepts, loki_tenant
+from logstream.destinations.vendor_rules import Accepts, loki_labels, loki_tenant
 from logstream.events import Event
 from logstream.jsontext import as_string
 from logstream.shapes import unix_us
@@ -27,7 +27,7 @@ LabelName = Annotated[str, Field(max_length=1024, pattern=LABEL)]
 class GrafanaLokiOptions(RequestOptions):
     """Options of `grafana_loki`."""
 
-    labels: dict[LabelName, Annotated[str, Field(min_length=1, max_length=2048)]] = Field(
+    labels: Annotated[dict[LabelName, Annotated[str, Field(min_length=1)]], Accepts(loki_labels)] = Field(
         default={"job": "logstream"}, min_length=1, max_length=12, description="Labels of every stream; few are best."
     )
     kind_label: str | None = Field(

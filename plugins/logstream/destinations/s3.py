@@ -14,15 +14,17 @@ from logstream.destinations.credentials import AwsCredentials
 from logstream.destinations.object_store import (
     BUCKET,
     METADATA,
+    STORAGE_CLASS,
     TAGS,
     Metadata,
     ObjectStoreDestination,
+    StorageClass,
     StoreOptions,
     Tags,
 )
 from logstream.destinations.origins import s3_server
 from logstream.destinations.transport.refusals import CLOCK, WRONG_REGION, Refusal
-from logstream.destinations.vendor_rules import Accepts, s3_bucket, s3_metadata, s3_tags
+from logstream.destinations.vendor_rules import Accepts, s3_bucket, s3_metadata, s3_storage_class, s3_tags
 
 DEFAULT_REGION = "us-east-1"
 
@@ -50,6 +52,7 @@ class S3Options(StoreOptions):
         min_length=3, max_length=255, pattern=r"^[A-Za-z0-9._-]+$", description="The bucket.", examples=["audit"]
     )
 
+    storage_class: Annotated[StorageClass, Accepts(s3_storage_class)] = STORAGE_CLASS
     metadata: Annotated[Metadata, Accepts(s3_metadata)] = METADATA
     tags: Annotated[Tags, Accepts(s3_tags)] = TAGS
     encryption: Encryption | None = Field(

@@ -9,9 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
+
+from logstream.destinations.transport.addresses import VARIABLE, private_addresses_allowed
 
 _IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 
@@ -102,11 +106,61 @@ GCS_CLASSES = (
 """https://cloud.google.com/storage/docs/storage-classes"""
 
 
+S3_CLASSES = (
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+    "OUTPOSTS",
+    "GLACIER_IR",
+    "SNOW",
+    "EXPRESS_ONEZONE",
+)
+"""https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html (`x-amz-storage-class`)"""
+
+
+def s3_storage_class(name: str) -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html (`x-amz-storage-class`): in capitals.
+
+    Other servers have classes of other names: of these only what is nearly one of Amazon's is refused.
+    """
+    if name in S3_CLASSES:
+        return
+    near = get_close_matches(name.upper(), S3_CLASSES, 1, cutoff=0.9)
+    if near:
+        raise ValueError(f'no such choice "{name}"; did you mean {near[0]}?')
+
+
+def _metadata(given: Mapping[str, str], most: int) -> None:
+    """What holds everywhere: metadata are HTTP headers (RFC 9110, section 5.1: whose names have no case)."""
+    if len({name.lower() for name in given}) < len(given):
+        raise ValueError("two names differ only by case, which headers do not tell apart")
+    for name, value in given.items():
+        if value != value.strip():
+            raise ValueError(f"{name}: it goes out as an HTTP header, which loses spaces at its ends")
+    size = sum(len(name) + len(value) for name, value in given.items())
+    if size > most:
+        raise ValueError(f"{most:,} bytes of names and values together are taken; these have {size:,}")
+
+
+def azure_metadata(given: Mapping[str, str]) -> None:
+    """https://learn.microsoft.com/rest/api/storageservices/setting-and-retrieving-properties-and-metadata-for-blob-resources:
+    8 KB together; a name that is there twice, whatever its case, is answered with 400.
+    """
+    _metadata(given, 8_192)
+
+
+def gcs_metadata(given: Mapping[str, str]) -> None:
+    """https://cloud.google.com/storage/quotas#objects: 8 KiB of custom metadata."""
+    _metadata(given, 8_192)
+
+
 def s3_metadata(given: Mapping[str, str]) -> None:
     """https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html: 2 KB of names and values together."""
-    size = sum(len(name) + len(value) for name, value in given.items())
-    if size > 2_048:
-        raise ValueError(f"S3 takes 2,048 bytes of names and values together; these have {size:,}")
+    _metadata(given, 2_048)
 
 
 _TAG_VALUE = re.compile(r"[A-Za-z0-9 +\-=._:/@]{0,256}")
@@ -166,6 +220,18 @@ def splunk_index(name: str) -> None:
         raise ValueError("small letters, digits and the signs _ - only, no - first, and not kvstore")
 
 
+_DATADOG_SITE = re.compile(r"(?:[a-z]{2}\d{1,2}\.)?(?:datadoghq\.com|datadoghq\.eu|ddog-gov\.com)")
+
+
+def datadog_site(name: str) -> None:
+    """https://docs.datadoghq.com/getting_started/site/ (the site parameter, not the address of its pages)"""
+    if not _DATADOG_SITE.fullmatch(name):
+        raise ValueError(
+            "a site is datadoghq.com, datadoghq.eu or ddog-gov.com, or a region's, such as us5.datadoghq.com: without app. "
+            "before it (another address goes into the connection's host)"
+        )
+
+
 def datadog_tags(given: list[str] | str) -> None:
     """https://docs.datadoghq.com/getting_started/tagging/#define-tags"""
     for tag in given.split(",") if isinstance(given, str) else given:
@@ -176,6 +242,16 @@ def datadog_tags(given: list[str] | str) -> None:
             raise ValueError(f'"{text[:20]}...": a tag has at most 200 characters')
         if text.endswith(":") or not all(sign.isalnum() or sign in "_-:./" for sign in text):
             raise ValueError(f'"{tag}": letters, digits and the signs _ - : . / only, no : last')
+
+
+def loki_labels(given: Mapping[str, str]) -> None:
+    """https://github.com/grafana/loki/blob/main/pkg/distributor/validator.go (`len(l.Value)`, which Go counts in bytes) and
+    https://grafana.com/docs/loki/latest/configure/#limits_config (`max_label_value_length`)
+    """
+    for name, value in given.items():
+        size = len(value.encode())
+        if size > 2_048:
+            raise ValueError(f"{name}: Loki takes 2,048 bytes of a label's value; this one has {size:,}")
 
 
 def loki_tenant(name: str) -> None:
@@ -203,11 +279,37 @@ def elasticsearch_index(name: str) -> None:
 
 def immutable_rule_id(name: str) -> None:
     """https://learn.microsoft.com/azure/azure-monitor/logs/logs-ingestion-api-overview#uri: the rule's immutable id."""
-    if not name.startswith("dcr-"):
-        raise ValueError("it must be the rule's immutable id, which begins with dcr-, not its name")
+    if not re.fullmatch(r"dcr-[0-9a-f]{32}", name):
+        raise ValueError("it must be the rule's immutable id, dcr- and 32 digits of 0-9 and a-f, not its name")
 
 
 def ingestion_stream(name: str) -> None:
     """https://learn.microsoft.com/azure/azure-monitor/essentials/data-collection-rule-structure#streamdeclarations"""
-    if not name.startswith(("Custom-", "Microsoft-")):
-        raise ValueError("streams begin with Custom- or, of Azure's own tables, Microsoft-")
+    if not re.fullmatch(r"(?:Custom|Microsoft)-[A-Za-z0-9_-]+", name):
+        raise ValueError("a stream is Custom- or, of Azure's own tables, Microsoft- and a name")
+
+
+def ingestion_endpoint(url: str) -> None:
+    """https://learn.microsoft.com/azure/azure-monitor/logs/logs-ingestion-api-overview#endpoint
+
+    The connection's token goes there: any other server is the operator's to allow.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"it is no address: {error}") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("no user and password in it: the connection gives tokens")
+    if parts.query or parts.fragment or "?" in url or "#" in url:
+        raise ValueError("scheme and host only, nothing behind ? or #")
+    if private_addresses_allowed():
+        return
+    if parts.scheme != "https" or port not in (None, 443):
+        raise ValueError("Azure takes https:// only, at its usual port")
+    if not re.fullmatch(r"[a-z0-9.-]+\.ingest\.monitor\.azure\.(?:com|us|cn)", parts.hostname or ""):
+        raise ValueError(
+            "its host ends with .ingest.monitor.azure.com (.us, .cn); an operator can allow others with "
+            + VARIABLE
+            + "=1"
+        )
