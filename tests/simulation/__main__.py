@@ -6,40 +6,33 @@ A world that goes wrong is cut down and told as a story.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import closing
 
-from tests.simulation.author import script_of
-from tests.simulation.script import Script
-from tests.simulation.shrink import Shrinker, story
-from tests.simulation.universe import Universe, universe
-from tests.simulation.world import live
+from tests.simulation.crew import Found, Order, processors, worlds
 
 
 def main() -> int:
     """Exit 1 if any world found something."""
     given = _arguments()
-    began, bad = time.monotonic(), list[int]()
-    worlds = 0
-    with universe(wire=not given.no_wire) as place:
-        for seed in range(given.seed, given.seed + given.worlds):
-            script = script_of(seed, windows=given.windows, workspaces=given.workspaces)
-            wrong = live(place, script)
-            worlds += 1
-            if worlds % 50 == 0:
-                print(f"{worlds} worlds so far, {len(bad)} of them bad", file=sys.stderr, flush=True)
-            if wrong:
-                bad.append(seed)
-                print(f"world {seed}:")
-                _tell(wrong)
-                if given.shrink:
-                    _tell_story(place, script, wrong, given.shrink)
+    order = Order(given.windows, given.workspaces, not given.no_wire, given.shrink)
+    began, bad, done = time.monotonic(), list[int](), 0
+    seeds = range(given.seed, given.seed + given.worlds)
+    with closing(worlds(seeds, order, min(given.jobs, given.worlds))) as found:
+        for world in found:
+            done += 1
+            if done % 50 == 0:
+                print(f"{done} worlds so far, {len(bad)} of them bad", file=sys.stderr, flush=True)
+            if world.wrong:
+                bad.append(world.seed)
+                _tell(world)
                 if given.first:
                     break
     seconds = time.monotonic() - began
     which = f" (make simulate SEED={bad[0]} WORLDS=1)" if bad else ""
-    print(f"{worlds} worlds in {seconds:.0f} s, {len(bad)} of them bad{which}")
+    print(f"{done} worlds in {seconds:.0f} s, {len(bad)} of them bad{which}")
     return 1 if bad else 0
 
 
@@ -47,6 +40,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make simulate")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--worlds", type=int, default=100)
+    parser.add_argument("--jobs", type=int, default=processors(), help="How many worlds happen at once.")
     parser.add_argument("--windows", type=int, help="How many windows each world has.")
     parser.add_argument("--workspaces", type=int, help="How many workspaces each world has.")
     parser.add_argument("--first", action="store_true", help="Stop at the first world that finds something.")
@@ -57,22 +51,21 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _tell(wrong: list[str]) -> None:
+def _tell(world: Found) -> None:
+    print(f"world {world.seed}:")
+    _lines(world.wrong)
+    if world.told:
+        print("  cut down, this is what happens:")
+        for line in world.told:
+            print(f"    {line}")
+        print("  and in the end:")
+        _lines(world.wrong_in_the_end)
+
+
+def _lines(wrong: Sequence[str]) -> None:
     for line in wrong[:10]:
         print(f"  {line}", flush=True)
 
 
-def _tell_story(place: Universe, script: Script, wrong: list[str], most: int) -> None:
-    shrinker = Shrinker(lambda smaller: live(place, smaller), wrong, most)
-    smallest = shrinker.shrink(script)
-    print("  cut down, this is what happens:")
-    for line in story(smallest):
-        print(f"    {line}")
-    print("  and in the end:")
-    _tell(shrinker.wrong)
-
-
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)  # what killed attempts left behind must not run now
+    sys.exit(main())

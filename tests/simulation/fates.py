@@ -120,7 +120,7 @@ class Attempt(threading.Thread):
         self._call, self.fate = call, fate
         self.result: T | None = None
         self.error: BaseException | None = None
-        self.ended = False
+        self.ends = threading.Event()
         self.start()
 
     def run(self) -> None:
@@ -131,25 +131,15 @@ class Attempt(threading.Thread):
         except BaseException as error:
             self.error = error
         finally:
-            self.ended = True
+            self.ends.set()
             self.fate.asleep.set()  # there is nothing more to wait for
 
     @property
     def is_sleeping(self) -> bool:
         """Whether it sleeps, and has not ended."""
-        return self.fate.zombie and not self.ended
+        return self.fate.zombie and not self.ends.is_set()
 
     @property
     def killed(self) -> bool:
         """Whether it was ended by its fate."""
         return self.fate.dead
-
-    def until_it_sleeps(self) -> None:
-        """Wait until it has fallen asleep or ended."""
-        self.fate.asleep.wait()
-
-    def until_it_ends(self, seconds: float = 60.0) -> None:
-        """Wait until it has ended. Raises what it broke by, unless that is a kill."""
-        self.join(seconds)
-        if self.is_alive():
-            raise AssertionError("an attempt has hung")

