@@ -15,9 +15,12 @@ import pytest
 
 from logstream.destinations import open_destination
 from logstream.destinations.objects import ObjectDestination
+from logstream.errors import DatabaseError
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
+from logstream.export.window_plan import lane_of
 from logstream.hooks import AirflowConnections
+from logstream.ledger.lanes import Lanes
 from logstream.ledger.records import Delivery, State
 from logstream.testing.servers import AzuriteServer, S3rver, S3Server
 from logstream.validation import validate_settings
@@ -312,6 +315,103 @@ def test_what_a_failed_attempt_left_under_other_names_is_superseded(
     assert known and known <= before, "what the ledger knew of the failed attempt"
     assert sum(listing["parts"] for listing in manifest(out, 1)["superseded"]) == len(known)
     assert known.isdisjoint(data(out)), "it is removed"
+
+
+def puts_and_dies(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export a window with a worker that puts everything and is killed before it can write any of it down."""
+
+    def unwritten(*_: object) -> None:
+        raise DatabaseError("the worker is gone")
+
+    with monkeypatch.context() as dead:
+        dead.setattr(Lanes, "write", unwritten)
+        assert only(export(exporter, WINDOWS[0])[1]).state is State.FAILED
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"compression": "none"}, {"compression": "gzip"}),
+        ({"lanes": 3}, {"lanes": 1}),
+        ({"packaging": "file"}, {"packaging": "batch"}),
+        ({"packaging": "file"}, {"packaging": "parquet"}),
+    ],
+)
+def test_what_a_killed_attempt_put_and_could_not_write_down_is_superseded_where_it_is_delivered_otherwise(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: dict[str, Any], then: dict[str, Any]
+) -> None:
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out, **first)))
+    puts_and_dies(exporter, monkeypatch)
+    left = data(out)
+    assert left
+    apply(exporter, folder(out, **then))
+    assert only(exporter.redeliver_owed()).error is None
+    assert sum(listing["parts"] for listing in manifest(out, 1)["superseded"]) == len(left)
+    assert left.isdisjoint(data(out)), "nothing is there twice"
+    clean(exporter, out, WINDOWS[0])
+
+
+def test_what_a_killed_attempt_put_is_counted_where_it_is_delivered_as_it_was(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out, packaging="file")))
+    puts_and_dies(exporter, monkeypatch)
+    left = data(out)
+    assert only(exporter.redeliver_owed()).error is None
+    assert data(out) == left and manifest(out, 1)["superseded"] == []
+    assert list(exporter.ledger.superseded([1])) == [], "no announcement is left"
+    clean(exporter, out, WINDOWS[0])
+
+
+def test_what_is_put_and_counted_leaves_no_announcement(engine: Make, tmp_path: Path) -> None:
+    exporter = engine(override(folder(tmp_path / "out", packaging="file")))
+    delivery = only(export(exporter, WINDOWS[0])[1])
+    assert delivery.error is None and list(exporter.ledger.superseded([delivery.id])) == []
+
+
+def test_the_only_copy_of_what_was_purged_is_named_and_stays(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events that an attempt had put when it was killed, and that the log store had purged when they were sent again."""
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out, packaging="file")))
+    puts_and_dies(exporter, monkeypatch)
+    left = data(out)
+    filled.execute("delete from events where workspace_id % 2 = 1")
+    delivery = only(exporter.redeliver_owed())
+    assert delivery.lost and delivery.events
+    assert data(out) == left
+    assert sum(listing["parts"] for listing in manifest(out, 1)["superseded"]) == delivery.lost
+    assert not any("extra" in what for what in findings(exporter, WINDOWS[0]))
+    assert audited(out).code == 0
+
+
+def test_what_had_arrived_and_is_purged_stays_where_it_is_when_the_rest_is_delivered_otherwise(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from logstream.destinations.file import FileDestination
+    from logstream.destinations.outcome import GiveUp, Outcome
+
+    out, put = tmp_path / "out", FileDestination.put_now
+    exporter = engine(override(folder(out, lanes=2)))
+
+    def first_lane_only(self: FileDestination, key: str, *rest: Any) -> Outcome:
+        return put(self, key, *rest) if "/lane-00-" in key else GiveUp("the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(FileDestination, "put_now", first_lane_only)
+        assert only(export(exporter, WINDOWS[0])[1]).state is State.FAILED
+    had = files(out)
+    assert had, "the first lane has arrived"
+    workspaces = [row[0] for row in filled.execute("select distinct workspace_id from events order by 1")]
+    purged = next(number for number in workspaces if lane_of(number, 2) == 0)
+    filled.execute("delete from events where workspace_id = %s", (purged,))
+    apply(exporter, folder(out, lanes=2, compression="gzip"))
+    assert only(exporter.redeliver_owed()).state is State.DELIVERED
+    assert had.items() <= files(out).items()
+    assert manifest(out, 1)["superseded"], "and it is named"
 
 
 def test_names_that_another_window_may_have_put_too_are_not_removed(

@@ -20,7 +20,7 @@ def main() -> int:
     order = Order(given.windows, given.workspaces, not given.no_wire, given.shrink)
     began, bad, done = time.monotonic(), list[int](), 0
     seeds = range(given.seed, given.seed + given.worlds)
-    with closing(worlds(seeds, order, min(given.jobs, given.worlds))) as found:
+    with closing(worlds(seeds, order, min(given.jobs, given.worlds), given.dsn)) as found:
         for world in found:
             done += 1
             if done % 50 == 0:
@@ -41,6 +41,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--worlds", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=processors(), help="How many worlds happen at once.")
+    parser.add_argument("--dsn", help="A PostgreSQL server for worlds that is there already (`universe.server`).")
     parser.add_argument("--windows", type=int, help="How many windows each world has.")
     parser.add_argument("--workspaces", type=int, help="How many workspaces each world has.")
     parser.add_argument("--first", action="store_true", help="Stop at the first world that finds something.")

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import queue
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +40,10 @@ class Found:
     wrong_in_the_end: tuple[str, ...] = ()
 
 
-def worlds(seeds: Iterable[int], order: Order, jobs: int) -> Iterator[Found]:
+def worlds(seeds: Iterable[int], order: Order, jobs: int, dsn: str | None = None) -> Iterator[Found]:
     """Let the worlds of some seeds happen, as many at once as there are `jobs`; gives each when it has been judged.
 
-    A world that breaks is a bad one. To stop early, close the iterator. Raises `RuntimeError` when a process dies.
+    `dsn` is that of a `server` for worlds, if one is there already. A world that breaks is a bad one. To stop early, close the iterator. Raises `RuntimeError` when a process dies.
     """
     processes = multiprocessing.get_context("fork")  # before anything here has a thread
     todo, done = processes.Queue(), processes.Queue()
@@ -51,8 +51,8 @@ def worlds(seeds: Iterable[int], order: Order, jobs: int) -> Iterator[Found]:
     for seed in seeds:
         todo.put(seed)
         left += 1
-    with server() as dsn:
-        crew = [processes.Process(target=_work, args=(dsn, order, todo, done), daemon=True) for _ in range(jobs)]
+    with server() if dsn is None else nullcontext(dsn) as place:
+        crew = [processes.Process(target=_work, args=(place, order, todo, done), daemon=True) for _ in range(jobs)]
         for process in crew:
             process.start()
         try:

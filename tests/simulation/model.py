@@ -97,6 +97,8 @@ class Seen:
 
     held: dict[str, list[tuple[str, bytes]]]
     """Destination to (object or key, message)."""
+    superseded: dict[str, set[str]]
+    """Object store to the objects that it names as superseded: in its manifests or, of what is still owed, in the ledger."""
     windows: dict[Span, Document]
     """Window to the settings by which the ledger says it was planned last."""
     deliveries: dict[Place, Document]
@@ -120,11 +122,11 @@ class Model:
     """Rows that transactions have written and not committed."""
     kept: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """Destination to the rows of complete deliveries that it had when they were purged."""
+    arrived: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """The same of complete lanes, whose deliveries may have lacked others."""
     saved: list[tuple[int, Document]] = field(default_factory=list)
     """Settings, with the second from which they are in force."""
     planned: dict[Span, list[Plan]] = field(default_factory=lambda: defaultdict(list))
-    troubled: set[Place] = field(default_factory=set)
-    """Deliveries that were not complete when a run had ended, or whose attempts were disturbed."""
     forgotten: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """Destination to the rows that it had and lost."""
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.simulation.crew import processors
+from tests.simulation.universe import server
 
 PROJECT = Path(__file__).parents[2]
 PATCHES = Path(__file__).parent / "mutants"
@@ -39,12 +40,13 @@ def mutant(patch: Path) -> Iterator[tuple[Path, dict[str, str]]]:
         yield copy, {"PYTHONPATH": str(copy / "plugins"), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def found_by(patch: Path, worlds: int, seed: int = 1) -> str | None:
+def found_by(patch: Path, dsn: str, worlds: int, seed: int) -> str | None:
     """The first bad world of a mutant and what is wrong in it, `None` if none of them is bad.
 
-    Raises `RuntimeError` where the worlds did not run.
+    `dsn` is that of a server for worlds (`universe.server`). Raises `RuntimeError` where the worlds did not run.
     """
-    arguments = ["--no-wire", "--shrink", "0", "--jobs", "1", "--first", "--seed", str(seed), "--worlds", str(worlds)]
+    arguments = ["--no-wire", "--shrink", "0", "--jobs", "1", "--first", "--dsn", dsn,
+                 "--seed", str(seed), "--worlds", str(worlds)]  # fmt: skip
     with mutant(patch) as (copy, environment):
         command, variables = [sys.executable, "-m", "tests.simulation", *arguments], {**os.environ, **environment}
         done = subprocess.run(command, cwd=copy, env=variables, capture_output=True, text=True, check=False)
@@ -67,8 +69,8 @@ def main() -> int:
     names = given.only.split(",")
     patches = [path for path in sorted(PATCHES.glob("*.patch")) if any(name in path.name for name in names)]
     alive: list[str] = []
-    with ThreadPoolExecutor(given.jobs) as threads:
-        trials = {threads.submit(found_by, patch, given.worlds, given.seed): patch.stem for patch in patches}
+    with server() as dsn, ThreadPoolExecutor(given.jobs) as threads:
+        trials = {threads.submit(found_by, patch, dsn, given.worlds, given.seed): patch.stem for patch in patches}
         for trial in as_completed(trials):
             found, name = trial.result(), trials[trial]
             print(f"{name}: {found or 'NOT FOUND'}", flush=True)

@@ -116,12 +116,15 @@ def universe(dsn: str, *, wire: bool = True) -> Iterator[Universe]:
 @contextmanager
 def server() -> Iterator[str]:
     """Start a PostgreSQL for worlds, in memory where the machine has such a folder; gives its DSN."""
-    memory = Path("/dev/shm")  # noqa: S108 - the folder is made with a name and a mode of its own
+    memory = Path("/dev/shm")
     where = memory if os.access(memory, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="logstream-worlds-", dir=where, ignore_cleanup_errors=True) as folder:
-        dsn = _postgres(Path(folder) / "postgres")
-        _make_template(dsn)
-        yield dsn
+        started = _postgres(Path(folder) / "postgres")
+        try:
+            _make_template(started.get_uri())
+            yield started.get_uri()
+        finally:
+            started.stop()
 
 
 def _make_template(dsn: str) -> None:
@@ -166,7 +169,7 @@ SMALL_AND_QUICK = (
 """Settings of a server of many small databases, that knows two-phase commit and trusts the machine not to lose its power."""
 
 
-def _postgres(folder: Path) -> str:
+def _postgres(folder: Path) -> Any:
     dsn = embedded_dsn("postgres", folder)
     with psycopg.connect(dsn, autocommit=True) as connection:
         for setting in SMALL_AND_QUICK:
@@ -176,4 +179,4 @@ def _postgres(folder: Path) -> str:
     started = get_server(folder)
     started.stop()
     started.ensure_postgres_running()
-    return dsn
+    return started

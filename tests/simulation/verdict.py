@@ -102,6 +102,7 @@ class Verdict:
         """Every event recorded before its window's end, and selected, is delivered: at object stores exactly once, at HTTP
         services at least once with a stable key; to its own destination and nowhere else; or it is named. What was delivered is
         not replaced by less because the log store holds less now."""
+        there: dict[str, set[int]] = defaultdict(set)
         for row in self.model.rows.values():
             window = self.window_of.get(row.id)
             if window is None:
@@ -113,11 +114,13 @@ class Verdict:
                 ]
                 got = self.copies.pop((destination, row.id), [])
                 if got:
+                    there[destination].add(row.id)
                     yield from self._allowed(row, destination, messages, got)
-                    times = len(got) if keeps_objects(destination) else len({key for key, _ in got})
-                    most = self.contents(window, destination)
-                    if keeps_objects(destination) and not self.may_have_strays((window, destination)):
-                        most = 1
+                    if keeps_objects(destination):
+                        got = [(key, found) for key, found in got if key not in self.seen.superseded[destination]]
+                        times, most = len(got), 1
+                    else:
+                        times, most = len({key for key, _ in got}), self.contents(window, destination)
                     if times > most:
                         yield f"{self.name(row)} is at {destination} {times} times: {sorted({key for key, _ in got})}"
                 self.present(row, destination, got)
@@ -133,6 +136,9 @@ class Verdict:
                 window = self.window_of[number]
                 if number not in self.done[window, destination]:
                     yield f"{self.name(self.model.rows[number])} was at {destination} when it was purged, and is no longer"
+        for destination, arrived in self.model.arrived.items():
+            for number in arrived - self.model.forgotten[destination] - there[destination]:
+                yield f"{self.name(self.model.rows[number])} had arrived at {destination} when it was purged, and was removed"
         for destination, number in self.copies:
             yield f"event {number} is at {destination}, and the platform never committed it"
 
@@ -160,15 +166,6 @@ class Verdict:
             yield f"{self.name(row)} can never be delivered, and {destination} has no dead letter of it"
         else:
             yield f"{self.name(row)} is not at {destination}, and not named"
-
-    def may_have_strays(self, place: Place) -> bool:
-        """What an attempt had put and could not write down any more stays, and is named as extra, where the window is then
-        exported otherwise: by other settings or options, or with other rows."""
-        if place not in self.model.troubled:
-            return False
-        purged = any(route_of(plan.document, self.model.rows[number]) == place[1]
-                     for plan in self.model.planned[place[0]] for number in plan.ids & self.model.purged)  # fmt: skip
-        return purged or self.contents(*place) > 1
 
     def contents(self, window: Span, destination: str) -> int:
         """With how many different contents a window was planned for a destination: so many requests may hold a row."""
@@ -246,7 +243,7 @@ class Verdict:
         self.may_find |= self.must_find.keys()
         for span, destination, what in self.seen.verified:
             excused = any(name == destination and _overlap(window, span) for window, name in self.may_find)
-            if not excused and ("is extra" not in what or not self._strays_at(destination)):
+            if not excused:
                 yield f"verify is wrong: {what}"
         for place, reasons in sorted(self.must_find.items()):
             found = any(name == place[1] and _overlap(place[0], span) for span, name, _ in self.seen.verified)
@@ -266,14 +263,7 @@ class Verdict:
                 yield f"the auditor's script says nothing at {destination}: {lost[0]}"
             if not lost and destination not in owed:
                 for what in problems:
-                    if "is extra" not in what or not self._strays_at(destination):
-                        yield f"the auditor's script is wrong at {destination}: {what}"
-
-    def _strays_at(self, destination: str) -> bool:
-        """Whether objects may be there that no manifest lists: of what is owed, none does yet."""
-        if any(name == destination for _, name in self.seen.owed):
-            return True
-        return any(self.may_have_strays(place) for place in self.places if place[1] == destination)
+                    yield f"the auditor's script is wrong at {destination}: {what}"
 
 
 def _same_routes(one: Document, other: Document) -> bool:

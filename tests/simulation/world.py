@@ -26,6 +26,7 @@ from logstream.window import Window
 from tests.simulation.audit import audited
 from tests.simulation.fates import Attempt, Fate, Killed, watch
 from tests.simulation.model import Model, Place, Seen, keeps_objects
+from tests.simulation.named import superseded_in
 from tests.simulation.receivers import Receiver, messages_in, messages_of, number_of
 from tests.simulation.script import (
     Apply,
@@ -154,7 +155,6 @@ class World:
             case Redeliver(rejected):
                 self._note_owed()
                 self._quietly(lambda engine: engine.redeliver_rejected() if rejected else engine.redeliver_owed())
-                self._note_troubled()
             case Suspend(destination, held):
                 self._suspend(destination, held=held)
             case Prune(until):
@@ -187,12 +187,17 @@ class World:
             (_moment(until), workspace),
         )
         purged = self.model.purge(until * 60, workspace)
-        complete = "select window_start, window_end, destination from logstream.deliveries where state = 'delivered'"
-        for start, end, destination in self._store.execute(complete).fetchall():
+        lanes = (
+            "select d.window_start, d.window_end, d.destination, d.state, array(select json_object_keys(l.delivered))"
+            " from logstream.lanes l join logstream.deliveries d on d.id = l.delivery_id where l.state = 'delivered'"
+        )
+        for start, end, destination, state, workspaces in self._store.execute(lanes).fetchall():
             if keeps_objects(destination):
                 held = {number_of(message) for _, message in messages_of(self.receiver(destination))}
-                rows = {row.id for row in self.model.rows_in(_span(start, end))}
-                self.model.kept[destination] |= rows & held & purged
+                rows = {row.id for row in self.model.rows_in(_span(start, end)) if str(row.workspace) in workspaces}
+                self.model.arrived[destination] |= rows & held & purged
+                if state == "delivered":
+                    self.model.kept[destination] |= rows & held & purged
 
     def _forget(self, destination: str, number: int) -> None:
         receiver = self.receiver(destination)
@@ -280,9 +285,13 @@ class World:
         """Let time pass: for the workers, and for what the database has noted."""
         self._clock.ahead += seconds
         for column, table in (("leased_until", "lanes"), ("planned_at", "deliveries")):
-            self._store.execute(
-                f"update logstream.{table} set {column} = {column} - make_interval(secs => %s)", (seconds,)
-            )
+            query = f"update logstream.{table} set {column} = {column} - make_interval(secs => %s) where {column} is not null"
+            for _ in range(20):
+                with suppress(
+                    psycopg.errors.DeadlockDetected
+                ):  # with a worker that writes the same rows: not its fault
+                    self._store.execute(query, (seconds,))
+                    break
 
     def _wake(self, *, wait: bool = True) -> None:
         """All zombies go on where they were; `wait` for their ends."""
@@ -323,19 +332,8 @@ class World:
             if other.error is not None and not isinstance(other.error, LogstreamError):
                 self.complaints.append(f"a doubled run broke by {other.error!r}")
             self._note_planned(window, again=True, certain=other.error is None)
-            overlap = [place for place in self._places() if place[0].start < window.end and window.start < place[0].end]
-            self.model.troubled |= set(overlap)
         self._wake()
         self._pass(60)
-        self._note_troubled()
-
-    def _note_troubled(self) -> None:
-        """Deliveries that are not complete now: what goes wrong with them, or what went wrong, may leave objects behind."""
-        self.model.troubled |= set(self._places("state <> 'delivered'"))
-
-    def _places(self, condition: str = "true") -> list[Place]:
-        query = f"select window_start, window_end, destination from logstream.deliveries where {condition}"
-        return [(_span(start, end), name) for start, end, name in self._store.execute(query).fetchall()]
 
     def _whole(self, engine: Exporter, window: Span) -> None:
         engine.wait_until_closed(_window(window), timeout=0)
@@ -362,8 +360,6 @@ class World:
         if not isinstance(planned, Planned):
             return
         lanes = [key for share in planned.shares for key in share.lanes]
-        if self._doubled or any(blow.phase == "deliver" for blow in blows):
-            self._note_troubled()
         self._task("deliver", blows, lambda engine: engine.deliver(lanes))
         self._task("seal", blows, lambda engine: engine.seal(planned.delivery_ids))
 
@@ -499,6 +495,7 @@ class World:
         deliveries = self._store.execute(select.format("snapshot_id, destination", "deliveries")).fetchall()
         return Seen(
             held={name: messages_of(receiver) for name, receiver in self._receivers.items()},
+            superseded=self._superseded(),
             windows={_span(start, end): documents[number] for start, end, number in windows},
             deliveries={(_span(start, end), name): documents[number] for start, end, number, name in deliveries},
             rejected=rejected,
@@ -507,6 +504,15 @@ class World:
             verified=[(_span(item.window.start, item.window.end), item.destination, str(item)) for item in findings],
             audited={name: audited(found.objects) for name, found in self._receivers.items() if keeps_objects(name)},
         )
+
+    def _superseded(self) -> dict[str, set[str]]:
+        found = {name: superseded_in(each.objects) for name, each in self._receivers.items() if keeps_objects(name)}
+        unsealed = "select id, destination from logstream.deliveries where state <> 'delivered'"
+        for number, name in self._store.execute(unsealed).fetchall():
+            if name in found:
+                parts = self._quietly(lambda engine, of=number: list(engine.ledger.superseded([of])))
+                found[name] |= {part.name for _, part in parts}
+        return found
 
     def _snapshots(self) -> dict[int, Document]:
         """All snapshots as the script has their settings; derived ones have the routes of those that they derive from."""

@@ -90,6 +90,13 @@ deliveries = Table(
     Column("carrier", Text, comment="The run that planned it last"),
     Column("error", Text, comment="Why it was not sealed as delivered; lanes have reasons of their own"),
     Column("forgotten", BigInteger, comment="The manifest that lists what was pruned before it began afresh"),
+    Column(
+        "keeps_superseded",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="What it supersedes may hold events that the log store no longer does: nothing of it is removed",
+    ),
     UniqueConstraint("window_start", "window_end", "destination"),
 )
 Index("deliveries_state", deliveries.c.destination, deliveries.c.state, deliveries.c.window_start)
@@ -198,7 +205,7 @@ superseded_parts = Table(
     Column("id", BigInteger, Identity(), primary_key=True),
     Column("delivery_id", ForeignKey(deliveries.c.id, ondelete="CASCADE"), nullable=False),
     Column("entries", LargeBinary, nullable=False, comment="As those of lane_parts"),
-    comment="What was delivered under plans that a newer one has replaced: proof/manifests.py",
+    comment="What was put under plans that a newer one has replaced, or is being put: proof/manifests.py",
 )
 Index("superseded_parts_delivery", superseded_parts.c.delivery_id, superseded_parts.c.id)
 

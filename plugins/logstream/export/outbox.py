@@ -26,7 +26,8 @@ class Outbox:
     At most the destination's concurrency of parcels is sent and not yet in the ledger: after a crash no more than those
     are sent again. How far a lane has come is written at every step, which is little; its counts and parts about once a
     second. An attempt that resumes packs what lies between the two again and counts it, without sending it. Where sending again
-    replaces what is there (objects), there are no steps.
+    replaces what is there (objects), there are no steps; what is put is announced before, so that whatever an attempt leaves
+    behind is known, also where the lane is then delivered otherwise.
 
     A parcel that its receiver refused, where it has taken nothing yet, is held: it enters the ledger when refusals are believed
     (`Refusals`). Parcels behind it are sent meanwhile; one that is taken ends the doubt.
@@ -53,6 +54,10 @@ class Outbox:
         self._bad: deque[tuple[Cursor, EventRef, str]] = deque()
         self._rejected: list[Rejection] = []
         self._parts: list[Part] = []
+        self._announced: dict[str, int] = {}
+        """Names of parcels to the numbers of their announcements."""
+        self._settled: list[int] = []
+        """Announcements of what is counted."""
         self._irregular = False
         self._settling: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
@@ -72,10 +77,14 @@ class Outbox:
         await self._slots.acquire()
         if self._failure is not None:
             raise self._failure
-        sending = send(self._destination, parcel, self._policy, self._limit, self._confirm, self._refusals)
-        task = asyncio.create_task(sending)
+        task = asyncio.create_task(self._send(parcel))
         self._under_way.append((parcel, task))
         task.add_done_callback(self._settle_soon)
+
+    async def _send(self, parcel: Parcel) -> Sent:
+        if self._destination.replaces and parcel.parts:
+            self._announced[parcel.name] = await self._writer.announce(self._lane, parcel.parts)
+        return await send(self._destination, parcel, self._policy, self._limit, self._confirm, self._refusals)
 
     async def drain(self) -> None:
         """Wait until everything is sent, and what is not held is in the ledger."""
@@ -125,7 +134,7 @@ class Outbox:
     @property
     def news(self) -> News:
         """What is not in the ledger yet."""
-        return News(list(self._rejected), list(self._parts))
+        return News(list(self._rejected), list(self._parts), announced=list(self._settled))
 
     def _settle_soon(self, _: object = None) -> None:
         if self._settling is None:
@@ -155,7 +164,7 @@ class Outbox:
         self._irregular = False
         await self._writer.checkpoint(self._lane, news)
         self._written = clock.monotonic()
-        del self._rejected[: len(news.rejected)], self._parts[: len(news.parts)]
+        del self._rejected[: len(news.rejected)], self._parts[: len(news.parts)], self._settled[: len(news.announced)]
 
     def _release(self, places: int) -> None:
         given = min(places, self._slots_lent)
@@ -199,6 +208,8 @@ class Outbox:
             lane.rejected.update(sent.rejected_tally)
             self._rejected += [Rejection(event, reason, parcel.name) for event, reason in sent.rejected]
         self._parts += sent.parts
+        if (announced := self._announced.pop(parcel.name, None)) is not None:
+            self._settled.append(announced)
         self._irregular |= not sent.whole
         lane.sizes.update(parcel.sizes)
         lane.bytes += sent.bytes

@@ -1,4 +1,7 @@
-"""Superseded objects: what earlier exports of a delivery made under other names. They are removed where that is allowed."""
+"""Superseded objects: what earlier exports of a delivery made, or may have made, under other names.
+
+They are removed where that is allowed, unless they may be the only copy of an event.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ async def remove_superseded(ledger: Ledger, delivery_id: int, destination: Objec
 
 def _removable(ledger: Ledger, delivery_id: int, destination: ObjectDestination[Any]) -> list[str]:
     names = [part.name for _, part in ledger.superseded([delivery_id])]
-    if not names or destination.names_are_its_own:
+    # an attempt that was cut short may have put what the log store has purged since: it is named, and stays
+    if not names or ledger.keeps_superseded(delivery_id):
+        return []
+    if destination.names_are_its_own:
         return names
     # another window, or another destination in the same place, may have put an object of the same name
     if ledger.others_under_way(delivery_id):

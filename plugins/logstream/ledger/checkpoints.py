@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
 
 import psycopg
 
 from logstream.database import connect_async, database_errors, is_stale
-from logstream.errors import DatabaseError
-from logstream.ledger.lane_writes import STEP, LaneWrite
+from logstream.destinations.parcel import Part
+from logstream.errors import DatabaseError, LeaseLost
+from logstream.ledger.lane_writes import STEP, Announcement, LaneWrite, lease_lost
 from logstream.ledger.lanes import Lanes
 from logstream.ledger.records import Lane, News
 from logstream.threads import ANSWER_SECONDS, in_time
+
+_W = TypeVar("_W")
+_R = TypeVar("_R")
 
 
 class StepWriter:
@@ -39,8 +45,48 @@ class StepWriter:
             await self._connection.close()
 
 
+class Together(Generic[_W, _R]):
+    """Group commit: whatever has come together while one write was under way is the next. Of one event loop."""
+
+    def __init__(self, write: Callable[[list[_W]], Awaitable[Sequence[_R | LeaseLost]]]) -> None:
+        self._write = write
+        self._waiting: list[tuple[_W, asyncio.Future[_R]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def put(self, item: _W) -> _R:
+        """Write something; return what is said of it when it is written. Raises `LeaseLost` where it could not be."""
+        done: asyncio.Future[_R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, done))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._run())
+        return await done
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                together, self._waiting = self._waiting, []
+                try:
+                    answers = await self._write([item for item, _ in together])
+                except BaseException as error:
+                    for _, done in together:
+                        if not done.done():
+                            done.set_exception(error)
+                    if not isinstance(error, Exception):
+                        raise
+                    continue
+                for (_, done), answer in zip(together, answers, strict=True):
+                    if done.done():
+                        continue
+                    if isinstance(answer, LeaseLost):
+                        done.set_exception(answer)
+                    else:
+                        done.set_result(answer)
+        finally:
+            self._writing = None
+
+
 class LedgerWriter:
-    """Group commit: one transaction for all lanes that have something to write. Not for several event loops.
+    """One transaction for all lanes that have something to write. Not for several event loops.
 
     Every call returns when what it wrote is in the ledger.
     """
@@ -48,28 +94,32 @@ class LedgerWriter:
     def __init__(self, ledger: Lanes, control_dsn: str, threads: Executor) -> None:
         self._ledger, self._threads = ledger, threads
         self._steps = StepWriter(control_dsn)
-        self._waiting: list[tuple[LaneWrite, asyncio.Future[None]]] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._writes: Together[LaneWrite, None] = Together(self._write)
+        self._announcements: Together[Announcement, int] = Together(self._announce)
+
+    async def announce(self, lane: Lane, parts: Sequence[Part]) -> int:
+        """Write which objects are about to be put, before they are; return the number that `News.announced` settles it by."""
+        return await self._announcements.put(Announcement.of(lane, parts))
 
     async def step(self, lane: Lane) -> None:
         """Write how far a lane has come, and no more."""
-        await self._put(LaneWrite.step(lane))
+        await self._writes.put(LaneWrite.step(lane))
 
     async def checkpoint(self, lane: Lane, news: News) -> None:
         """Write how far a lane has come, its counts, and what is new since the last time."""
-        await self._put(LaneWrite.checkpoint(lane, news))
+        await self._writes.put(LaneWrite.checkpoint(lane, news))
 
     async def recount(self, lane: Lane, news: News) -> None:
         """Write the counts of a lane that stays delivered."""
-        await self._put(LaneWrite.recount(lane, news))
+        await self._writes.put(LaneWrite.recount(lane, news))
 
     async def finish(self, lane: Lane, news: News) -> None:
         """Write that a lane is delivered."""
-        await self._put(LaneWrite.finish(lane, news))
+        await self._writes.put(LaneWrite.finish(lane, news))
 
     async def fail(self, lane: Lane, news: News, error: str, *, permanent: bool, void: bool = False) -> None:
         """Write that a lane stopped, where, and why."""
-        await self._put(LaneWrite.fail(lane, news, error, permanent=permanent, void=void))
+        await self._writes.put(LaneWrite.fail(lane, news, error, permanent=permanent, void=void))
 
     async def was_taken(self, lane: Lane) -> bool:
         """Whether a lane's destination has taken events since its options last changed."""
@@ -79,40 +129,23 @@ class LedgerWriter:
         """Close what was opened."""
         await self._steps.close()
 
-    async def _put(self, write: LaneWrite) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((write, done))
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._run())
-        await done
-
-    async def _run(self) -> None:
-        try:
-            while self._waiting:
-                together, self._waiting = self._waiting, []
-                try:
-                    missing = await self._write([write for write, _ in together])
-                except BaseException as error:
-                    for _, done in together:
-                        if not done.done():
-                            done.set_exception(error)
-                    if not isinstance(error, Exception):
-                        raise
-                    continue
-                for write, done in together:
-                    if done.done():
-                        continue
-                    if write.key in missing:
-                        done.set_exception(write.lease_lost())
-                    else:
-                        done.set_result(None)
-        finally:
-            self._writing = None
-
-    async def _write(self, writes: list[LaneWrite]) -> set[tuple[int, int]]:
-        try:
+    async def _write(self, writes: list[LaneWrite]) -> list[LeaseLost | None]:
+        async with _answering():
             if all(write.steps for write in writes):
-                return await asyncio.wait_for(self._steps.write(writes), ANSWER_SECONDS)
-            return await in_time(self._threads, ANSWER_SECONDS, self._ledger.write, writes)
-        except TimeoutError:
-            raise DatabaseError(f"the control database has not answered for {ANSWER_SECONDS:.0f} s") from None
+                missing = await asyncio.wait_for(self._steps.write(writes), ANSWER_SECONDS)
+            else:
+                missing = await in_time(self._threads, ANSWER_SECONDS, self._ledger.write, writes)
+        return [write.lease_lost() if write.key in missing else None for write in writes]
+
+    async def _announce(self, announcements: list[Announcement]) -> list[int | LeaseLost]:
+        async with _answering():
+            noted = await in_time(self._threads, ANSWER_SECONDS, self._ledger.announce, announcements)
+        return [noted.get(place) or lease_lost(item) for place, item in enumerate(announcements)]
+
+
+@asynccontextmanager
+async def _answering() -> AsyncIterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise DatabaseError(f"the control database has not answered for {ANSWER_SECONDS:.0f} s") from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import orjson
 
 from logstream.control.tables import SCHEMA
-from logstream.destinations.parcel import Tally
+from logstream.destinations.parcel import Part, Tally
 from logstream.errors import LeaseLost
 from logstream.ledger.records import Lane, News, State, tally_document
 from logstream.proof.listings import pack
@@ -27,6 +28,8 @@ class LaneWrite:
     redelivered: tuple[int, ...] = ()
     lost: Tally = field(default_factory=Tally)
     """What the lane's end found to be no longer in the log store."""
+    announced: tuple[int, ...] = ()
+    """Announcements that are settled by `parts`."""
 
     @classmethod
     def step(cls, lane: Lane) -> LaneWrite:
@@ -93,15 +96,32 @@ class LaneWrite:
         ]  # fmt: skip
         parts = {**name, "parcels": lane.part, "entries": pack(news.parts)} if news.parts else None
         return cls(
-            lane.key, state, orjson.dumps(row), rows, parts, lane.destination, redelivered=tuple(news.redelivered)
-        )
+            lane.key, state, orjson.dumps(row), rows, parts, lane.destination,
+            redelivered=tuple(news.redelivered), announced=tuple(news.announced),
+        )  # fmt: skip
 
     def lease_lost(self) -> LeaseLost:
         """The error for a lane that is no longer the writer's."""
         return lease_lost(self)
 
 
-def lease_lost(lane: Lane | LaneWrite) -> LeaseLost:
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What is about to be put by an attempt at a lane, before it is: objects that the attempt may leave behind uncounted."""
+
+    key: tuple[int, int]
+    attempt: int
+    destination: str
+    entries: bytes
+    """As those of the table `superseded_parts`."""
+
+    @classmethod
+    def of(cls, lane: Lane, parts: Sequence[Part]) -> Announcement:
+        """The announcement of some objects of a lane."""
+        return cls(lane.key, lane.attempt, lane.destination, pack(parts))
+
+
+def lease_lost(lane: Lane | LaneWrite | Announcement) -> LeaseLost:
     """The error for a lane that is no longer ours."""
     number = lane.key[1]
     return LeaseLost(
@@ -144,6 +164,23 @@ from quick, json_to_recordset(%s::json) as n(
     delivery_id bigint, lane int, attempt bigint, position_us bigint, position_id bigint)
 where l.delivery_id = n.delivery_id and l.lane = n.lane and l.attempt = n.attempt and quick.it = 'off'
 returning l.delivery_id, l.lane
+"""  # noqa: S608 - the schema is ours
+
+
+# What is announced is superseded until it is counted: whatever becomes of the attempt, and by whatever settings the lane is
+# delivered in the end, no object is there that the ledger does not know.
+ANNOUNCE = f"""
+with n as materialized (
+    select nextval(pg_get_serial_sequence('{SCHEMA}.superseded_parts', 'id')) as id, u.*
+    from unnest(%s::bigint[], %s::int[], %s::bigint[], %s::bytea[])
+        with ordinality as u(delivery_id, lane, attempt, entries, place)
+), noted as (
+    insert into {SCHEMA}.superseded_parts (id, delivery_id, entries)
+    select n.id, n.delivery_id, n.entries
+    from n join {SCHEMA}.lanes l using (delivery_id, lane, attempt)
+    returning id
+)
+select place - 1, id from n join noted using (id)
 """  # noqa: S608 - the schema is ours
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from logstream.control.tables import deliveries, lane_parts, lanes, rejections
+from logstream.control.tables import deliveries, lane_parts, lanes, rejections, superseded_parts
 from logstream.database import database_errors
 from logstream.destinations.parcel import Tally
 from logstream.ledger.book import Book, any_of
-from logstream.ledger.lane_writes import REDELIVERED, STEP, WRITE, LaneWrite
+from logstream.ledger.lane_writes import ANNOUNCE, REDELIVERED, STEP, WRITE, Announcement, LaneWrite
 from logstream.ledger.losses import losses_of, note_losses
 from logstream.ledger.records import Delivery, Lane, State, lane_in
 from logstream.window import Window
@@ -93,7 +93,21 @@ class Lanes(Book):
                 if ours := [row for row in rows if (row["delivery_id"], row["lane"]) in done]:
                     connection.execute(insert(table).on_conflict_do_nothing(), ours)
             _write_ends(connection, [write for write in writes if write.key in done])
+            if settled := [number for write in writes if write.key in done for number in write.announced]:
+                connection.execute(delete(superseded_parts).where(any_of(superseded_parts.c.id, settled)))
         return {write.key for write in writes} - done
+
+    def announce(self, announcements: Sequence[Announcement]) -> dict[int, int]:
+        """Note what is about to be put, as superseded until it is counted; return index to the number of each announcement.
+
+        Those are missing that were made for lanes that are another attempt's by now: what they name must not be put.
+        """
+        columns: tuple[list[Any], ...] = (
+            [item.key[0] for item in announcements], [item.key[1] for item in announcements],
+            [item.attempt for item in announcements], [item.entries for item in announcements],
+        )  # fmt: skip
+        with database_errors("writing the ledger"), self._engine.begin() as connection:
+            return {row[0]: row[1] for row in connection.exec_driver_sql(ANNOUNCE, columns)}
 
     def was_taken(self, destination: str, snapshot_id: int) -> bool:
         """Whether a destination, as a snapshot of the settings has it, has taken any event."""

@@ -9,10 +9,11 @@ from datetime import datetime
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from logstream.control.tables import deliveries, lane_parts, lanes, rejections, superseded_parts
+from logstream.control.tables import deliveries, lane_parts, lanes, losses, rejections, superseded_parts
 from logstream.database import database_errors
 from logstream.destinations.parcel import Part
 from logstream.ledger.book import Book, any_of
+from logstream.ledger.losses import Why
 from logstream.ledger.records import State
 from logstream.proof.listings import pack, unpack
 
@@ -66,6 +67,13 @@ class Parts(Book):
             connection.execute(delete(superseded_parts).where(superseded_parts.c.delivery_id == delivery_id))
             for row in rows:  # one after the other: their order is that of their ids
                 connection.execute(insert(superseded_parts), row)
+
+    def keeps_superseded(self, delivery_id: int) -> bool:
+        """Whether what a delivery supersedes may be the only copy of events: some that were planned the log store has purged."""
+        purged = select(losses.c.delivery_id).where(losses.c.delivery_id == delivery_id, losses.c.reason == Why.PURGED)
+        query = select(deliveries.c.keeps_superseded | purged.exists()).where(deliveries.c.id == delivery_id)
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return bool(connection.execute(query).scalar())
 
     def others_under_way(self, delivery_id: int) -> bool:
         """Whether lanes of other deliveries are being delivered at this moment, whose parts the ledger may not have yet."""

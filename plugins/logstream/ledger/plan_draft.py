@@ -56,6 +56,8 @@ class Draft:
     void: list[tuple[int, int]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     lost: dict[int, Tally] = field(default_factory=dict)
+    fewer: set[int] = field(default_factory=set)
+    """Deliveries that had been planned with events that the log store no longer holds: what is there may be their only copy."""
     written_off: dict[int, Tally] = field(default_factory=dict)
     """What is left written off of deliveries of which some is planned again."""
     pending: Pending = field(default_factory=lambda: Pending({}, []))
@@ -119,7 +121,9 @@ def go_on(
             _plan_lane(draft, item, row.id, number, Replanned(Fate.ANEW, new.tally), new)
             continue
         planned.update(lane.planned)
-        fate = _replan(row, item, lane, new, stock)
+        fate, fewer = _replan(row, item, lane, new, stock)
+        if fewer:
+            draft.fewer.add(row.id)
         newly.update(fate.lost)
         if fate.fate in (Fate.ANEW, Fate.DROPPED):
             draft.void.append((row.id, number))
@@ -156,7 +160,10 @@ def _held(row: Any, item: PlannedDelivery, stock: Stock) -> Tally:
     return held
 
 
-def _replan(row: Any, item: PlannedDelivery, lane: KnownLane, new: PlannedLane | None, stock: Stock) -> Replanned:
+def _replan(row: Any, item: PlannedDelivery, lane: KnownLane, new: PlannedLane | None, stock: Stock) -> tuple[
+    Replanned, bool
+]:  # fmt: skip
+    """What becomes of a lane, and whether the log store holds less than was planned of it."""
     same = new is not None and new.fingerprint == lane.fingerprint and new.tally == lane.planned
     if new is not None and same:
         held = new.tally
@@ -164,9 +171,10 @@ def _replan(row: Any, item: PlannedDelivery, lane: KnownLane, new: PlannedLane |
         everything = _held(row, item, stock)
         held = Tally({key: everything[key] for key in lane.planned if everything[key]})
     workspaces = {workspace for workspace, _ in lane.planned.keys() | (new.tally.keys() if new else set())}
-    return replan_lane(
+    replanned = replan_lane(
         lane, new, held, lambda: stock.ahead(item.window, row.snapshot_id, item.destination, workspaces, lane.counted)
     )
+    return replanned, any(held[key] < events for key, events in lane.planned.items())
 
 
 def _plan_lane(

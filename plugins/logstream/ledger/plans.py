@@ -11,9 +11,9 @@ from datetime import UTC
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
-from logstream.control.tables import SCHEMA, lanes
+from logstream.control.tables import SCHEMA, deliveries, lanes
 from logstream.database import database_errors
 from logstream.destinations.parcel import Tally
 from logstream.events import Cursor
@@ -192,6 +192,8 @@ def _write(connection: Connection, draft: Draft, terms: Terms) -> None:
     if draft.deliveries:
         ids, snapshots, afresh = (list(column) for column in zip(*draft.deliveries, strict=True))
         connection.exec_driver_sql(_PLAN_DELIVERIES, (terms.carrier, ids, snapshots, afresh))
+    if draft.fewer:
+        connection.execute(update(deliveries).where(any_of(deliveries.c.id, draft.fewer)).values(keeps_superseded=True))
     if draft.void:
         names = tuple(list(column) for column in zip(*draft.void, strict=True))
         connection.exec_driver_sql(_SUPERSEDE, names)

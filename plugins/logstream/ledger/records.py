@@ -50,6 +50,8 @@ class News:
     parts: Sequence[Part] = ()
     redelivered: Sequence[int] = ()
     """Ids of events that were rejected before, and have arrived after all."""
+    announced: Sequence[int] = ()
+    """Announcements of `parts`, by their numbers: what they named is counted now."""
 
 
 class State(StrEnum):

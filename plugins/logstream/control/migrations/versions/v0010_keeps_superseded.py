@@ -1,0 +1,21 @@
+"""Whether what a delivery supersedes may be the only copy of events: then nothing of it is removed."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+
+
+def upgrade() -> None:
+    """Make the column."""
+    comment = "What it supersedes may hold events that the log store no longer does: nothing of it is removed"
+    kept: sa.Column[bool] = sa.Column(
+        "keeps_superseded", sa.Boolean(), nullable=False, server_default=sa.false(), comment=comment
+    )
+    op.add_column("deliveries", kept, schema="logstream")
+
+
+def downgrade() -> None:
+    """Take it away."""
+    op.drop_column("deliveries", "keeps_superseded", schema="logstream")
