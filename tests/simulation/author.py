@@ -33,6 +33,7 @@ from tests.simulation.script import (
     Suspend,
     Tick,
     Weather,
+    WriteOff,
 )
 
 STEP = 5
@@ -67,6 +68,7 @@ class Rates:
     purge: float = 0.08
     listed: float = 0.1
     redeliver: float = 0.1
+    write_off: float = 0.03
     suspend: float = 0.05
     prune: float = 0.1
     step: float = 0.1
@@ -98,6 +100,7 @@ class Author:
         self.workspaces = tuple(range(1001, 1001 + (self.most_workspaces or self.chance.choice((1, 3, 12, 12)))))
         self.busy = self.chance.choice(self.workspaces)
         self.destinations = ["lake", "bucket", "hook", "splunk"]
+        self.gone: list[str] = []
         self.now = Span(0, STEP)
         self.step = STEP
         self.writers: list[str] = []
@@ -182,7 +185,10 @@ class Author:
         if self.happens(self.rates.step):
             yield Step(self.chance.choice((-86400, -3600, -1, 1, 3600, 86400)))
         if self.happens(self.rates.redeliver):
-            yield Redeliver(rejected=self.happens(0.5))
+            whose = self.chance.choice((None, *self.destinations))
+            yield Redeliver(rejected=self.happens(0.5), destination=whose)
+        if self.happens(self.rates.write_off):
+            yield WriteOff(self.chance.choice((*self.destinations, *self.gone)))
         if self.happens(self.rates.suspend):
             yield Suspend(self.chance.choice(self.destinations), held=self.happens(0.6))
         if self.now.start and self.happens(self.rates.prune):
@@ -255,8 +261,13 @@ class Author:
     def streaming(self, destination: str) -> Document:
         """One setting."""
         events = self.chance.choice(
-            (["job_details", "user_activity", "api_platform", "log_service"],) * 3
-            + (["job_status", "user_activity"], ["log_service"], ["job_status", "api_platform", "log_service"])
+            (["job_details", "user_activity", "api_platform", "log_service", "genie"],) * 3
+            + (
+                ["job_status", "user_activity"],
+                ["log_service"],
+                ["job_status", "api_platform", "log_service"],
+                ["genie"],
+            )
         )
         found: Document = {"enabled": not self.happens(0.1), "events": events, "destination": destination}
         if "log_service" in events and self.happens(0.4):
@@ -274,7 +285,8 @@ class Author:
         match name.partition("-")[0]:
             case "lake":
                 packing = self.chance.choice(("none", "gzip"))
-                return {**common, "type": "s3", "bucket": name, "packaging": "batch", "compression": packing}
+                packaging = self.chance.choice(("batch", "batch", "parquet"))
+                return {**common, "type": "s3", "bucket": name, "packaging": packaging, "compression": packing}
             case "bucket":
                 packaging = self.chance.choice(("file", "file", "file", "batch"))
                 return {**common, "type": "s3", "bucket": name, "packaging": packaging}
@@ -330,6 +342,7 @@ class Author:
         removed = self.happens(0.3) and len(self.destinations) > 1
         document["destinations"].pop(old)
         self.destinations.remove(old)
+        self.gone.append(old)
         if not removed:
             document["destinations"][new] = self.options(new)
             self.destinations.append(new)

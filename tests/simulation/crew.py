@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import queue
@@ -70,6 +71,7 @@ def worlds(seeds: Iterable[int], order: Order, jobs: int, dsn: str | None = None
 
 
 def _work(dsn: str, order: Order, todo: Any, done: Any) -> None:
+    gc.freeze()  # what is imported stays: it need not be looked through again and again
     with universe(dsn, wire=order.wire) as place:
         while True:
             done.put(_world(place, todo.get(), order))

@@ -16,7 +16,7 @@ from tests.simulation.receivers import POISON, plain
 from tests.simulation.script import ENORMOUS, Document, Row, Span
 
 KIND_OF = {"job_status": "job", "job_details": "job", "user_activity": "user_activity", "api_platform": "api_platform",
-           "log_service": "log_service"}  # fmt: skip
+           "log_service": "log_service", "genie": "genie"}  # fmt: skip
 DEEPEST = 500
 
 Place = tuple[Span, str]
@@ -106,7 +106,9 @@ class Seen:
     rejected: dict[str, set[int]]
     owed: set[Place]
     lost: Counter[tuple[Place, int, str]]
-    """(delivery, workspace, kind) to events."""
+    """(delivery, workspace, kind) to events that were purged before they were delivered."""
+    written_off: Counter[tuple[Place, int, str]]
+    """The same of events that an administrator gave up."""
     verified: list[tuple[Span, str, str]]
     audited: dict[str, list[str]]
 
@@ -130,6 +132,9 @@ class Model:
     forgotten: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """Destination to the rows that it had and lost."""
 
+    given_up: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """Destination to rows that had been planned for it when an administrator wrote off what it was owed."""
+
     # what the world tells
 
     def purge(self, until: int, workspace: int | None) -> set[int]:
@@ -145,6 +150,16 @@ class Model:
         made = Plan(document, ids, certain, whole, frozenset(self.open))
         if made not in self.planned[window][-8:]:
             self.planned[window].append(made)
+
+    def write_off(self, destination: str) -> None:
+        """An administrator writes off what a destination is owed."""
+        for plans in self.planned.values():
+            self.given_up[destination] |= {
+                number
+                for plan in plans
+                for number in plan.ids
+                if route_of(plan.document, self.rows[number]) == destination
+            }
 
     def settings_at(self, minute: int) -> Document:
         """The settings that were in force at a minute; before any were, the first."""

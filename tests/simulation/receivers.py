@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import threading
 from collections import deque
@@ -18,6 +19,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 from xml.sax.saxutils import escape
+
+from pyarrow import parquet
 
 FAULTS = ("down", "slow", "cut_before", "cut_after", "garbage", "busy", "denied")
 STALL = "stalled"
@@ -217,6 +220,11 @@ def messages_in(key: str, body: bytes) -> list[bytes]:
     """The messages of an object; none of a manifest."""
     if "_manifests/" in key:
         return []
+    if key.endswith(".parquet"):
+        return [
+            message.encode()
+            for message in parquet.read_table(io.BytesIO(body), columns=["message"])["message"].to_pylist()
+        ]
     text = gzip.decompress(body) if key.endswith(".gz") else body
     return text.splitlines() if ".ndjson" in key else [text]
 

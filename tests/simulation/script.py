@@ -12,7 +12,7 @@ from typing import Any
 
 Document = dict[str, Any]
 
-KINDS = ("job", "user_activity", "api_platform", "log_service")
+KINDS = ("job", "user_activity", "api_platform", "log_service", "genie")
 LEVELS = ("debug", "info", "warn", "error")
 
 HOOK_BYTES = 100_000
@@ -189,12 +189,24 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Redeliver:
-    """An administrator sends what is owed, or the dead letters, now."""
+    """An administrator sends what is owed, or the dead letters, now: of all destinations, or of one."""
 
     rejected: bool = False
+    destination: str | None = None
 
     def __str__(self) -> str:
-        return f"an administrator redelivers {'dead letters' if self.rejected else 'what is owed'}"
+        what = "dead letters" if self.rejected else "what is owed"
+        return f"an administrator redelivers {what}" + (f" of {self.destination}" if self.destination else "")
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOff:
+    """An administrator gives up what a destination is owed."""
+
+    destination: str
+
+    def __str__(self) -> str:
+        return f"an administrator writes off what {self.destination} is owed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +241,7 @@ class Step:
 
 
 Happening = (
-    Tick | Insert | Settle | Purge | List | Apply | Weather | Forget | Run | Redeliver | Suspend | Prune | Step
+    Tick | Insert | Settle | Purge | List | Apply | Weather | Forget | Run | Redeliver | WriteOff | Suspend | Prune | Step
 )  # fmt: skip
 
 

@@ -49,6 +49,8 @@ class Verdict:
         self.must_find: dict[Place, list[str]] = defaultdict(list)
         """What `verify` must find."""
         self.may_find: set[Place] = set(seen.owed)
+        self.given_up = seen.written_off.copy()
+        """What is named as written off and is not accounted for yet."""
         self.places = self._places()
         self.done: dict[Place, set[int]] = defaultdict(set)
         """Rows that are at a destination, that it had and lost, or that are named as rejected by it."""
@@ -158,6 +160,9 @@ class Verdict:
             yield f"{self.name(row)} is named as rejected by {destination}, which refuses nothing of it"
         if named or place in self.seen.owed or any(found == message for _, found in got):
             return
+        if row.id in self.model.given_up[destination] and self.given_up[place, row.workspace, row.kind] > 0:
+            self.given_up[place, row.workspace, row.kind] -= 1
+            return  # an administrator has written it off
         if self.is_late(row, window, document):
             return  # `verify` names it: by counting, so not where as many rows of its kind were purged
         if got:
@@ -214,8 +219,16 @@ class Verdict:
                     self.must_find[place].append(f"{named} events {what} are lost")
                 if named > purged[workspace, kind]:
                     yield f"{named} events {what} are named as lost, and {purged[workspace, kind]} were purged"
-                if place not in self.seen.owed and named + late[workspace, kind] < gone[workspace, kind]:
+                named_or_not = named + late[workspace, kind] + self.seen.written_off[place, workspace, kind]
+                if place not in self.seen.owed and named_or_not < gone[workspace, kind]:
                     yield f"{gone[workspace, kind]} events {what} were purged before they were delivered, {named} are named as lost"
+        for (place, workspace, kind), events in self.seen.written_off.items():
+            given_up = sum(
+                self.window_of.get(number) == place[0] and (row.workspace, row.kind) == (workspace, kind)
+                for number in self.model.given_up[place[1]] if (row := self.model.rows[number])
+            )  # fmt: skip
+            if events > given_up:
+                yield f"{events} events of {kind} of {workspace} in {place[0]} are written off at {place[1]}, that was owed {given_up}"
         for (place, workspace, kind), events in lost.items():
             yield f"{events} events of {kind} of {workspace} are named as lost to {place}, which had none"
 
@@ -227,7 +240,11 @@ class Verdict:
             rows = [row for row in self.model.rows_in(window) if route_of(document, row) == destination]
             wanted = {row.id for row in rows if row.id not in self.model.purged}
             done = {row.id for row in rows} & self.done[place]
-            if place not in self.seen.owed and self._counts(wanted) != self._counts(done):
+            store, judged = self._counts(wanted), self._counts(done)
+            for workspace, kind in store:  # what was written off may be in the log store, and need not be
+                written_off = self.seen.written_off[place, workspace, kind]
+                judged[workspace, kind] += max(0, min(written_off, store[workspace, kind] - judged[workspace, kind]))
+            if place not in self.seen.owed and store != judged:
                 self.must_find[place].append(
                     f"the store holds {len(wanted)} events, {len(done)} are delivered or rejected"
                 )

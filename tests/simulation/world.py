@@ -48,6 +48,7 @@ from tests.simulation.script import (
     Suspend,
     Tick,
     Weather,
+    WriteOff,
 )
 from tests.simulation.universe import QUICKLY, START, Connections, Universe, WorldClock
 from tests.simulation.verdict import judge
@@ -152,9 +153,15 @@ class World:
                 self._forget(destination, number)
             case Run(window, blows, doubled, again):
                 self._runs(window, list(blows), doubled=doubled, again=again)
-            case Redeliver(rejected):
+            case Redeliver(rejected, destination):
                 self._note_owed()
-                self._quietly(lambda engine: engine.redeliver_rejected() if rejected else engine.redeliver_owed())
+                if rejected:
+                    self._quietly(lambda engine: engine.redeliver_rejected(destination))
+                else:
+                    self._quietly(lambda engine: engine.redeliver_owed(destination))
+            case WriteOff(destination):
+                self.model.write_off(destination)
+                self._quietly(lambda engine: engine.write_off(destination, "ann", "it is not needed"))
             case Suspend(destination, held):
                 self._suspend(destination, held=held)
             case Prune(until):
@@ -483,10 +490,11 @@ class World:
         rejected: dict[str, set[int]] = defaultdict(set)
         for letter in self._quietly(lambda engine: engine.ledger.rejected()):
             rejected[letter.destination].add(letter.event_id)
-        lost = Counter[tuple[Place, int, str]]()
+        lost, written_off = Counter[tuple[Place, int, str]](), Counter[tuple[Place, int, str]]()
         for loss in self._quietly(lambda engine: engine.ledger.losses()):
             place = _span(loss.window.start, loss.window.end), loss.destination
-            lost[place, loss.workspace_id, loss.kind] += loss.events
+            named = lost if loss.why == "purged" else written_off
+            named[place, loss.workspace_id, loss.kind] += loss.events
         span = Window(START, _moment(self._end))
         findings = self._quietly(lambda engine: verify(engine, span)).findings
         documents = self._snapshots()
@@ -501,6 +509,7 @@ class World:
             rejected=rejected,
             owed=self._owed(),
             lost=lost,
+            written_off=written_off,
             verified=[(_span(item.window.start, item.window.end), item.destination, str(item)) for item in findings],
             audited={name: audited(found.objects) for name, found in self._receivers.items() if keeps_objects(name)},
         )

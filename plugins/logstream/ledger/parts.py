@@ -13,7 +13,6 @@ from logstream.control.tables import deliveries, lane_parts, lanes, losses, reje
 from logstream.database import database_errors
 from logstream.destinations.parcel import Part
 from logstream.ledger.book import Book, any_of
-from logstream.ledger.losses import Why
 from logstream.ledger.records import State
 from logstream.proof.listings import pack, unpack
 
@@ -69,9 +68,9 @@ class Parts(Book):
                 connection.execute(insert(superseded_parts), row)
 
     def keeps_superseded(self, delivery_id: int) -> bool:
-        """Whether what a delivery supersedes may be the only copy of events: some that were planned the log store has purged."""
-        purged = select(losses.c.delivery_id).where(losses.c.delivery_id == delivery_id, losses.c.reason == Why.PURGED)
-        query = select(deliveries.c.keeps_superseded | purged.exists()).where(deliveries.c.id == delivery_id)
+        """Whether what a delivery supersedes may be the only copy of events: some are lost, or the log store has purged some."""
+        lost = select(losses.c.delivery_id).where(losses.c.delivery_id == delivery_id)
+        query = select(deliveries.c.keeps_superseded | lost.exists()).where(deliveries.c.id == delivery_id)
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return bool(connection.execute(query).scalar())
 
