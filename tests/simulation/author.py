@@ -61,6 +61,7 @@ class Rates:
     skipped: float = 0.1
     schedule: float = 0.1
     late: float = 0.1
+    meanwhile: float = 0.1
     history: float = 0.1
     hung: float = 0.1
     poison: float = 0.03
@@ -138,7 +139,9 @@ class Author:
         yield from self.platform()
         yield from self.surroundings()
         if not self.happens(self.rates.skipped):
-            yield Run(self.now, tuple(self.blows()), doubled=self.happens(self.rates.double))
+            meanwhile = self.rows(self.now, most=2) if self.happens(self.rates.meanwhile) else ()
+            doubled = self.happens(self.rates.double)
+            yield Run(self.now, tuple(self.blows()), doubled=doubled, meanwhile=tuple(meanwhile))
         if self.happens(self.rates.again):
             yield Run(self.past(), tuple(self.blows()), again=True)
         if self.now.start and self.happens(self.rates.late):

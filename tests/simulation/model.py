@@ -132,6 +132,8 @@ class Model:
     forgotten: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """Destination to the rows that it had and lost."""
 
+    sealing_was_disturbed: bool = False
+    """Whether a worker that seals was ever killed, put to sleep or cut off."""
     given_up: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """Destination to rows that had been planned for it when an administrator wrote off what it was owed."""
 

@@ -180,11 +180,14 @@ class Run:
     """Another run of the same window is alive at the same time."""
     again: bool = False
     """It is a backfill, not a run of the schedule."""
+    meanwhile: tuple[Row, ...] = ()
+    """What the platform writes, too late, between planning and delivering."""
 
     def __str__(self) -> str:
         what = f"{'a backfill' if self.again else 'the run'} of {self.window}"
         twice = ", doubled" if self.doubled else ""
-        return f"{what}{twice}" + "".join(f"; {blow}" for blow in self.blows)
+        late = f"; {len(self.meanwhile)} rows come when it has planned" if self.meanwhile else ""
+        return f"{what}{twice}{late}" + "".join(f"; {blow}" for blow in self.blows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,3 +264,5 @@ class Script:
         for happening in self.happenings:
             if isinstance(happening, Insert):
                 yield from happening.rows
+            elif isinstance(happening, Run):
+                yield from happening.meanwhile

@@ -85,8 +85,10 @@ class Shrinker:
             case Run(blows=blows):
                 fewer = self._reduced(blows, lambda left: with_it(replace(happening, blows=tuple(left))))
                 run = replace(happening, blows=tuple(fewer))
-                single = with_it(replace(run, doubled=False))
-                return single if run.doubled and self._is_bad(single) else with_it(run)
+                for simpler in (replace(run, doubled=False), replace(run, meanwhile=())):
+                    if simpler != run and self._is_bad(with_it(simpler)):
+                        run = simpler
+                return with_it(run)
         return script
 
     def _reduced(self, items: Sequence[T], script_with: Callable[[Sequence[T]], Script]) -> Sequence[T]:
@@ -122,6 +124,8 @@ def _of_workspaces(script: Script, kept: set[int]) -> Script:
         match happening:
             case Insert(rows):
                 return replace(happening, rows=tuple(row for row in rows if row.workspace in kept))
+            case Run(meanwhile=rows) if rows:
+                return replace(happening, meanwhile=tuple(row for row in rows if row.workspace in kept))
             case Apply(document):
                 own = [item for item in document["workspaces"] if item["id"] in kept]
                 return replace(happening, document={**document, "workspaces": own})

@@ -27,6 +27,7 @@ def judge(model: Model, seen: Seen, end: int) -> Iterator[str]:
     yield from verdict.time(end)
     yield from verdict.settings()
     yield from verdict.receivers()
+    yield from verdict.superseded()
     yield from verdict.ledger()
     yield from verdict.verify()
     yield from verdict.auditor()
@@ -143,6 +144,20 @@ class Verdict:
                 yield f"{self.name(self.model.rows[number])} had arrived at {destination} when it was purged, and was removed"
         for destination, number in self.copies:
             yield f"event {number} is at {destination}, and the platform never committed it"
+
+    def superseded(self) -> Iterator[str]:
+        """What is superseded is removed where the connection may delete, unless it may be the only copy of an event. That of
+        `packaging: file` may stay where another window or destination may have put the same name."""
+        if self.model.sealing_was_disturbed:
+            return
+        for destination, names in self.seen.superseded.items():
+            rows = {number_of(message): key for key, message in self.seen.held[destination] if key in names}
+            for number, key in rows.items():
+                window = self.window_of[number]
+                settled = (window, destination) not in self.seen.owed and destination.startswith("lake")
+                purged = any(row.id in self.model.purged for row in self.model.rows_in(window))
+                if settled and not purged and not self.model.given_up[destination]:
+                    yield f"{key} at {destination} is superseded, and was not removed"
 
     def _allowed(self, row: Row, destination: str, messages: list[Any], got: list[tuple[str, Any]]) -> Iterator[str]:
         if not messages:

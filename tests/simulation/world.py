@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -151,8 +151,8 @@ class World:
                 self.receiver(destination).always = always
             case Forget(destination, number):
                 self._forget(destination, number)
-            case Run(window, blows, doubled, again):
-                self._runs(window, list(blows), doubled=doubled, again=again)
+            case Run():
+                self._runs(happening)
             case Redeliver(rejected, destination):
                 self._note_owed()
                 if rejected:
@@ -327,13 +327,13 @@ class World:
 
     # runs, as the DAG has them
 
-    def _runs(self, window: Span, blows: list[Blow], *, doubled: bool = False, again: bool = False) -> None:
+    def _runs(self, run: Run) -> None:
         other: Attempt | None = None
-        self._doubled = doubled
-        if doubled:
+        window, self._doubled = run.window, run.doubled
+        if run.doubled:
             self._note_possible(window, again=True)
             other = self._attempt(lambda engine: self._whole(engine, window))
-        self._run(window, blows, again=again)
+        self._run(window, list(run.blows), again=run.again, meanwhile=run.meanwhile)
         if other is not None:
             self._until_it_ends(other)
             if other.error is not None and not isinstance(other.error, LogstreamError):
@@ -348,8 +348,8 @@ class World:
         engine.deliver([key for share in planned.shares for key in share.lanes])
         engine.seal(planned.delivery_ids)
 
-    def _run(self, window: Span, blows: list[Blow], *, again: bool = False) -> None:
-        """A scheduled run, or (`again`) a backfill."""
+    def _run(self, window: Span, blows: list[Blow], *, again: bool = False, meanwhile: Sequence[Row] = ()) -> None:
+        """A scheduled run, or (`again`) a backfill; some rows come `meanwhile`, when it has planned."""
         self._runs_so_far += 1
         by, carrier = AskedBy.REQUEST if again else AskedBy.SCHEDULE, f"run {self._runs_so_far}"
 
@@ -366,8 +366,13 @@ class World:
         planned = self._task("plan", blows, plan, before, after)
         if not isinstance(planned, Planned):
             return
+        if meanwhile:
+            self._writers.write(meanwhile)
+            self.model.rows |= {row.id: row for row in meanwhile}
+            self._note_owed()  # they may be delivered along
         lanes = [key for share in planned.shares for key in share.lanes]
         self._task("deliver", blows, lambda engine: engine.deliver(lanes))
+        self.model.sealing_was_disturbed |= any(blow.phase == "seal" for blow in blows)
         self._task("seal", blows, lambda engine: engine.seal(planned.delivery_ids))
 
     def _task(
