@@ -139,8 +139,9 @@ class Author:
         yield from self.platform()
         yield from self.surroundings()
         if not self.happens(self.rates.skipped):
-            meanwhile = self.rows(self.now, most=2) if self.happens(self.rates.meanwhile) else ()
             doubled = self.happens(self.rates.double)
+            # of two runs at once it is not known which planned before the rows came
+            meanwhile = self.rows(self.now, most=2) if not doubled and self.happens(self.rates.meanwhile) else ()
             yield Run(self.now, tuple(self.blows()), doubled=doubled, meanwhile=tuple(meanwhile))
         if self.happens(self.rates.again):
             yield Run(self.past(), tuple(self.blows()), again=True)

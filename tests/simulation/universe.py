@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,9 @@ from logstream.export.exporter import Exporter
 from logstream.store.schema import create_tables
 from tests.simulation.fates import FatedLoops
 from tests.simulation.memory import without_wire
+from tests.simulation.moments import START
 from tests.simulation.receivers import Receivers
 from tests.simulation.wire import Wire
-
-START = datetime(2026, 3, 1, tzinfo=UTC)
-"""When each world begins."""
 
 QUICKLY = 0.05
 """A second that the engine waits, in seconds."""

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import psycopg
 
+from tests.simulation.moments import START
 from tests.simulation.script import Row
-from tests.simulation.universe import START
 
 INSERT = (
     "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload) values (%s, %s, %s, %s, %s, %s)"

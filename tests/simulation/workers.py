@@ -1,0 +1,139 @@
+"""A world's workers: their deployments, what befalls them, and the time that passes for them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+import psycopg
+
+from logstream.errors import LogstreamError
+from logstream.export.exporter import Exporter
+from logstream.export.send import RetryPolicy
+from tests.simulation.fates import Attempt, Fate, Killed, watch
+from tests.simulation.universe import QUICKLY, Connections, WorldClock
+
+T = TypeVar("T")
+
+
+class Workers:
+    """All who run the product in one world. What is wrong with them is noted in `complaints`."""
+
+    def __init__(
+        self, dsn: str, connections: Connections, store: psycopg.Connection, time_of_world: WorldClock,
+        complaints: list[str],
+    ) -> None:  # fmt: skip
+        self._dsn, self._connections, self._store, self._clock = dsn, connections, store, time_of_world
+        self._complaints = complaints
+        self._idle: list[Exporter] = []
+        self.zombies: list[Attempt] = []
+        self.undisturbed = False
+        """Whether one attempt alone is alive, and none has died of late."""
+        self._stalling = False
+
+    def close(self) -> None:
+        """Let all zombies end, and leave nothing behind."""
+        self.wake()
+        for engine in self._idle:
+            engine.close()
+
+    def stall(self) -> None:
+        """More time passes than a lease lasts: who lives renews it."""
+        if self.undisturbed:
+            self._stalling = True
+            try:
+                self._renewals()
+            finally:
+                self._stalling = False
+
+    def _renewals(self) -> None:
+        alive = "state = 'delivering' and leased_until > clock_timestamp()"
+        held = self._store.execute(f"select delivery_id, lane from logstream.lanes where {alive}").fetchall()
+        for _ in range(4):
+            self.pass_time(4)
+            fresh = alive + " + interval '8 seconds'"
+            for _ in range(100):
+                query = f"select count(*) from logstream.lanes where state = 'delivering' and not ({fresh})"
+                stale = self._store.execute(
+                    f"{query} and (delivery_id, lane) in (select * from unnest(%s::bigint[], %s::int[]))",
+                    tuple(map(list, zip(*held, strict=True))) or ([], []),
+                ).fetchone()
+                if stale == (0,):
+                    break
+                time.sleep(0.05)
+            else:
+                self._complaints.append("the lease of an attempt that lives runs out")
+                return
+
+    def _engine(self) -> Exporter:
+        policy = RetryPolicy(attempts=4, base=0.05, cap=0.1)
+        engine = Exporter(self._dsn, self._dsn, self._connections, policy=policy)
+        watch(engine.engine)
+        return engine
+
+    def quietly(self, call: Callable[[Exporter], T]) -> T:
+        """Something that an administrator does, under no fate."""
+        engine = self._idle.pop() if self._idle else self._engine()
+        result = call(engine)
+        self._idle.append(engine)
+        return result
+
+    def attempt(self, call: Callable[[Exporter], T], fate: Fate | None = None) -> Attempt:
+        """A task's worker. Its deployment is used again, unless it was killed or broke: then it is left as it is."""
+
+        def work() -> T:
+            engine = self._idle.pop() if self._idle else self._engine()
+            result = call(engine)
+            self._idle.append(engine)
+            return result
+
+        return Attempt(work, fate or Fate())
+
+    def cut(self) -> None:
+        """The database ends the connections of all workers."""
+        with psycopg.connect(self._dsn, autocommit=True, application_name="world") as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = current_database() and application_name like 'logstream%'"
+            )
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass: for the workers, and for what the database has noted."""
+        self._clock.ahead += seconds
+        for column, table in (("leased_until", "lanes"), ("planned_at", "deliveries")):
+            query = f"update logstream.{table} set {column} = {column} - make_interval(secs => %s) where {column} is not null"
+            for _ in range(20):
+                with suppress(
+                    psycopg.errors.DeadlockDetected
+                ):  # with a worker that writes the same rows: not its fault
+                    self._store.execute(query, (seconds,))
+                    break
+
+    def wake(self, *, wait: bool = True) -> None:
+        """All zombies go on where they were; `wait` for their ends."""
+        for zombie in self.zombies:
+            zombie.fate.wake()
+        if not wait:
+            return
+        for zombie in self.zombies:
+            self.until_it_ends(zombie)
+            if zombie.error is not None and not isinstance(zombie.error, LogstreamError | Killed):
+                self._complaints.append(f"a zombie broke by {zombie.error!r}")
+        self.zombies.clear()
+
+    def until_it_ends(self, attempt: Attempt) -> None:
+        """See `wait`."""
+        self.wait(attempt.ends, attempt)
+
+    def wait(self, event: threading.Event, attempt: Attempt) -> None:
+        """Wait for an attempt. It may wait itself for the lease of one that was killed: so time passes meanwhile, as quickly as
+        it does for those that sleep."""
+        for look in range(600):
+            if event.wait(0.1):
+                return
+            if look > 2 and not self._stalling:
+                self.pass_time(0.1 / QUICKLY)
+        raise AssertionError(f"an attempt has hung: {attempt.name}")
