@@ -34,6 +34,9 @@ from tests.simulation.wire import Wire
 QUICKLY = 0.05
 """A second that the engine waits, in seconds."""
 
+LOOKS = 1.0
+"""Seconds that are slept at most between two looks; longer sleeps are for other reasons."""
+
 
 class WorldClock(clock.Clock):
     """The world's time: waiting is quick, hours pass when the world says so, and the time of day steps to and fro."""
@@ -41,6 +44,8 @@ class WorldClock(clock.Clock):
     def __init__(self) -> None:
         self.ahead = 0.0
         self.stepped = 0
+        self.waited = 0.0
+        """Seconds that were slept by those who look again and again whether what they wait for has come."""
 
     def monotonic(self) -> float:
         """Real seconds, and those that the world let pass."""
@@ -52,6 +57,8 @@ class WorldClock(clock.Clock):
 
     async def sleep(self, seconds: float) -> None:
         """A little of it."""
+        if seconds <= LOOKS:
+            self.waited += seconds
         await asyncio.sleep(seconds * QUICKLY)
 
     def pause(self, seconds: float) -> None:

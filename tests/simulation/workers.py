@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
@@ -14,9 +16,12 @@ from logstream.errors import LogstreamError
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
 from tests.simulation.fates import Attempt, Fate, Killed, watch
-from tests.simulation.universe import QUICKLY, Connections, WorldClock
+from tests.simulation.universe import Connections, WorldClock
 
 T = TypeVar("T")
+
+PATIENCE = 300
+"""Real seconds after which an attempt has hung."""
 
 
 class Workers:
@@ -129,11 +134,13 @@ class Workers:
         self.wait(attempt.ends, attempt)
 
     def wait(self, event: threading.Event, attempt: Attempt) -> None:
-        """Wait for an attempt. It may wait itself for the lease of one that was killed: so time passes meanwhile, as quickly as
-        it does for those that sleep."""
-        for look in range(600):
+        """Wait for an attempt. It may wait itself, for the lease of one that was killed, say: so as much time passes meanwhile."""
+        for _ in range(PATIENCE * 10):
+            waited = self._clock.waited
             if event.wait(0.1):
                 return
-            if look > 2 and not self._stalling:
-                self.pass_time(0.1 / QUICKLY)
-        raise AssertionError(f"an attempt has hung: {attempt.name}")
+            if self._clock.waited > waited and not self._stalling:
+                self.pass_time(min(self._clock.waited - waited, 2.0))
+        frame = sys._current_frames().get(attempt.ident or 0)
+        where = traceback.extract_stack(frame)[-4:] if frame else []
+        raise AssertionError(f"an attempt has hung in {[f'{item.name}:{item.lineno}' for item in where]}")
