@@ -136,6 +136,8 @@ class Model:
     """Whether a worker that seals was ever killed, put to sleep or cut off."""
     given_up: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """Destination to rows that had been planned for it when an administrator wrote off what it was owed."""
+    given_up_unreached: set[str] = field(default_factory=set)
+    """Destinations that could not be reached at that moment."""
 
     # what the world tells
 

@@ -116,6 +116,11 @@ class Receiver:
         return _xml(f"<ListBucketResult><IsTruncated>false</IsTruncated>{items}</ListBucketResult>")
 
     @property
+    def is_unwell(self) -> bool:
+        """Whether something befalls its next request."""
+        return bool(self.weather or self.always)
+
+    @property
     def stalls(self) -> bool:
         """Whether its next answer takes very long."""
         return bool(self.weather) and self.weather[0] == STALL

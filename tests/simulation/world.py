@@ -139,6 +139,8 @@ class World:
                     self._workers.quietly(lambda engine: engine.redeliver_owed(destination))
             case WriteOff(destination):
                 self._model.write_off(destination)
+                if self.receiver(destination).is_unwell:
+                    self._model.given_up_unreached.add(destination)
                 self._workers.quietly(lambda engine: engine.write_off(destination, "ann", "it is not needed"))
             case Suspend(destination, held):
                 self._suspend(destination, held=held)
