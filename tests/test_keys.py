@@ -16,6 +16,7 @@ from logstream.destinations.transport.compression import Compression
 from logstream.destinations.transport.keys import MAX_PART, batch_key, event_key, safe
 from logstream.destinations.transport.layouts import PlatformLayout
 from logstream.destinations.transport.object_packing import EventPacker
+from logstream.destinations.transport.templates import TemplateLayout
 from logstream.events import EPOCH, Event
 from logstream.messages import Messages
 from logstream.window import Window
@@ -132,3 +133,18 @@ def test_a_jobs_time_is_its_completion_in_utc(moment: datetime, offset: str, pre
     key = event_key(event("job", {"id": "j", "recipe_id": 1, "status": "ok", "completed_at": text}))
     assert f"/jobs/1/{wanted:%Y%m%d}/j/" in key
     assert f"-{wanted:%Y%m%d%H%M%S}-ok.json" in key
+
+
+def test_years_before_1000_have_four_digits_everywhere() -> None:
+    """Some C libraries write the year 900 as `900`: keys of one form could not be listed by time, nor told apart for sure."""
+    early = datetime(900, 1, 2, 3, 4, 5, tzinfo=UTC)
+    window = Window(early, early.replace(minute=9))
+    assert window.slug == "09000102T030405Z_09000102T030905Z"
+    assert batch_key(LaneRef("lake", window, 0, 1), 1).startswith("lake/0900/01/02/09000102T030405Z_")
+    moment = int((early - EPOCH).total_seconds()) * 1_000_000
+    assert "/09000102/7/1-7-09000102030405-" in event_key(Event(7, 1, "user_activity", moment, moment, b"{}"))
+    job = {"id": "j", "recipe_id": 1, "status": "ok", "completed_at": "0900-01-30T03:04:05Z"}
+    assert "/09000130/j/1234-1-j-09000130030405-ok" in event_key(event("job", job))
+    layout = TemplateLayout.of_events("{yyyy}/{window_start}/{event_id}", hive=True)
+    key = layout.event_key(Event(7, 1, "job", moment, moment, b"{}"), LaneRef("lake", window, 0, 1))
+    assert key == "year=0900/window_start=09000102T030405Z/7.json"

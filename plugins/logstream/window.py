@@ -66,5 +66,10 @@ def _iso(value: datetime) -> str:
     return value.isoformat().replace("+00:00", "Z")
 
 
+def formatted(value: datetime, form: str) -> str:
+    """`strftime`, with four digits of the year on every platform: some C libraries write the year 900 as `900`."""
+    return value.strftime(form.replace("%Y", f"{value.year:04d}"))
+
+
 def _compact(value: datetime) -> str:
-    return value.strftime("%Y%m%dT%H%M%S") + (f".{value.microsecond:06d}" if value.microsecond else "") + "Z"
+    return formatted(value, "%Y%m%dT%H%M%S") + (f".{value.microsecond:06d}" if value.microsecond else "") + "Z"

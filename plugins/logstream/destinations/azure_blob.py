@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, cast
 
 from obstore.store import AzureStore
 from pydantic import Field
 
+from logstream.destinations.credentials import AzureBlobCredentials
 from logstream.destinations.object_store import (
     METADATA,
     STORAGE_CLASS,
@@ -19,6 +20,7 @@ from logstream.destinations.object_store import (
     Tags,
 )
 from logstream.destinations.origins import azure_server
+from logstream.destinations.transport.environment import refuse_variables
 from logstream.destinations.transport.refusals import CLOCK, Refusal
 from logstream.destinations.vendor_rules import (
     AZURE_TIERS,
@@ -48,6 +50,15 @@ class AzureBlobOptions(StoreOptions):
     tags: Annotated[Tags, Accepts(azure_tags)] = TAGS
 
 
+def _provider(credentials: AzureBlobCredentials) -> Callable[[], Any] | None:
+    """The key, the SAS or tokens, as obstore takes them; `None` where there is none of them."""
+    if credentials.account_key:
+        return lambda: {"access_key": credentials.account_key, "expires_at": None}
+    if credentials.sas:
+        return lambda: {"sas_token": credentials.sas, "expires_at": None}
+    return credentials.token_provider
+
+
 class AzureBlobDestination(ObjectStoreDestination[AzureBlobOptions]):
     """Block blobs in a container."""
 
@@ -69,24 +80,22 @@ class AzureBlobDestination(ObjectStoreDestination[AzureBlobOptions]):
         """A client with the connection's key, SAS or tokens."""
         credentials = self.connections.azure_blob(self.options.connection)
         way = self.way(credentials.account_url, credentials.network, chosen=True)
-        secret: dict[str, Any] = {}
+        refuse_variables(["AZURE_STORAGE_ENCRYPTION_KEY"], "keys of one's own for encryption are not supported")
         self.secrets.add(credentials.account_key)
         self.secrets.add_sas(credentials.sas)
-        if credentials.account_key:
-            secret["account_key"] = credentials.account_key
-        elif credentials.sas:
-            secret["sas_key"] = credentials.sas
-        elif credentials.token_provider:
-            secret["credential_provider"] = self.secrets.noting(credentials.token_provider)
-        else:
-            secret["skip_signature"] = True
+        # as a provider: before it, obstore would take a token, a key or a client of the environment
+        provider = _provider(credentials)
         return AzureStore(
             container_name=self.options.container,
             account_name=credentials.account_name,
             endpoint=credentials.account_url,
             client_options=cast(Any, way.client_options()),
             retry_config=way.retry_config(),
-            **secret,
+            credential_provider=self.secrets.noting(provider) if provider is not None else None,
+            skip_signature=provider is None,
+            use_emulator=False,
+            use_fabric_endpoint=False,
+            disable_tagging=False,
         )
 
     causes: ClassVar[Mapping[str, str]] = {

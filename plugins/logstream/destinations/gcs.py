@@ -27,6 +27,7 @@ from logstream.destinations.object_store import (
 from logstream.destinations.objects import ReadError
 from logstream.destinations.origins import gcs_server
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome
+from logstream.destinations.transport.environment import refuse_variables
 from logstream.destinations.transport.refusals import CLOCK, Refusal
 from logstream.destinations.transport.session import reach
 from logstream.destinations.vendor_rules import (
@@ -95,11 +96,15 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
             key = {**_NO_KEY, **key, "gcs_base_url": endpoint or GOOGLE}
             key.setdefault("disable_oauth", credentials.anonymous)
         if key:
+            refuse_variables(
+                ["GOOGLE_BEARER_TOKEN", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH"],
+                "the connection has credentials of its own",
+            )
             secret["service_account_key"] = json.dumps(key)
-        if credentials.anonymous:
-            secret["skip_signature"] = True
         return GCSStore(
             self.options.bucket,
+            base_url=endpoint or GOOGLE,
+            skip_signature=credentials.anonymous,
             client_options=cast(Any, way.client_options()),
             retry_config=way.retry_config(),
             **secret,

@@ -23,10 +23,19 @@ from logstream.destinations.object_store import (
     Tags,
 )
 from logstream.destinations.origins import s3_server
+from logstream.destinations.transport.environment import refuse_variables
 from logstream.destinations.transport.refusals import CLOCK, WRONG_REGION, Refusal
 from logstream.destinations.vendor_rules import Accepts, s3_bucket, s3_metadata, s3_storage_class, s3_tags
 
 DEFAULT_REGION = "us-east-1"
+
+_VARIABLES = (
+    "AWS_SERVER_SIDE_ENCRYPTION",
+    "AWS_SSE_KMS_KEY_ID",
+    "AWS_SSE_BUCKET_KEY_ENABLED",
+    "AWS_SSE_CUSTOMER_KEY_BASE64",
+    "AWS_CHECKSUM_ALGORITHM",
+)
 
 _SLOW = "S3 takes no more requests at this time: it asks to slow down"
 _EXPIRED = "the session token of {where} has expired; renew it in Airflow, or use a role that renews it"
@@ -108,6 +117,7 @@ class S3Destination(ObjectStoreDestination[S3Options]):
         region = credentials.region or DEFAULT_REGION
         endpoint = self._endpoint(credentials)
         way = self.way(endpoint, credentials.network, chosen=bool(credentials.endpoint))
+        refuse_variables(_VARIABLES, "`encryption` and `kms_key_id` are options of the destination")
         encryption: dict[str, Any] = {}
         if self.options.encryption:
             encryption["server_side_encryption"] = self.options.encryption.value
@@ -129,6 +139,7 @@ class S3Destination(ObjectStoreDestination[S3Options]):
             endpoint=endpoint,
             # obstore takes from the environment what it is not given, and this before `endpoint`
             aws_endpoint_url_s3=endpoint,
+            conditional_put="etag",
             s3_express=False,
             request_payer=False,
             disable_tagging=False,

@@ -16,7 +16,7 @@ from logstream.destinations.parcel import LaneRef
 from logstream.destinations.transport.patterns import DIGIT, DIGITS, INTEGER, SAFE, OneOf, Piece, Signs
 from logstream.events import EPOCH, MASKED, Event, Kind
 from logstream.shapes import parse_time, read_head, type_of
-from logstream.window import Window
+from logstream.window import Window, formatted
 
 MAX_PART = 120
 MAX_NAME = 180
@@ -81,7 +81,7 @@ def batch_key(lane: LaneRef, part: int) -> str:
 
 def window_folder(destination: str, window: Window) -> str:
     """The folder of the batches of one window and destination."""
-    return f"{safe(destination)}/{window.start:%Y/%m/%d}/{window.slug}"
+    return f"{safe(destination)}/{formatted(window.start, '%Y/%m/%d')}/{window.slug}"
 
 
 def event_patterns() -> list[list[Piece]]:
@@ -158,4 +158,4 @@ def _stamps_of(seconds: int) -> tuple[str, str]:
 
 
 def _formatted(moment: datetime) -> tuple[str, str]:
-    return f"{moment:%Y%m%d}", f"{moment:%Y%m%d%H%M%S}"
+    return formatted(moment, "%Y%m%d"), formatted(moment, "%Y%m%d%H%M%S")
