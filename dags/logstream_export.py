@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, Param, TriggerRule
 
+from logstream.links import owner_links
 from logstream.operators import (
     Deliver,
     PlanDeliveries,
@@ -11,6 +12,8 @@ from logstream.operators import (
     ResolveRoutes,
     SealWindow,
     WaitForClosedWindow,
+    deliver_pool,
+    export_deadline,
     export_schedule,
 )
 
@@ -22,6 +25,8 @@ with DAG(
     start_date=datetime(2020, 1, 1),
     catchup=False,
     max_active_runs=4,
+    deadline=export_deadline(),
+    owner_links=owner_links(),
     tags=["logstream"],
     params={
         "destinations": Param(
@@ -43,7 +48,11 @@ with DAG(
     routes = ResolveRoutes(task_id="resolve_routes")
     plan = PlanDeliveries(task_id="plan_deliveries", snapshot=routes.output)
     deliver = Deliver.partial(
-        task_id="deliver", map_index_template="{{ task.share['label'] }}", retry_policy=ReceiversDelay()
+        task_id="deliver",
+        doc_md=Deliver.__doc__,
+        pool=deliver_pool(),
+        map_index_template="{{ task.share['label'] }}",
+        retry_policy=ReceiversDelay(),
     ).expand(share=plan.output)
     seal = SealWindow(task_id="seal_window", trigger_rule=TriggerRule.ALL_DONE)
 

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, Param
 
+from logstream.links import owner_links
 from logstream.operators import Redeliver
 
 WHEN = "ISO 8601 with an offset, like 2026-11-24T00:00:00Z. Leave both out for all windows that are owed."
@@ -17,6 +18,7 @@ with DAG(
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=4,
+    owner_links=owner_links(),
     tags=["logstream"],
     default_args={"owner": "logstream", "retries": 1, "retry_delay": timedelta(seconds=30)},
     params={

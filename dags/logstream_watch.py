@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, TriggerRule
 
+from logstream.links import owner_links
 from logstream.operators import NameGaps, TellNews
 
 with DAG(
@@ -16,6 +17,7 @@ with DAG(
     is_paused_upon_creation=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=5),
+    owner_links=owner_links(),
     tags=["logstream"],
     default_args={"owner": "logstream", "retries": 0},
 ):

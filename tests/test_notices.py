@@ -30,8 +30,8 @@ from logstream.export.telling import note_news
 from logstream.ledger.audiences import audiences
 from logstream.ledger.notices import Notices
 from logstream.operators import CheckDestinations, TellNews
-from logstream.operators import tell as telling
-from logstream.operators.tell import tell_news
+from logstream.operators import news as telling
+from logstream.operators.news import tell_news
 from logstream.settings.models import DestinationSettings, Settings
 from logstream.settings.notices import ReceiverKind
 from logstream.testing.servers import LogSink, free_port

@@ -211,7 +211,7 @@ def over(filled: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, engine: Ma
         return filled.info.dsn
 
     monkeypatch.setattr("logstream.operators.wait.exporter", ours)
-    monkeypatch.setattr("logstream.operators.wait.store_database", dsn)
+    monkeypatch.setattr("logstream.hooks.databases.store_database", dsn)
     monkeypatch.setattr("logstream.operators.wait.AWAY_SECONDS", 0.01)
     return {"data_interval_start": window(0).start, "data_interval_end": window(0).end, "ti": Pushed()}
 
@@ -262,7 +262,7 @@ def test_a_log_store_that_is_away_for_too_long_is_an_error_and_no_gap_to_be_quie
     async def nowhere() -> str:
         return "host=127.0.0.1 port=1 connect_timeout=1 user=x password=secret dbname=x"
 
-    monkeypatch.setattr("logstream.operators.wait.store_database", nowhere)
+    monkeypatch.setattr("logstream.hooks.databases.store_database", nowhere)
     event = waited(WindowClosedTrigger(window(0).start.isoformat(), window(0).end.isoformat(), ["events"], PAST))
     with pytest.raises(AirflowException, match="the log store could not be looked at") as failed:
         WaitForClosedWindow(task_id="wait").closed(over, event)

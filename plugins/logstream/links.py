@@ -15,6 +15,12 @@ PREFIX = "/logstream"
 """Where the console is, below Airflow's own address."""
 
 
+def owner_links() -> dict[str, str]:
+    """The link behind the owner `logstream` in Airflow's list of DAGs: the console, where Airflow knows its own address."""
+    base = conf.get("api", "base_url", fallback="").rstrip("/")
+    return {"logstream": f"{base}{PREFIX}/"} if base.startswith(("http://", "https://")) else {}
+
+
 class DeliveriesLink(BaseOperatorLink):
     """The button *Deliveries* of a task: what became of its window and of those around it."""
 

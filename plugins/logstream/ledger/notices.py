@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import Connection, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from logstream.control.tables import SCHEMA, checks, noticed, notices
 from logstream.database import database_errors
 from logstream.ledger.audiences import Audience, heard, plain
 from logstream.ledger.book import Book, any_of
-from logstream.ledger.news import Known, News, Told
+from logstream.ledger.news import Known, News, Notice, Told
 
 TAKEN_FOR = timedelta(minutes=5)
 """A task that tells something has so long; after that another may."""
@@ -61,14 +61,12 @@ class Notices(Book):
                     row.on_conflict_do_update(index_elements=["subject"], set_={"told": row.excluded.told}),
                     [{"subject": subject, "told": told.as_json()} for subject, told in changed.items()],
                 )
-            rows = [
-                {"receiver": audience.key, "document": plain(notice)}
-                for audience in audiences
-                for notice in heard(audience, found.notices)
-            ]
-            if rows:
-                connection.execute(insert(notices), rows)
-        return len(rows)
+            return _add(connection, found.notices, audiences)
+
+    def add(self, found: Sequence[Notice], audiences: Sequence[Audience]) -> int:
+        """Put down news that no look finds, for the next `take`."""
+        with database_errors("writing notices"), self._engine.begin() as connection:
+            return _add(connection, found, audiences)
 
     def take(self, receivers: Collection[str]) -> dict[str, list[Pending]]:
         """What is to be told to some audiences, by audience and oldest first. It is this task's for `TAKEN_FOR`.
@@ -121,3 +119,14 @@ class Notices(Book):
             if results:
                 rows = [{"destination": name, "error": error} for name, error in sorted(results.items())]
                 connection.execute(insert(checks), rows)
+
+
+def _add(connection: Connection, found: Sequence[Notice], audiences: Sequence[Audience]) -> int:
+    rows = [
+        {"receiver": audience.key, "document": plain(notice)}
+        for audience in audiences
+        for notice in heard(audience, found)
+    ]
+    if rows:
+        connection.execute(insert(notices), rows)
+    return len(rows)

@@ -1,7 +1,8 @@
 """Airflow's edge: the tasks of a run. They hold no logic that a test would need Airflow for."""
 
 from logstream.operators.check import CheckDestinations
-from logstream.operators.deliver import Deliver, ReceiversDelay
+from logstream.operators.deadline import export_deadline
+from logstream.operators.deliver import Deliver, ReceiversDelay, deliver_pool
 from logstream.operators.plan import PlanDeliveries, ResolveRoutes
 from logstream.operators.redeliver import Redeliver
 from logstream.operators.schedule import check_schedule, export_schedule
@@ -22,5 +23,7 @@ __all__ = [
     "TellNews",
     "WaitForClosedWindow",
     "check_schedule",
+    "deliver_pool",
+    "export_deadline",
     "export_schedule",
 ]

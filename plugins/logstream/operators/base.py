@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from inspect import getdoc
+from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from logstream.errors import InputError, LogstreamError
-from logstream.export.exporter import Exporter
-from logstream.hooks import AirflowConnections
-from logstream.hooks.databases import databases
 from logstream.ledger.coverage import AskedBy
 from logstream.window import Window
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from logstream.export.exporter import Exporter
+
 DELIVERIES = "deliveries"
 """The XCom by which `plan_deliveries` tells which deliveries are the run's."""
 
 LEFT = "left"
 """The XCom by which `wait_for_closed_window` says why it leaves the window to a later run."""
+
+
+class LogstreamOperator(BaseOperator):
+    """A task whose page in Airflow's UI says what it does: the first words on its class."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"doc_md": getdoc(type(self)), **kwargs})
 
 
 def window_of(context: Context) -> Window:
@@ -58,6 +66,11 @@ def carrier_of(context: Context) -> str | None:
 @contextmanager
 def exporter() -> Iterator[Exporter]:
     """The engine over this deployment's databases, its errors turned into Airflow's without a traceback's noise."""
+    # Airflow reads the DAGs every few seconds, in a new process each time: it need not load the engine for that
+    from logstream.export.exporter import Exporter
+    from logstream.hooks import AirflowConnections
+    from logstream.hooks.databases import databases
+
     connections = AirflowConnections()
     with plain_errors(), Exporter(*databases(), connections, signer=connections.signer) as engine:
         yield engine

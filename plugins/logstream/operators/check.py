@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from logstream.export.checking import check_all
-from logstream.ledger.notices import Notices
-from logstream.operators.base import exporter
+from logstream.operators.base import LogstreamOperator, exporter
 from logstream.units import counted
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class CheckDestinations(BaseOperator):
+class CheckDestinations(LogstreamOperator):
     """Runs the steps of `logstream destinations check` for every destination that is not held. Red if one of them failed."""
 
     def execute(self, context: Context) -> None:
         """Check all, note the results for `tell_news`, and name those that failed."""
+        from logstream.export.checking import check_all
+        from logstream.ledger.notices import Notices
+
         with exporter() as engine:
             settings = engine.settings.current().settings
             held = {name for name, health in engine.ledger.suspended().items() if health.held}

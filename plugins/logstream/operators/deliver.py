@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, RetryDecision, RetryPolicy
+from airflow.sdk import RetryDecision, RetryPolicy
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from logstream.export.deliver import LaneResult
 from logstream.links import DeliveriesLink
-from logstream.operators.base import exporter, window_of
+from logstream.operators.base import LogstreamOperator, exporter, window_of
 from logstream.units import counted, size
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from logstream.export.deliver import LaneResult
+
+
+POOL = "LOGSTREAM_DELIVER_POOL"
+
+
+def deliver_pool() -> str:
+    """The Airflow pool whose slots the tasks `deliver` take: `LOGSTREAM_DELIVER_POOL`, else `default_pool`."""
+    return os.environ.get(POOL, "").strip() or "default_pool"
 
 
 class NotDelivered(AirflowException):
@@ -39,7 +49,7 @@ class ReceiversDelay(RetryPolicy):
         return RetryDecision.default()
 
 
-class Deliver(BaseOperator):
+class Deliver(LogstreamOperator):
     """Delivers the lanes of a share. A retry goes on where the lanes' checkpoints are; what is delivered stays so."""
 
     template_fields: Sequence[str] = ("share",)

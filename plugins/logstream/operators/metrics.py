@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from airflow.sdk.observability import stats
 
 from logstream.ledger.condition import Condition
-from logstream.ledger.status import Status
+
+if TYPE_CHECKING:
+    from logstream.ledger.status import Status
 
 IN_SUM = {
     "logstream.well": "1 if nothing needs a person, else 0",

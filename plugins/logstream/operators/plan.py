@@ -6,12 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
-from logstream.export.plan import Planned
-from logstream.export.shares import MAX_TASKS
 from logstream.ledger.coverage import AskedBy
-from logstream.operators.base import DELIVERIES, asked_by, carrier_of, destinations_of, exporter, window_of
+from logstream.operators.base import (
+    DELIVERIES,
+    LogstreamOperator,
+    asked_by,
+    carrier_of,
+    destinations_of,
+    exporter,
+    window_of,
+)
 from logstream.operators.schedule import note_schedule
 from logstream.operators.watch import count_gaps
 from logstream.units import counted, size
@@ -19,8 +23,10 @@ from logstream.units import counted, size
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from logstream.export.plan import Planned
 
-class ResolveRoutes(BaseOperator):
+
+class ResolveRoutes(LogstreamOperator):
     """Takes the snapshot of the settings that the run will use, and returns its id."""
 
     def execute(self, context: Context) -> int:
@@ -41,7 +47,7 @@ class ResolveRoutes(BaseOperator):
         return snapshot.id
 
 
-class PlanDeliveries(BaseOperator):
+class PlanDeliveries(LogstreamOperator):
     """Plans the windows of the run's interval and of gaps before it. Returns the tasks' shares.
 
     It counts events, divides them in lanes, and lanes among tasks.
@@ -51,12 +57,14 @@ class PlanDeliveries(BaseOperator):
 
     template_fields: Sequence[str] = ("snapshot",)
 
-    def __init__(self, *, snapshot: Any, max_tasks: int = MAX_TASKS, **kwargs: Any) -> None:
+    def __init__(self, *, snapshot: Any, max_tasks: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.snapshot, self.max_tasks = snapshot, max_tasks
 
     def execute(self, context: Context) -> list[dict[str, object]]:
         """Plan, and write the plan to the ledger."""
+        from logstream.export.shares import MAX_TASKS
+
         interval = window_of(context)
         only = destinations_of(context)
         with exporter() as engine:
@@ -64,7 +72,7 @@ class PlanDeliveries(BaseOperator):
                 interval,
                 snapshot=engine.settings.get(int(self.snapshot)),
                 only=only,
-                max_tasks=self.max_tasks,
+                max_tasks=self.max_tasks or MAX_TASKS,
                 heal=only is None,
                 asked_by=asked_by(context),
                 carrier=carrier_of(context),

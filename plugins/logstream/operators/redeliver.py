@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from logstream.export.deliver import LaneResult
-from logstream.operators.base import carrier_of, exporter
+from logstream.operators.base import LogstreamOperator, carrier_of, exporter
 from logstream.units import counted
 from logstream.window import Window, parse_time
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from logstream.export.deliver import LaneResult
 
-class Redeliver(BaseOperator):
+
+class Redeliver(LogstreamOperator):
     """Delivers by the run's parameters: `destination`, `window_start` and `window_end`, `rejected`. All may be left out."""
 
     def execute(self, context: Context) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Variable
@@ -12,8 +13,10 @@ from airflow.timetables import interval as timetables
 from airflow.timetables.base import TimeRestriction
 
 from logstream.ledger.coverage import Schedule
-from logstream.ledger.ledger import Ledger
 from logstream.window import Window
+
+if TYPE_CHECKING:
+    from logstream.ledger.ledger import Ledger
 
 log = logging.getLogger("logstream")
 

@@ -5,25 +5,26 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, AssetAlias, BaseOperator
+from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk.observability import stats
 
 from logstream.ledger.health import Turn
-from logstream.ledger.records import Delivery, State
 from logstream.links import DeliveriesLink
-from logstream.operators.base import DELIVERIES, LEFT, exporter, window_of
+from logstream.operators.base import DELIVERIES, LEFT, LogstreamOperator, exporter, window_of
 from logstream.units import counted, size
 from logstream.window import Window
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from logstream.ledger.records import Delivery
+
 ASSETS = AssetAlias("logstream_deliveries")
 """An event of asset `logstream://destination/NAME` is emitted under this alias for each delivery."""
 
 
-class SealWindow(BaseOperator):
+class SealWindow(LogstreamOperator):
     """Compares planned with delivered for every workspace and kind, and writes the outcome to the ledger.
 
     That a destination is suspended, or back, is in the log; `tell_news` tells who is to hear of it.
@@ -38,6 +39,8 @@ class SealWindow(BaseOperator):
 
     def execute(self, context: Context) -> None:
         """Seal every delivery of the run; fail naming what is missing. A window that was left to a later run is skipped."""
+        from logstream.ledger.records import State
+
         window = window_of(context)
         deliveries = context["ti"].xcom_pull(task_ids=self.plan, key=DELIVERIES)
         if deliveries is None and (left := context["ti"].xcom_pull(task_ids=self.wait, key=LEFT)):
@@ -80,6 +83,8 @@ class SealWindow(BaseOperator):
 
     def _tell(self, report: Delivery, window: Window, context: Context) -> None:
         """Say in the log, in Airflow's metrics and by an asset event what became of one delivery."""
+        from logstream.ledger.records import State
+
         _count(report)
         self.log.info(
             "%s%s: %s, %s, %s in %s%s.",
@@ -100,6 +105,8 @@ class SealWindow(BaseOperator):
 
 def _count(report: Delivery) -> None:
     """Tell Airflow's metrics what was delivered to a destination, and how late it was."""
+    from logstream.ledger.records import State
+
     tags = {"destination": report.destination}
     stats.incr(f"logstream.deliveries.{report.state}", 1, tags=tags)
     if report.lost:

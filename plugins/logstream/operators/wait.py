@@ -9,19 +9,18 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from logstream.errors import InputError, LogstreamError
-from logstream.hooks.databases import store_database
-from logstream.operators.base import LEFT, exporter, window_of
-from logstream.store.closing import ClosedWindow
-from logstream.store.postgres import PostgresStore
+from logstream.operators.base import LEFT, LogstreamOperator, exporter, window_of
 from logstream.window import Window
 
 if TYPE_CHECKING:
+    import psycopg
     from airflow.sdk import Context
+
+    from logstream.store.closing import ClosedWindow
 
 LOOK_SECONDS = 0.5
 AWAY_SECONDS = 10.0
@@ -32,7 +31,7 @@ MOST_SECONDS = 1e9
 WAIT_VARIABLE = "LOGSTREAM_WAIT_SECONDS"
 
 
-class WaitForClosedWindow(BaseOperator):
+class WaitForClosedWindow(LogstreamOperator):
     """Succeeds when no transaction that could still add a row to the window is running (see `store/closing.py`).
 
     It looks once; if the window is open it waits in the triggerer and takes no worker's place. After the limit
@@ -98,6 +97,8 @@ class WindowClosedTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look again and again. Where the database is away, begin afresh: that is only stricter."""
+        from logstream.hooks.databases import store_database
+
         started = time.monotonic()
         window = Window(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end))
         dsn = await store_database()
@@ -118,7 +119,7 @@ class WindowClosedTrigger(BaseTrigger):
 
     async def _wait(self, dsn: str, window: Window) -> dict[str, str]:
         """Wait until the window is closed: nothing to tell; or until the limit: why it is left."""
-        closing, connection = await asyncio.to_thread(PostgresStore(dsn).closed_window, window, self.tables)
+        closing, connection = await asyncio.to_thread(_closed_window, dsn, window, self.tables)
         reminded = time.monotonic()
         try:
             while not await asyncio.to_thread(closing.look):
@@ -131,6 +132,12 @@ class WindowClosedTrigger(BaseTrigger):
             return {}
         finally:
             connection.close()
+
+
+def _closed_window(dsn: str, window: Window, tables: list[str]) -> tuple[ClosedWindow, psycopg.Connection]:
+    from logstream.store.postgres import PostgresStore
+
+    return PostgresStore(dsn).closed_window(window, tables)
 
 
 def wait_seconds() -> float:

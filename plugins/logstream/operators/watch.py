@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.observability import stats
 
 from logstream.ledger.coverage import Coverage
-from logstream.ledger.status import look
-from logstream.operators.base import exporter
+from logstream.operators.base import LogstreamOperator, exporter
 from logstream.operators.metrics import send
 from logstream.operators.schedule import note_schedule
 from logstream.units import counted
@@ -18,11 +16,13 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class NameGaps(BaseOperator):
+class NameGaps(LogstreamOperator):
     """Notes what the schedule demands, and names every gap: in the log, and as metrics."""
 
     def execute(self, context: Context) -> None:
         """Never red: a gap is filled by the next run of the export DAG, and named until then."""
+        from logstream.ledger.status import look
+
         with exporter() as engine:
             note_schedule(engine.ledger)
             coverage = engine.ledger.coverage()

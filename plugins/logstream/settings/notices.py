@@ -28,6 +28,7 @@ class Topic(StrEnum):
     LOST = "lost"
     CHECK = "check"
     GAPS = "gaps"
+    LATE = "late"
     RECOVERED = "recovered"
     SETTINGS = "settings"
 
@@ -46,7 +47,8 @@ _MEANINGS = {
     Topic.LOST: "events are lost to a destination; again whenever there are more",
     Topic.CHECK: "the daily check of a destination has failed",
     Topic.GAPS: "there is time that no run has exported, and no run is exporting it",
-    Topic.RECOVERED: "one of the troubles above, but `lost`, has ended",
+    Topic.LATE: "a scheduled run of the export has not sealed its window within `LOGSTREAM_DEADLINE_MINUTES`",
+    Topic.RECOVERED: "one of the troubles above, but `lost` and `late`, has ended",
     Topic.SETTINGS: "the settings were changed: which fields, and by whom",
 }
 

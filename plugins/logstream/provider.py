@@ -1,0 +1,32 @@
+"""What Airflow is told of Logstream as a provider: its operators, triggers, notifier and links, for its UI and its command line.
+
+There are no connection types of our own: destinations take those of other providers (docs/connections.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+NAME = "Logstream"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """The metadata, as Airflow's `provider_info.schema.json` has it."""
+    return {
+        "package-name": "logstream",
+        "name": NAME,
+        "description": "Streams the audit logs of many customer workspaces to the destinations their owners choose.",
+        "integrations": [{"integration-name": NAME, "tags": ["service"]}],
+        "operators": [
+            {
+                "integration-name": NAME,
+                "python-modules": [
+                    f"logstream.operators.{name}"
+                    for name in ("check", "deliver", "plan", "redeliver", "seal", "tell", "wait", "watch")
+                ],
+            }
+        ],
+        "triggers": [{"integration-name": NAME, "python-modules": ["logstream.operators.wait"]}],
+        "notifications": ["logstream.operators.notify.WebhookNotifier"],
+        "extra-links": ["logstream.links.DeliveriesLink"],
+    }
