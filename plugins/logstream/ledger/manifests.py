@@ -229,6 +229,32 @@ class Manifests(Book):
             for row in connection.execute(query):
                 yield Link(*row)
 
+    def links_of(self, destinations: Iterable[str]) -> Iterator[tuple[str, Link]]:
+        """The whole chains of some destinations, one after another, each in order."""
+        query = (
+            select(
+                manifests.c.destination, manifests.c.sequence, manifests.c.document, manifests.c.digest,
+                manifests.c.signature,
+            )
+            .where(any_of(manifests.c.destination, destinations))
+            .order_by(manifests.c.destination, manifests.c.sequence)
+            .execution_options(yield_per=200)
+        )  # fmt: skip
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            for destination, *link in connection.execute(query):
+                yield destination, Link(*link)
+
+    def spans_of(self, destinations: Iterable[str]) -> dict[str, Window]:
+        """From the begin of the first window of a destination to the end of its last."""
+        name, start, end = (
+            deliveries.c.destination,
+            func.min(deliveries.c.window_start),
+            func.max(deliveries.c.window_end),
+        )
+        query = select(name, start, end).where(any_of(name, destinations)).group_by(name)
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return {row[0]: Window(row[1].astimezone(UTC), row[2].astimezone(UTC)) for row in connection.execute(query)}
+
     def chains(self) -> list[str]:
         """The destinations that have a chain."""
         with database_errors("reading the ledger"), self._engine.connect() as connection:

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import case, delete, func, select, update
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from logstream.control.tables import deliveries, lane_parts, lanes, losses, rejections, superseded_parts
 from logstream.database import database_errors
@@ -35,6 +35,19 @@ class Parts(Book):
             for number, entries in connection.execute(query):
                 for part in unpack(entries):
                     yield number, part
+
+    def small_parts(self, delivery_ids: Iterable[int], most_bytes: int) -> dict[int, list[bytes] | None]:
+        """What deliveries delivered, packed, in order; `None` where that is more than some bytes. All in one statement."""
+        some = lane_parts.c
+        in_order = aggregate_order_by(some.entries, some.lane, some.parcels)
+        small = func.sum(func.octet_length(some.entries)) <= most_bytes
+        query = (
+            select(some.delivery_id, case((small, func.array_agg(in_order))).label("packs"))
+            .where(any_of(some.delivery_id, delivery_ids))
+            .group_by(some.delivery_id)
+        )
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return {row.delivery_id: row.packs for row in connection.execute(query)}
 
     def superseded(self, delivery_ids: Iterable[int]) -> Iterator[tuple[int, Part]]:
         """What was delivered under plans that a newer one has replaced, with its delivery's id, the newest first."""

@@ -17,6 +17,12 @@ from logstream.window import Window
 class Rejections(Book):
     """Reads dead letters. That one has arrived after all is written with its lane's counts (`Lanes.write`)."""
 
+    def with_dead_letters(self, delivery_ids: Iterable[int]) -> set[int]:
+        """Those of some deliveries that have had events rejected, delivered later or not."""
+        some = rejections.c.delivery_id
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return set(connection.scalars(select(some).where(any_of(some, delivery_ids)).distinct()))
+
     def redelivered(self, delivery_id: int) -> dict[int, datetime]:
         """The dead letters of a delivery that were delivered later: event id to when, the same for all of one parcel."""
         query = select(rejections.c.event_id, rejections.c.redelivered_at).where(

@@ -42,8 +42,10 @@ class KnownObjects:
         """Destination and settings snapshot to the destination as it was then, of those that keep objects."""
         found: dict[tuple[str, int], ObjectDestination[Any]] = {}
         made: dict[str, ObjectDestination[Any] | None] = {}
-        for name, snapshot_id in self._ledger.destinations_delivered():
-            stored = self._settings.get(snapshot_id).settings.destinations.get(name)
+        delivered = self._ledger.destinations_delivered()
+        snapshots = {number: self._settings.get(number).settings for number in {number for _, number in delivered}}
+        for name, snapshot_id in delivered:
+            stored = snapshots[snapshot_id].destinations.get(name)
             if stored is None:
                 continue
             key = f"{name} {stored.model_dump_json()}"
@@ -51,6 +53,13 @@ class KnownObjects:
                 made[key] = self._make(name, stored)
             if (destination := made[key]) is not None:
                 found[(name, snapshot_id)] = destination
+        return found
+
+    @cached_property
+    def _homes_of(self) -> dict[str, list[ObjectDestination[Any]]]:
+        found: dict[str, list[ObjectDestination[Any]]] = defaultdict(list)
+        for (name, _), home in self._homes.items():
+            found[name].append(home)
         return found
 
     def _make(self, name: str, stored: Any) -> ObjectDestination[Any] | None:
@@ -72,7 +81,7 @@ class KnownObjects:
         root, folder, number, suffix = found.groups()
         for name in self._ledger_chains.get(folder, ()):
             prefix, suffixes = self._chain(name).get(int(number), ("", frozenset[str]()))
-            roots = {home.location(prefix) for (of, _), home in self._homes.items() if of == name}
+            roots = {home.location(prefix) for home in self._homes_of[name]}
             if number == f"{int(number):08d}" and suffix in suffixes and root in roots:
                 return True
         return False

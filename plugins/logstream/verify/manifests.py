@@ -6,15 +6,18 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from logstream.destinations.parcel import Tally
 from logstream.ledger.ledger import Ledger
-from logstream.ledger.losses import Why
+from logstream.ledger.losses import Loss, Why
 from logstream.ledger.records import Lane, State
 from logstream.proof.chain import chain_problems
 from logstream.proof.manifests import BrokenManifest, Manifest, by_workspace, listings_of
 from logstream.verify.findings import Finding, Verification
+from logstream.verify.parts import PartsReader
 from logstream.verify.places import PlaceVerifier
 from logstream.window import Window
 
@@ -40,6 +43,9 @@ class ManifestVerifier:
         self, ledger: Ledger, places: PlaceVerifier, result: Verification, public_key: str | None = None
     ) -> None:
         self._ledger, self._places, self._result, self._public_key = ledger, places, result, public_key
+        self._losses: dict[int, list[Loss]] = defaultdict(list)
+        for loss in result.lost:
+            self._losses[loss.delivery_id].append(loss)
 
     def verify(self, span: Window, lanes: Sequence[Lane]) -> dict[str, list[SealedDelivery]]:
         """Verify the manifests of a span, and the chains they are in; return destination to its sealed deliveries."""
@@ -51,11 +57,14 @@ class ManifestVerifier:
         for manifest in self._ledger.manifests_within(span):  # in order: the newest of a window is in force
             manifests[(manifest.destination, manifest.window)] = manifest
             numbers[manifest.destination].add(manifest.sequence)
-        for destination in sorted({lane.destination for lane in lanes} | numbers.keys()):
-            links = self._ledger.links(destination)
+        names = {lane.destination for lane in lanes} | numbers.keys()
+        for destination, chain in groupby(self._ledger.links_of(names), key=itemgetter(0)):
+            links = (link for _, link in chain)
             for what in chain_problems(links, self._public_key, numbers[destination].__contains__):
                 self._find(span, destination, what)
         sealed: dict[str, list[SealedDelivery]] = defaultdict(list)
+        self._parts = PartsReader(self._ledger, list(deliveries))
+        self._places.expect(list(deliveries.values()))
         for found in deliveries.values():
             place = found[0].destination, found[0].window
             if all(lane.state is State.DELIVERED for lane in found):
@@ -82,7 +91,8 @@ class ManifestVerifier:
         except BrokenManifest:
             return None  # told with the chain
         for what in itertools.chain(
-            self._against_ledger(delivery), self._places.verify(delivery.delivery_id, delivery.lanes)
+            self._against_ledger(delivery),
+            self._places.verify(delivery.delivery_id, self._parts.parts(delivery.delivery_id)),
         ):
             self._find(window, destination, what)
         return delivery
@@ -94,9 +104,8 @@ class ManifestVerifier:
             delivered.update(lane.delivered)
             rejected.update(lane.rejected)
         lost = {why: Tally() for why in Why}
-        for loss in self._result.lost:
-            if loss.delivery_id == delivery.delivery_id:
-                lost[loss.why][(loss.workspace_id, loss.kind)] += loss.events
+        for loss in self._losses.get(delivery.delivery_id, ()):
+            lost[loss.why][(loss.workspace_id, loss.kind)] += loss.events
         counts = {"delivered": delivered, "rejected": rejected, "written_off": lost[Why.WRITTEN_OFF]}
         if "lost" in delivery.fields:  # manifests of older versions say nothing of it
             counts["lost"] = lost[Why.PURGED]
@@ -106,7 +115,7 @@ class ManifestVerifier:
                 yield f"the ledger's count of {words} events is not that of {name}"
         if delivery.lanes[0].pruned:
             return
-        parts = (part for _, part in self._ledger.parts([delivery.delivery_id]))
+        parts = self._parts.parts(delivery.delivery_id)
         listings = [{"parts": listing.parts, "sha256": listing.sha256} for listing, _ in listings_of(parts)]
         if listings != delivery.fields["listings"]:
             yield f"the ledger's list of what was delivered is not that of {name}"

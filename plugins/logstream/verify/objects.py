@@ -14,14 +14,14 @@ import msgspec
 from logstream.destinations.objects import ObjectDestination, Packaging
 from logstream.destinations.parcel import Part, sha256
 from logstream.destinations.transport.keys import MANIFESTS
-from logstream.ledger.ledger import Ledger
 from logstream.proof.listings import parts_in
-from logstream.proof.manifests import BrokenManifest, Manifest, listing_suffix, manifest_key
+from logstream.proof.manifests import BrokenManifest, Manifest, file_suffixes, listing_suffix, manifest_key
 from logstream.units import counted
 from logstream.verify.aside import aside
 from logstream.verify.findings import Finding, Verification
 from logstream.verify.known import KnownObjects, mark_of
 from logstream.verify.manifests import SealedDelivery
+from logstream.verify.parts import PartsReader
 
 AT_ONCE = 16
 """Objects that are read at once."""
@@ -34,10 +34,13 @@ class ObjectVerifier:
     """Compares what was delivered to one place with what is there."""
 
     def __init__(
-        self, ledger: Ledger, known: KnownObjects, destination: ObjectDestination[Any], result: Verification
-    ) -> None:
-        self._ledger, self._known, self._destination, self._result = ledger, known, destination, result
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self, kept: PartsReader, known: KnownObjects, destination: ObjectDestination[Any], result: Verification,
+        room: asyncio.Semaphore,
+    ) -> None:  # fmt: skip
+        """`room`: for the objects that are read at once, here and elsewhere."""
+        self._kept, self._known, self._destination, self._result = kept, known, destination, result
+        self._room = room
+        self._manifest_files: set[str] = set()
         self._in_force: set[bytes] = set()
         self._superseded: set[bytes] = set()
         self._altered: dict[bytes, tuple[SealedDelivery, str]] = {}
@@ -78,8 +81,8 @@ class ObjectVerifier:
         What is wrong with listings is told with the manifests.
         """
         if not delivery.lanes[0].pruned:
-            kept = self._ledger.superseded if superseded else self._ledger.parts
-            async for _, part in aside(kept([delivery.delivery_id])):
+            kept = self._kept.superseded if superseded else self._kept.parts
+            async for part in aside(kept(delivery.delivery_id)):
                 yield part
             if not superseded or not delivery.fields["superseded"]:
                 return
@@ -142,9 +145,14 @@ class ObjectVerifier:
     async def _manifest(self, manifest: Manifest) -> None:
         """A manifest beside the data, with its signature and listings, against that of the ledger."""
         try:
-            prefix = manifest.fields["prefix"] or ""
+            fields = manifest.fields
         except BrokenManifest:
             return  # told with the chain
+        prefix = fields["prefix"] or ""
+        self._manifest_files.update(
+            f"{prefix}{manifest_key(manifest.destination, manifest.sequence, suffix)}"
+            for suffix in file_suffixes(fields)
+        )
         key = f"{prefix}{manifest_key(manifest.destination, manifest.sequence)}"
         await self._same(manifest, "manifest", key, manifest.document)
         if manifest.signature is not None:
@@ -199,6 +207,8 @@ class ObjectVerifier:
                 return await self._destination.get(key) == b"{}"
             except FileNotFoundError:  # a check is being made
                 return True
+        if key in self._manifest_files:
+            return True
         location = self._destination.location(key)
         return f"{MANIFESTS}/" in key and await asyncio.to_thread(self._known.is_manifest_file, location)
 

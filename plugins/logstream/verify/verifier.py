@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 
 from logstream.destinations.credentials import Connections, SharedConnections
 from logstream.destinations.objects import ObjectDestination
@@ -22,7 +21,8 @@ from logstream.verify.counts import CountVerifier
 from logstream.verify.findings import Finding, Verification
 from logstream.verify.known import KnownObjects
 from logstream.verify.manifests import ManifestVerifier, SealedDelivery
-from logstream.verify.objects import ObjectVerifier
+from logstream.verify.objects import AT_ONCE, ObjectVerifier
+from logstream.verify.parts import PartsReader
 from logstream.verify.places import PlaceVerifier
 from logstream.window import Window
 
@@ -42,6 +42,7 @@ class Verifier:
     ) -> None:  # fmt: skip
         self._ledger, self._settings, self._store_dsn = ledger, settings, store_dsn
         self._connections, self._public_key = SharedConnections(connections), public_key
+        self._snapshots: dict[int, Snapshot] = {}
 
     def verify(self, span: Window) -> Verification:
         """Verify every window that overlaps `span`, whole, and that no selected event lies between them.
@@ -75,26 +76,37 @@ class Verifier:
         manifests: dict[str, list[Manifest]] = defaultdict(list)
         for manifest in self._ledger.manifests_within(span):
             manifests[manifest.destination].append(manifest)
-        for name, deliveries in sorted(sealed.items()):
-            rows = self._ledger.deliveries_to([name])
-            whole = all(
-                span.start <= row.window_start.astimezone(UTC) and row.window_end.astimezone(UTC) <= span.end
-                for row in rows
-            )
-            # a destination that has moved is verified wherever it has been
-            places: dict[str, list[SealedDelivery]] = defaultdict(list)
-            for delivery in deliveries:
-                home = known.home(name, delivery.lanes[0].snapshot_id)
-                if home is not None:
-                    places[home.location(home.prefix)].append(delivery)
-            for found in places.values():
-                await self._at_place(known, name, found, manifests[name], result, whole=whole)
+        spans = self._ledger.spans_of(sealed)
+        order = [delivery.delivery_id for _, deliveries in sorted(sealed.items()) for delivery in deliveries]
+        kept, room, turns = PartsReader(self._ledger, order), asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
+        tasks: list[tuple[Verification, asyncio.Task[None]]] = []
+
+        async def verify(name: str, found: Sequence[SealedDelivery], part: Verification, *, whole: bool) -> None:
+            async with turns:
+                await self._at_place(known, name, found, manifests[name], kept, room, part, whole=whole)
+
+        async with asyncio.TaskGroup() as group:
+            for name, deliveries in sorted(sealed.items()):
+                whole = span.start <= spans[name].start and spans[name].end <= span.end
+                # a destination that has moved is verified wherever it has been
+                places: dict[str, list[SealedDelivery]] = defaultdict(list)
+                for delivery in deliveries:
+                    home = known.home(name, delivery.lanes[0].snapshot_id)
+                    if home is not None:
+                        places[home.location(home.prefix)].append(delivery)
+                for found in places.values():
+                    part = Verification()
+                    tasks.append((part, group.create_task(verify(name, found, part, whole=whole))))
+        for part, _ in tasks:
+            result.objects += part.objects
+            result.superseded += part.superseded
+            result.findings += part.findings
 
     async def _at_place(
         self, known: KnownObjects, name: str, sealed: Sequence[SealedDelivery], manifests: Sequence[Manifest],
-        result: Verification, *, whole: bool,
+        kept: PartsReader, room: asyncio.Semaphore, result: Verification, *, whole: bool,
     ) -> None:  # fmt: skip
-        newest: Snapshot = self._settings.get(max(delivery.lanes[0].snapshot_id for delivery in sealed))
+        newest = self._snapshot(max(delivery.lanes[0].snapshot_id for delivery in sealed))
         try:
             destination = await open_destination(name, newest.settings.destinations[name], self._connections)
             try:
@@ -102,7 +114,8 @@ class Verifier:
                     in_force = {delivery.manifest.sequence: delivery.manifest for delivery in sealed}
                     place = destination.location(destination.prefix)
                     here = [m for m in manifests if m.sequence in in_force or _put_at(m, known) == place]
-                    await ObjectVerifier(self._ledger, known, destination, result).verify(sealed, here, whole=whole)
+                    verifier = ObjectVerifier(kept, known, destination, result, room)
+                    await verifier.verify(sealed, here, whole=whole)
             finally:
                 await destination.close()
         except* LogstreamError as group:  # one of many that read at the same time, or alone
@@ -111,6 +124,11 @@ class Verifier:
                 error = error.exceptions[0]
             window = Window(sealed[0].manifest.window.start, sealed[-1].manifest.window.end)
             result.findings.append(Finding(window, name, f"its objects cannot be verified: {error}"))
+
+    def _snapshot(self, snapshot_id: int) -> Snapshot:
+        if snapshot_id not in self._snapshots:
+            self._snapshots[snapshot_id] = self._settings.get(snapshot_id)
+        return self._snapshots[snapshot_id]
 
 
 def _put_at(manifest: Manifest, known: KnownObjects) -> str | None:
