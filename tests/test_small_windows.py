@@ -167,7 +167,7 @@ def test_users_of_shared_threads_have_few_between_them() -> None:
 
     users = [SharedThreads(4) for _ in range(MANY)]
     assert [user.submit(call, number).result() for number, user in enumerate(users)] == list(range(MANY))
-    assert len(names) < 20
+    assert len(names) < MANY // 3
 
 
 def test_no_user_of_shared_threads_waits_for_another_and_none_has_more_than_its_share() -> None:
@@ -208,3 +208,23 @@ def test_what_a_call_in_shared_threads_raises_is_given_to_its_caller() -> None:
     with pytest.raises(RuntimeError, match="SystemExit"):
         threads.submit(ending).result(30)
     assert threads.submit(lambda: 1).result(30) == 1
+
+
+def test_a_message_of_many_workspaces_is_compiled_once() -> None:
+    from logstream.settings.models import parse_settings
+
+    compiled: list[str] = []
+    document = each_its_own(MANY, {"type": "file", "path": "/srv/"}, "path")
+    for number, workspace in enumerate(document["workspaces"]):
+        workspace["streaming"]["message"] = "{{{log_message}}}" if number % 2 else "{{{log_message_str}}}"
+    parse_settings(document, check_destination=lambda *_: [], check_message=compiled.append, check_mask=str)
+    assert sorted(compiled) == ["{{{log_message_str}}}", "{{{log_message}}}"]
+
+
+@pytest.mark.parametrize("text", ["[" * 1_000_000, "{a: " * 200_000, "- " * 200_000, "[" * 200_000 + "]" * 200_000])
+def test_settings_that_are_nested_deeply_are_refused_in_words(text: str) -> None:
+    from logstream.errors import InputError
+    from logstream.settings.document import parse_yaml
+
+    with pytest.raises(InputError, match="nested too deeply"):
+        parse_yaml(text)

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from logstream.errors import InputError, SettingsError
 from logstream.settings.message_files import find_message_file
 
+if TYPE_CHECKING:
+    from yaml import SafeLoader as _Fast
+else:
+    # libyaml where it is there: four thousand destinations take seconds without
+    _Fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+DEEPEST = 100
+"""How many lists and mappings may be in one another."""
+
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader that refuses a key given twice: YAML's silent "the last one wins" has cost people their settings."""
 
 
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+class _FastLoader(_Fast):
+    """The same, of libyaml. Its words for mistakes name the place less well."""
+
+
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
@@ -27,7 +41,8 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+for _one in (_Loader, _FastLoader):
+    _one.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 def read_document(path: Path) -> object:
@@ -50,6 +65,9 @@ def read_document(path: Path) -> object:
 def parse_yaml(text: str, source: str = "settings") -> object:
     """Parse YAML into plain data. Raises `InputError` with line and column."""
     try:
+        with suppress(yaml.YAMLError):
+            _check_depth(text)
+            return yaml.load(text, Loader=_FastLoader)  # noqa: S506 - a SafeLoader
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -57,6 +75,18 @@ def parse_yaml(text: str, source: str = "settings") -> object:
         raise InputError(f"{source}:{where} {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{source}: not YAML: {str(error).splitlines()[0]}") from None
+
+
+def _check_depth(text: str) -> None:
+    """Raise `RecursionError` for what is nested deeper than settings are: building it with libyaml would end the process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_FastLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST:
+                raise RecursionError("nested too deeply")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def write_yaml(document: dict[str, Any]) -> str:

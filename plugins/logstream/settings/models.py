@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -231,20 +231,28 @@ def parse_settings(
 def _streaming_problems(
     settings: Settings, check_message: Callable[[str], object], check_mask: Callable[[str], object]
 ) -> Iterable[str]:
+    # thousands of workspaces have the same few templates
+    wrong = cache(partial(_why_not, check_message))
     for path, streaming in settings.streamings():
         if streaming.destination is not None and streaming.destination not in settings.destinations:
             hint = did_you_mean(streaming.destination, settings.destinations)
             yield f'{path}.destination: no destination named "{streaming.destination}"{hint}'
         for kind, template in by_kind(streaming.message).items():
-            try:
-                check_message(template)
-            except Exception as error:
-                yield f"{path}.message{'' if isinstance(streaming.message, str) else f'.{kind}'}: {error}"
+            if (problem := wrong(template)) is not None:
+                yield f"{path}.message{'' if isinstance(streaming.message, str) else f'.{kind}'}: {problem}"
         for index, mask in enumerate(streaming.mask):
             try:
                 check_mask(mask)
             except ValueError as error:
                 yield f"{path}.mask[{index}]: {error}"
+
+
+def _why_not(check: Callable[[str], object], text: str) -> str | None:
+    try:
+        check(text)
+    except Exception as error:
+        return str(error)
+    return None
 
 
 def _duplicates(settings: Settings) -> Iterable[str]:
