@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tests.simulation.author import script_of
+from tests.simulation.crew import Order, happen
 from tests.simulation.mutants import PATCHES, mutant
+from tests.simulation.named import superseded_in
 from tests.simulation.script import Insert, Run, Script
 from tests.simulation.shrink import Shrinker, kind_of, story
+from tests.simulation.universe import Universe
 
 SOAK = bool(os.environ.get("LOGSTREAM_SOAK"))
 WORLDS = 1_000 if SOAK else 20
@@ -36,8 +42,31 @@ def test_worlds_lose_nothing_double_nothing_and_hide_nothing() -> None:
 
 @pytest.mark.timeout(900)
 def test_worlds_without_the_wire_are_judged_alike() -> None:
-    done = simulate("--seed", str(SEED), "--worlds", "5", "--no-wire")
+    done = simulate("--seed", str(SEED), "--worlds", "20", "--no-wire")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_world_that_breaks_is_a_bad_one() -> None:
+    class Nowhere:
+        def database(self) -> None:
+            raise OSError("there is no room")
+
+    assert happen(cast(Universe, Nowhere()), 1, Order()).wrong == ("the world broke by OSError('there is no room')",)
+
+
+def test_what_is_superseded_is_what_the_newest_manifest_of_a_window_says() -> None:
+    def listing(*names: str) -> bytes:
+        return gzip.compress(b"".join(json.dumps({"name": name}).encode() + b"\n" for name in names))
+
+    window = json.dumps({"window": {"start": "2026-03-01T00:00:00Z", "end": "2026-03-01T00:05:00Z"}}).encode()
+    objects = {
+        "_manifests/lake/00000001.json": window,
+        "_manifests/lake/00000001-00000.ndjson.gz": listing("a"),
+        "_manifests/lake/00000002.json": window,
+        "_manifests/lake/00000002-00000.ndjson.gz": listing("b", "c"),
+        "_manifests/lake/00000002-superseded-00000.ndjson.gz": listing("a", "c"),
+    }
+    assert superseded_in(objects) == {"a"}
 
 
 @pytest.mark.timeout(900)

@@ -74,21 +74,23 @@ def _work(dsn: str, order: Order, todo: Any, done: Any) -> None:
     gc.freeze()  # what is imported stays: it need not be looked through again and again
     with universe(dsn, wire=order.wire) as place:
         while True:
-            done.put(_world(place, todo.get(), order))
+            done.put(happen(place, todo.get(), order))
 
 
-def _world(place: Universe, seed: int, order: Order) -> Found:
-    def happen(script: Script) -> list[str]:
+def happen(place: Universe, seed: int, order: Order) -> Found:
+    """Let one world happen. One that breaks is a bad one."""
+
+    def judged(script: Script) -> list[str]:
         try:
             return live(place, script)
         except Exception as error:
             return [f"the world broke by {error!r}"]
 
     script = script_of(seed, windows=order.windows, workspaces=order.workspaces)
-    wrong = happen(script)
+    wrong = judged(script)
     if not wrong or not order.shrink:
         return Found(seed, tuple(wrong))
-    shrinker = Shrinker(happen, wrong, order.shrink)
+    shrinker = Shrinker(judged, wrong, order.shrink)
     smallest = shrinker.shrink(script)
     return Found(seed, tuple(wrong), tuple(story(smallest)), tuple(shrinker.wrong))
 
