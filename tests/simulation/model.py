@@ -134,6 +134,8 @@ class Model:
 
     sealing_was_disturbed: bool = False
     """Whether a worker that seals was ever killed, put to sleep or cut off."""
+    pruned: int = 0
+    """The minute up to which an administrator pruned the ledger."""
     given_up: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """Destination to rows that had been planned for it when an administrator wrote off what it was owed."""
     given_up_unreached: set[str] = field(default_factory=set)

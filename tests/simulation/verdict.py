@@ -147,7 +147,8 @@ class Verdict:
 
     def superseded(self) -> Iterator[str]:
         """What is superseded is removed where the connection may delete, unless it may be the only copy of an event. That of
-        `packaging: file` may stay where another window or destination may have put the same name."""
+        `packaging: file` may stay where another window or destination may have put the same name. A window that was pruned and
+        is then exported again under other names leaves its old objects where they are."""
         if self.model.sealing_was_disturbed:
             return
         for destination, names in self.seen.superseded.items():
@@ -156,7 +157,8 @@ class Verdict:
                 window = self.window_of[number]
                 settled = (window, destination) not in self.seen.owed and destination.startswith("lake")
                 purged = any(row.id in self.model.purged for row in self.model.rows_in(window))
-                if settled and not purged and not self.model.given_up[destination]:
+                pruned = window.start < self.model.pruned
+                if settled and not purged and not pruned and not self.model.given_up[destination]:
                     yield f"{key} at {destination} is superseded, and was not removed"
 
     def _allowed(self, row: Row, destination: str, messages: list[Any], got: list[tuple[str, Any]]) -> Iterator[str]:

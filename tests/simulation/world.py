@@ -145,6 +145,7 @@ class World:
             case Suspend(destination, held):
                 self._suspend(destination, held=held)
             case Prune(until):
+                self._model.pruned = max(self._model.pruned, until)
                 self._workers.quietly(lambda engine: engine.ledger.prune(moment_of(until)))
             case Step(seconds):
                 self._clock.stepped += seconds
