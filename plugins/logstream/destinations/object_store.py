@@ -213,6 +213,11 @@ class ObjectStoreDestination(ObjectDestination[O]):
         remedy = self.remedy(found)
         if remedy is not None:
             return GiveUp(remedy)
+        if found.status is not None and 300 <= found.status < 400:
+            return GiveUp(
+                f"{self.place} answers with a redirect ({found.status}), which is not followed: correct the address, or the "
+                f"region, of connection `{self.options.connection}`"
+            )
         if found.permanent:
             return GiveUp(f"{self.place} refuses the request, and would again: {summary(error)}")
         return Retry(summary(error))

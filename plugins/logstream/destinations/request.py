@@ -34,6 +34,7 @@ from logstream.destinations.transport.answers import ACCEPTED_ENCODINGS, is_page
 from logstream.destinations.transport.compression import Compression, compress
 from logstream.destinations.transport.request_packing import RequestPacker
 from logstream.destinations.transport.session import Reach, reach
+from logstream.destinations.transport.tls import refuses_plain_http
 from logstream.errors import InputError
 from logstream.events import EPOCH, Event
 
@@ -185,7 +186,8 @@ class RequestDestination(Destination[O]):
                 return self.not_ours(status, f"packed as {encoding}, which cannot be unpacked".encode())
             if self.is_page(status, headers, answer):
                 return self.not_ours(status, answer)
-        return self.read(status, headers, answer or b"", parcel)
+        mismatch = refuses_plain_http(self._url, answer or b"") if status == 400 else None
+        return GiveUp(mismatch) if mismatch else self.read(status, headers, answer or b"", parcel)
 
     @property
     def _host(self) -> str:

@@ -30,10 +30,15 @@ from logstream.destinations.transport.network import (
     refused_by_proxy,
     refused_certificate,
 )
+from logstream.destinations.transport.tls import spoken_to_in_tls, wants_tls
 from logstream.errors import InputError
 
 TIMEOUT_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
+
+
+_BROKEN_OFF = (aiohttp.ServerDisconnectedError, aiohttp.ClientResponseError, aiohttp.ClientOSError)
+"""What comes of plain HTTP at a port for TLS: the server ends the connection, or answers in TLS."""
 
 
 class Reach(NamedTuple):
@@ -82,6 +87,11 @@ class Reach(NamedTuple):
         if refused is not None:
             whose = f"the server's certificate is not valid for {self.host}"
             return GiveUp(f"{whose} ({refused}): {CERTIFICATE_REMEDY}")
+        mismatch = spoken_to_in_tls(self.url, error)
+        if mismatch is None and self.proxy is None and isinstance(error, _BROKEN_OFF):
+            mismatch = await asyncio.to_thread(wants_tls, self.url)
+        if mismatch is not None:
+            return GiveUp(mismatch)
         return await self.refused_by_proxy() or Retry(f"{self.host}: {self._reason(error)}")
 
     async def refused_by_proxy(self) -> GiveUp | None:

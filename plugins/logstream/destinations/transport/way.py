@@ -25,6 +25,7 @@ from logstream.destinations.transport.network import (
     refused_by_proxy,
 )
 from logstream.destinations.transport.secrets import Secrets
+from logstream.destinations.transport.tls import trouble_of_obstore
 
 TIMEOUT_SECONDS = 60.0
 CONNECT_SECONDS = 5.0
@@ -130,6 +131,8 @@ class Way:
         found = _CERTIFICATE.search(text)
         if found:
             return f"the certificate of {self.host} is refused ({found.group(1)}): {CERTIFICATE_REMEDY}"
+        if self._proxy is None and (mismatch := trouble_of_obstore(self.url, text)) is not None:
+            return mismatch
         if self._proxy is not None and _UNANSWERED.search(text):
             return refused_by_proxy(self._proxy, self.url)
         return None
