@@ -14,8 +14,18 @@ def upgrade() -> None:
         "keeps_superseded", sa.Boolean(), nullable=False, server_default=sa.false(), comment=comment
     )
     op.add_column("deliveries", kept, schema="logstream")
+    op.create_table_comment(
+        "superseded_parts",
+        "What was put under plans that a newer one has replaced, or is being put: proof/manifests.py",
+        schema="logstream",
+    )
 
 
 def downgrade() -> None:
     """Take it away."""
+    op.create_table_comment(
+        "superseded_parts",
+        "What was delivered under plans that a newer one has replaced: proof/manifests.py",
+        schema="logstream",
+    )
     op.drop_column("deliveries", "keeps_superseded", schema="logstream")
