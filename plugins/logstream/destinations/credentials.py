@@ -111,6 +111,11 @@ class SharedConnections:
                 future.set_exception(error)
         return future.result()
 
+    def has(self, key: Hashable) -> bool:
+        """Whether `client` gives what it has for a key at once, without waiting for anything."""
+        with self._lock:
+            return key in self._made and self._made[key].done()
+
     def aws(self, connection: str) -> AwsCredentials:
         """See `Connections`."""
         return self.client(("aws", connection), lambda: self._connections.aws(connection))

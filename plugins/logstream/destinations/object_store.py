@@ -106,8 +106,12 @@ class ObjectStoreDestination(ObjectDestination[O]):
     def _shared_store(self) -> Client:
         """The client, which those of one connection and container share."""
         if isinstance(self.connections, SharedConnections):
-            return self.connections.client((self.type, *self.client_key), self._made)
+            return self.connections.client(self._shared_key, self._made)
         return self._made()
+
+    @property
+    def _shared_key(self) -> tuple[object, ...]:
+        return self.type, *self.client_key
 
     def _made(self) -> Client:
         return Client(self.make_store(), self._way, self.secrets, Trust())
@@ -115,7 +119,11 @@ class ObjectStoreDestination(ObjectDestination[O]):
     async def open(self) -> None:
         """Get credentials and make the client."""
         await super().open()
-        self._store, self._way, self.secrets, self._trust = await asyncio.to_thread(self._shared_store)
+        if isinstance(self.connections, SharedConnections) and self.connections.has(self._shared_key):
+            shared = self._shared_store()
+        else:  # it may block
+            shared = await asyncio.to_thread(self._shared_store)
+        self._store, self._way, self.secrets, self._trust = shared
         self._attributes = dict(self.attributes)
         self._tags = dict(self.options.tags) or None
 
