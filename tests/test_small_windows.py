@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -208,6 +211,48 @@ def test_what_a_call_in_shared_threads_raises_is_given_to_its_caller() -> None:
     with pytest.raises(RuntimeError, match="SystemExit"):
         threads.submit(ending).result(30)
     assert threads.submit(lambda: 1).result(30) == 1
+
+
+NEVER = {"alembic", "azure", "fastapi", "google", "jinja2", "mako", "pandas", "pyarrow", "rich"}
+"""What no command needs that only reads the ledger."""
+
+
+@pytest.mark.parametrize(
+    ("command", "not_imported"),
+    [
+        (
+            ["--help"],
+            {*NEVER, "airflow", "aiohttp", "boto3", "obstore", "psycopg", "pydantic", "requests", "sqlalchemy"},
+        ),
+        (["status"], {*NEVER, "airflow", "aiohttp", "boto3", "obstore", "requests"}),
+        (["owed"], {*NEVER, "airflow", "aiohttp", "boto3", "obstore", "requests"}),
+        (["settings", "show"], {*NEVER, "airflow", "aiohttp", "boto3", "obstore", "requests"}),
+        (
+            ["export", "--from", "2026-01-05T00:00:00Z", "--to", "2026-01-05T00:05:00Z"],
+            {"aiohttp", "alembic", "azure", "boto3", "fastapi", "google", "obstore", "pandas", "pyarrow"},
+        ),
+    ],
+)
+def test_a_command_imports_what_it_needs(
+    store: psycopg.Connection, database: str, tmp_path: Path, command: list[str], not_imported: set[str]
+) -> None:
+    fill(store, 3)
+    with Exporter(database, database, AirflowConnections()) as exporter:
+        folder = {"type": "file", "path": f"{tmp_path}/out/"}
+        exporter.settings.apply(validate_settings(each_its_own(3, folder, "path")))
+    program = (
+        "import sys; from logstream.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    environment = {**os.environ, "LOGSTREAM_DSN": database, "LOGSTREAM_FILE_ROOTS": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command], env=environment, capture_output=True, text=True, check=True
+    )
+    imported = set(done.stderr.splitlines()[-1].split())
+    assert "logstream" in imported
+    assert imported & not_imported == set()
 
 
 def test_a_message_of_many_workspaces_is_compiled_once() -> None:

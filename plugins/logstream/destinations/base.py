@@ -112,6 +112,10 @@ class Destination(ABC, Generic[O]):
     def packer(self, lane: LaneRef, part: int) -> Packer:
         """A packer for a lane, of which `part` parcels are delivered already."""
 
+    def options_problem(self) -> str | None:
+        """Why no event could be sent with its options, each of which may be right; `None` if some can. Asked unopened."""
+        return None
+
     async def open(self) -> None:
         """Get credentials and clients. Raises `InputError` with the remedy where they are missing."""
 

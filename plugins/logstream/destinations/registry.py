@@ -13,8 +13,6 @@ from pydantic import ValidationError
 
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.credentials import Connections
-from logstream.destinations.request import RequestDestination
-from logstream.destinations.transport.request_packing import options_too_large
 from logstream.destinations.vendor_rules import refused_options
 from logstream.errors import InputError
 from logstream.settings.models import DestinationSettings, explain_parts
@@ -72,10 +70,8 @@ def check_options(type_name: str, options: dict[str, Any]) -> list[tuple[tuple[s
 
 def _too_large(kind: type[Destination[Any]], options: Options) -> list[tuple[tuple[str | int, ...], str]]:
     """Options that leave no room for an event, at the longest of them."""
-    if not issubclass(kind, RequestDestination):
-        return []
     try:
-        problem = options_too_large(kind("d", options, cast("Connections", None)))
+        problem = kind("d", options, cast("Connections", None)).options_problem()
     except Exception:  # a plug-in that cannot make an entry before it is opened: its events tell, when they are sent
         return []
     given = options.model_dump(mode="json", exclude_unset=True)

@@ -32,7 +32,7 @@ from logstream.destinations.parcel import (
 from logstream.destinations.transport.addresses import ForbiddenAddress
 from logstream.destinations.transport.answers import ACCEPTED_ENCODINGS, is_page, read_answer, says_html
 from logstream.destinations.transport.compression import Compression, compress
-from logstream.destinations.transport.request_packing import RequestPacker
+from logstream.destinations.transport.request_packing import RequestPacker, options_too_large
 from logstream.destinations.transport.session import Reach, reach
 from logstream.destinations.transport.tls import refuses_plain_http
 from logstream.errors import InputError
@@ -70,6 +70,10 @@ class RequestDestination(Destination[O]):
     _session: aiohttp.ClientSession | None = None
     _reach: Reach
     _credentials: HttpCredentials
+
+    def options_problem(self) -> str | None:
+        """Options that leave no room for an event, at the longest of them."""
+        return options_too_large(self)
 
     def credentials(self) -> HttpCredentials:
         """The connection's. Blocks."""

@@ -13,8 +13,6 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from logstream.destinations.transport.special_addresses import is_public
@@ -117,24 +115,3 @@ async def public_addresses(host: str, port: int) -> Sequence[AddressInfo]:
         for *_, where in found:
             refuse_address(str(where[0]), host)
     return found
-
-
-class PublicResolver(AbstractResolver):
-    """Resolves names for aiohttp and refuses those of forbidden addresses: what is checked is what is connected to."""
-
-    def __init__(self) -> None:
-        self._resolver = ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """The addresses of a host, every one of them allowed."""
-        found = await self._resolver.resolve(host, port, family)
-        if not private_addresses_allowed():
-            for item in found:
-                refuse_address(item["host"], host)
-        return found
-
-    async def close(self) -> None:
-        """Close the resolver."""
-        await self._resolver.close()

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from requests.utils import get_environ_proxies, select_proxy
-
 from logstream.destinations.transport.addresses import public_connection
 from logstream.errors import InputError
 
@@ -66,6 +64,8 @@ class Proxy(NamedTuple):
 
 def proxy_of(url: str, network: Network) -> Proxy | None:
     """The proxy for an address, `None` if it is reached directly. Raises `InputError` for what is no proxy's address."""
+    from requests.utils import get_environ_proxies, select_proxy  # a command that sends nothing needs it not
+
     own = select_proxy(url, dict(network.proxies)) if network.proxies else None
     if own:
         return Proxy(_proxy_url(own, "its connection"), operators=False)

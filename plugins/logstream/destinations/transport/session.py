@@ -15,7 +15,6 @@ from yarl import URL
 from logstream.destinations.outcome import GiveUp, Outcome, Retry
 from logstream.destinations.transport.addresses import (
     ForbiddenAddress,
-    PublicResolver,
     check_url,
     public_socket,
     resolve_and_check,
@@ -30,6 +29,7 @@ from logstream.destinations.transport.network import (
     refused_by_proxy,
     refused_certificate,
 )
+from logstream.destinations.transport.resolver import PublicResolver
 from logstream.destinations.transport.tls import spoken_to_in_tls, wants_tls
 from logstream.errors import InputError
 
