@@ -83,7 +83,7 @@ async def _deliver(deployment: Deployment, keys: list[tuple[int, int]], progress
     writer = LedgerWriter(deployment.ledger, deployment.control_dsn, threads)
     try:
         async with AsyncExitStack() as stack:
-            destinations = Destinations(deployment.shared_connections, stack)
+            destinations = Destinations(deployment.new_connections(), stack)
             return await DeliveryTask(deployment, destinations, keeper, writer, progress).run(keys)
     finally:
         await keeper.close()

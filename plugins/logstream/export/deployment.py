@@ -31,16 +31,22 @@ class Deployment:
         self.settings = SettingsRepository(self.engine)
         self.ledger = Ledger(self.engine)
         self._stores: dict[int, PostgresStore] = {}
+        self._shared: SharedConnections | None = None
 
     @cached_property
     def signer(self) -> Signer | None:
         """The key that signs manifests, if there is one: looked for only when something is sealed."""
         return self._make_signer() if self._make_signer else None
 
-    @cached_property
-    def shared_connections(self) -> SharedConnections:
-        """The connections, each read once, and the clients that are made of them."""
-        return SharedConnections(self.connections)
+    def new_connections(self) -> SharedConnections:
+        """The connections as they are now: each is read once, and clients are made once, until this is asked for again."""
+        self._shared = SharedConnections(self.connections)
+        return self._shared
+
+    def take_connections(self) -> SharedConnections:
+        """Those of the delivery that went before, the first time; else new ones: what lives on never uses old credentials."""
+        shared, self._shared = self._shared, None
+        return shared or SharedConnections(self.connections)
 
     def store(self, snapshot: Snapshot) -> PostgresStore:
         """The log store as a snapshot's settings describe it."""

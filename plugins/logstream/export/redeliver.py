@@ -116,7 +116,7 @@ async def _redeliver(
     writer = LedgerWriter(deployment.ledger, deployment.control_dsn, threads)
     try:
         async with AsyncExitStack() as stack:
-            destinations = Destinations(deployment.shared_connections, stack)
+            destinations = Destinations(deployment.new_connections(), stack)
             for lane in deployment.ledger.lanes(rejected):
                 result = results.setdefault(lane.destination, Redelivery(lane.destination))
                 if lane.destination not in now.settings.destinations:

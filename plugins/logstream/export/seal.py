@@ -131,7 +131,7 @@ async def _make_manifests(
     wanted = {delivery.snapshot_id for delivery in complete}
     snapshots = await asyncio.to_thread(deployment.settings.get_all, wanted)
     async with _closing() as stack:
-        destinations = Destinations(deployment.shared_connections, stack)
+        destinations = Destinations(deployment.take_connections(), stack)
 
         async def opened(name: str, snapshot_id: int) -> Destination[Any]:
             snapshot = snapshots[snapshot_id]
