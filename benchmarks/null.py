@@ -1,7 +1,7 @@
 """A receiver that drains and answers: nginx where it is installed, else a small asyncio server.
 
 It answers a PUT as S3 (200) or, below `/azure`, as Azure Blob (201) does, and a POST with 200. Nothing is kept, so what is
-measured is the sender.
+measured is the sender; who reads an object is refused in a store's words, as by one that may only be written to.
 """
 
 from __future__ import annotations
@@ -27,13 +27,21 @@ http {{
     add_header ETag '"d41d8cd98f00b204e9800998ecf8427e"' always;
     location /azure {{
       add_header ETag '"0x8D4BCC2E4835CD0"' always;
-      add_header Last-Modified 'Thu, 05 Jan 2026 00:00:00 GMT' always;
+      add_header Last-Modified 'Mon, 05 Jan 2026 00:00:00 GMT' always;
+      if ($request_method = GET) {{ return 403 '{denied}'; }}
       return 201;
     }}
-    location / {{ return 200; }}
+    location = / {{ return 200; }}
+    location / {{
+      if ($request_method = GET) {{ return 403 '{denied}'; }}
+      return 200;
+    }}
   }}
 }}
 """
+
+
+DENIED = '<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>write only</Message></Error>'
 
 
 class Drain(asyncio.Protocol):
@@ -75,9 +83,12 @@ class Drain(asyncio.Protocol):
         lowered = head.lower()
         azure = b" /azure" in head[:20]
         status = b"201 Created" if azure else b"200 OK"
+        body = b""
+        if head.startswith(b"GET /") and not head.startswith(b"GET / "):
+            status, body = b"403 Forbidden", DENIED.encode()
         self._answer = (
-            b"HTTP/1.1 " + status + b'\r\nETag: "x"\r\nLast-Modified: Thu, 05 Jan 2026 00:00:00 GMT\r\n'
-            b"Content-Length: 0\r\n\r\n"
+            b"HTTP/1.1 " + status + b'\r\nETag: "x"\r\nLast-Modified: Mon, 05 Jan 2026 00:00:00 GMT\r\n'
+            b"Content-Length: %d\r\n\r\n" % len(body) + body
         )
         if b"100-continue" in lowered:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")  # type: ignore[attr-defined]
@@ -103,7 +114,7 @@ def null_receiver() -> Iterator[tuple[str, str]]:
         folder = Path(name)
         nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
         if nginx:
-            (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port))
+            (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, denied=DENIED))
             command, title = [nginx, "-p", name, "-c", str(folder / "nginx.conf")], "nginx"
         else:
             command, title = [sys.executable, "-m", "benchmarks.null", str(port)], "an asyncio server"
