@@ -122,6 +122,8 @@ def test_a_connection_that_was_ended_while_idle_is_noticed(database: str) -> Non
 
 def test_a_database_that_is_read_only(cli: Cli, database: str, defaults: Any) -> None:
     filled(database)
+    with connect(database) as connection:
+        connection.execute("drop schema logstream cascade")
     defaults(default_transaction_read_only="on")
     store = PostgresStore(database)
     assert read(store) == [1, 2, 3]
