@@ -15,13 +15,15 @@ import pytest
 
 from logstream.destinations import open_destination
 from logstream.destinations.objects import ObjectDestination
-from logstream.errors import DatabaseError
+from logstream.errors import DatabaseError, DeliveryError
 from logstream.export.exporter import Exporter
+from logstream.export.sealer import Sealer
 from logstream.export.send import RetryPolicy
 from logstream.export.window_plan import lane_of
 from logstream.hooks import AirflowConnections
 from logstream.ledger.lanes import Lanes
 from logstream.ledger.records import Delivery, State
+from logstream.proof.manifests import Manifest
 from logstream.testing.servers import AzuriteServer, S3rver, S3Server
 from logstream.validation import validate_settings
 from logstream.verify.verifier import verify
@@ -437,6 +439,40 @@ def test_names_that_another_window_may_have_put_too_are_not_removed(
     assert shared <= data(out)
     assert findings(exporter, Window(WINDOWS[0].start, WINDOWS[1].end)) == []
     assert audited(out).code == 0
+
+
+def test_behind_a_manifest_that_could_not_be_put_none_is_put_whatever_other_destinations_do_meanwhile(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hole in a chain beside the data: what came behind it was then made anew, and its place was taken for ever."""
+    everything = {"enabled": True, "events": ["job_details", "user_activity", "api_platform", "log_service"]}
+    exporter = engine({
+        "destinations": {name: folder(tmp_path / name, lanes=1) for name in ("d", "other")},
+        "workspaces": [
+            {"id": number, "streaming": {**everything, "destination": "d" if number % 2 else "other"}}
+            for number in range(100, 110)
+        ],
+    })  # fmt: skip
+    planned = [exporter.plan(window) for window in WINDOWS[:2]]
+    for plan in planned:
+        exporter.deliver([key for share in plan.shares for key in share.lanes])
+    put, others_is_put = Sealer._put_one, asyncio.Event()
+
+    async def put_one(self: Sealer, folder: Any, found: Manifest, *rest: Any) -> None:
+        if (found.destination, found.sequence) == ("d", 1):
+            await asyncio.wait_for(others_is_put.wait(), 30)
+            raise DeliveryError("it cannot be put")
+        await put(self, folder, found, *rest)
+        if found.destination == "other":
+            others_is_put.set()
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Sealer, "_put_one", put_one)
+        exporter.seal([number for plan in planned for number in plan.delivery_ids])
+    beside = {path.name for path in (tmp_path / "d" / "_manifests" / "d").glob("*.json")}
+    assert beside == set(), "no manifest without the one before it"
+    assert [item.error for item in exporter.redeliver_owed()] == [None, None]
+    assert audited(tmp_path / "d").code == 0
 
 
 # a control database that was restored

@@ -275,13 +275,14 @@ class Sealer:
             for sequence, manifest in sorted(todo.items()):
                 destination = ours.get(sequence, items[0]).destination
                 assert destination is not None  # noqa: S101 - they have manifests beside their data
-                there = len(put)
+                is_put = False  # other destinations put theirs meanwhile: what all have put tells nothing of this one
                 with self._isolation.step(UNWRITTEN, *(ours[number].delivery for number in ours if number >= sequence)):
                     item = ours.get(sequence)
                     earlier = await self._earlier(manifest) if item is None else item.earlier
                     await self._put_one(ManifestFolder(destination, self._policy), manifest, earlier)
                     put.append(manifest)
-                if len(put) == there:
+                    is_put = True
+                if not is_put:
                     return
 
     async def _earlier(self, manifest: Manifest) -> list[Carried]:
