@@ -134,6 +134,8 @@ class Model:
 
     sealing_was_disturbed: bool = False
     """Whether a worker that seals was ever killed, put to sleep or cut off."""
+    not_missed: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """Destination to the rows that were in lost objects which were put again since, or which are superseded."""
     pruned: int = 0
     """The minute up to which an administrator pruned the ledger."""
     given_up: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))

@@ -130,7 +130,8 @@ class Verdict:
                 document = self.places.get((window, destination))
                 if document is None or route_of(document, row) != destination:
                     continue
-                if row.id not in there[destination] and row.id in self.model.forgotten[destination]:
+                missed = self.model.forgotten[destination] - self.model.not_missed[destination]
+                if row.id not in there[destination] and row.id in missed:
                     self.must_find[window, destination].append(f"{destination} has lost {self.name(row)}")
                 elif row.id not in self.model.purged:
                     yield from self._must((window, destination), row, document, got)
