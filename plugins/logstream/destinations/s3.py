@@ -176,7 +176,6 @@ class S3Destination(ObjectStoreDestination[S3Options]):
         "MethodNotAllowed": "{place} does not take objects by this address; correct `endpoint_url` of {where}",
         "KMS.DisabledException": _KEY,
         "KMS.NotFoundException": _KEY,
-        "KMS.InvalidStateException": _KEY,
         "KMS.KMSInvalidStateException": _KEY,
         "InvalidEncryptionAlgorithmError": "{place} does not know this `encryption`; correct it in destination {name}",
         "SecondLevelDomainForbidden": _VIRTUAL,
