@@ -204,10 +204,13 @@ class ObjectStoreDestination(ObjectDestination[O]):
 
     @abstractmethod
     def remedy(self, refusal: Refusal) -> str | None:
-        """What to do about a refusal for which `causes` has no words; `None` if it may pass."""
+        """What to do about a refusal for which `causes` has no words; `None` if it may pass. May block."""
 
     def read_error(self, error: Exception) -> Outcome:
-        """What a failed put means: the way to the server first, then the vendor's code, its words, the status."""
+        """What a failed put means: the way to the server first, then the vendor's code, its words, the status.
+
+        Blocks: a vendor may have to be asked.
+        """
         trouble = self._trouble(error)
         if trouble is not None:
             return GiveUp(trouble)
@@ -271,14 +274,15 @@ class ObjectStoreDestination(ObjectDestination[O]):
             await obstore.head_async(self._store, f"{self.prefix}_logstream_check/none")
         except FileNotFoundError as error:
             if self.missing(error):
-                yield Step(f"{self.place} exists", False, "", self.read_error(error).reason)  # type: ignore[union-attr]
+                outcome = await asyncio.to_thread(self.read_error, error)
+                yield Step(f"{self.place} exists", False, "", outcome.reason)  # type: ignore[union-attr]
                 return
         except Exception as error:
             trouble = self._trouble(error)
             if trouble is not None:
                 yield Step(f"{self.place} can be reached", False, "", trouble)
                 return
-            outcome = self.read_error(error)
+            outcome = await asyncio.to_thread(self.read_error, error)
             if isinstance(outcome, GiveUp) and not isinstance(error, refused.PermissionDeniedError):
                 yield Step(f"{self.place} can be reached", False, summary(error), outcome.reason)
                 return

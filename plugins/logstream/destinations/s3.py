@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from enum import StrEnum
+from threading import Lock
 from typing import Annotated, Any, ClassVar, cast
 from urllib.parse import urlsplit
 
@@ -23,6 +25,7 @@ from logstream.destinations.object_store import (
     Tags,
 )
 from logstream.destinations.origins import s3_server
+from logstream.destinations.transport.bucket_region import bucket_region
 from logstream.destinations.transport.environment import refuse_variables
 from logstream.destinations.transport.refusals import CLOCK, WRONG_REGION, Refusal
 from logstream.destinations.vendor_rules import Accepts, s3_bucket, s3_metadata, s3_storage_class, s3_tags
@@ -90,6 +93,14 @@ class S3Destination(ObjectStoreDestination[S3Options]):
     title = "Amazon S3"
     connection_type = "aws"
     options_model = S3Options
+
+    _named_region: str | None = None
+    """The bucket's region as S3 named it; empty where it named none; `None` before it is asked."""
+
+    async def open(self) -> None:
+        """Make the client."""
+        await super().open()
+        self._asking = Lock()
 
     @property
     def place(self) -> str:
@@ -203,7 +214,7 @@ class S3Destination(ObjectStoreDestination[S3Options]):
         """Regions, styles and rights: where more than the code matters."""
         bucket, where = self.options.bucket, f"connection `{self.options.connection}`"
         if refusal.code in (WRONG_REGION, "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"):
-            region = refusal.element("Region")
+            region = refusal.element("Region") or self._region_asked()
             return (
                 f"bucket `{bucket}` is in another region{f', {region}' if region else ''}; set region_name of {where}, or, where "
                 "it has one, correct its endpoint_url"
@@ -227,3 +238,13 @@ class S3Destination(ObjectStoreDestination[S3Options]):
         if "credential" in refusal.text.lower():
             return f"{where} gives no credentials: {refusal.text}"
         return None
+
+    def _region_asked(self) -> str:
+        """The bucket's region, for which S3 is asked once, however many puts meet its refusal. Blocks."""
+        with self._asking:
+            if self._named_region is None:
+                credentials = self.connections.aws(self.options.connection)
+                base = self._endpoint(credentials).rstrip("/")
+                url = f"{base}/" if credentials.virtual_hosts else f"{base}/{self.options.bucket}"
+                self._named_region = asyncio.run(bucket_region(url, credentials.network))
+            return self._named_region
