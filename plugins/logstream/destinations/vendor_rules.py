@@ -207,8 +207,14 @@ def path_without_fragment(path: str) -> None:
 
 
 def sumo_fields(given: Mapping[str, str]) -> None:
-    """https://help.sumologic.com/docs/manage/fields/ (`X-Sumo-Fields` is `name=value,name=value`)"""
+    """https://help.sumologic.com/docs/manage/fields/#limitations; `X-Sumo-Fields` is `name=value,name=value`."""
+    if len(given) > 30:
+        raise ValueError(f"Sumo Logic takes 30 fields in a request; these are {len(given)}")
     for name, value in given.items():
+        if len(name) > 255:
+            raise ValueError(f"{name[:20]}...: a field's name has at most 255 characters")
+        if len(value) > 200:
+            raise ValueError(f"{name}: Sumo Logic takes 200 characters of a value; this one has {len(value):,}")
         if not name or any(sign in name + value for sign in ",="):
             raise ValueError(f"{name}: no commas and no = in names and values, between which they stand in the header")
         header_value(f"{name}={value}")
@@ -260,8 +266,20 @@ def loki_tenant(name: str) -> None:
         raise ValueError("at most 150 letters, digits and signs of ! - _ . * ' ( ), and not . or .. alone")
 
 
+_OF_NEW_RELIC = {
+    "accountId": "New Relic drops it: the name is its own",
+    "eventType": "New Relic drops it: the name is its own",
+    "timestamp": "an entry's time is a number, that of its event",
+}
+
+
 def new_relic_attributes(given: Mapping[str, str]) -> None:
-    """https://docs.newrelic.com/docs/logs/log-api/introduction-log-api/#limits"""
+    """https://docs.newrelic.com/docs/logs/log-api/introduction-log-api/#limits and, for names,
+    https://docs.newrelic.com/docs/logs/log-api/log-event-data/#attributes
+    """
+    for name, problem in _OF_NEW_RELIC.items():
+        if name in given:
+            raise ValueError(f"{name}: {problem}")
     if len(given) > 255:
         raise ValueError("an entry has at most 255 attributes")
     for name, value in given.items():
