@@ -13,7 +13,6 @@ from logstream.errors import BadEvent, TemplateError
 from logstream.events import MAX_JOB_BYTES, OVERSIZE_LINES, Event
 from logstream.jsontext import MAX_DEPTH, dumps, loads, without_lines
 from logstream.rendering import Renderer, compile_template
-from logstream.settings.resolution import Workspace
 from tests.reference import expected, parsed
 
 NOW = 1_685_683_801_002_213_900
@@ -253,8 +252,7 @@ BY_KIND = {"job": '{"j": {{{$.id}}}}', "user_activity": "{{{log_message}}}", "de
 def test_each_kind_has_its_template(kind: str, message: Any) -> None:
     renderer = Renderer.of(BY_KIND, drop_lines=False, now_ns=NOW)
     assert json.loads(renderer.render(stored(kind, EVENT))) == message
-    frame = renderer.frame(kind, Workspace(1))
-    assert (frame is None) == (kind != "user_activity"), "what has a placeholder for the whole event is framed"
+    assert renderer.render_plain([stored(kind, EVENT)]) is None, "no one template is that of all"
 
 
 def test_a_kind_without_a_template_is_sent_as_it_is() -> None:

@@ -160,9 +160,10 @@ def made_of(store: psycopg.Connection, folder: Path, sink: LogSink) -> dict[str,
         rejected = sorted((row.event_id, row.destination, row.reason) for row in exporter.ledger.rejected())
         # of what is compressed neither size nor digest is ours alone
         parts = [(part.name, part.events, part.ids) for _, part in exporter.ledger.parts(planned.delivery_ids)]
-        lanes = exporter.ledger.lanes([key for share in planned.shares for key in share.lanes])
-        requests_of = sorted((lane.destination, lane.lane, lane.requests) for lane in lanes)
-        counts = sorted([lane.destination, lane.lane, _counts(lane.delivered), _counts(lane.sizes)] for lane in lanes)
+        lanes = [
+            [lane.destination, lane.lane, lane.requests, _counts(lane.delivered), _counts(lane.sizes)]
+            for lane in exporter.ledger.lanes([key for share in planned.shares for key in share.lanes])
+        ]
     found = {
         str(path.relative_to(folder)): hashlib.sha256(plain(path.name, path.read_bytes())).hexdigest()[:24]
         for path in sorted(folder.rglob("*"))
@@ -178,8 +179,7 @@ def made_of(store: psycopg.Connection, folder: Path, sink: LogSink) -> dict[str,
         "events' objects": [len(found) - len(files), _digest(found)],
         "requests": [len(requests), _digest(requests)],
         "parts": [len(parts), _digest(sorted(parts))],
-        "counts": _digest(counts),
-        "requests of lanes": _digest(requests_of),
+        "lanes": _digest(sorted(lanes)),
         "rejected": [list(row) for row in rejected],
     }
 

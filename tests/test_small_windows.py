@@ -229,7 +229,7 @@ NEVER = {"alembic", "azure", "fastapi", "google", "jinja2", "mako", "pandas", "p
         (["settings", "show"], {*NEVER, "airflow", "aiohttp", "boto3", "obstore", "requests"}),
         (
             ["export", "--from", "2026-01-05T00:00:00Z", "--to", "2026-01-05T00:05:00Z"],
-            {"aiohttp", "alembic", "azure", "boto3", "fastapi", "google", "obstore", "pandas"},
+            {"aiohttp", "alembic", "azure", "boto3", "fastapi", "google", "obstore", "pandas", "pyarrow"},
         ),
     ],
 )

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 import pytest
 
-from logstream.batches import SCHEMA
 from logstream.errors import InputError
 from logstream.events import EPOCH, Selection
 from logstream.settings.models import LogStoreSettings
 from logstream.settings.resolution import Workspace
 from logstream.store import Cursor, Event, Filter, PostgresStore
+from logstream.store.base import Page
 from logstream.store.load import load_file
 from logstream.store.schema import create_tables
 from logstream.testing.events import EventMaker, workspace_line
@@ -29,18 +29,10 @@ T = "2026-03-01T00:00:01Z"
 ACME = {"workspace": {"id": 1, "external_id": "acme", "name": "Acme", "role": "customer"}}
 
 
-class Read(NamedTuple):
-    """All events of a reading, and whether there may be more."""
-
-    events: list[Event]
-    more: bool
-
-
-def read(store: PostgresStore, *arguments: Any, **options: Any) -> Read:
+def read(store: PostgresStore, *arguments: Any, **options: Any) -> Page:
     """All pages of a reading as one."""
     pages = list(store.read(*arguments, **options))
-    assert all(page.batch.schema.equals(SCHEMA) for page in pages if page.batch is not None)
-    return Read([event for page in pages for event in page.events], pages[-1].more)
+    return Page([event for page in pages for event in page.events], pages[-1].more)
 
 
 def line(**changes: Any) -> dict[str, Any]:

@@ -27,23 +27,15 @@ _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-FLAT_BYTES = 2 * MAX_DEPTH
-"""JSON of so many bytes cannot be nested too deeply: a level of arrays costs two."""
-
-
-def may_nest_deeply(text: bytes, start: int = 0, stop: int | None = None) -> bool:
-    """Whether JSON, `text[start:stop]`, is large enough, and has enough brackets, to be nested deeper than `MAX_DEPTH`.
-
-    Nearly free.
-    """
-    stop = len(text) if stop is None else stop
-    size = stop - start
-    if size <= FLAT_BYTES:
+def may_nest_deeply(payload: bytes) -> bool:
+    """Whether JSON is large enough, and has enough brackets, to be nested deeper than `MAX_DEPTH`. Nearly free."""
+    size = len(payload)
+    if size <= 2 * MAX_DEPTH:  # a level of arrays costs two bytes
         return False
-    arrays = text.count(b"[", start, stop)
+    arrays = payload.count(b"[")
     if size - 2 * arrays < 5 * (MAX_DEPTH - arrays):  # a level of objects costs at least five: {"":}
         return False
-    return arrays + text.count(b"{", start, stop) > MAX_DEPTH
+    return arrays + payload.count(b"{") > MAX_DEPTH
 
 
 def refuse_deep_nesting(payload: bytes) -> None:

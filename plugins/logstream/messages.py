@@ -1,49 +1,26 @@
-"""Rendered messages, many at a time: a line each, one behind the other in one buffer."""
+"""Rendered messages, many at a time. The usual message wraps the whole event in constant text: it is put together late."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, overload
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from collections.abc import Iterator, Sequence
+from typing import overload
 
 
 class Messages(Sequence[bytes]):
-    """Messages as `lines`. A Python object is made of one only when it is asked for; a slice copies nothing.
+    """Messages that are `before + inner + behind`. Each is made only when it is asked for alone; `lines` makes none."""
 
-    Message `i` is `buffer[offsets[i] : offsets[i + 1] - 1]`, in bytes; a line feed ends it.
-    """
+    __slots__ = ("before", "behind", "inner")
 
-    __slots__ = ("buffer", "offsets")
-
-    def __init__(self, messages: Iterable[bytes] = ()) -> None:
-        """Put messages into columns."""
-        # numpy is imported with the first event: commands that read none start sooner
-        import numpy as np
-
-        lines = [message + b"\n" for message in messages]
-        self.buffer = memoryview(b"".join(lines))
-        self.offsets: npt.NDArray[np.int64] = np.zeros(len(lines) + 1, np.int64)
-        np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)), out=self.offsets[1:])
-
-    @classmethod
-    def of(cls, buffer: memoryview, offsets: npt.NDArray[np.int64]) -> Messages:
-        """Messages that are lines in a buffer already."""
-        made = cls.__new__(cls)
-        made.buffer, made.offsets = buffer, offsets
-        return made
+    def __init__(self, inner: list[bytes], before: bytes = b"", behind: bytes = b"") -> None:
+        self.inner, self.before, self.behind = inner, before, behind
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.inner)
 
     def __iter__(self) -> Iterator[bytes]:
-        buffer, offsets = self.buffer, self.offsets.tolist()
-        start = offsets[0]
-        for stop in offsets[1:]:
-            yield bytes(buffer[start : stop - 1])
-            start = stop
+        if not self.before and not self.behind:
+            return iter(self.inner)
+        return (self.before + inner + self.behind for inner in self.inner)
 
     @overload
     def __getitem__(self, index: int) -> bytes: ...
@@ -53,18 +30,22 @@ class Messages(Sequence[bytes]):
 
     def __getitem__(self, index: int | slice) -> bytes | Messages:
         if isinstance(index, slice):
-            start, stop, _ = index.indices(len(self))
-            return Messages.of(self.buffer, self.offsets[start : max(start, stop) + 1])
-        if index < 0:
-            index += len(self)
-        return bytes(self.buffer[int(self.offsets[index]) : int(self.offsets[index + 1]) - 1])
+            return Messages(self.inner[index], self.before, self.behind)
+        return self.before + self.inner[index] + self.behind
+
+    def like(self, inner: list[bytes]) -> Messages:
+        """Other messages in the same wrapping."""
+        return Messages(inner, self.before, self.behind)
 
     @property
-    def sizes(self) -> npt.NDArray[np.int64]:
-        """The length of each in bytes, without its line feed."""
-        return self.offsets[1:] - self.offsets[:-1] - 1
+    def sizes(self) -> list[int]:
+        """The length of each in bytes."""
+        wrapping = len(self.before) + len(self.behind)
+        return [len(inner) + wrapping for inner in self.inner] if wrapping else list(map(len, self.inner))
 
-    @property
-    def lines(self) -> memoryview:
-        """All of them, a line each: a view of the buffer."""
-        return self.buffer[int(self.offsets[0]) : int(self.offsets[-1])]
+    def lines(self) -> bytes:
+        """All of them, a line each: one copy of every byte."""
+        if not self.inner:
+            return b""
+        between = self.behind + b"\n" + self.before
+        return b"".join((self.before, between.join(self.inner), self.behind, b"\n"))

@@ -8,18 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
-
-import orjson
+from typing import ClassVar, NamedTuple
 
 from logstream.errors import BadEvent
 from logstream.events import Cursor, Event
 from logstream.messages import Messages
 from logstream.window import Window
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 Tally = Counter[tuple[int, str]]
 """Events by (workspace id, kind)."""
@@ -88,11 +82,6 @@ def ids_digest(events: Sequence[Event] | Sequence[EventRef]) -> str:
 def id_lines(events: Iterable[Event] | Iterable[EventRef]) -> bytes:
     """The ids of events, a line each."""
     return b"".join([b"%d\n" % event[0] for event in events])
-
-
-def lines_of_ids(ids: npt.NDArray[np.int64]) -> bytes:
-    """The same of a column of ids."""
-    return orjson.dumps(ids, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].replace(b",", b"\n") + b"\n"
 
 
 @dataclass(slots=True)

@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
 
 from logstream import clock
 from logstream.errors import DatabaseError, InputError, LaneBusy, LogstreamError
 from logstream.export.deployment import Deployment
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.memory import MemoryBudget, keep_freed_memory, rare_garbage_collection
-from logstream.export.one_pass import Member, Passes, Place, place_of
 from logstream.export.opening import Destinations, give_up_slow_hooks
 from logstream.export.pipeline import DeliveryPipeline
 from logstream.export.refusals import LaneFailed
@@ -110,7 +108,6 @@ class DeliveryTask:
         self._limits: dict[str, AdaptiveLimit] = {}
         self._memory = MemoryBudget(MEMORY_BYTES)
         self._threads = LeftBehindThreads(READERS, "logstream reading")
-        self._passes = Passes(self._threads)
         self._snapshots: dict[int, Snapshot] = {}
         self._results: list[LaneResult] = []
         self._refused: set[tuple[int, int]] = set()
@@ -122,7 +119,6 @@ class DeliveryTask:
         try:
             await asyncio.gather(self._by_destination(ours), self._later(others))
         finally:
-            await self._passes.close()
             self._threads.shutdown()
         return self._results
 
@@ -149,9 +145,6 @@ class DeliveryTask:
         groups: dict[str, dict[Window, list[Lane]]] = defaultdict(lambda: defaultdict(list))
         for lane in lanes:
             groups[lane.destination][lane.window].append(lane)
-        for windows in groups.values():
-            for delivery in windows.values():
-                self._passes.expect(delivery)
         await asyncio.gather(
             *(self._in_order([windows[window] for window in sorted(windows)]) for windows in groups.values())
         )
@@ -175,14 +168,13 @@ class DeliveryTask:
 
         Whatever goes wrong with it, foreseen or not, is this delivery's alone.
         """
-        started, todo, place = clock.monotonic(), lanes, place_of(lanes)
-        first_turn, shared = True, self._passes.are_shared(place)
+        started, todo, first_turn = clock.monotonic(), lanes, True
         try:
             while todo:
                 size = sum(lane.planned_bytes for lane in todo)
-                async with self._memory.share(size, first_turn=first_turn, in_a_pass=shared):
-                    todo = await self._turn(todo, started, place if shared else None)
-                first_turn = shared = False
+                async with self._memory.share(size, first_turn=first_turn):
+                    todo = await self._turn(todo, started)
+                first_turn = False
         except Exception as error:
             if not isinstance(error, LogstreamError):
                 log.exception("Delivering to %s broke.", lanes[0].destination)
@@ -191,57 +183,32 @@ class DeliveryTask:
             await self._keeper.release(lanes)
         return all(lane.state is State.DELIVERED or lane.key in self._refused for lane in lanes)
 
-    async def _turn(self, lanes: list[Lane], started: float, place: Place | None) -> list[Lane]:
-        """Deliver until all lanes have ended, or until this gets nowhere while others wait; return what is left to do.
-
-        With a `place`, others may be there: one pass reads for all of them.
-        """
+    async def _turn(self, lanes: list[Lane], started: float) -> list[Lane]:
+        """Deliver until all lanes have ended, or until this gets nowhere while others wait; return what is left to do."""
         deployment, name = self._deployment, lanes[0].destination
         snapshot = self._snapshots[lanes[0].snapshot_id]
-        try:
-            destination = await self._destinations.get(name, snapshot.settings)
-            limit = self._limits.setdefault(name, AdaptiveLimit(destination.limits.concurrency))
-            workspaces = [workspace for lane in lanes for workspace in lane.workspace_ids]
-            store, streamings = deployment.store(snapshot), streamings_of(snapshot.settings, workspaces)
-            pipeline = DeliveryPipeline(
-                lanes, store, self._writer, destination, streamings, deployment.policy, limit, self._keeper,
-                self._threads, cache(partial(deployment.ledger.workspaces_of, lanes, store.workspaces)),
-            )  # fmt: skip
-        except BaseException:
-            if place is not None:
-                self._passes.withdraw(place)
-            raise
-        member = await self._passes.join(place, pipeline, store, self._deployment.ledger) if place is not None else None
-        try:
-            done = (member is None or not member.left) and await self._run_while_it_moves(pipeline, member)
-        finally:
-            if member is not None:
-                member.end()
-        left = [] if done else await pipeline.leave()
+        destination = await self._destinations.get(name, snapshot.settings)
+        limit = self._limits.setdefault(name, AdaptiveLimit(destination.limits.concurrency))
+        workspaces = [workspace for lane in lanes for workspace in lane.workspace_ids]
+        pipeline = DeliveryPipeline(
+            lanes, deployment.store(snapshot), self._writer, destination,
+            streamings_of(snapshot.settings, workspaces), deployment.policy, limit, self._keeper, self._threads,
+            cache(partial(deployment.ledger.workspaces_of, lanes, deployment.store(snapshot).workspaces)),
+        )  # fmt: skip
+        left = [] if await self._run_while_it_moves(pipeline) else await pipeline.leave()
         waiting = {lane.lane for lane in left}
         for lane in lanes:
             if lane.lane not in waiting:
                 self._say_ended(lane, pipeline, started)
         return left
 
-    async def _run_while_it_moves(self, pipeline: DeliveryPipeline, member: Member | None) -> bool:
-        """Run a pipeline. Returns false if it was cut short.
-
-        That is because it got nowhere and others wait for the memory it holds, or because its pass goes on without it.
-        """
+    async def _run_while_it_moves(self, pipeline: DeliveryPipeline) -> bool:
+        """Run a pipeline. Returns false if it was cut short, because it got nowhere and others wait for the memory it holds."""
         running = asyncio.create_task(pipeline.run())
+        moved, progress = clock.monotonic(), pipeline.progress
         try:
-            if member is not None:
-                # as long as the pass reads, the pass sees to it that all of its destinations move
-                either: set[asyncio.Future[Any]] = {running, member.over}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                if member.left and not running.done():
-                    return False
-            moved, progress = clock.monotonic(), pipeline.progress
             while not running.done():
                 await asyncio.wait({running}, timeout=LOOK_SECONDS)
-                if member is not None and member.left and not running.done():
-                    return False
                 if pipeline.progress != progress:
                     moved, progress = clock.monotonic(), pipeline.progress
                 elif self._memory.is_wanted and clock.monotonic() - moved > STALL_SECONDS and not running.done():

@@ -9,15 +9,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from logstream.destinations.transport.compression import BLOCK
-from logstream.destinations.transport.object_packing import OBJECT_BYTES
 from logstream.export.pipeline import CHUNK_BYTES
 
 CHUNKS = 4
 """Chunks a pipeline holds at once: being read, being rendered with its messages, waiting."""
-
-COMPRESSED = 4
-"""What JSON of log events is divided by when it is compressed, at the least."""
 
 MOST_AT_ONCE = 64
 LEAST_BYTES = 64 * 1024
@@ -37,10 +32,6 @@ def keep_freed_memory() -> None:
         library.mallopt(_M_ARENA_MAX, 1)  # threads' own arenas give back all the same
     except (OSError, AttributeError):
         return
-    import pyarrow as pa
-
-    # Arrow's own pool gives back what is freed at once: escaping a batch took three times as long
-    pa.set_memory_pool(pa.system_memory_pool())
 
 
 @contextmanager
@@ -60,40 +51,35 @@ class MemoryBudget:
     def __init__(self, size: int, most: int = MOST_AT_ONCE) -> None:
         self._free, self._places = size, most
         self._whole = size
-        self._waiting: deque[tuple[int, int, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._first_turns = 0
 
     @asynccontextmanager
-    async def share(self, expected: int, *, first_turn: bool = True, in_a_pass: bool = False) -> AsyncIterator[None]:
+    async def share(self, expected: int, *, first_turn: bool = True) -> AsyncIterator[None]:
         """Hold what a pipeline over `expected` bytes of events needs: a few chunks, or all of it if that is less.
 
-        One `in_a_pass` reads no chunks: it needs what its objects grow to, compressed, and what of them waits to be.
         `first_turn` is false for one that has given way before.
         """
-        if in_a_pass:
-            need = max(LEAST_BYTES // 4, min(expected, BLOCK) + min(expected, OBJECT_BYTES) // COMPRESSED)
-        else:
-            need = CHUNKS * min(CHUNK_BYTES, max(expected, LEAST_BYTES))
-        need, place = min(self._whole, need), 0 if in_a_pass else 1
-        if self._waiting or need > self._free or self._places < place:
+        need = min(self._whole, CHUNKS * min(CHUNK_BYTES, max(expected, LEAST_BYTES)))
+        if self._waiting or need > self._free or not self._places:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((need, place, turn))
+            self._waiting.append((need, turn))
             self._first_turns += first_turn
             try:
                 await turn
             finally:
                 self._first_turns -= first_turn
         else:
-            self._take(need, place)
+            self._take(need)
         try:
             yield
         finally:
             self._free += need
-            self._places += place
-            while self._waiting and self._waiting[0][0] <= self._free and self._places >= self._waiting[0][1]:
-                size, taken, turn = self._waiting.popleft()
+            self._places += 1
+            while self._waiting and self._waiting[0][0] <= self._free and self._places:
+                size, turn = self._waiting.popleft()
                 if not turn.done():
-                    self._take(size, taken)
+                    self._take(size)
                     turn.set_result(None)
 
     @property
@@ -101,6 +87,6 @@ class MemoryBudget:
         """Whether a pipeline waits that has had no turn yet: one that gets nowhere gives way to it."""
         return self._first_turns > 0
 
-    def _take(self, need: int, place: int) -> None:
+    def _take(self, need: int) -> None:
         self._free -= need
-        self._places -= place
+        self._places -= 1

@@ -10,28 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import aclosing
 from functools import partial
 
 from logstream.destinations.base import Destination, Options
-from logstream.destinations.parcel import LaneRef, Parcel
+from logstream.destinations.parcel import LaneRef, Packer, Parcel
 from logstream.errors import DatabaseError, DeliveryError, EventsPassedBy, LeaseLost, LogstreamError
 from logstream.events import Cursor, Event
 from logstream.export.contents import contents_of, masks_of
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.outbox import Outbox
 from logstream.export.refusals import LaneFailed, Refusals
+from logstream.export.select import Chunk, Demultiplexer, EventRenderer, after
 from logstream.export.send import RetryPolicy
 from logstream.export.window_plan import selected
-from logstream.export.window_reader import LaneWork, Packed, WindowReader
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.leases import LeaseKeeper
 from logstream.ledger.records import Lane
 from logstream.settings.models import Streaming
 from logstream.settings.resolution import Workspace
-from logstream.store.base import EventStore
+from logstream.store.base import EventStore, Page
 from logstream.threads import in_time
 from logstream.units import counted
 
@@ -43,12 +42,34 @@ CHUNK_BYTES = 8 * 1024 * 1024
 READ_SECONDS = 300.0
 """How long a chunk may take to be read and packaged: a log store that is silent for longer fails the lanes."""
 
-Chunks = AsyncGenerator[list[Packed], None]
-"""What lanes get of a window, chunk after chunk."""
+Packed = list[tuple["LaneWork", list[Parcel], list[tuple[Event, str]]]]
 
 
-class NotRead(DatabaseError):
-    """A chunk was not read and packaged in `READ_SECONDS`."""
+class LaneWork:
+    """One lane while it is delivered: its packer, its outbox, and what stopped it."""
+
+    def __init__(self, lane: Lane, packer: Packer, outbox: Outbox) -> None:
+        self.lane, self.packer, self.outbox = lane, packer, outbox
+        self.resume = lane.counted
+        self.delivered_to = lane.position
+        self.error: LogstreamError | None = None
+
+    def skip(self, chunk: Chunk) -> Chunk:
+        """What of a chunk comes after what is counted; a packer that names by what went before is shown the rest."""
+        if self.resume is None:
+            return chunk
+        before, left = after(chunk, self.resume)
+        self.packer.remember(before)
+        if left.events:
+            self.resume = None
+        return left
+
+    async def put(self, parcel: Parcel) -> None:
+        """Send a parcel, unless an earlier attempt did: then it is counted."""
+        if self.delivered_to is not None and parcel.last <= self.delivered_to:
+            self.outbox.note(parcel)
+        else:
+            await self.outbox.put(parcel)
 
 
 class DeliveryPipeline:
@@ -71,23 +92,12 @@ class DeliveryPipeline:
         self._store, self._writer, self._window = store, writer, lanes[0].window
         self._contents, self._masks = contents_of(streamings), masks_of(streamings)
         self._works = {lane.lane: self._work(lane, destination, policy, limit) for lane in lanes}
-        self.streamings, self._workspaces = streamings, workspaces
-        self._reader: WindowReader | None = None
-        self.shared: Chunks | None = None
-        """Where its chunks come from, if another reads for it (`export/one_pass.py`)."""
-
-    @property
-    def works(self) -> list[LaneWork]:
-        """Its lanes."""
-        return list(self._works.values())
-
-    def read_by(self, reader: WindowReader, chunks: Chunks) -> None:
-        """Take what a pass reads for it and for others."""
-        self._reader, self.shared = reader, chunks
-
-    def note_reading(self) -> None:
-        """A pass gets on that reads for it."""
-        self._chunks += 1
+        lane_of = {workspace: lane.lane for lane in lanes for workspace in lane.workspace_ids}
+        instants = {workspace: lane.now_ns or 0 for lane in lanes for workspace in lane.workspace_ids}
+        known = {workspace: streaming for workspace, streaming in streamings.items() if workspace in instants}
+        self._streamings = known
+        self._renderer = EventRenderer(known, instants, workspaces)
+        self._lanes = Demultiplexer(lane_of)
 
     def _work(
         self, lane: Lane, destination: Destination[Options], policy: RetryPolicy, limit: AdaptiveLimit
@@ -110,7 +120,7 @@ class DeliveryPipeline:
     @property
     def remarks(self) -> str | None:
         """What a person should know of it though it was delivered."""
-        return self._reader.remarks(self.works) if self._reader is not None else None
+        return self._renderer.fallbacks
 
     async def run(self) -> dict[int, LogstreamError | None]:
         """Deliver the lanes from their checkpoints to their ends; return lane to what stopped it.
@@ -191,10 +201,10 @@ class DeliveryPipeline:
             return
         count = partial(
             self._store.count, self._window, workspace_ids=lane.workspace_ids,
-            by_log_type=any(streaming.selection.filters_logs for streaming in self.streamings.values()),
+            by_log_type=any(streaming.selection.filters_logs for streaming in self._streamings.values()),
         )  # fmt: skip
         counts = await asyncio.get_running_loop().run_in_executor(self._threads, count)
-        passed_by = (selected(counts, self.streamings, lane.destination) - lane.delivered - lane.rejected).total()
+        passed_by = (selected(counts, self._streamings, lane.destination) - lane.delivered - lane.rejected).total()
         if passed_by:
             raise EventsPassedBy(
                 f"{counted(passed_by, 'event was', 'events were')} passed by: still in the log store; plan the window again"
@@ -216,18 +226,27 @@ class DeliveryPipeline:
             )
 
     async def _stream(self) -> None:
-        """Send chunk after chunk."""
-        async with aclosing(self.shared or self._read()) as chunks:
-            async for packed in chunks:
+        """Send chunk after chunk. While one is sent the next is read and packaged, and no more than that one."""
+        ahead: asyncio.Future[tuple[Packed, Cursor | None, bool]] | None = self._ahead(self._start())
+        try:
+            while ahead is not None:
+                try:
+                    packed, position, more = await ahead
+                except TimeoutError:
+                    raise DatabaseError(f"the log store has not answered for {READ_SECONDS:.0f} s") from None
                 self._chunks += 1
+                ahead = self._ahead(position) if more else None
                 for work, parcels, bad in packed:
                     await self._put(work, parcels, bad)
                 if not self._open():
                     return
+        finally:
+            if ahead is not None:
+                # a thread cannot be stopped: the packers are its own until it has ended
+                await asyncio.shield(asyncio.gather(ahead, return_exceptions=True))
 
-    def _read(self) -> Chunks:
-        self._reader = WindowReader(self.works, self._store, self._window, self.streamings, self._workspaces)
-        return read_ahead(self._reader, self._threads)
+    def _ahead(self, position: Cursor | None) -> asyncio.Future[tuple[Packed, Cursor | None, bool]]:
+        return asyncio.ensure_future(in_time(self._threads, READ_SECONDS, self._chunk, position))
 
     async def _put(self, work: LaneWork, parcels: list[Parcel], bad: list[tuple[Event, str]]) -> None:
         if work.error is not None:
@@ -239,27 +258,29 @@ class DeliveryPipeline:
         except LogstreamError as error:
             await self._stop(work, error)
 
+    def _start(self) -> Cursor | None:
+        """Where to begin: after the earliest checkpoint, unless names depend on all that came before."""
+        resumes = [work.resume for work in self._works.values()]
+        naming = any(work.resume and work.packer.needs_all_before for work in self._works.values())
+        known = [resume for resume in resumes if resume is not None]
+        return min(known) if len(known) == len(resumes) and not naming else None
 
-async def read_ahead(reader: WindowReader, threads: Executor, chunks: int = 1) -> Chunks:
-    """Chunk after chunk of a window, each as large as `chunks`. While one is sent the next is read, and no more than that one.
+    def _chunk(self, position: Cursor | None) -> tuple[Packed, Cursor | None, bool]:
+        """Read the events of one statement and package them page by page, while they are in the processor's cache.
 
-    Raises `NotRead` for a log store that is silent.
-    """
-
-    def next_one(position: Cursor | None) -> asyncio.Future[tuple[list[Packed], Cursor | None, bool]]:
-        limits = CHUNK_EVENTS * chunks, CHUNK_BYTES * chunks
-        return asyncio.ensure_future(in_time(threads, READ_SECONDS, reader.chunk, position, *limits))
-
-    ahead: asyncio.Future[tuple[list[Packed], Cursor | None, bool]] | None = next_one(reader.start())
-    try:
-        while ahead is not None:
-            try:
-                packed, position, more = await ahead
-            except TimeoutError:
-                raise NotRead(f"the log store has not answered for {READ_SECONDS:.0f} s") from None
-            ahead = next_one(position) if more else None
-            yield packed
-    finally:
-        if ahead is not None:
-            # a thread cannot be stopped: the packers are its own until it has ended
-            await asyncio.shield(asyncio.gather(ahead, return_exceptions=True))
+        Returns what is to be sent, the place after it, and whether there is more.
+        """
+        packed: dict[int, tuple[LaneWork, list[Parcel], list[tuple[Event, str]]]] = {
+            number: (work, [], []) for number, work in self._works.items()
+        }
+        page = Page([], more=False)
+        for page in self._store.read(
+            self._window, self._renderer.filters, position, max_events=CHUNK_EVENTS, max_bytes=CHUNK_BYTES
+        ):
+            for number, chunk in self._lanes.divide(self._renderer.render(page.events, page.bad)):
+                work, parcels, bad = packed[number]
+                left = work.skip(chunk)
+                parcels.extend(work.packer.pack(left.events, left.messages))
+                bad.extend(left.bad)
+            position = page.last or position
+        return list(packed.values()), position, page.more

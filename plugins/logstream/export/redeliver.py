@@ -173,10 +173,10 @@ class Redeliverer:
 
     async def run(self, lane: Lane, rejected: Sequence[RejectedEvent], result: Redelivery) -> None:
         """Render with the settings in force, send, and write down what arrived."""
-        pages = self._store.events(sorted(row.event_id for row in rejected))
-        events = [event for page in pages for event in page.events]
+        found = self._store.events(sorted(row.event_id for row in rejected))
+        events = found.events
         # rows without an id cannot be asked for: they stay what they were
-        bad = sum(len(page.bad) for page in pages) + sum(is_nameless(row.event_id) for row in rejected)
+        bad = len(found.bad) + sum(is_nameless(row.event_id) for row in rejected)
         result.gone += len(rejected) - len(events) - bad
         workspaces = {event.workspace_id for event in events}
         streamings = streamings_of(self._settings, workspaces)
@@ -186,16 +186,15 @@ class Redeliverer:
             dict.fromkeys(workspaces, lane.now_ns or clock.time_ns()),
             lambda: named,
         )
-        chunks = list(renderer.render([event for event in events if renderer.knows(event)]))
-        known = {event.id: event for chunk in chunks for event in chunk.events}
-        result.rejected_again += len(events) - len(known) + bad
+        chunk = renderer.render([event for event in events if renderer.knows(event)])
+        result.rejected_again += len(events) - len(chunk.events) + bad
         external = {w.id: w.external_id for w in named}
         lanes, contents = self._destination.options.lanes, contents_of(streamings)
         name = LaneRef(lane.destination, lane.window, lane.lane, lanes, external, contents, masks_of(streamings))
         packer = self._destination.packer(name, lane.part)
+        known = {event.id: event for event in chunk.events}
         try:
-            parcels = [parcel for chunk in chunks for parcel in packer.pack(chunk.events, chunk.messages)]
-            for parcel in [*parcels, *packer.finish()]:
+            for parcel in [*packer.pack(chunk.events, chunk.messages), *packer.finish()]:
                 await self._send(lane, parcel, known, result)
         except LaneFailed as error:
             result.error = str(error)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from logstream.destinations.parcel import cursor_of
+from logstream.errors import BadEvent
 from logstream.events import Event, Kind, Selection
 from logstream.messages import Messages
 from logstream.rendering import Renderer
-from logstream.rendering.renderer import Frame
 from logstream.settings.models import Streaming
 from logstream.settings.resolution import Workspace
 from logstream.shapes import log_fields
-from logstream.store.base import Filter
+from logstream.store.base import BadRow, Filter
 
-if TYPE_CHECKING:
-    from logstream.batches import Events, Ints
-    from logstream.rendering.columns import ColumnRenderer, Rendered
+
+@dataclass(slots=True)
+class Chunk:
+    """Events that are rendered: those to send with their messages, and those that cannot be sent with the reason."""
+
+    events: list[Event] = field(default_factory=list)
+    messages: Messages = field(default_factory=lambda: Messages([]))
+    bad: list[tuple[Event, str]] = field(default_factory=list)
 
 
 class EventRenderer:
@@ -47,11 +53,12 @@ class EventRenderer:
                 shared[key] = selection, renderer
             self._by_workspace[workspace] = shared[key]
         self._shared = list(shared.values())
-        self.names_workspaces = any(renderer.names_workspace for _, renderer in self._shared)
-        self._workspaces = {workspace.id: workspace for workspace in workspaces()} if self.names_workspaces else {}
+        named = any(renderer.names_workspace for _, renderer in self._shared)
+        self._workspaces = {workspace.id: workspace for workspace in workspaces()} if named else {}
         self._narrowing = any(selection.filters_logs for selection, _ in self._shared)
         self._filters: tuple[Filter, ...] | None = None
-        self._columns: ColumnRenderer | None = None
+        # messages of one renderer for all workspaces are made many at a time
+        self._only = self._shared[0][1] if len(self._shared) == 1 else None
 
     @property
     def filters(self) -> tuple[Filter, ...]:
@@ -68,41 +75,31 @@ class EventRenderer:
         """Whether there is a setting for the event's workspace."""
         return event[1] in self._by_workspace
 
-    def select(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Those of some events, read by `filters`, that are streamed. Columns stay columns."""
-        if not self._narrowing or not events:
-            return events
-        import numpy as np
+    def select(self, events: list[Event]) -> list[Event]:
+        """Those of some events, read by `filters`, that are streamed."""
+        return [event for event in events if self._selected(event)] if self._narrowing else events
 
-        from logstream.batches import KIND_CODE, Events
-
-        columns = Events.of(events)
-        logs = np.flatnonzero(columns.kinds == KIND_CODE[Kind.LOG_SERVICE])
-        passed_over = [
-            row for row, event in zip(logs.tolist(), columns.take(logs), strict=True) if not self._selected(event)
-        ]
-        return columns.take(np.delete(np.arange(len(columns)), passed_over)) if passed_over else columns
-
-    def render(self, events: Sequence[Event]) -> Iterator[Rendered]:
-        """Render selected events, in order, some megabytes of messages at a time."""
-        if not events:
-            return
-        from logstream.batches import Events
-        from logstream.rendering.columns import ColumnRenderer
-
-        if self._columns is None:
-            self._columns = ColumnRenderer(self._by_workspace, self._frame, self._render)
-        yield from self._columns.render(Events.of(events))
-
-    def _frame(self, workspace_id: int, kind: str) -> Frame | None:
-        workspace = self._workspaces.get(workspace_id) or Workspace(workspace_id)
-        try:
-            return self._by_workspace[workspace_id][1].frame(kind, workspace)
-        except Exception:  # a name that is no text, say: what becomes of it is said event by event
-            return None
-
-    def _render(self, event: Event) -> bytes:
-        return self._by_workspace[event[1]][1].render(event, self._workspaces.get(event[1]))
+    def render(self, events: list[Event], bad: Sequence[BadRow] = ()) -> Chunk:
+        """Render the selected ones of some events, in order. `bad` are rows among them that are no events."""
+        events = self.select(events)
+        if self._only is not None:
+            messages = self._only.render_plain(events)
+            if messages is not None:
+                return Chunk(events, messages, list(bad))
+        chunk = Chunk(bad=list(bad))
+        for event in events:
+            try:
+                renderer = self._by_workspace[event[1]][1]
+                chunk.messages.inner.append(renderer.render(event, self._workspaces.get(event[1])))
+                chunk.events.append(event)
+            except BadEvent as error:
+                chunk.bad.append((event, str(error)))
+            except Exception as error:  # of whatever kind, it is this event's alone
+                chunk.bad.append((event, f"it cannot be rendered ({type(error).__name__}: {str(error)[:300]})"))
+        if bad:
+            # they enter the ledger in the window's order
+            chunk.bad.sort(key=lambda row: cursor_of(row[0]))
+        return chunk
 
     def _selected(self, event: Event) -> bool:
         selection = self._by_workspace[event[1]][0]
@@ -110,51 +107,40 @@ class EventRenderer:
             return True
         return selection.matches(event[2], *log_fields(event[5]))
 
-    def fallbacks(self, workspaces: Iterable[int]) -> str | None:
-        """What was sent by the default message instead of its template for some workspaces, in words; `None` if nothing was."""
-        some = {id(pair[1]): pair[1] for pair in map(self._by_workspace.get, workspaces) if pair is not None}.values()
-        broken = [renderer.fallback_reason for renderer in some if renderer.fallback_reason]
+    @property
+    def fallbacks(self) -> str | None:
+        """What was sent by the default message instead of its template, in words; `None` if nothing was."""
+        broken = [renderer.fallback_reason for _, renderer in self._shared if renderer.fallback_reason]
         if broken:
             return f"message template broke, the default message was sent instead: {broken[0]}"
-        return next((renderer.mask_problem for renderer in some if renderer.mask_problem), None)
+        return next((renderer.mask_problem for _, renderer in self._shared if renderer.mask_problem), None)
 
 
 class Demultiplexer:
-    """Divides events among lanes: `lane_of` maps a workspace to the number of its lane."""
+    """Divides chunks among lanes: `lane_of` maps a workspace to the number of its lane."""
 
     def __init__(self, lane_of: Mapping[int, int]) -> None:
-        self._lane_of = lane_of
         self._numbers = sorted(set(lane_of.values()))
-        self._by_workspace: tuple[Ints, Ints] | None = None
+        self._index = {workspace: self._numbers.index(number) for workspace, number in lane_of.items()}
 
-    def in_order(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Events lane by lane, each lane's in their order."""
-        if len(self._numbers) == 1 or not events:
-            return events
-        from logstream.batches import Events
+    def divide(self, chunk: Chunk) -> list[tuple[int, Chunk]]:
+        """A chunk's events by the lane of their workspace, in order."""
+        if len(self._numbers) == 1:
+            return [(self._numbers[0], chunk)]
+        lanes = [Chunk(messages=chunk.messages.like([])) for _ in self._numbers]
+        appenders = [(lane.events.append, lane.messages.inner.append) for lane in lanes]
+        index = self._index
+        for event, message in zip(chunk.events, chunk.messages.inner, strict=True):
+            add_event, add_message = appenders[index[event[1]]]
+            add_event(event)
+            add_message(message)
+        for bad in chunk.bad:
+            lanes[index[bad[0][1]]].bad.append(bad)
+        return list(zip(self._numbers, lanes, strict=True))
 
-        columns = Events.of(events)
-        return columns.take(self._indexes(columns.workspaces).argsort(kind="stable"))
 
-    def divide(self, chunk: Rendered) -> list[tuple[int, Events, Messages]]:
-        """The events of a chunk that is in the lanes' order, with their messages, by lane."""
-        if len(self._numbers) == 1 or not len(chunk.events):
-            return [(self._numbers[0], chunk.events, chunk.messages)]
-        import numpy as np
-
-        indexes = self._indexes(chunk.events.workspaces)
-        starts = [0, *(np.flatnonzero(np.diff(indexes)) + 1).tolist()]
-        return [
-            (self._numbers[int(indexes[start])], chunk.events[start:stop], chunk.messages[start:stop])
-            for start, stop in zip(starts, [*starts[1:], len(indexes)], strict=True)
-        ]
-
-    def _indexes(self, workspaces: Ints) -> Ints:
-        import numpy as np
-
-        if self._by_workspace is None:
-            known = sorted(self._lane_of)
-            places = [self._numbers.index(self._lane_of[workspace]) for workspace in known]
-            self._by_workspace = np.array(known, np.int64), np.array(places, np.uint16)
-        known_ids, indexes = self._by_workspace
-        return indexes[known_ids.searchsorted(workspaces)]
+def after(chunk: Chunk, resume: tuple[int, int]) -> tuple[Sequence[Event], Chunk]:
+    """Cut a chunk at a checkpoint, given as (recorded_us, id): the events before it, and the chunk of those after it."""
+    keep = next((index for index, event in enumerate(chunk.events) if (event[4], event[0]) > resume), len(chunk.events))
+    bad = [(event, reason) for event, reason in chunk.bad if (event[4], event[0]) > resume]
+    return chunk.events[:keep], Chunk(chunk.events[keep:], chunk.messages[keep:], bad)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import orjson
 
 from logstream.errors import BadEvent, LogstreamError, TemplateError
 from logstream.events import MAX_JOB_BYTES, OVERSIZE_LINES, Event, Kind
 from logstream.jsonpath.search import TooMuchWork
-from logstream.jsontext import one_line, refuse_deep_nesting, without_lines
+from logstream.jsontext import may_nest_deeply, one_line, refuse_deep_nesting, without_lines
+from logstream.messages import Messages
 from logstream.rendering.masking import Masks
-from logstream.rendering.placeholders import WORKSPACE
 from logstream.rendering.template import DEFAULT, NAMING_WORKSPACE, Slot, Template, compile_template
 from logstream.rendering.view import EventView
 from logstream.settings.models import DEFAULT_KIND, Message, by_kind
@@ -24,19 +23,6 @@ MESSAGE_ALLOWANCE = 1_000_000
 _OVERSIZE = orjson.dumps(OVERSIZE_LINES)
 
 
-class Frame(NamedTuple):
-    """Constants around the JSON of an event. If `escaped`, they are inside of a string: the JSON's text is put into it."""
-
-    before: bytes
-    behind: bytes
-    escaped: bool
-
-
-_WHOLE = frozenset({"log_message", "log_message_str"})
-_CONSTANT = frozenset({*WORKSPACE, "event.kind"})
-"""The placeholders that are the same for all events of a kind and workspace."""
-
-
 class _Bound:
     """A template with its instant filled in: its pieces, and where it wraps the whole event in constants, those."""
 
@@ -45,25 +31,6 @@ class _Bound:
         # the usual template has one slot for the whole event: constant, payload, constant
         self.wrap = _as_wrap(pieces)
         self.names_workspace = any(isinstance(piece, Slot) and piece.name in NAMING_WORKSPACE for piece in pieces)
-
-    def frame(self, kind: str, workspace: Workspace) -> Frame | None:
-        """See `Renderer.frame`."""
-        if self.wrap is not None:
-            return Frame(*self.wrap, escaped=False)
-        slots = [(index, piece) for index, piece in enumerate(self.pieces) if isinstance(piece, Slot)]
-        wholes = [(index, slot) for index, slot in slots if slot.name in _WHOLE]
-        if len(wholes) != 1 or any(slot.name not in _CONSTANT for _, slot in slots if slot.name not in _WHOLE):
-            return None
-        index, whole = wholes[0]
-        view = EventView(Event(0, workspace.id, kind, 0, 0, b"null"), workspace, b"null")
-        filled = [piece.fill(view) if isinstance(piece, Slot) else piece for piece in self.pieces]
-        before, behind = b"".join(filled[:index]), b"".join(filled[index + 1 :])
-        if len(before) + len(behind) > MESSAGE_ALLOWANCE:
-            return None  # `fill` says what becomes of it
-        if whole.name == "log_message" and not whole.in_string:
-            return Frame(before, behind, escaped=False)
-        quotes = b"" if whole.in_string else b'"'
-        return Frame(before + quotes, quotes + behind, escaped=True)
 
     def fill(self, view: EventView) -> bytes:
         """The template's pieces, filled. Raises `TooMuchWork` before a message grows out of proportion to its event."""
@@ -120,15 +87,21 @@ class Renderer:
         renderer.fallback_reason = reason
         return renderer
 
-    def frame(self, kind: str, workspace: Workspace) -> Frame | None:
-        """What is around the JSON of every event of a kind and workspace, whatever is in it.
+    def render_plain(self, events: Sequence[Event]) -> Messages | None:
+        """Render many events at once, where the template wraps the whole event and no rule has to look into any.
 
-        `None` where a message depends on more of its event. `render` gives the same bytes for events that are neither too large
-        nor nested too deeply for it.
+        Returns `None` where one needs to be looked at alone (`render`): the two give the same bytes.
         """
-        if self._masks is not None or (self._drop_lines and kind == Kind.JOB):
+        wrap = self._default.wrap
+        if wrap is None or self._by_kind or self._drop_lines or self._masks:
             return None
-        return self._by_kind.get(kind, self._default).frame(kind, workspace)
+        payloads = [event[5] for event in events]
+        for index, payload in enumerate(payloads):
+            if b"\n" in payload or b"\r" in payload:
+                payloads[index] = one_line(payload)
+            if len(payload) > MAX_JOB_BYTES or may_nest_deeply(payload):
+                return None
+        return Messages(payloads, *wrap)
 
     def render(self, event: Event, workspace: Workspace | None = None) -> bytes:
         """Render one event as one line of JSON. Raises `BadEvent` for one that cannot be sent by anyone.

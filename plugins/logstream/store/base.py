@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from logstream.events import Cursor, Event, Selection
 from logstream.settings.resolution import Workspace
 from logstream.window import Window
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 BadRow = tuple[Event, str]
 """A row that is no event, as far as it can be read as one, and why it is none. Its `payload` may be empty."""
@@ -20,23 +17,13 @@ BadRow = tuple[Event, str]
 class Page(NamedTuple):
     """Some of the events of a reading, and whether there may be more after them.
 
-    `batch` has them in columns (`logstream.batches.SCHEMA`); `None` where there are none. `bad` are rows among them that are no
-    events. `last` is the place of the last of all these, `None` if there are none.
+    `bad` are rows among them that are no events. `last` is the place of the last of all these, `None` if there are none.
     """
 
-    batch: pa.RecordBatch | None
+    events: list[Event]
     more: bool
     bad: Sequence[BadRow] = ()
     last: Cursor | None = None
-
-    @property
-    def events(self) -> Sequence[Event]:
-        """The batch's events."""
-        if self.batch is None:
-            return ()
-        from logstream.batches import Events
-
-        return Events.in_batch(self.batch)
 
 
 class KindCount(NamedTuple):
@@ -111,7 +98,7 @@ class EventStore(Protocol):
         max_events: int,
         max_bytes: int,
     ) -> Iterator[Page]:
-        """Read the next events in `(recorded_at, id)` order, in record batches of a page each, with one statement.
+        """Read the next events in `(recorded_at, id)` order, a page at a time, with one statement.
 
         At most `max_events`, and no further page once `max_bytes` are full; at least one event where there is one. The
         statement is open until the last page is taken: nothing may be waited for in between.

@@ -17,9 +17,8 @@ from logstream.settings.models import LogStoreSettings
 from logstream.steps import Step
 from logstream.store.catalogue import Relation, describe
 from logstream.store.contract import EVENTS, WORKSPACES, column_steps, require
-from logstream.store.copied import pages
 from logstream.store.lineage import Sources, sources
-from logstream.store.reading import PAGE_BYTES
+from logstream.store.reading import PAGE_BYTES, pages
 from logstream.store.rows import Rows
 from logstream.units import counted
 

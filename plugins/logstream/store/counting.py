@@ -12,9 +12,8 @@ from logstream.events import EPOCH, Cursor
 from logstream.shapes import log_fields, log_word
 from logstream.store.base import KindCount
 from logstream.store.catalogue import readable
-from logstream.store.copied import pages, start_copy
 from logstream.store.logs import FIELDS
-from logstream.store.reading import PAGE_BYTES, in_window, of_workspaces, run
+from logstream.store.reading import PAGE_BYTES, in_window, of_workspaces, pages, run, start_copy
 from logstream.store.rows import Rows, kind_in
 from logstream.window import Window
 

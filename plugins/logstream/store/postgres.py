@@ -23,10 +23,9 @@ from logstream.store.base import Filter, KindCount, Page
 from logstream.store.catalogue import describe, readable
 from logstream.store.closing import ClosedWindow
 from logstream.store.contract import EVENTS, WORKSPACES, require
-from logstream.store.copied import pages, size_of, start_copy
 from logstream.store.counting import count
 from logstream.store.lineage import sources
-from logstream.store.reading import PAGE_BYTES, by_id_query, nameless_query, read_query, run
+from logstream.store.reading import PAGE_BYTES, by_id_query, nameless_query, pages, read_query, run, start_copy
 from logstream.store.rows import Rows, is_nameless
 from logstream.window import Window
 
@@ -102,8 +101,7 @@ class PostgresStore:
                 size=sql.Literal(max_bytes),
             )
             row = run(connection, query).fetchone()
-        pages = self.events([row[0]]) if row else []
-        return next((event for page in pages for event in page.events), None)
+        return next(iter(self.events([row[0]]).events), None) if row else None
 
     def count(
         self, window: Window, *, by_log_type: bool, after: Cursor | None = None,
@@ -142,21 +140,24 @@ class PostgresStore:
             if read < max_events:
                 query = read_query(rows, window, filters, after, max_events - read)
                 for page in self._copied(connection, rows, query, room):
-                    read += len(page.bad)
-                    if page.batch is not None:
-                        read += page.batch.num_rows
-                        size += size_of(page.batch)
+                    read += len(page.events) + len(page.bad)
+                    size += sum([len(event[5]) for event in page.events])
                     yield page
                     if size >= max_bytes and read < max_events:
                         # the rest of the answer is not wanted; the connection is closed over it
                         return
-        yield Page(None, more=read == max_events)
+        yield Page([], more=read == max_events)
 
-    def events(self, ids: Sequence[int]) -> list[Page]:
+    def events(self, ids: Sequence[int]) -> Page:
         """The events with these ids, in `(recorded_at, id)` order; those that are gone are left out."""
         with self._connection() as connection, database_errors("reading events"):
             rows = self._described(connection)
-            return list(self._copied(connection, rows, by_id_query(rows, ids), PAGE_BYTES))
+            found = list(self._copied(connection, rows, by_id_query(rows, ids), PAGE_BYTES))
+        return Page(
+            [event for page in found for event in page.events],
+            more=False,
+            bad=[row for page in found for row in page.bad],
+        )
 
     @staticmethod
     def _copied(connection: psycopg.Connection, rows: Rows, query: sql.Composed, room: int) -> Iterator[Page]:

@@ -48,44 +48,30 @@ _NEW: dict[Compression, Callable[[], _Compressor]] = {
 
 
 class Stream:
-    """Compresses one object piece by piece. Releases the interpreter lock while it does.
-
-    Up to the first whole block it holds no compressor: those have buffers of their own, and thousands of small objects may grow
-    at once.
-    """
+    """Compresses one object piece by piece. Releases the interpreter lock while it does."""
 
     def __init__(self, compression: Compression) -> None:
-        self._compression = compression
-        self._compressor: _Compressor | None = None
-        self._pending = bytearray()
+        self._compressor = _NEW[compression]()
+        self._pending: list[bytes] = []
+        self._size = 0
         self._done: list[bytes] = []
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Add input. It is copied or compressed when this returns."""
-        view = memoryview(data)
-        start = 0
-        if self._pending:
-            start = min(BLOCK - len(self._pending), len(view))
-            self._pending += view[:start]
-            if len(self._pending) < BLOCK:
-                return
-            self._compress(bytes(self._pending))
-            self._pending = bytearray()
-        while len(view) - start >= BLOCK:
-            self._compress(view[start : start + BLOCK])
-            start += BLOCK
-        self._pending += view[start:]
-
-    def _compress(self, block: bytes | memoryview) -> None:
-        if self._compressor is None:
-            self._compressor = _NEW[self._compression]()
-        self._done.append(self._compressor.compress(block))
+    def write(self, data: bytes) -> None:
+        """Add input."""
+        self._pending.append(data)
+        self._size += len(data)
+        if self._size < BLOCK:
+            return
+        together = memoryview(b"".join(self._pending) if len(self._pending) > 1 else data)
+        whole = self._size // BLOCK * BLOCK
+        for start in range(0, whole, BLOCK):
+            self._done.append(self._compressor.compress(together[start : start + BLOCK]))
+        self._pending = [bytes(together[whole:])]
+        self._size -= whole
 
     def finish(self) -> bytes:
         """End the object; return all of its bytes."""
-        self._compress(bytes(self._pending))
-        assert self._compressor is not None  # noqa: S101 - made just now
-        self._done.append(self._compressor.flush())
+        self._done += [self._compressor.compress(b"".join(self._pending)), self._compressor.flush()]
         return b"".join(self._done)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from logstream.destinations.parcel import (
     Bundle,
@@ -13,24 +13,25 @@ from logstream.destinations.parcel import (
     Packer,
     Parcel,
     Part,
+    Tally,
+    add_sizes,
     broken_parcel,
     cursor_of,
-    lines_of_ids,
+    id_lines,
     sha256,
     sizes_of,
+    tally_key,
     tally_of,
 )
 from logstream.destinations.transport.compression import SUFFIX, Compression, Stream, compress
 from logstream.destinations.transport.layouts import Layout
-from logstream.events import Cursor, Event
+from logstream.events import Event
 from logstream.messages import Messages
-
-if TYPE_CHECKING:
-    from logstream.batches import Codes, Events, Ints
 
 OBJECT_BYTES = 32 * 1024 * 1024
 """A batch object is cut when it holds this much before compression, unless the option `object_mb` says otherwise."""
 
+LINES_AT_ONCE = 128
 BUNDLE_OBJECTS = 32
 BUNDLE_BYTES = 4 * 1024 * 1024
 
@@ -120,61 +121,63 @@ class BatchPacker(Packer):
         self._begin()
 
     def _begin(self) -> None:
-        self._stream = Stream(self._compression)
+        self._stream: Stream | None = None
         self._size = 0
-        self._columns: list[tuple[Ints, Codes, Ints]] = []
+        self._tally: Tally = Tally()
+        self._sizes: Counter[int] = Counter()
         self._ids = hashlib.sha256()
-        self._events, self._first_id = 0, 0
-        self._last: Cursor | None = None
+        self._first: Event | None = None
+        self._last: Event | None = None
 
     def pack(self, events: Sequence[Event], messages: Messages) -> Iterator[Parcel]:
         """Add messages; return the objects that are full."""
-        from logstream.batches import Events
-
-        columns = Events.of(events)
-        start, offsets = 0, messages.offsets
-        while start < len(columns):
-            stop = len(columns)
-            full = offsets[start] + self._object_bytes - self._size
-            if offsets[stop] >= full:
-                # after the message with which the object is full
-                stop = int(offsets.searchsorted(full))
-            self._add(columns[start:stop], messages[start:stop])
+        start, lengths = 0, messages.sizes
+        while start < len(events):
+            stop = self._cut(lengths, start)
+            self._add(events[start:stop], messages[start:stop], lengths[start:stop])
             if self._size >= self._object_bytes:
                 yield self._end()
             start = stop
 
-    def _add(self, events: Events, messages: Messages) -> None:
-        lines = messages.lines
-        self._stream.write(lines)
-        self._size += len(lines)
-        if not self._events:
-            self._first_id = int(events.ids[0])
-        self._events += len(events)
-        # copies: a slice would keep all of its batch for as long as the object grows
-        self._columns.append((events.workspaces.copy(), events.kinds.copy(), messages.sizes))
-        self._ids.update(lines_of_ids(events.ids))
-        self._last = Cursor(int(events.recorded[-1]), int(events.ids[-1]))
+    def _cut(self, lengths: list[int], start: int) -> int:
+        """Where the object is full: the index after its last message, or the end."""
+        room = self._object_bytes - self._size
+        if sum(lengths[start:]) + len(lengths) - start < room:
+            return len(lengths)
+        size = 0
+        for index in range(start, len(lengths)):
+            size += lengths[index] + 1
+            if size >= room:
+                return index + 1
+        return len(lengths)
+
+    def _add(self, events: Sequence[Event], messages: Messages, lengths: list[int]) -> None:
+        if self._stream is None:
+            self._stream = Stream(self._compression)
+        for start in range(0, len(messages), LINES_AT_ONCE):
+            # small enough to stay in the processor's cache from being joined to being compressed
+            block = messages[start : start + LINES_AT_ONCE].lines()
+            self._stream.write(block)
+            self._size += len(block)
+        self._tally.update(map(tally_key, events))
+        add_sizes(self._sizes, events, lengths)
+        self._ids.update(id_lines(events))
+        self._first = self._first or events[0]
+        self._last = events[-1]
 
     def _end(self) -> Parcel:
-        import numpy as np
-
-        from logstream.batches import counts_of
-
-        assert self._last is not None  # noqa: S101 - something was added
+        assert self._stream is not None and self._first is not None and self._last is not None  # noqa: S101 - added before
         suffix = f".ndjson{SUFFIX[self._compression]}"
         name = f"{self._prefix}{self._layout.batch_key(self._lane, self._part)}{suffix}"
         body = self._stream.finish()
-        ids = str(self._first_id) if self._events == 1 else self._ids.hexdigest()
-        part = Part(name, len(body), sha256(body), self._events, ids)
-        workspaces, kinds, sizes = (np.concatenate(column) for column in zip(*self._columns, strict=True))
-        tally, bytes_ = counts_of(workspaces, kinds, sizes)
-        parcel = Parcel(name, body, self._last, tally, bytes_, [part])
+        ids = str(self._first.id) if self._tally.total() == 1 else self._ids.hexdigest()
+        part = Part(name, len(body), sha256(body), self._tally.total(), ids)
+        parcel = Parcel(name, body, cursor_of(self._last), self._tally, self._sizes, [part])
         self._part += 1
         self._begin()
         return parcel
 
     def finish(self) -> Iterator[Parcel]:
         """The last object, if anything is in it."""
-        if self._events:
+        if self._last is not None:
             yield self._end()
