@@ -96,6 +96,8 @@ BOTH = ["b.prefix", "a.prefix"]
         "hive by prefix": (s3(hive=True), s3(prefix="workspace_id=7/kind=job/year=2026/month=01/", key="day={dd}/{event_id}"), BOTH),
         "an id behind a name that is taken": (s3(key="x{event_id}"), s3(key="x1-{event_id}"), BOTH),
         "the platform's rule by a template": (s3(), s3(key="7/jobs/r/{yyyy}{mm}{dd}/{event_id}/7-{external_id}"), BOTH),
+        "a lone minus is no number": (s3(key="{workspace_id}/{event_id}"), s3(prefix="-/", key="{event_id}"), []),
+        "a number may be below zero": (s3(key="{workspace_id}/{event_id}"), s3(prefix="-7/", key="{event_id}"), BOTH),
         "another's manifests": (s3(), s3(prefix="_manifests/", key="a/{event_id}"), BOTH),
         "another's manifests, of which there are none": (s3(manifests=False), s3(prefix="_manifests/", key="a/{event_id}"), []),
         "another bucket": (s3(), s3(bucket="other"), []),

@@ -16,10 +16,11 @@ from functools import lru_cache
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """A sign of `first`, and then any number of signs of `more` (none if that is empty)."""
+    """A sign of `first`, and then any number of signs of `more` (none if that is empty); before it, perhaps one of `perhaps`."""
 
     first: str
     more: str = ""
+    perhaps: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ Pattern = tuple[Segment, ...]
 
 DIGIT = Signs(string.digits)
 DIGITS = Signs(string.digits, string.digits)
-INTEGER = Signs(string.digits + "-", string.digits)
+INTEGER = Signs(string.digits, string.digits, perhaps="-")
 _SAFE = string.ascii_letters + string.digits + "_=-"
 SAFE = Signs(_SAFE, _SAFE + ".")
 """What `keys.safe` makes of a customer's text."""
@@ -149,6 +150,9 @@ def _automaton(segment: Segment) -> tuple[Edges, int]:
         edges.append([])
         if isinstance(piece, Signs):
             edges[state].append((frozenset(piece.first), end))
+            if piece.perhaps:
+                edges.append([(frozenset(piece.first), end)])
+                edges[state].append((frozenset(piece.perhaps), len(edges) - 1))
             if piece.more:
                 edges[end].append((frozenset(piece.more), end))
         for word in words:
