@@ -98,6 +98,8 @@ BOTH = ["b.prefix", "a.prefix"]
         "the platform's rule by a template": (s3(), s3(key="7/jobs/r/{yyyy}{mm}{dd}/{event_id}/7-{external_id}"), BOTH),
         "a lone minus is no number": (s3(key="{workspace_id}/{event_id}"), s3(prefix="-/", key="{event_id}"), []),
         "a number may be below zero": (s3(key="{workspace_id}/{event_id}"), s3(prefix="-7/", key="{event_id}"), BOTH),
+        "twice is one value": (s3(key="{workspace_id}/{workspace_id}/{event_id}"), s3(prefix="1/2/", key="{event_id}"), []),
+        "twice, and that value": (s3(key="{workspace_id}/w-{workspace_id}/{event_id}"), s3(prefix="1/w-1/", key="{event_id}"), BOTH),
         "another's manifests": (s3(), s3(prefix="_manifests/", key="a/{event_id}"), BOTH),
         "another's manifests, of which there are none": (s3(manifests=False), s3(prefix="_manifests/", key="a/{event_id}"), []),
         "another bucket": (s3(), s3(bucket="other"), []),

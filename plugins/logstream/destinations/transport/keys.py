@@ -94,11 +94,11 @@ def event_patterns() -> list[list[Piece]]:
     ]
 
 
-TIME: list[Piece] = [*[DIGIT] * 8, "T", DIGIT, Signs(string.digits, string.digits + "."), "Z"]
+TIME: list[str | Signs | OneOf] = [*[DIGIT] * 8, "T", DIGIT, Signs(string.digits, string.digits + "."), "Z"]
 """One side of a window's slug."""
-NUMBER: list[Piece] = [DIGIT, DIGITS]
-LANE: list[Piece] = [*NUMBER, "-of-", *NUMBER]
-PART: list[Piece] = [DIGIT, DIGIT, DIGIT, DIGIT, DIGITS]
+NUMBER: list[str | Signs | OneOf] = [DIGIT, DIGITS]
+LANE: list[str | Signs | OneOf] = [*NUMBER, "-of-", *NUMBER]
+PART: list[str | Signs | OneOf] = [DIGIT, DIGIT, DIGIT, DIGIT, DIGITS]
 
 
 def batch_pattern(destination: str) -> list[Piece]:

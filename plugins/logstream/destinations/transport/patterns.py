@@ -2,8 +2,8 @@
 
 A pattern is a row of segments, divided by `/`; a segment is a row of pieces: a text, one of some words, or signs of a class. What
 stands for a placeholder never holds a `/`, so two patterns have a key in common exactly if they have as many segments and
-each pair of segments has a text in common. A placeholder that stands twice is taken for two: such a pattern allows more than
-is ever written, never less.
+each pair of segments has a text in common, and what stands twice has one value at all of its places. Where such a segment holds
+more than one placeholder between texts, or both patterns repeat one, more is allowed than is ever written, never less.
 """
 
 from __future__ import annotations
@@ -30,7 +30,15 @@ class OneOf:
     words: tuple[str, ...]
 
 
-Piece = str | Signs | OneOf
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """Some pieces that have one value in a key, wherever the name stands."""
+
+    name: str
+    pieces: tuple[str | Signs | OneOf, ...]
+
+
+Piece = str | Signs | OneOf | Placeholder
 Segment = tuple[Piece, ...]
 Pattern = tuple[Segment, ...]
 
@@ -73,6 +81,7 @@ class PatternIndex:
         self._texts: dict[str, PatternIndex] = {}
         self._patterns: dict[Segment, PatternIndex] = {}
         self._owner: str | None = None
+        self._pattern: Pattern = ()
 
     def add(self, pattern: Pattern, owner: str) -> None:
         """Keep a pattern; of equal ones the first owner."""
@@ -84,16 +93,19 @@ class PatternIndex:
                 if text is None
                 else node._texts.setdefault(text, PatternIndex())
             )
-        node._owner = node._owner or owner
+        node._owner, node._pattern = node._owner or owner, pattern
 
     def find(self, pattern: Pattern) -> str | None:
         """The owner of a pattern that has a key in common with this one."""
-        return next(self._found(pattern), None)
+        for owner, other in self._found(pattern):
+            if _one_value_each(pattern, other) and _one_value_each(other, pattern):
+                return owner
+        return None
 
-    def _found(self, pattern: Pattern) -> Iterator[str]:
+    def _found(self, pattern: Pattern) -> Iterator[tuple[str, Pattern]]:
         if not pattern:
             if self._owner is not None:
-                yield self._owner
+                yield self._owner, self._pattern
             return
         segment, rest = pattern[0], pattern[1:]
         for other, node in self._patterns.items():
@@ -144,7 +156,7 @@ def _automaton(segment: Segment) -> tuple[Edges, int]:
     """The edges of the automaton of a segment, and the state in which it ends."""
     edges: Edges = [[]]
     state = 0
-    for piece in segment:
+    for piece in _flat(segment):
         words = piece.words if isinstance(piece, OneOf) else (piece,) if isinstance(piece, str) else ()
         end = len(edges)
         edges.append([])
@@ -164,3 +176,57 @@ def _automaton(segment: Segment) -> tuple[Edges, int]:
             edges[place].append((frozenset(word[-1]), end))
         state = end
     return edges, state
+
+
+def _flat(segment: Segment) -> Iterator[str | Signs | OneOf]:
+    for piece in segment:
+        if isinstance(piece, Placeholder):
+            yield from piece.pieces
+        else:
+            yield piece
+
+
+def _one_value_each(one: Pattern, other: Pattern) -> bool:
+    """Whether each placeholder of a pattern has a value that fits at all of its places, whatever the other has there."""
+    places: dict[Placeholder, set[tuple[str, str, Segment]]] = {}
+    for segment, opposite in zip(one, other, strict=True):
+        found = [number for number, piece in enumerate(segment) if isinstance(piece, Placeholder)]
+        if len(found) == 1 and all(isinstance(piece, str | Placeholder) for piece in segment):
+            (at,) = found
+            before, after = ("".join(map(str, part)) for part in (segment[:at], segment[at + 1 :]))
+            places.setdefault(segment[at], set()).add((before, after, opposite))  # type: ignore[arg-type]
+    return all(_fits(placeholder, frozenset(there)) for placeholder, there in places.items() if len(there) > 1)
+
+
+@lru_cache(maxsize=10_000)
+def _fits(placeholder: Placeholder, places: frozenset[tuple[str, str, Segment]]) -> bool:
+    """Whether one value fits between the texts of all places: a search through the states of all their automata at once."""
+    own, own_end = _automaton((placeholder,))
+    others = [(*_automaton(segment), after) for _, after, segment in places]
+    begin = tuple(
+        _after(edges, frozenset({0}), text) for (text, _, _), (edges, _, _) in zip(places, others, strict=True)
+    )
+    seen, todo = {(0, begin)}, [(0, begin)]
+    while todo:
+        state, sets = todo.pop()
+        if state == own_end and all(
+            end in _after(edges, states, text) for states, (edges, end, text) in zip(sets, others, strict=True)
+        ):
+            return True
+        for signs, following in own[state]:
+            for sign in signs:
+                pair = (
+                    following,
+                    tuple(_after(edges, states, sign) for states, (edges, _, _) in zip(sets, others, strict=True)),
+                )
+                if pair not in seen and all(pair[1]):
+                    seen.add(pair)
+                    todo.append(pair)
+    return False
+
+
+def _after(edges: Edges, states: frozenset[int], text: str) -> frozenset[int]:
+    """The states that are reached from some by a text."""
+    for sign in text:
+        states = frozenset(to for state in states for signs, to in edges[state] if sign in signs)
+    return states

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from logstream.destinations.parcel import LaneRef
 from logstream.destinations.transport.keys import LANE, PART, TIME, safe
 from logstream.destinations.transport.layouts import Layout
-from logstream.destinations.transport.patterns import DIGIT, INTEGER, SAFE, OneOf, Piece
+from logstream.destinations.transport.patterns import DIGIT, INTEGER, SAFE, OneOf, Piece, Placeholder, Signs
 from logstream.events import EPOCH, Event, Kind
 from logstream.window import Window
 
@@ -147,7 +147,7 @@ def _alone(text: str) -> str | None:
 
 
 _NUMBERS = {"mm": range(1, 13), "dd": range(1, 32), "hh": range(24)}
-_PLACEHOLDERS: dict[str, list[Piece]] = {
+_PLACEHOLDERS: dict[str, list[str | Signs | OneOf]] = {
     "workspace_id": [INTEGER],
     "external_id": [SAFE],
     "kind": [OneOf(tuple(map(safe, Kind)))],
@@ -169,7 +169,7 @@ def _pieces_of(text: str, destination: str) -> Iterator[Piece]:
         if name == "destination":
             yield safe(destination)
         elif name is not None:
-            yield from _PLACEHOLDERS[name]
+            yield Placeholder(name, tuple(_PLACEHOLDERS[name]))
 
 
 def _pieces(template: str) -> Iterator[tuple[str, str | None]]:
