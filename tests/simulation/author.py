@@ -14,6 +14,7 @@ from tests.simulation.script import (
     HOOK_BYTES,
     KINDS,
     LEVELS,
+    TRIES,
     Apply,
     Blow,
     Document,
@@ -41,6 +42,9 @@ STEP = 5
 
 YEAR = 365 * 86400
 
+MESSAGE = '{"source": "w", "event": {{{log_message}}}}'
+"""The template that some settings have."""
+
 
 @dataclass(slots=True)
 class Rates:
@@ -58,6 +62,7 @@ class Rates:
     options: float = 0.2
     renamed: float = 0.05
     again: float = 0.2
+    begun: float = 0.1
     skipped: float = 0.1
     schedule: float = 0.1
     late: float = 0.1
@@ -143,10 +148,23 @@ class Author:
             # of two runs at once it is not known which planned before the rows came
             meanwhile = self.rows(self.now, most=2) if not doubled and self.happens(self.rates.meanwhile) else ()
             yield Run(self.now, tuple(self.blows()), doubled=doubled, meanwhile=tuple(meanwhile))
+        if self.happens(self.rates.begun):
+            yield from self.begun()
         if self.happens(self.rates.again):
             yield Run(self.past(), tuple(self.blows()), again=True)
         if self.now.start and self.happens(self.rates.late):
             yield Insert(tuple(self.rows(Span(0, self.now.start), most=3)), late=True)
+
+    def begun(self) -> Iterator[Happening]:
+        """A window is exported again by other settings than those by which it was begun: each try of that was killed."""
+        for run in range(2):
+            self.document = deepcopy(self.document)
+            what = self.chance.choice((self.other_options, self.other_message))(self.document)
+            yield Apply(self.document, what)
+            if self.happens(0.3):
+                yield Insert(tuple(self.rows(self.now, most=3)), late=True)
+            blows = () if run else tuple(Blow("deliver", self.moment()) for _ in range(TRIES))
+            yield Run(self.now, blows, again=True)
 
     def past(self) -> Span:
         """Some time that has passed, which may cut windows."""
@@ -201,7 +219,7 @@ class Author:
     def blows(self) -> Iterator[Blow]:
         """What befalls the workers of a run: up to one blow for each try of a task."""
         for phase in ("plan", "deliver", "seal"):
-            for _ in range(2):
+            for _ in range(TRIES):
                 if self.happens(self.rates.sleep if phase == "deliver" else 0):
                     yield Blow(phase, self.moment(), "sleep")
                 elif self.happens(self.rates.kill):
@@ -279,7 +297,7 @@ class Author:
         if self.happens(0.3):
             found["mask"] = ["$.secret"]
         if self.happens(0.3):
-            found["message"] = '{"source": "w", "event": {{{log_message}}}}'
+            found["message"] = MESSAGE
         return found
 
     def options(self, name: str) -> Document:
@@ -338,6 +356,14 @@ class Author:
         name = self.chance.choice(self.destinations)
         document["destinations"][name] = self.options(name)
         return f"{name} has other options: {document['destinations'][name]}"
+
+    def other_message(self, document: Document) -> str:
+        """Give all that streams another message."""
+        settings = [item["streaming"] for item in document["workspaces"]]
+        for streaming in [*settings, *filter(None, [document.get("admin")])]:
+            if streaming.pop("message", None) is None:
+                streaming["message"] = MESSAGE
+        return "what was wrapped is plain, and what was plain is wrapped"
 
     def renamed(self, document: Document) -> str:
         """Rename a destination, or remove it with all that streams to it."""

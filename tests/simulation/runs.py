@@ -13,11 +13,9 @@ from tests.simulation.fates import Attempt, Fate
 from tests.simulation.model import Model
 from tests.simulation.moments import window_of
 from tests.simulation.notes import Notes
-from tests.simulation.script import Blow, Row, Run, Span
+from tests.simulation.script import TRIES, Blow, Row, Run, Span
 from tests.simulation.workers import Workers
 from tests.simulation.writers import Writers
-
-TRIES = 3
 
 
 class Runs:

@@ -18,6 +18,9 @@ LEVELS = ("debug", "info", "warn", "error")
 HOOK_BYTES = 100_000
 """What `hook` takes in a request."""
 
+TRIES = 3
+"""How often a task is tried."""
+
 ENORMOUS = 120_000
 """Characters of an event that is larger than that."""
 
