@@ -151,12 +151,13 @@ class ContractBase:
         server: Vendor,
         connections: Connections | None = None,
         window: Window = WINDOW,
+        settings: Settings | None = None,
         **options: Any,
     ) -> Delivery:
-        """Export a window."""
+        """Export a window, by `settings` that were made before or by those of the options."""
         dsn = store.info.dsn
         with Exporter(dsn, dsn, connections or self.connections(server), policy=QUICK) as exporter:
-            exporter.settings.apply(self.settings(server, **options))
+            exporter.settings.apply(settings or self.settings(server, **options))
             planned = exporter.plan(window)
             exporter.deliver([key for share in planned.shares for key in share.lanes])
             (report,) = exporter.seal(planned.delivery_ids)

@@ -27,8 +27,9 @@ class ReachesSafely(ContractBase):
     ) -> None:
         """Customers choose addresses; only the operator may open what is inside."""
         self.fill(store, tmp_path, 5)
+        saved = self.settings(server)  # some types refuse such an address when it is saved: this was saved before
         monkeypatch.delenv(ALLOW_VARIABLE)
-        report = self.export(store, server)
+        report = self.export(store, server, settings=saved)
         assert report.state is State.FAILED
         assert ALLOW_VARIABLE in (report.error or "")
         assert server.requests == 0
