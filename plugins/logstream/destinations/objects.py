@@ -194,14 +194,6 @@ class ObjectDestination(Destination[O]):
         return [pattern_of([self.root, *pieces]) for pieces in keys]
 
     @property
-    def names_are_its_own(self) -> bool:
-        """Whether keys tell destination and window (or event), so that no other delivery makes an object of the same name."""
-        layout = self.options.layout
-        if self.options.packaging is Packaging.FILE:
-            return layout.events_name_the_destination
-        return layout.batches_name_the_destination
-
-    @property
     def limits(self) -> Limits:
         """Objects may be of any size we make; a put at a time is slow, so many at once."""
         return Limits(concurrency=32 if self.options.packaging is Packaging.FILE else 4)

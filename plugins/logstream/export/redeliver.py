@@ -201,9 +201,6 @@ class Redeliverer:
         result.deliveries.add(lane.delivery_id)
 
     async def _send(self, lane: Lane, parcel: Parcel, known: dict[int, Event], result: Redelivery) -> None:
-        announced: list[int] = []
-        if self._destination.replaces and parcel.parts:
-            announced.append(await self._writer.announce(lane, parcel.parts))
         sent = await send(self._destination, parcel, self._policy)
         again = {event.id for event, _ in sent.rejected}
         arrived = [known[number] for number in _ids(parcel, known) if number not in again]
@@ -215,7 +212,7 @@ class Redeliverer:
         lane.requests += sent.requests
         lane.part += 1
         rejected = [Rejection(event, reason, parcel.name) for event, reason in sent.rejected]
-        await self._writer.recount(lane, News(rejected, sent.parts, [event.id for event in arrived], announced))
+        await self._writer.recount(lane, News(rejected, sent.parts, [event.id for event in arrived]))
         result.delivered += len(arrived)
         result.rejected_again += len(again)
         for event in arrived:

@@ -112,7 +112,7 @@ class Sealer:
             *(
                 self._isolation.run(
                     UNWRITTEN, [item.delivery],
-                    partial(remove_superseded, self._ledger, item.delivery.id, item.destination),
+                    partial(remove_superseded, self._ledger, item.delivery, item.destination),
                 )
                 for item in ready
                 if item.supersedes and item.destination is not None and item.delivery.id not in self._isolation.wrong

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.parcel import Part
 from logstream.ledger.ledger import Ledger
+from logstream.ledger.records import Delivery
+from logstream.window import Window
 
 log = logging.getLogger("logstream")
 
@@ -29,10 +31,23 @@ def superseded_parts(ledger: Ledger, delivery_id: int) -> Iterator[Part]:
             yield part
 
 
-async def remove_superseded(ledger: Ledger, delivery_id: int, destination: ObjectDestination[Any]) -> None:
-    """Remove what a delivery supersedes. What cannot be removed is no fault: its manifest tells that it is superseded."""
+async def remove_superseded(ledger: Ledger, delivery: Delivery, destination: ObjectDestination[Any]) -> None:
+    """Remove what a delivery supersedes. What cannot be removed is no fault: its manifest tells that it is superseded.
+
+    Names come again: by settings that are as they were before, at a destination that was renamed, of another window where an
+    object is one event. So what is in force anywhere is never removed, and nothing is while what could have such names is
+    being delivered, or where the ledger has forgotten names.
+    """
     failed = 0
-    for name in await asyncio.to_thread(_removable, ledger, delivery_id, destination):
+    names = await asyncio.to_thread(lambda: [part.name for _, part in ledger.superseded([delivery.id])])
+    # names that tell the window can be only those of its own deliveries
+    among = delivery.window if all(delivery.window.slug in name for name in names) else None
+    standing = await asyncio.to_thread(ledger.standing, delivery.id, among)
+    if standing is None:
+        return
+    for name in await asyncio.to_thread(_removable, ledger, delivery.id, names, among):
+        if await asyncio.to_thread(ledger.standing, delivery.id, among) != standing:
+            return  # another run has it, or has planned it anew: what was superseded may be in force again
         try:
             await destination.delete(name)
         except FileNotFoundError:
@@ -45,15 +60,9 @@ async def remove_superseded(ledger: Ledger, delivery_id: int, destination: Objec
                 return
 
 
-def _removable(ledger: Ledger, delivery_id: int, destination: ObjectDestination[Any]) -> list[str]:
-    names = [part.name for _, part in ledger.superseded([delivery_id])]
+def _removable(ledger: Ledger, delivery_id: int, names: Sequence[str], among: Window | None) -> list[str]:
     # an attempt that was cut short may have put what the log store has purged since: it is named, and stays
-    if not names or ledger.keeps_superseded(delivery_id):
+    if not names or ledger.keeps_superseded(delivery_id) or ledger.was_pruned(among):
         return []
-    if destination.names_are_its_own:
-        return names
-    # another window, or another destination in the same place, may have put an object of the same name
-    if ledger.others_under_way(delivery_id):
-        return []
-    others = set(names).intersection(ledger.names_of_others(delivery_id))
-    return [name for name in names if name not in others]
+    in_force = set(names).intersection(ledger.names_in_force(among))
+    return [name for name in dict.fromkeys(names) if name not in in_force]

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from sqlalchemy import case, delete, func, select, update
+from sqlalchemy import ColumnElement, case, delete, func, select, true, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from logstream.control.tables import deliveries, lane_parts, lanes, losses, rejections, superseded_parts
@@ -15,6 +15,7 @@ from logstream.destinations.parcel import Part
 from logstream.ledger.book import Book, any_of
 from logstream.ledger.records import State
 from logstream.proof.listings import pack, unpack
+from logstream.window import Window
 
 
 class Parts(Book):
@@ -87,18 +88,31 @@ class Parts(Book):
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return bool(connection.execute(query).scalar())
 
-    def others_under_way(self, delivery_id: int) -> bool:
-        """Whether lanes of other deliveries are being delivered at this moment, whose parts the ledger may not have yet."""
-        query = select(lanes.c.delivery_id).where(lanes.c.state == State.DELIVERING, lanes.c.delivery_id != delivery_id)
-        with database_errors("reading the ledger"), self._engine.connect() as connection:
-            return connection.execute(query.limit(1)).first() is not None
+    def standing(self, delivery_id: int, among: Window | None) -> tuple[object, ...] | None:
+        """What tells one plan of a delivery from another; `None` while any delivery of the window `among` is being delivered.
 
-    def names_of_others(self, delivery_id: int) -> Iterator[str]:
-        """The names of all that other deliveries delivered, as far as the ledger still has them."""
-        query = select(lane_parts.c.entries).where(lane_parts.c.delivery_id != delivery_id)
+        What is being delivered may have put objects that the ledger does not count yet. Without a window that is any delivery.
+        """
+        leased = lanes.c.leased_until > func.clock_timestamp()
+        busy = select(lanes.c.delivery_id).where(leased, _among(lanes.c.delivery_id, among)).exists()
+        some = deliveries.c
+        query = select(some.state, some.sealed_at, some.generation, some.carrier, some.snapshot_id)
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            row = connection.execute(query.where(some.id == delivery_id, ~busy)).first()
+        return None if row is None else tuple(row)
+
+    def names_in_force(self, among: Window | None) -> Iterator[str]:
+        """The names of what deliveries of a window, or all, have delivered, as far as the ledger still has them."""
+        query = select(lane_parts.c.entries).where(_among(lane_parts.c.delivery_id, among))
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             for (entries,) in connection.execute(query.execution_options(yield_per=16)):
                 yield from (part.name for part in unpack(entries))
+
+    def was_pruned(self, among: Window | None) -> bool:
+        """Whether the ledger has forgotten names of any delivery of a window, or of any delivery."""
+        query = select(deliveries.c.id).where(deliveries.c.pruned_at.is_not(None), _among(deliveries.c.id, among))
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return connection.execute(query.limit(1)).first() is not None
 
     def prune(self, before: datetime) -> int:
         """Forget the parts, and the settled rejections, of complete deliveries of windows that ended by then.
@@ -114,3 +128,11 @@ class Parts(Book):
             settled = any_of(rejections.c.delivery_id, ids) & rejections.c.redelivered_at.is_not(None)
             connection.execute(delete(rejections).where(settled))
         return len(ids)
+
+
+def _among(delivery_id: ColumnElement[int], window: Window | None) -> ColumnElement[bool]:
+    """The condition that a delivery is of a window; without one it is true of all."""
+    if window is None:
+        return true()
+    of_window = (deliveries.c.window_start == window.start) & (deliveries.c.window_end == window.end)
+    return delivery_id.in_(select(deliveries.c.id).where(of_window))

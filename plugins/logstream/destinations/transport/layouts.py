@@ -46,16 +46,6 @@ class Layout(ABC):
     def folders_are_its_own(self) -> bool:
         """Whether no other window, and no other destination, has batches in the folder of one."""
 
-    @property
-    @abstractmethod
-    def batches_name_the_destination(self) -> bool:
-        """Whether no other destination makes a batch of the same key."""
-
-    @property
-    @abstractmethod
-    def events_name_the_destination(self) -> bool:
-        """The same of an event's object."""
-
     @abstractmethod
     def event_folder(self, workspace_id: int) -> str:
         """The folder below which all events of a workspace are; empty where a template may put them anywhere."""
@@ -64,8 +54,7 @@ class Layout(ABC):
 class PlatformLayout(Layout):
     """The platform's own keys."""
 
-    folders_are_its_own = batches_name_the_destination = True
-    events_name_the_destination = False
+    folders_are_its_own = True
 
     def event_key(self, event: Event, lane: LaneRef) -> str:
         """See `keys.event_key`."""

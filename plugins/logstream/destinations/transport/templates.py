@@ -89,13 +89,6 @@ class TemplateLayout(Layout):
 
     folders_are_its_own = False
 
-    @property
-    def batches_name_the_destination(self) -> bool:
-        """Where the template does."""
-        return "{destination}" in self.template
-
-    events_name_the_destination = batches_name_the_destination
-
     def event_folder(self, workspace_id: int) -> str:
         """Anywhere."""
         return ""

@@ -12,16 +12,22 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from random import SystemRandom
 from typing import Self
 
 from logstream.errors import LogstreamError
 
+PORTS = range(15_000, 32_000)
+"""Below those that systems give to outgoing connections: between being found and being listened on, none of these is taken."""
+
 
 def free_port() -> int:
-    """A port of the loopback interface that no process listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that no process listens on right now. Raises `LogstreamError` if there is none."""
+    for port in SystemRandom().sample(PORTS, 100):  # a test may have seeded the others
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            return port
+    raise LogstreamError(f"no port from {PORTS.start} to {PORTS.stop} seems to be free")
 
 
 def wait_for(url: str, seconds: float = 60.0, alive: Callable[[], bool] = lambda: True) -> None:
