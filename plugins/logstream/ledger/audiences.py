@@ -1,15 +1,15 @@
 """Who hears what: every receiver of the settings, and what of the news is for it. Pure.
 
 The receivers of all hear everything. Those of a workspace hear of the destination of its own setting, and only while that
-setting is in force. Where other workspaces use that destination, too, they hear the bare fact: reasons and numbers may be of
-the others.
+setting is in force; and they hear the bare fact: reasons and numbers may be of other workspaces, which use that destination,
+too, or used it before and are still owed something there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,7 +34,6 @@ class Audience:
     """How it is reached; `None` for a notifier that the operator has configured outside of the settings."""
     workspace: int | None = None
     destination: str | None = None
-    shared: bool = False
 
 
 def key_of(scope: str, data: object) -> str:
@@ -50,15 +49,13 @@ def audiences(settings: Settings) -> list[Audience]:
         for receiver in settings.notices.to
     ]
     routes = {number: route_of(settings.admin, own)[0] for number, own in settings.own.items()}
-    users = Counter(route.destination for route in routes.values() if route is not None)
     overridden = settings.admin is not None and settings.admin.enabled
     for item in settings.workspaces:
         route = None if overridden else routes[item.id]
         destination = route.destination if route is not None else None
         for receiver in item.notices.to:
             key = key_of(f"workspace {item.id}", as_data(receiver))
-            shared = users[destination] > 1
-            found.append(Audience(key, frozenset(receiver.about), receiver, item.id, destination, shared))
+            found.append(Audience(key, frozenset(receiver.about), receiver, item.id, destination))
     return list({audience.key: audience for audience in found}.values())
 
 
@@ -73,7 +70,7 @@ def heard(audience: Audience, notices: Iterable[Notice]) -> list[Notice]:
         if notice.workspace == audience.workspace
         or (notice.destination is not None and notice.destination == audience.destination)
     ]
-    return [replace(notice, detail="") if audience.shared else notice for notice in own]
+    return [replace(notice, detail="") for notice in own]
 
 
 def _summed(notices: list[Notice]) -> list[Notice]:
