@@ -12,7 +12,7 @@ from typing import Any
 from logstream.destinations.credentials import Connections
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.parcel import Part
-from logstream.destinations.registry import make_destination
+from logstream.destinations.registry import destination_type, make_destination
 from logstream.destinations.transport.keys import MANIFESTS, safe
 from logstream.errors import InputError
 from logstream.ledger.ledger import Ledger
@@ -35,13 +35,14 @@ class KnownObjects:
 
     def __init__(self, ledger: Ledger, settings: SettingsRepository, connections: Connections) -> None:
         self._ledger, self._settings, self._connections = ledger, settings, connections
+        self._unknown: dict[tuple[str, int], str] = {}
         self._chains: dict[str, dict[int, tuple[str, frozenset[str]]]] = {}
 
     @cached_property
     def _homes(self) -> dict[tuple[str, int], ObjectDestination[Any]]:
         """Destination and settings snapshot to the destination as it was then, of those that keep objects."""
         found: dict[tuple[str, int], ObjectDestination[Any]] = {}
-        made: dict[str, ObjectDestination[Any] | None] = {}
+        made: dict[str, ObjectDestination[Any] | str | None] = {}
         delivered = self._ledger.destinations_delivered()
         snapshots = {number: self._settings.get(number).settings for number in {number for _, number in delivered}}
         for name, snapshot_id in delivered:
@@ -51,8 +52,10 @@ class KnownObjects:
             key = f"{name} {stored.model_dump_json()}"
             if key not in made:
                 made[key] = self._make(name, stored)
-            if (destination := made[key]) is not None:
+            if isinstance(destination := made[key], ObjectDestination):
                 found[(name, snapshot_id)] = destination
+            elif isinstance(destination, str):
+                self._unknown[(name, snapshot_id)] = destination
         return found
 
     @cached_property
@@ -62,12 +65,21 @@ class KnownObjects:
             found[name].append(home)
         return found
 
-    def _make(self, name: str, stored: Any) -> ObjectDestination[Any] | None:
+    def _make(self, name: str, stored: Any) -> ObjectDestination[Any] | str | None:
+        """The destination, `None` if it keeps no objects, or why that cannot be told or it cannot be made."""
         try:
+            if not issubclass(destination_type(stored.type), ObjectDestination):
+                return None
             destination = make_destination(name, stored, self._connections)
-        except InputError:  # its type is no longer installed: what it delivered is told where it is opened
-            return None
+        except KeyError:
+            return f"its type {stored.type} is not installed"
+        except InputError as error:
+            return str(error)
         return destination if isinstance(destination, ObjectDestination) else None
+
+    def unknown(self, name: str, snapshot_id: int) -> str | None:
+        """Why nothing is known of the objects of a destination as it was; `None` if all is, or it keeps none."""
+        return None if (name, snapshot_id) in self._homes else self._unknown.get((name, snapshot_id))
 
     def home(self, name: str, snapshot_id: int) -> ObjectDestination[Any] | None:
         """A destination as it was, not open; `None` if it keeps no objects."""

@@ -90,10 +90,17 @@ class Verifier:
                 whole = span.start <= spans[name].start and spans[name].end <= span.end
                 # a destination that has moved is verified wherever it has been
                 places: dict[str, list[SealedDelivery]] = defaultdict(list)
+                unknown: dict[str, Window] = {}
                 for delivery in deliveries:
-                    home = known.home(name, delivery.lanes[0].snapshot_id)
+                    snapshot_id = delivery.lanes[0].snapshot_id
+                    home = known.home(name, snapshot_id)
                     if home is not None:
                         places[home.location(home.prefix)].append(delivery)
+                    elif (why := known.unknown(name, snapshot_id)) is not None:
+                        unknown.setdefault(why, delivery.manifest.window)
+                result.findings += [
+                    Finding(window, name, f"its objects cannot be verified: {why}") for why, window in unknown.items()
+                ]
                 for found in places.values():
                     part = Verification()
                     tasks.append((part, group.create_task(verify(name, found, part, whole=whole))))
@@ -118,12 +125,16 @@ class Verifier:
                     await verifier.verify(sealed, here, whole=whole)
             finally:
                 await destination.close()
-        except* LogstreamError as group:  # one of many that read at the same time, or alone
+        except* (
+            Exception
+        ) as group:  # one of many that read at the same time, or alone; the others are verified all the same
             error: BaseException = group
             while isinstance(error, BaseExceptionGroup):
                 error = error.exceptions[0]
+            # the text of what is none of ours may quote a secret
+            why = str(error) if isinstance(error, LogstreamError) else f"that broke ({type(error).__name__})"
             window = Window(sealed[0].manifest.window.start, sealed[-1].manifest.window.end)
-            result.findings.append(Finding(window, name, f"its objects cannot be verified: {error}"))
+            result.findings.append(Finding(window, name, f"its objects cannot be verified: {why}"))
 
     def _snapshot(self, snapshot_id: int) -> Snapshot:
         if snapshot_id not in self._snapshots:
