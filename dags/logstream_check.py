@@ -14,7 +14,7 @@ with DAG(
     schedule=check_schedule(),
     start_date=datetime(2020, 1, 1),
     catchup=False,
-    is_paused_upon_creation=False,
+    is_paused_upon_creation=True,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=2),
     owner_links=owner_links(),
