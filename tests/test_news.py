@@ -234,7 +234,7 @@ def test_a_workspace_hears_nothing_of_the_administrators_destination() -> None:
 
 
 @pytest.mark.parametrize("others", [True, False])
-def test_a_workspace_hears_the_bare_fact_whoever_else_uses_or_used_its_destination(others: bool) -> None:
+def test_a_workspace_hears_the_bare_fact_though_no_other_uses_its_destination_now(others: bool) -> None:
     """The reason may be of another's events, also where that one streams elsewhere by now."""
     document = settings().as_document()
     if others:

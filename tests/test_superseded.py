@@ -1,4 +1,4 @@
-"""What is superseded is removed; what is in force never is, whoever has it, and by whatever settings it had that name."""
+"""What is superseded is removed, and what is in force never is: not by other settings, nor beside another run."""
 
 # ruff: noqa: F811 - fixtures are imported
 
@@ -10,6 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from logstream.destinations.file import FileDestination
+from logstream.destinations.outcome import GiveUp
 from logstream.export import sealer
 from logstream.export.exporter import Exporter
 
@@ -100,3 +102,22 @@ def test_what_another_run_has_put_meanwhile_stays(
     other.close()
     assert found
     assert in_force(exporter, 1) <= data(out)
+
+
+@pytest.mark.parametrize("packaging", ["batch", "file"])
+def test_what_every_attempt_announces_is_kept_once(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packaging: str
+) -> None:
+    """While a destination is down the ledger does not grow with the attempts."""
+    exporter = engine(override(folder(tmp_path / "out", packaging=packaging)))
+    monkeypatch.setattr(FileDestination, "put_now", lambda *_: GiveUp("down"))
+    export(exporter, WINDOWS[0])
+    query = "select count(*), sum(octet_length(entries)) from logstream.superseded_parts"
+    first = filled.execute(query).fetchone()
+    assert first is not None and first[0] > 0
+    for _ in range(3):
+        exporter.redeliver_owed()
+    assert filled.execute(query).fetchone() == first
+    monkeypatch.undo()
+    exporter.redeliver_owed()
+    assert filled.execute(query).fetchone() == (0, None)

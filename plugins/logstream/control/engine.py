@@ -14,7 +14,7 @@ from logstream.control.tables import SCHEMA
 from logstream.database import connect, database_errors, is_stale
 from logstream.errors import DatabaseError
 
-HEAD = "0012"
+HEAD = "0013"
 """The newest migration; a test holds it equal to the one Alembic finds."""
 
 MIGRATION_LOCK = 0x10957EA3

@@ -208,6 +208,7 @@ superseded_parts = Table(
     comment="What was put under plans that a newer one has replaced, or is being put: proof/manifests.py",
 )
 Index("superseded_parts_delivery", superseded_parts.c.delivery_id, superseded_parts.c.id)
+Index("superseded_parts_entries", superseded_parts.c.delivery_id, func.md5(superseded_parts.c.entries))
 
 manifests = Table(
     "manifests",

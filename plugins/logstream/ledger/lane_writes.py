@@ -168,19 +168,24 @@ returning l.delivery_id, l.lane
 
 
 # What is announced is superseded until it is counted: whatever becomes of the attempt, and by whatever settings the lane is
-# delivered in the end, no object is there that the ledger does not know.
+# delivered in the end, no object is there that the ledger does not know. An attempt that announces what an earlier one did takes
+# its place: while a destination is down, announcements do not grow with the attempts.
 ANNOUNCE = f"""
 with n as materialized (
     select nextval(pg_get_serial_sequence('{SCHEMA}.superseded_parts', 'id')) as id, u.*
     from unnest(%s::bigint[], %s::int[], %s::bigint[], %s::bytea[])
         with ordinality as u(delivery_id, lane, attempt, entries, place)
+), ours as materialized (
+    select n.* from n join {SCHEMA}.lanes l using (delivery_id, lane, attempt)
+), before as (
+    delete from {SCHEMA}.superseded_parts s using ours
+    where s.delivery_id = ours.delivery_id and md5(s.entries) = md5(ours.entries) and s.entries = ours.entries
 ), noted as (
     insert into {SCHEMA}.superseded_parts (id, delivery_id, entries)
-    select n.id, n.delivery_id, n.entries
-    from n join {SCHEMA}.lanes l using (delivery_id, lane, attempt)
+    select id, delivery_id, entries from ours
     returning id
 )
-select place - 1, id from n join noted using (id)
+select place - 1, id from ours join noted using (id)
 """  # noqa: S608 - the schema is ours
 
 

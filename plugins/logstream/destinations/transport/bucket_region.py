@@ -1,7 +1,8 @@
 """In which region an S3 bucket is, asked of the server itself.
 
 obstore gives neither body nor headers of an answer 301 (S3's `PermanentRedirect`), in which S3 names the region. S3 names it in a
-header of every answer to `HEAD` on the bucket, too, whoever asks: https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
+header of every answer to `HEAD` on the bucket, too, without asking for a signature:
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
 """
 
 from __future__ import annotations
