@@ -1,7 +1,5 @@
 """What is superseded is removed, and what is in force never is: not by other settings, nor beside another run."""
 
-# ruff: noqa: F811 - fixtures are imported
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -12,11 +10,20 @@ import pytest
 
 from logstream.destinations.file import FileDestination
 from logstream.destinations.outcome import GiveUp
+from logstream.errors import DatabaseError
 from logstream.export import sealer
 from logstream.export.exporter import Exporter
+from logstream.export.window_plan import lane_of
+from logstream.ledger.lanes import Lanes
+from logstream.ledger.records import State
+from logstream.verify.verifier import verify
+from logstream.window import Window
 
-from .test_engine import Make, engine, export, filled, override  # noqa: F401
-from .test_sealing import WINDOWS, apply, data, folder
+from .auditor import audited
+from .test_engine import WINDOW, Make, engine, export, filled, override
+from .test_sealing import WINDOWS, apply, clean, data, files, findings, folder, manifest, only
+
+__all__ = ["engine", "filled"]  # fixtures
 
 
 def in_force(exporter: Exporter, delivery: int) -> set[str]:
@@ -121,3 +128,202 @@ def test_what_every_attempt_announces_is_kept_once(
     monkeypatch.undo()
     exporter.redeliver_owed()
     assert filled.execute(query).fetchone() == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"compression": "none"}, {"compression": "gzip"}),
+        ({"lanes": 3}, {"lanes": 1}),
+        ({"packaging": "file"}, {"packaging": "file", "compression": "gzip"}),
+        ({"packaging": "file"}, {"packaging": "batch"}),
+        ({}, {"key": "{destination}/{window}/{lane}/{part}"}),
+    ],
+)
+def test_objects_under_other_names_are_superseded_and_removed(
+    engine: Make, tmp_path: Path, first: dict[str, Any], then: dict[str, Any]
+) -> None:
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out, **first)))
+    export(exporter, WINDOWS[0])
+    old = data(out)
+    apply(exporter, folder(out, **then))
+    assert only(export(exporter, WINDOWS[0])[1]).error is None
+    assert old.isdisjoint(data(out))
+    assert sum(listing["parts"] for listing in manifest(out, 2)["superseded"]) == len(old)
+    clean(exporter, out, WINDOWS[0])
+    # back again: the names of the first are in force, those of the second superseded
+    apply(exporter, folder(out, **first))
+    export(exporter, WINDOWS[0])
+    assert data(out) == old
+    clean(exporter, out, WINDOWS[0])
+
+
+def test_superseded_objects_that_cannot_be_removed_stay_known_and_must_be_what_they_were(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from logstream.destinations.file import FileDestination
+
+    async def refuse(*_: object) -> None:
+        raise PermissionError("may write and not delete")
+
+    monkeypatch.setattr(FileDestination, "delete", refuse)
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out)))
+    export(exporter)
+    old = data(out)
+    apply(exporter, folder(out, compression="gzip"))
+    assert only(export(exporter)[1]).error is None
+    assert old < data(out)
+    clean(exporter, out)
+    assert verify(exporter, WINDOW).superseded == len(old)
+    assert f"({len(old)} superseded ones are still there)" in audited(out).lines[-1]
+    name = sorted(old)[0]
+    (out / name).write_bytes(b"{}\n")
+    assert any(f"object {name}, which is superseded, was altered" in what for what in findings(exporter))
+    assert f"object {name} was altered" in audited(out).problems
+
+
+def test_what_a_failed_attempt_left_under_other_names_is_superseded(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from logstream.destinations import file
+    from logstream.destinations.outcome import GiveUp
+
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out, packaging="file", lanes=1)))
+    put, puts = file.FileDestination.put_now, iter(range(10_000))
+    monkeypatch.setattr(
+        file.FileDestination, "put_now", lambda *a: put(*a) if next(puts) < 700 else GiveUp("the disk is gone")
+    )
+    assert only(export(exporter)[1]).state is State.FAILED
+    monkeypatch.undo()
+    before = data(out)
+    apply(exporter, folder(out, packaging="file", lanes=1, compression="gzip"))
+    assert only(export(exporter)[1]).error is None
+    known = {part.name for _, part in exporter.ledger.superseded([1])}
+    assert before <= known, "all that the failed attempt has left; it was about to put more"
+    assert sum(listing["parts"] for listing in manifest(out, 1)["superseded"]) == len(known)
+    assert known.isdisjoint(data(out)), "it is removed"
+
+
+def puts_and_dies(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export a window with a worker that puts everything and is killed before it can write any of it down."""
+
+    def unwritten(*_: object) -> None:
+        raise DatabaseError("the worker is gone")
+
+    with monkeypatch.context() as dead:
+        dead.setattr(Lanes, "write", unwritten)
+        assert only(export(exporter, WINDOWS[0])[1]).state is State.FAILED
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"compression": "none"}, {"compression": "gzip"}),
+        ({"lanes": 3}, {"lanes": 1}),
+        ({"packaging": "file"}, {"packaging": "batch"}),
+        ({"packaging": "file"}, {"packaging": "parquet"}),
+    ],
+)
+def test_what_a_killed_attempt_put_and_could_not_write_down_is_superseded_where_it_is_delivered_otherwise(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: dict[str, Any], then: dict[str, Any]
+) -> None:
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out, **first)))
+    puts_and_dies(exporter, monkeypatch)
+    left = data(out)
+    assert left
+    apply(exporter, folder(out, **then))
+    assert only(exporter.redeliver_owed()).error is None
+    assert sum(listing["parts"] for listing in manifest(out, 1)["superseded"]) == len(left)
+    assert left.isdisjoint(data(out)), "nothing is there twice"
+    clean(exporter, out, WINDOWS[0])
+
+
+def test_what_a_killed_attempt_put_is_counted_where_it_is_delivered_as_it_was(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out, packaging="file")))
+    puts_and_dies(exporter, monkeypatch)
+    left = data(out)
+    assert only(exporter.redeliver_owed()).error is None
+    assert data(out) == left and manifest(out, 1)["superseded"] == []
+    assert list(exporter.ledger.superseded([1])) == [], "no announcement is left"
+    clean(exporter, out, WINDOWS[0])
+
+
+def test_what_is_put_and_counted_leaves_no_announcement(engine: Make, tmp_path: Path) -> None:
+    exporter = engine(override(folder(tmp_path / "out", packaging="file")))
+    delivery = only(export(exporter, WINDOWS[0])[1])
+    assert delivery.error is None and list(exporter.ledger.superseded([delivery.id])) == []
+
+
+def test_the_only_copy_of_what_was_purged_is_named_and_stays(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events that an attempt had put when it was killed, and that the log store had purged when they were sent again."""
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out, packaging="file")))
+    puts_and_dies(exporter, monkeypatch)
+    left = data(out)
+    filled.execute("delete from events where workspace_id % 2 = 1")
+    delivery = only(exporter.redeliver_owed())
+    assert delivery.lost and delivery.events
+    assert data(out) == left
+    assert sum(listing["parts"] for listing in manifest(out, 1)["superseded"]) == delivery.lost
+    assert not any("extra" in what for what in findings(exporter, WINDOWS[0]))
+    assert audited(out).code == 0
+
+
+def test_what_had_arrived_and_is_purged_stays_where_it_is_when_the_rest_is_delivered_otherwise(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from logstream.destinations.file import FileDestination
+    from logstream.destinations.outcome import GiveUp, Outcome
+
+    out, put = tmp_path / "out", FileDestination.put_now
+    exporter = engine(override(folder(out, lanes=2)))
+
+    def first_lane_only(self: FileDestination, key: str, *rest: Any) -> Outcome:
+        return put(self, key, *rest) if "/lane-00-" in key else GiveUp("the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(FileDestination, "put_now", first_lane_only)
+        assert only(export(exporter, WINDOWS[0])[1]).state is State.FAILED
+    had = files(out)
+    assert had, "the first lane has arrived"
+    workspaces = [row[0] for row in filled.execute("select distinct workspace_id from events order by 1")]
+    purged = next(number for number in workspaces if lane_of(number, 2) == 0)
+    filled.execute("delete from events where workspace_id = %s", (purged,))
+    apply(exporter, folder(out, lanes=2, compression="gzip"))
+    assert only(exporter.redeliver_owed()).state is State.DELIVERED
+    assert had.items() <= files(out).items()
+    assert manifest(out, 1)["superseded"], "and it is named"
+
+
+def test_names_that_another_window_may_have_put_too_are_not_removed(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path
+) -> None:
+    """Two rows of two windows with one name: the same job, recorded twice."""
+    out = tmp_path / "out"
+    filled.execute(
+        "insert into events (workspace_id, kind, occurred_at, recorded_at, payload)"
+        " select workspace_id, kind, occurred_at, recorded_at + interval '1 minute', payload from events"
+        " where kind = 'job' and recorded_at < %s",
+        (WINDOWS[0].end,),
+    )
+    exporter = engine(override(folder(out, packaging="file")))
+    export(exporter, WINDOWS[0])
+    export(exporter, WINDOWS[1])
+    shared = {part.name for _, part in exporter.ledger.parts([1])} & {
+        part.name for _, part in exporter.ledger.parts([2])
+    }
+    assert shared
+    apply(exporter, folder(out, packaging="file", compression="gzip"))
+    export(exporter, WINDOWS[0])
+    assert shared <= data(out)
+    assert findings(exporter, Window(WINDOWS[0].start, WINDOWS[1].end)) == []
+    assert audited(out).code == 0
