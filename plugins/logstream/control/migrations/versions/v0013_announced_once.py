@@ -1,7 +1,7 @@
 """What is announced again is found by its entries."""
 
 from alembic import op
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 revision = "0013"
 down_revision = "0012"
@@ -9,7 +9,7 @@ down_revision = "0012"
 
 def upgrade() -> None:
     """Make the index."""
-    columns = ["delivery_id", text("md5(entries)")]
+    columns: list[str | TextClause] = ["delivery_id", text("md5(entries)")]
     op.create_index("superseded_parts_entries", "superseded_parts", columns, schema="logstream")
 
 
