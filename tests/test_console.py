@@ -13,18 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logstream.console.chart import BANDS, timeline_chart
-from logstream.console.edits import Locked, users_of, with_admin, with_destination, with_workspace
+from logstream.console.filters import short, size, span
 from logstream.console.forms import Control, fields_of, options_of, streaming_of
 from logstream.console.layout import jinja
 from logstream.console.mistakes import label_of, mistakes_of
 from logstream.console.service import Console
-from logstream.console.words import short, size, span
 from logstream.destinations import check_options, destination_types
 from logstream.errors import DatabaseError, InputError, SettingsError
 from logstream.events import Kind
 from logstream.ledger.overview import DeliveryFilter, Moment
 from logstream.settings.changes import SettingsChange, changes
 from logstream.settings.document import parse_yaml
+from logstream.settings.edits import Locked, users_of, with_admin, with_destination, with_workspace
 from logstream.settings.message_files import shipped_templates
 from logstream.settings.models import Settings
 from logstream.settings.repository import SettingsMoved
@@ -184,48 +184,48 @@ def fill(store: psycopg.Connection, workspaces: int) -> None:
 
 
 def test_two_who_save_at_a_time(console: Console) -> None:
-    first = console.save({"admin": {**ON, "enabled": False}, "destinations": {"lake": LAKE}}, "ann", None)
-    second = console.save_admin({**ON, "enabled": False, "events": ["job_details"]}, "ben", first.id)
+    first = console.settings.save({"admin": {**ON, "enabled": False}, "destinations": {"lake": LAKE}}, "ann", None)
+    second = console.settings.save_admin({**ON, "enabled": False, "events": ["job_details"]}, "ben", first.id)
     with pytest.raises(SettingsMoved, match="by ben") as moved:
-        console.save_admin({**ON, "enabled": False, "events": ["user_activity"]}, "ann", first.id)
+        console.settings.save_admin({**ON, "enabled": False, "events": ["user_activity"]}, "ann", first.id)
     assert moved.value.current.id == second.id
     told = moved.value.changes
     assert told == [SettingsChange("admin.events", ["job_status"], ["job_details"])]
-    restored = console.restore(first.id, "ann", second.id)
+    restored = console.settings.restore(first.id, "ann", second.id)
     assert restored.author == f"ann (version {first.id} again)"
-    assert console.current().settings.admin == first.settings.admin
-    assert [version.author for version in console.versions(limit=3)] == [restored.author, "ben", "ann"]
-    assert console.changes_of(second.id) == told
+    assert console.settings.current().settings.admin == first.settings.admin
+    assert [version.author for version in console.settings.versions(limit=3)] == [restored.author, "ben", "ann"]
+    assert console.settings.changes_of(second.id) == told
 
 
 def test_nothing_is_saved_that_does_not_hold_together(console: Console) -> None:
-    before = console.current().id
+    before = console.settings.current().id
     with pytest.raises(SettingsError) as error:
-        console.save_admin(ON, "ann", None)
+        console.settings.save_admin(ON, "ann", None)
     assert error.value.problems == ['admin.destination: no destination named "lake"']
     with pytest.raises(LookupError, match="pond"):
-        console.save_destination("pond", None, "ann", None)
-    console.save(with_destination({"admin": ON}, "lake", LAKE), "ann", None)
+        console.settings.save_destination("pond", None, "ann", None)
+    console.settings.save(with_destination({"admin": ON}, "lake", LAKE), "ann", None)
     with pytest.raises(SettingsError, match="no destination named"):
-        console.save_destination("lake", None, "ann", None)
-    assert console.current().id == before + 1
+        console.settings.save_destination("lake", None, "ann", None)
+    assert console.settings.current().id == before + 1
 
 
 def test_the_log_store_is_checked(console: Console, store: psycopg.Connection) -> None:
-    steps = console.check_log_store()
+    steps = console.settings.check_log_store()
     assert len(steps) > 15 and all(step.ok for step in steps), list(map(str, steps))
-    before = console.current().id
+    before = console.settings.current().id
     store.execute("create view loose as select * from events where false")
     store.execute(
         "create view wrong as select id::text, workspace_id, kind, occurred_at, recorded_at, payload from events"
     )
     with pytest.raises(DatabaseError, match=r"events\.id is an integer: no \(text\)"):
-        console.save({"log_store": {"events": "wrong"}}, "ann", None)
-    assert console.current().id == before
-    console.save({"log_store": {"events": "loose"}}, "ann", None)
+        console.settings.save({"log_store": {"events": "wrong"}}, "ann", None)
+    assert console.settings.current().id == before
+    console.settings.save({"log_store": {"events": "loose"}}, "ann", None)
     store.execute("drop view loose")
     store.execute("create view loose as select id as number from events")
-    missing = [step for step in console.check_log_store() if not step.ok]
+    missing = [step for step in console.settings.check_log_store() if not step.ok]
     assert [step.detail for step in missing] == ["there is no such column"] * 6
     part = jinja.env.get_template("parts/log_store.html")
     shown = part.render(
@@ -238,25 +238,27 @@ def test_the_log_store_is_checked(console: Console, store: psycopg.Connection) -
 def test_ten_thousand_customers(console: Console, store: psycopg.Connection) -> None:
     fill(store, 10_000)
     own = [{"id": number, "streaming": ON} for number in range(1, 5_001)]
-    console.save({"workspaces": own, "destinations": {"lake": LAKE}}, "ann", None)
-    assert console.customers().total == 10_000
-    assert [customer.workspace.id for customer in console.customers("customer 77").customers][:3] == [77, 770, 771]
-    assert console.customers("LAKE").total == 5_000
-    assert console.customers("ext-77").total == len([n for n in range(1, 10_001) if str(n).startswith("77") and n % 3])
-    last = console.customers(sort="id", descending=True, limit=2).customers
+    console.settings.save({"workspaces": own, "destinations": {"lake": LAKE}}, "ann", None)
+    assert console.customers.page().total == 10_000
+    assert [customer.workspace.id for customer in console.customers.page("customer 77").customers][:3] == [77, 770, 771]
+    assert console.customers.page("LAKE").total == 5_000
+    assert console.customers.page("ext-77").total == len(
+        [n for n in range(1, 10_001) if str(n).startswith("77") and n % 3]
+    )
+    last = console.customers.page(sort="id", descending=True, limit=2).customers
     assert [customer.workspace.id for customer in last] == [10_000, 9_999]
-    assert console.customers(offset=9_990, limit=50).customers[-1].workspace.id == 10_000
-    assert {customer.condition for customer in console.customers(condition="waiting").customers} == {"waiting"}
-    assert len(console.overridden()) == 5_000
-    text = console.as_yaml()
-    assert parsed(parse_yaml(text)) == console.current().settings
+    assert console.customers.page(offset=9_990, limit=50).customers[-1].workspace.id == 10_000
+    assert {customer.condition for customer in console.customers.page(condition="waiting").customers} == {"waiting"}
+    assert len(console.customers.overridden()) == 5_000
+    text = console.settings.as_yaml()
+    assert parsed(parse_yaml(text)) == console.settings.current().settings
 
 
 def test_customers_show_what_is_owed(console: Console, store: psycopg.Connection, tmp_path: Path) -> None:
     fill(store, 3)
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where a folder should be")
-    console.save(
+    console.settings.save(
         {
             "workspaces": [
                 {"id": 1, "streaming": {**ON, "events": ["user_activity"], "destination": "bad"}},
@@ -280,27 +282,27 @@ def test_customers_show_what_is_owed(console: Console, store: psycopg.Connection
     planned = console.exporter.plan(window)
     console.exporter.deliver([key for share in planned.shares for key in share.lanes])
     console.exporter.seal(planned.delivery_ids)
-    bad, good = (console.customer(number) for number in (1, 2))
+    bad, good = (console.customers.find(number) for number in (1, 2))
     assert (bad.condition, good.condition) == ("failing", "up to date")
     assert bad.status is not None and bad.status.owed == 1
     assert bad.lag is not None and good.lag is None
     assert good.status is not None and good.status.delivered_until == window.end
-    assert [events for _, events in console.customer_deliveries(good)] == [2]
-    assert console.customers(sort="owed", descending=True).customers[0].workspace.id == 1
-    assert console.customer(3).destination is None
+    assert [events for _, events in console.customers.deliveries(good)] == [2]
+    assert console.customers.page(sort="owed", descending=True).customers[0].workspace.id == 1
+    assert console.customers.find(3).destination is None
     with pytest.raises(LookupError, match="4"):
-        console.customer(4)
-    (failed,) = console.deliveries(DeliveryFilter(state="failed"))
+        console.customers.find(4)
+    (failed,) = console.deliveries.newest(DeliveryFilter(state="failed"))
     assert (failed.destination, failed.planned, failed.delivered) == ("bad", 1, 0)
     assert failed.error
-    found = console.deliveries(DeliveryFilter())
+    found = console.deliveries.newest(DeliveryFilter())
     assert [item.delivered for item in found if item.destination == "good"] == [2]
-    assert console.deliveries(DeliveryFilter(before=(found[0].window.start, found[0].id))) == found[1:]
-    (moment,) = console.timeline()
+    assert console.deliveries.newest(DeliveryFilter(before=(found[0].window.start, found[0].id))) == found[1:]
+    (moment,) = console.deliveries.timeline()
     assert (moment.events, moment.open) == (2, 1)
     # by hand: nothing is sent, and a run does not probe
-    console.suspend("good", "ann")
-    assert console.customer(2).condition == "held"
+    console.destinations.suspend("good", "ann")
+    assert console.customers.find(2).condition == "held"
     later = Window(window.end, window.end + timedelta(minutes=5))
     store.execute(
         "insert into events (workspace_id, kind, occurred_at, recorded_at, payload) values (2, 'user_activity', %s, %s, '{}')",
@@ -311,14 +313,14 @@ def test_customers_show_what_is_owed(console: Console, store: psycopg.Connection
     console.exporter.deliver(lanes)
     assert not any(lane.destination == "good" for lane in console.exporter.ledger.lanes(lanes))
     console.exporter.seal(planned.delivery_ids)
-    assert console.customer(2).status.owed == 1  # type: ignore[union-attr]
+    assert console.customers.find(2).status.owed == 1  # type: ignore[union-attr]
     assert {report.destination for report in console.exporter.redeliver_owed()} == {"bad"}, (
         "one that is held must be named"
     )
     assert [report.destination for report in console.exporter.redeliver_owed("good")] == ["good"]
-    assert console.customer(2).condition == "up to date"
+    assert console.customers.find(2).condition == "up to date"
     with pytest.raises(LookupError, match="nowhere"):
-        console.suspend("nowhere", "ann")
+        console.destinations.suspend("nowhere", "ann")
 
 
 def test_only_some_destinations_of_a_window(console: Console, store: psycopg.Connection, tmp_path: Path) -> None:
@@ -328,7 +330,7 @@ def test_only_some_destinations_of_a_window(console: Console, store: psycopg.Con
         for number, name in ((1, "one"), (2, "two"))
     ]
     places = {name: {"type": "file", "path": str(tmp_path / name)} for name in ("one", "two")}
-    console.save({"workspaces": own, "destinations": places}, "ann", None)
+    console.settings.save({"workspaces": own, "destinations": places}, "ann", None)
     for workspace in (1, 2):
         store.execute(
             "insert into events (workspace_id, kind, occurred_at, recorded_at, payload) values (%s, 'user_activity', %s, %s, '{}')",
@@ -344,38 +346,44 @@ def test_only_some_destinations_of_a_window(console: Console, store: psycopg.Con
 @pytest.mark.parametrize("kind", list(Kind))
 @pytest.mark.parametrize("name", [None, *shipped_templates()])
 def test_every_template_renders_every_sample(console: Console, kind: str, name: str | None) -> None:
-    found = console.preview({"message": shipped_templates()[name] if name else None, "events": ["job_details"]}, kind)
+    found = console.messages.preview(
+        {"message": shipped_templates()[name] if name else None, "events": ["job_details"]}, kind
+    )
     assert found.error is None
     assert json.loads(found.message or "")
 
 
 def test_previews_say_what_is_wrong_and_where(console: Console) -> None:
-    found = console.preview({"message": '{"a":\n {{{nope}}}}'}, "job")
+    found = console.messages.preview({"message": '{"a":\n {{{nope}}}}'}, "job")
     assert (found.line, found.column) == (2, 2)
-    masked = console.preview({"mask": ["$.user.email"], "events": ["user_activity"]}, "user_activity")
+    masked = console.messages.preview({"mask": ["$.user.email"], "events": ["user_activity"]}, "user_activity")
     assert json.loads(masked.message or "")["user"]["email"] == "masked"
-    status = console.preview({"events": ["job_status"]}, "job")
+    status = console.messages.preview({"events": ["job_status"]}, "job")
     assert "lines" not in json.loads(status.message or "")
     with pytest.raises(SettingsError, match="mask"):
-        console.preview({"mask": ["no path"]}, "job")
-    regex = console.preview({"message": "{{{$.a[?(@.b =~ '(a+)+$')]}}}"}, "job", event={"a": [{"b": "a" * 60 + "!"}]})
+        console.messages.preview({"mask": ["no path"]}, "job")
+    regex = console.messages.preview(
+        {"message": "{{{$.a[?(@.b =~ '(a+)+$')]}}}"}, "job", event={"a": [{"b": "a" * 60 + "!"}]}
+    )
     assert (regex.line, regex.column) == (1, 14)
     assert "regular expressions (=~) are not allowed" in (regex.error or "")
     with pytest.raises(SettingsError, match="regular expressions"):
-        console.preview({"mask": ["$.a[?(@.b =~ '(a+)+$')]"]}, "job", event={"a": [{"b": "a" * 60 + "!"}]})
-    assert "up to 262,144 are previewed" in (console.preview({}, "job", event={"a": "x" * 300_000}).error or "")
+        console.messages.preview({"mask": ["$.a[?(@.b =~ '(a+)+$')]"]}, "job", event={"a": [{"b": "a" * 60 + "!"}]})
+    assert "up to 262,144 are previewed" in (
+        console.messages.preview({}, "job", event={"a": "x" * 300_000}).error or ""
+    )
     nested: Any = 1
     for _ in range(5_000):
         nested = [nested]
-    assert console.preview({}, "job", event={"a": nested}).error == "the event is nested too deeply"
+    assert console.messages.preview({}, "job", event={"a": nested}).error == "the event is nested too deeply"
     each = {"job": '{"j": {{{$.id}}}}', "default": '{"of": {{{workspace.name}}}, "k": {{{event.kind}}}}'}
-    shown = console.preview({"message": each}, "job")
+    shown = console.messages.preview({"message": each}, "job")
     assert (json.loads(shown.message or "")["j"], shown.template_of) == ("j-hXkmDAyQ-P9cydn", "job")
-    other = console.preview({"message": each}, "genie")
+    other = console.messages.preview({"message": each}, "genie")
     assert (json.loads(other.message or ""), other.template_of) == ({"of": "Acme Corp", "k": "genie"}, "default")
-    broken = console.preview({"message": {**each, "job": "{\n{{{gone}}}"}}, "job")
+    broken = console.messages.preview({"message": {**each, "job": "{\n{{{gone}}}"}}, "job")
     assert (broken.line, broken.template_of) == (2, "job")
-    assert "no such event" in (console.preview({}, "job", newest=True).error or "")
+    assert "no such event" in (console.messages.preview({}, "job", newest=True).error or "")
 
 
 def test_the_newest_real_event(console: Console, store: psycopg.Connection) -> None:
@@ -384,12 +392,12 @@ def test_the_newest_real_event(console: Console, store: psycopg.Connection) -> N
     store.execute(insert, (1, '{"id": "old"}'))
     store.execute(insert, (2, '{"id": "new"}'))
     store.execute(insert, (2, json.dumps({"id": "huge", "x": "y" * 300_000})))
-    assert json.loads(console.preview({}, "job", newest=True).message or "") == {"id": "new"}
-    assert json.loads(console.preview({}, "job", newest=True, workspace_id=1).message or "") == {"id": "old"}
+    assert json.loads(console.messages.preview({}, "job", newest=True).message or "") == {"id": "new"}
+    assert json.loads(console.messages.preview({}, "job", newest=True, workspace_id=1).message or "") == {"id": "old"}
     envelope = {
         "message": '{"w": {{{workspace.id}}}, "n": {{{workspace.name}}}, "id": {{{event.id}}}, "e": {{{$.id}}}}'
     }
-    shown = json.loads(console.preview(envelope, "job", newest=True, workspace_id=1).message or "")
+    shown = json.loads(console.messages.preview(envelope, "job", newest=True, workspace_id=1).message or "")
     assert (shown["w"], shown["e"]) == (1, "old")
     assert shown["n"] != "Acme Corp", "a real event is shown with its own customer"
 
@@ -398,14 +406,14 @@ def test_the_newest_real_event(console: Console, store: psycopg.Connection) -> N
 
 
 def test_a_check_says_what_is_wrong_before_it_tries(console: Console, tmp_path: Path) -> None:
-    steps = console.check("x", {"type": "file", "path": str(tmp_path)})
+    steps = console.destinations.check("x", {"type": "file", "path": str(tmp_path)})
     assert steps
     assert all(step.ok for step in steps)
     with pytest.raises(InputError, match="no destination type"):
-        console.check("x", {"type": "nope"})
+        console.destinations.check("x", {"type": "nope"})
     with pytest.raises(SettingsError, match="path"):
-        console.check("x", {"type": "file"})
-    (step,) = console.check("x", {"type": "http", "connection": "missing"})
+        console.destinations.check("x", {"type": "file"})
+    (step,) = console.destinations.check("x", {"type": "http", "connection": "missing"})
     assert (step.ok, step.name) == (False, "connection")
 
 
@@ -417,7 +425,7 @@ def test_a_check_goes_nowhere_it_may_not(
     monkeypatch.delenv("LOGSTREAM_ALLOW_PRIVATE_ADDRESSES")
     metadata = HttpCredentials(base_url="http://169.254.169.254")
     console = Console(database, database, Connections(metadata=metadata))
-    steps = console.check("x", {"type": "http", "connection": "metadata"})
+    steps = console.destinations.check("x", {"type": "http", "connection": "metadata"})
     assert [step.ok for step in steps] == [False]
     assert "not a public address" in str(steps[0])
 

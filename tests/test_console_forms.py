@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from logstream.console.changed import in_a_line
+from logstream.console.filters import prose
 from logstream.console.forms import fields_of
 from logstream.console.mistakes import in_words, mistakes_of
-from logstream.console.service import meaning_of
+from logstream.console.service.meaning import meaning_of
 from logstream.console.setting_form import types_in_order
 from logstream.console.tested import Tested, TestNotes
-from logstream.console.words import prose
 from logstream.destinations import destination_types
 from logstream.settings.changes import changes
 from logstream.settings.models import Settings

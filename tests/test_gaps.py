@@ -486,7 +486,7 @@ def test_the_console_lists_every_gap(streaming: Exporter, filled: psycopg.Connec
     part = jinja.env.get_template("parts/gaps.html")
 
     def page() -> str:
-        return " ".join(part.render(gaps=console.gaps(), most=2, airflow="").split())
+        return " ".join(part.render(gaps=console.deliveries.gaps(), most=2, airflow="").split())
 
     assert page() == ""
     for start in (120, 180, 240):

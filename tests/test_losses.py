@@ -69,13 +69,13 @@ def test_a_person_takes_note_of_what_the_page_has_shown_and_of_no_more(
         exporter.redeliver_owed("hook")
 
     lose(0)
-    shown = console.losses("hook")
-    assert {loss.window for loss in shown} == {window(0)} and console.losses("out") == []
+    shown = console.deliveries.losses("hook")
+    assert {loss.window for loss in shown} == {window(0)} and console.deliveries.losses("out") == []
     lose(1)
     seen = max(loss.noted_at for loss in shown)
-    assert console.acknowledge_losses("ann", "out", seen) == 0
-    assert console.acknowledge_losses("ann", "hook", seen) == sum(loss.events for loss in shown)
-    assert {loss.window for loss in console.losses()} == {window(1)}
+    assert console.deliveries.acknowledge_losses("ann", "out", seen) == 0
+    assert console.deliveries.acknowledge_losses("ann", "hook", seen) == sum(loss.events for loss in shown)
+    assert {loss.window for loss in console.deliveries.losses()} == {window(1)}
     assert {loss.acknowledged_by for loss in exporter.ledger.losses(span=window(0))} == {"ann"}
 
 

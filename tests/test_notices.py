@@ -20,7 +20,6 @@ from aiosmtpd.controller import Controller
 from airflow.sdk import BaseNotifier
 from airflow.sdk.exceptions import AirflowFailException
 
-from logstream.console.edits import with_workspace
 from logstream.console.service import Console
 from logstream.destinations.http import HttpDestination
 from logstream.errors import SettingsError
@@ -32,6 +31,7 @@ from logstream.ledger.notices import Notices
 from logstream.operators import CheckDestinations, TellNews
 from logstream.operators import news as telling
 from logstream.operators.news import tell_news
+from logstream.settings.edits import with_workspace
 from logstream.settings.models import DestinationSettings, Settings
 from logstream.settings.notices import ReceiverKind
 from logstream.testing.servers import LogSink, free_port
@@ -398,16 +398,18 @@ def test_a_workspaces_receivers_survive_the_console(engine: Make, filled: psycop
     engine(document)
     console = Console(filled.info.dsn, filled.info.dsn, Connections())
     streaming = {**document["workspaces"][0]["streaming"], "events": ["job_status"]}
-    console.save_workspace(100, streaming, "ada", None)
-    kept = console.current().settings
+    console.settings.save_workspace(100, streaming, "ada", None)
+    kept = console.settings.current().settings
     assert kept.workspaces[0].notices.to[0].connection == "pager" and kept.own[100].events == ("job_status",)
-    console.save_workspace(100, None, "ada", None)
-    assert console.current().settings.workspaces[0].notices.to, "a setting that is taken away takes nothing else along"
+    console.settings.save_workspace(100, None, "ada", None)
+    assert console.settings.current().settings.workspaces[0].notices.to, (
+        "a setting that is taken away takes nothing else along"
+    )
     # who is told is a change of its own
-    before = console.current().id
-    more = {**console.document(), "notices": {"to": [WEBHOOK]}}
-    assert console.save(more, "ada", None).id != before
-    assert [change.path for change in console.changes_of(console.current().id)] == ["notices.to"]
+    before = console.settings.current().id
+    more = {**console.settings.document(), "notices": {"to": [WEBHOOK]}}
+    assert console.settings.save(more, "ada", None).id != before
+    assert [change.path for change in console.settings.changes_of(console.settings.current().id)] == ["notices.to"]
     assert with_workspace({"workspaces": [{"id": 1, "streaming": {}}]}, 1, None)["workspaces"] == []
     console.exporter.close()
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from logstream.console.mistakes import FormMistakes
 from logstream.console.service import Console
+from logstream.console.service.settings import SettingsService
 from logstream.console.setting_form import refuse_mistakes
 from logstream.destinations.credentials import AwsCredentials, AzureBlobCredentials, GcsCredentials
 from logstream.destinations.objects import ObjectDestination
@@ -424,7 +425,7 @@ def test_destination_as_a_folder_is_never_refused(options: dict[str, Any], names
 
 
 def test_the_form_shows_it_at_the_field() -> None:
-    class Stored(Console):
+    class Stored(SettingsService):
         def __init__(self) -> None:
             self._connections = Known()  # type: ignore[assignment]
 
@@ -432,13 +433,17 @@ def test_the_form_shows_it_at_the_field() -> None:
             kept = Settings.model_validate({"destinations": {"lake": s3()}})
             return type("Snapshot", (), {"settings": kept})
 
+    class Kept(Console):
+        def __init__(self) -> None:
+            self.settings = Stored()
+
     for name, destination, wrong in (
         ("copy", s3(), {"option.prefix"}),
         ("copy", s3(prefix="copy/"), set()),
         ("lake", s3(compression="gzip"), set()),
     ):
         try:
-            refuse_mistakes(Stored(), {}, name, destination)
+            refuse_mistakes(Kept(), {}, name, destination)
             found = set[str]()
         except FormMistakes as error:
             found = set(error.fields)

@@ -101,7 +101,7 @@ def test_what_a_removed_destination_is_owed_is_named_everywhere_with_the_way_out
     )
     findings = [finding for finding in verify(owing, SPAN).findings if reason in finding.what]
     assert [finding.window for finding in findings] == [window(number) for number in range(3)]
-    ((gone, windows),) = Console(filled.info.dsn, filled.info.dsn, owing.connections).removed()
+    ((gone, windows),) = Console(filled.info.dsn, filled.info.dsn, owing.connections).deliveries.removed()
     assert (gone.destination, windows) == ("hook", 3) and reason in str(gone)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from logstream.console.words import short
+from logstream.console.filters import short
 from logstream.settings.changes import SettingsChange
 
 MAX_SUBJECTS = 3

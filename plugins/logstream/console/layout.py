@@ -13,11 +13,11 @@ from fastapi.templating import Jinja2Templates
 from logstream import __version__
 from logstream.console.access import csrf_token, form_of, may_write
 from logstream.console.api.contract import BIG
+from logstream.console.deps import the_console
+from logstream.console.filters import FILTERS, query_of
 from logstream.console.forms import Form
 from logstream.console.mistakes import label_of
 from logstream.console.service import Console
-from logstream.console.wiring import the_console
-from logstream.console.words import FILTERS, query_of
 from logstream.errors import InputError
 from logstream.ledger.condition import Condition
 from logstream.settings.characters import CONTROL

@@ -12,19 +12,19 @@ from fastapi.responses import HTMLResponse, Response
 
 from logstream.console import runs
 from logstream.console.access import Reader, Writer, may_write, name_of, reader, test_notes
-from logstream.console.api.deliveries import BackfillRequest, may_start, range_of
 from logstream.console.chart import timeline_chart
-from logstream.console.edits import Data
 from logstream.console.forms import lines_of, streaming_of
 from logstream.console.layout import PAGE, Id, Its, Sent, Text, one, show, with_utc
 from logstream.console.mistakes import destination_mistakes, label_of, message_field
 from logstream.console.problems import problem_of
+from logstream.console.requests import BackfillRequest, may_start, range_of
 from logstream.console.setting_form import destination_fields, sent_destination
 from logstream.destinations import destination_types
 from logstream.errors import LogstreamError
 from logstream.events import Kind
 from logstream.jsontext import indented
 from logstream.rendering.fit import misfits
+from logstream.settings.edits import Data
 from logstream.settings.models import DEFAULT_KIND, DESTINATION_NAME, by_kind
 
 GAPS = 100
@@ -40,7 +40,7 @@ def destination_part(
 ) -> Response:  # fmt: skip
     """The fields of a destination: those of the type chosen, or those of the destination chosen by its name."""
     name = destination_name.strip()
-    known = console.current().settings.destinations
+    known = console.settings.current().settings.destinations
     stored = known.get(name)
     given: dict[str, Any] = {"type": destination_type}
     if stored and (changed == "name" or stored.type == destination_type):
@@ -77,7 +77,7 @@ def preview_part(request: Request, console: Its, user: Reader, form: Sent) -> Re
     number = int(workspace) if workspace.isascii() and workspace.isdigit() and len(workspace) < 19 else None
     setting = streaming_of(form)
     try:
-        found = console.preview(setting, kind, newest=newest, workspace_id=number)
+        found = console.messages.preview(setting, kind, newest=newest, workspace_id=number)
     except LogstreamError as error:
         problem = problem_of(error)
         return show(request, "parts/preview.html", user, mistakes=problem.problems or [problem.detail])
@@ -117,7 +117,7 @@ def test_part(request: Request, console: Its, user: Writer, form: Sent) -> Respo
         todo = "Not tested: correct " + ", ".join(map(label_of, wrong)) + " first"
         return show(request, "parts/steps.html", user, steps=[], mistakes=[todo], shown=shown)
     try:
-        steps = console.check(name or "unsaved", destination)
+        steps = console.destinations.check(name or "unsaved", destination)
     except LogstreamError as error:
         problem = problem_of(error)
         return show(request, "parts/steps.html", user, steps=[], mistakes=problem.problems or [problem.detail])
@@ -128,14 +128,14 @@ def test_part(request: Request, console: Its, user: Writer, form: Sent) -> Respo
 @router.get("/changed/{version}")
 def changed_part(console: Its, version: Id) -> Response:
     """What a version changed, in one line."""
-    return HTMLResponse(escape(console.change_in_a_line(version)))
+    return HTMLResponse(escape(console.settings.change_in_a_line(version)))
 
 
 @router.get("/log-store")
 def log_store_part(request: Request, console: Its, user: Writer) -> Response:
     """Whether the log store is what it must be."""
     try:
-        return show(request, "parts/log_store.html", user, steps=console.check_log_store())
+        return show(request, "parts/log_store.html", user, steps=console.settings.check_log_store())
     except LogstreamError as error:
         problem = problem_of(error)
         return show(request, "parts/log_store.html", user, mistakes=problem.problems or [problem.detail])
@@ -147,15 +147,15 @@ def names_part(
 ) -> Response:
     """Some names of destinations that hold what was typed."""
     needle = (destination or destination_name).strip().casefold()
-    found = (name for name in sorted(console.current().settings.destinations) if needle in name.casefold())
+    found = (name for name in sorted(console.settings.current().settings.destinations) if needle in name.casefold())
     return show(request, "parts/names.html", user, names=list(itertools.islice(found, PAGE)))
 
 
 @router.get("/timeline")
 def timeline_part(request: Request, console: Its, user: Reader, destination: Text = "") -> Response:
     """Volume and lag over time."""
-    moments = console.timeline(destination if re.fullmatch(DESTINATION_NAME, destination) else None)
-    gaps = console.gaps()
+    moments = console.deliveries.timeline(destination if re.fullmatch(DESTINATION_NAME, destination) else None)
+    gaps = console.deliveries.gaps()
     chart = timeline_chart(moments, gaps)
     return show(request, "parts/timeline.html", user, chart=chart, moments=moments, **_standing(console))
 
@@ -167,13 +167,13 @@ def gaps_part(request: Request, console: Its, user: Reader) -> Response:
 
 
 def _standing(console: Its) -> dict[str, object]:
-    return {"gaps": console.gaps(), "most": GAPS, "removed": console.removed()}
+    return {"gaps": console.deliveries.gaps(), "most": GAPS, "removed": console.deliveries.removed()}
 
 
 @router.post("/backfill")
 def backfill_part(request: Request, console: Its, user: Writer, form: Sent) -> Response:
     """How many windows a backfill makes; or start it."""
-    known = console.current().settings.destinations
+    known = console.settings.current().settings.destinations
     chosen = lines_of(form.get("destinations", ()))
     if unknown := [name for name in chosen if name not in known]:
         return show(request, "parts/backfill.html", user, mistake=f'no destination named "{unknown[0]}"')

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from logstream.console.edits import Locked
 from logstream.console.mistakes import FormMistakes, in_words
 from logstream.errors import DatabaseError, LogstreamError, NotThere, SettingsError
 from logstream.settings.changes import SettingsChange
+from logstream.settings.edits import Locked
 from logstream.settings.repository import SettingsMoved
 
 

@@ -7,22 +7,23 @@ from typing import Any
 
 from logstream.console import runs
 from logstream.console.access import test_notes
-from logstream.console.edits import Data, Document, with_destination
 from logstream.console.forms import EVENT_LINES, LOG_LEVELS, LOG_TYPES, Form, fields_of, options_of, streaming_of
 from logstream.console.layout import one
 from logstream.console.mistakes import FormMistakes, message_field, mistakes_of
-from logstream.console.service import Console, options_meaning
+from logstream.console.service import Console
+from logstream.console.service.meaning import options_meaning
 from logstream.console.tested import Tested
 from logstream.destinations import destination_types
 from logstream.events import Kind
 from logstream.rendering.template import NAMES
+from logstream.settings.edits import Data, Document, with_destination
 from logstream.settings.message_files import shipped_templates
 from logstream.settings.models import DEFAULT_KIND, DestinationSettings, by_kind
 
 
 def setting_form(console: Console, streaming: Data, edited: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What the form of a setting shows. `edited` is the destination as the administrator is filling it in."""
-    known = console.current().settings.destinations
+    known = console.settings.current().settings.destinations
     name = streaming.get("destination") or ""
     stored = known.get(name)
     given = edited if edited is not None else ({"type": stored.type, **stored.options} if stored else {})
@@ -84,9 +85,9 @@ def sent_destination(form: Form) -> tuple[str, Data | None]:
 
 def refuse_mistakes(console: Console, streaming: Data, name: str, destination: Data | None) -> None:
     """Raise `FormMistakes` for a setting, or a destination, that cannot be used as it is filled in."""
-    known = console.current().settings.destinations
+    known = console.settings.current().settings.destinations
     mistakes = mistakes_of(streaming, name, destination, known)
-    if destination and not mistakes and (wrong := console.place_mistake(name, destination)):
+    if destination and not mistakes and (wrong := console.settings.place_mistake(name, destination)):
         mistakes = {f"option.{wrong[0]}": wrong[1]}
     if mistakes:
         raise FormMistakes(mistakes)
@@ -96,7 +97,7 @@ def unproven(console: Console, form: Form, name: str, destination: Data | None) 
     """What to warn of before a destination is saved; `None` if it passed its test, is unchanged, or is to be saved anyway."""
     if destination is None or one(form, "anyway"):
         return None
-    stored = console.current().settings.destinations.get(name)
+    stored = console.settings.current().settings.destinations.get(name)
     if stored and options_meaning(stored) == options_meaning(DestinationSettings.model_validate(destination)):
         return None
     found = test_notes().read(one(form, "tested"), destination)
@@ -106,7 +107,7 @@ def unproven(console: Console, form: Form, name: str, destination: Data | None) 
 def sent_setting(console: Console, form: Form) -> tuple[Data, Document]:
     """A form as (setting, the document that holds its destination)."""
     name, destination = sent_destination(form)
-    document = console.document()
+    document = console.settings.document()
     if name and destination is not None:
         document = with_destination(document, name, destination)
     return streaming_of(form), document

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from logstream.console.edits import Data
+from logstream.settings.edits import Data
 
 NOTE_SECONDS = 24 * 3600
 

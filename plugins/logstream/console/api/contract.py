@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from fastapi import Body, Depends, Header, HTTPException, Path, Query, Response
 
 from logstream.console.access import may_write
+from logstream.console.deps import the_console
 from logstream.console.service import Console
-from logstream.console.wiring import the_console
 from logstream.settings.models import DESTINATION_NAME
 from logstream.settings.repository import Snapshot
 

@@ -56,12 +56,12 @@ def get_types() -> list[dict[str, Any]]:
 @router.get("/destinations")
 def get_destinations(console: Its, user: Reader, response: Response) -> list[dict[str, Any]]:
     """All destinations with their options, and how they stand."""
-    snapshot = console.current()
+    snapshot = console.settings.current()
     response.headers["ETag"] = etag(snapshot)
     found = snapshot.settings.destinations
     return [
         {**_status(status, user), "type": found[status.name].type, "options": found[status.name].options}
-        for status in console.statuses()
+        for status in console.destinations.statuses()
         if status.name in found
     ]
 
@@ -71,7 +71,7 @@ def put_destination(
     console: Its, user: Writer, name: Name, destination: Document, expected: Expected, response: Response
 ) -> dict[str, Any]:
     """Add or replace a destination: its type, and that type's options."""
-    return saved(console.save_destination(name, destination, name_of(user), expected), response)
+    return saved(console.settings.save_destination(name, destination, name_of(user), expected), response)
 
 
 @router.delete("/destinations/{name}", responses=CHANGING)
@@ -79,7 +79,7 @@ def delete_destination(
     console: Its, user: Writer, name: Name, expected: Expected, response: Response
 ) -> dict[str, Any]:
     """Take a destination away that no setting names any more."""
-    return saved(console.save_destination(name, None, name_of(user), expected), response)
+    return saved(console.settings.save_destination(name, None, name_of(user), expected), response)
 
 
 def _steps(steps: list[Step]) -> dict[str, Any]:
@@ -90,31 +90,31 @@ def _steps(steps: list[Step]) -> dict[str, Any]:
 @router.get("/log-store")
 def check_log_store(console: Its, user: Writer) -> dict[str, Any]:
     """Whether the log store is what it must be: columns, types, NULLs, indexes, who closes windows. Reads only."""
-    return _steps(console.check_log_store())
+    return _steps(console.settings.check_log_store())
 
 
 @router.post("/destinations/{name}/check", responses=CHANGING)
 def check_saved(console: Its, user: Writer, name: Name) -> dict[str, Any]:
     """Try a destination out, step by step. What is written for it is removed again where the vendor allows."""
-    found = console.current().settings.destinations
+    found = console.settings.current().settings.destinations
     if name not in found:
         raise NotThere(f'no destination named "{name}"')
-    return _steps(console.check(name, {"type": found[name].type, **found[name].options}))
+    return _steps(console.destinations.check(name, {"type": found[name].type, **found[name].options}))
 
 
 @router.post("/check", openapi_extra=schema_of("DestinationSettings"))
 def check_unsaved(console: Its, user: Writer, destination: Document) -> dict[str, Any]:
     """Try a destination out that is not saved."""
-    return _steps(console.check("unsaved", destination))
+    return _steps(console.destinations.check("unsaved", destination))
 
 
 @router.post("/destinations/{name}/suspend", responses=CHANGING, status_code=204)
 def suspend(console: Its, user: Writer, name: Name) -> None:
     """Send nothing more to a destination; what it would have got is owed to it until it is resumed."""
-    console.suspend(name, name_of(user))
+    console.destinations.suspend(name, name_of(user))
 
 
 @router.post("/destinations/{name}/resume", responses=CHANGING, status_code=204)
 def resume(console: Its, user: Writer, name: Name) -> None:
     """Take a destination back into service: the next run delivers what it is owed, oldest first."""
-    console.resume(name)
+    console.destinations.resume(name)

@@ -27,7 +27,7 @@ router = APIRouter()
 @router.get("/settings")
 def get_settings(console: Its, response: Response) -> dict[str, Any]:
     """All settings, as `settings.yaml` has them."""
-    snapshot = console.current()
+    snapshot = console.settings.current()
     response.headers["ETag"] = etag(snapshot)
     return snapshot.settings.as_document()
 
@@ -37,15 +37,15 @@ def put_settings(
     console: Its, user: Writer, document: Document, expected: Expected, response: Response
 ) -> dict[str, Any]:
     """Replace all settings."""
-    return saved(console.save(document, name_of(user), expected), response)
+    return saved(console.settings.save(document, name_of(user), expected), response)
 
 
 @router.get("/settings.yaml", response_class=Response)
 def get_yaml(console: Its) -> Response:
     """All settings as a file that `logstream settings apply` takes."""
-    snapshot = console.current()
+    snapshot = console.settings.current()
     return Response(
-        console.as_yaml(),
+        console.settings.as_yaml(),
         media_type="application/yaml",
         headers={"ETag": etag(snapshot), "Content-Disposition": 'attachment; filename="settings.yaml"'},
     )
@@ -63,14 +63,14 @@ def put_yaml(
     console: Its, user: Writer, text: Annotated[str, Depends(_text_body)], expected: Expected, response: Response
 ) -> dict[str, Any]:
     """Replace all settings by a file (one without `message_file`: there are no files beside it here)."""
-    return saved(console.save(parse_yaml(text), name_of(user), expected), response)
+    return saved(console.settings.save(parse_yaml(text), name_of(user), expected), response)
 
 
 @router.get("/settings/admin")
 def get_admin(console: Its, response: Response) -> dict[str, Any] | None:
     """The admin's setting, null if there is none."""
-    response.headers["ETag"] = etag(console.current())
-    found: dict[str, Any] | None = console.document().get("admin")
+    response.headers["ETag"] = etag(console.settings.current())
+    found: dict[str, Any] | None = console.settings.document().get("admin")
     return found
 
 
@@ -79,13 +79,13 @@ def put_admin(
     console: Its, user: Writer, streaming: Document, expected: Expected, response: Response
 ) -> dict[str, Any]:
     """Replace the admin's setting. While it is enabled it applies to every workspace."""
-    return saved(console.save_admin(streaming, name_of(user), expected), response)
+    return saved(console.settings.save_admin(streaming, name_of(user), expected), response)
 
 
 @router.delete("/settings/admin", responses=CHANGING)
 def delete_admin(console: Its, user: Writer, expected: Expected, response: Response) -> dict[str, Any]:
     """Take the admin's setting away: each workspace's own applies."""
-    return saved(console.save_admin(None, name_of(user), expected), response)
+    return saved(console.settings.save_admin(None, name_of(user), expected), response)
 
 
 @router.get("/versions")
@@ -95,23 +95,23 @@ def get_versions(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> list[dict[str, Any]]:
     """Who changed the settings and when, newest first."""
-    found = console.versions(before, limit)
+    found = console.settings.versions(before, limit)
     return [{"version": item.id, "created_at": item.created_at, "author": item.author} for item in found]
 
 
 @router.get("/versions/{version}", responses=CHANGING)
 def get_version(console: Its, version: Id) -> dict[str, Any]:
     """The settings as they were."""
-    return console.snapshot(version).settings.as_document()
+    return console.settings.snapshot(version).settings.as_document()
 
 
 @router.get("/versions/{version}/changes", responses=CHANGING)
 def get_changes(console: Its, version: Id) -> list[dict[str, Any]]:
     """What a version changed."""
-    return [change_as_json(change) for change in console.changes_of(version)]
+    return [change_as_json(change) for change in console.settings.changes_of(version)]
 
 
 @router.post("/versions/{version}/restore", responses=CHANGING)
 def restore(console: Its, user: Writer, version: Id, expected: Expected, response: Response) -> dict[str, Any]:
     """Put an earlier version in force again."""
-    return saved(console.restore(version, name_of(user), expected), response)
+    return saved(console.settings.restore(version, name_of(user), expected), response)

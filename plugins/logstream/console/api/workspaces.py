@@ -18,7 +18,7 @@ from logstream.console.api.contract import (
     saved,
     schema_of,
 )
-from logstream.console.service import SORTS, Customer
+from logstream.console.service.customers import SORTS, Customer
 from logstream.ledger.condition import Condition
 
 router = APIRouter()
@@ -52,20 +52,22 @@ def get_workspaces(
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> dict[str, Any]:
     """Workspaces with their routes, and how the destinations stand that they lead to."""
-    page = console.customers(query, sort, descending=descending, offset=offset, limit=limit, condition=condition or "")
+    page = console.customers.page(
+        query, sort, descending=descending, offset=offset, limit=limit, condition=condition or ""
+    )
     return {"total": page.total, "workspaces": [_customer(customer) for customer in page.customers]}
 
 
 @router.get("/workspaces/{workspace_id}", responses=CHANGING)
 def get_workspace(console: Its, workspace_id: Id) -> dict[str, Any]:
     """One workspace with its route."""
-    return _customer(console.customer(workspace_id))
+    return _customer(console.customers.find(workspace_id))
 
 
 @router.get("/workspaces/{workspace_id}/settings", responses=CHANGING)
 def get_own(console: Its, workspace_id: Id, response: Response) -> dict[str, Any] | None:
     """A workspace's own setting, null if it has none."""
-    snapshot = console.current()
+    snapshot = console.settings.current()
     response.headers["ETag"] = etag(snapshot)
     found = snapshot.settings.own.get(workspace_id)
     return found.model_dump(mode="json", exclude_unset=True) if found else None
@@ -76,10 +78,10 @@ def put_own(
     console: Its, user: Writer, workspace_id: Id, streaming: Document, expected: Expected, response: Response
 ) -> dict[str, Any]:
     """Replace a workspace's own setting; 409 while the admin setting is on."""
-    return saved(console.save_workspace(workspace_id, streaming, name_of(user), expected), response)
+    return saved(console.settings.save_workspace(workspace_id, streaming, name_of(user), expected), response)
 
 
 @router.delete("/workspaces/{workspace_id}/settings", responses=CHANGING)
 def delete_own(console: Its, user: Writer, workspace_id: Id, expected: Expected, response: Response) -> dict[str, Any]:
     """Take a workspace's own setting away; 409 while the admin setting is on."""
-    return saved(console.save_workspace(workspace_id, None, name_of(user), expected), response)
+    return saved(console.settings.save_workspace(workspace_id, None, name_of(user), expected), response)

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from logstream.console.access import Reader, Writer, name_of
-from logstream.console.edits import Data
 from logstream.console.layout import PAGE, Id, Its, MaybeId, Sent, Text, one, show, version_of
 from logstream.console.pages.saving import after_save
 from logstream.console.problems import Problem, problem_of
-from logstream.console.service import SORTS, Console, Customer
+from logstream.console.service import Console
+from logstream.console.service.customers import SORTS, Customer
 from logstream.console.setting_form import (
     refuse_mistakes,
     sent_destination,
@@ -21,6 +21,7 @@ from logstream.console.setting_form import (
     unproven,
 )
 from logstream.errors import LogstreamError
+from logstream.settings.edits import Data
 
 router = APIRouter()
 
@@ -32,9 +33,11 @@ def customers_page(
 ) -> Response:  # fmt: skip
     """All customers, with where their events go."""
     sort = sort if sort in SORTS else "id"
-    found = console.customers(query, sort, descending=down, offset=(page - 1) * PAGE, limit=PAGE, condition=condition)
+    found = console.customers.page(
+        query, sort, descending=down, offset=(page - 1) * PAGE, limit=PAGE, condition=condition
+    )
     template = "parts/customers.html" if request.headers.get("HX-Request") else "customers.html"
-    admin = console.current().settings.admin
+    admin = console.settings.current().settings.admin
     return show(
         request, template, user, tab="customers", found=found, query=query, sort=sort, down=down, page=page, condition=condition,
         pages=max(1, -(-found.total // PAGE)), admin_on=bool(admin and admin.enabled),
@@ -46,10 +49,10 @@ def customer_page(
     request: Request, console: Its, user: Reader, workspace_id: Id, saved: MaybeId = None, unchanged: bool = False
 ) -> Response:
     """One customer's setting, and what was delivered."""
-    snapshot = console.current()
+    snapshot = console.settings.current()
     own = snapshot.settings.own.get(workspace_id)
     streaming = own.model_dump(mode="json", exclude_unset=True) if own else {}
-    customer = console.customer(workspace_id)
+    customer = console.customers.find(workspace_id)
     return _customer(request, console, user, customer, streaming, version=snapshot.id, saved=saved, unchanged=unchanged)
 
 
@@ -57,11 +60,11 @@ def _customer(
     request: Request, console: Console, user: Any, customer: Customer, streaming: Data, *, version: int,
     saved: int | None = None, problem: Problem | None = None, edited: Data | None = None, **shown: Any,
 ) -> HTMLResponse:  # fmt: skip
-    settings = console.current().settings
+    settings = console.settings.current().settings
     return show(
         request, "customer.html", user, problem.status if problem else 200, tab="customers", customer=customer,
         version=version, saved=saved, problem=problem, locked=bool(settings.admin and settings.admin.enabled),
-        deliveries=console.customer_deliveries(customer), workspace_id=customer.workspace.id, standing=customer.status,
+        deliveries=console.customers.deliveries(customer), workspace_id=customer.workspace.id, standing=customer.status,
         own=customer.workspace.id in settings.own, **shown, **setting_form(console, streaming, edited),
     )  # fmt: skip
 
@@ -69,12 +72,12 @@ def _customer(
 @router.post("/customers/{workspace_id}")
 def save_customer(request: Request, console: Its, user: Writer, workspace_id: Id, form: Sent) -> Response:
     """Save a customer's own setting, or take it away."""
-    customer = console.customer(workspace_id)
+    customer = console.customers.find(workspace_id)
     streaming, document = sent_setting(console, form)
     name, edited = sent_destination(form)
     try:
         if one(form, "do") == "remove":
-            saved = console.save_workspace(workspace_id, None, name_of(user), version_of(form))
+            saved = console.settings.save_workspace(workspace_id, None, name_of(user), version_of(form))
             return after_save(request, f"customers/{workspace_id}", form, saved.id)
         refuse_mistakes(console, streaming, name, edited)
         if warning := unproven(console, form, name, edited):
@@ -82,9 +85,9 @@ def save_customer(request: Request, console: Its, user: Writer, workspace_id: Id
                 request, console, user, customer, streaming, version=version_of(form), edited=edited, warning=warning,
                 tested=one(form, "tested"),
             )  # fmt: skip
-        saved = console.save_workspace(workspace_id, streaming, name_of(user), version_of(form), document)
+        saved = console.settings.save_workspace(workspace_id, streaming, name_of(user), version_of(form), document)
     except LogstreamError as error:
-        problem = problem_of(error, console.document())
-        version = problem.version or console.current().id
+        problem = problem_of(error, console.settings.document())
+        version = problem.version or console.settings.current().id
         return _customer(request, console, user, customer, streaming, version=version, problem=problem, edited=edited)
     return after_save(request, f"customers/{workspace_id}", form, saved.id)

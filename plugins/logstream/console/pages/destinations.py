@@ -9,13 +9,12 @@ from fastapi.responses import HTMLResponse, Response
 
 from logstream.console.access import Reader, Writer, name_of
 from logstream.console.api.contract import Name
-from logstream.console.api.deliveries import RedeliveryRequest, begin_redelivery
 from logstream.console.done import done_text, run_path
-from logstream.console.edits import Data, users_of
 from logstream.console.layout import PAGE, Its, MaybeId, Sent, Text, back, one, show, version_of
 from logstream.console.pages.deliveries import LOSSES
 from logstream.console.pages.saving import after_save
 from logstream.console.problems import Problem, problem_of
+from logstream.console.requests import RedeliveryRequest, begin_redelivery
 from logstream.console.service import Console
 from logstream.console.setting_form import (
     destination_fields,
@@ -25,6 +24,7 @@ from logstream.console.setting_form import (
 )
 from logstream.errors import InputError, LogstreamError, NotThere
 from logstream.ledger.overview import DeliveryFilter
+from logstream.settings.edits import Data, users_of
 
 router = APIRouter()
 
@@ -44,8 +44,8 @@ def _destinations(
     request: Request, console: Console, user: Any, *, query: str = "", condition: str = "", page: int = 1, done: str = "",
     run: str = "", problem: Problem | None = None,
 ) -> HTMLResponse:  # fmt: skip
-    snapshot = console.current()
-    total, found = console.destinations(query, condition, offset=(page - 1) * PAGE, limit=PAGE)
+    snapshot = console.settings.current()
+    total, found = console.destinations.page(query, condition, offset=(page - 1) * PAGE, limit=PAGE)
     rows = [(item, *users_of(snapshot.settings, item.status.name)) for item in found]
     return show(
         request, "destinations.html", user, problem.status if problem else 200, tab="destinations", rows=rows, done=done,
@@ -60,13 +60,13 @@ def act_on_destination(request: Request, console: Its, user: Writer, name: Name,
     try:
         match one(form, "do"):
             case "suspend":
-                console.suspend(name, name_of(user))
+                console.destinations.suspend(name, name_of(user))
                 done = "suspended"
             case "resume":
-                console.resume(name)
+                console.destinations.resume(name)
                 done = "resumed"
             case "delete":
-                console.save_destination(name, None, name_of(user), version_of(form))
+                console.settings.save_destination(name, None, name_of(user), version_of(form))
                 done = "deleted"
             case "redeliver":
                 run = begin_redelivery(console, user, RedeliveryRequest(destination=name))
@@ -83,9 +83,9 @@ def destination_page(
     request: Request, console: Its, user: Reader, name: Name, saved: MaybeId = None, unchanged: bool = False
 ) -> Response:
     """One destination's options."""
-    snapshot = console.current()
+    snapshot = console.settings.current()
     stored = snapshot.settings.destinations.get(name)
-    if stored is None and console.deliveries(DeliveryFilter(destination=name), 1):
+    if stored is None and console.deliveries.newest(DeliveryFilter(destination=name), 1):
         # it was removed from the settings; what it got and what it is owed is in the ledger
         return back(request, "deliveries", destination=name)
     if stored is None:
@@ -98,14 +98,14 @@ def _destination(
     request: Request, console: Console, user: Any, name: str, given: Data, *, version: int, saved: int | None = None,
     problem: Problem | None = None, **shown: Any,
 ) -> HTMLResponse:  # fmt: skip
-    settings = console.current().settings
+    settings = console.settings.current().settings
     by_admin, own = users_of(settings, name)
     return show(
         request, "destination.html", user, problem.status if problem else 200, tab="destinations", version=version,
         saved=saved, problem=problem, users=own, by_admin=by_admin, standing=console.overview.statuses([name])[name],
         locked=False, fixed_name=True, names=sorted(settings.destinations),
-        deliveries=console.deliveries(DeliveryFilter(destination=name), 10), losses=console.losses(name), most=LOSSES,
-        **shown,
+        deliveries=console.deliveries.newest(DeliveryFilter(destination=name), 10),
+        losses=console.deliveries.losses(name), most=LOSSES, **shown,
         **destination_fields(settings.destinations, name, given),
     )  # fmt: skip
 
@@ -121,9 +121,9 @@ def save_destination(request: Request, console: Its, user: Writer, name: Name, f
                 request, console, user, name, destination, version=version_of(form), warning=warning,
                 tested=one(form, "tested"),
             )  # fmt: skip
-        saved = console.save_destination(name, destination, name_of(user), version_of(form))
+        saved = console.settings.save_destination(name, destination, name_of(user), version_of(form))
     except LogstreamError as error:
-        problem = problem_of(error, console.document())
-        version = problem.version or console.current().id
+        problem = problem_of(error, console.settings.document())
+        version = problem.version or console.settings.current().id
         return _destination(request, console, user, name, destination, version=version, problem=problem)
     return after_save(request, f"destinations/{name}", form, saved.id)

@@ -29,19 +29,19 @@ def _history(
     request: Request, console: Console, user: Any, *, before: int | None = None, saved: int | None = None,
     problem: Problem | None = None,
 ) -> HTMLResponse:  # fmt: skip
-    current = console.current().id
+    current = console.settings.current().id
     return show(
         request, "history.html", user, problem.status if problem else 200, tab="history", problem=problem, saved=saved,
-        versions=console.versions(before, PAGE), current=current, version=current, page_size=PAGE,
+        versions=console.settings.versions(before, PAGE), current=current, version=current, page_size=PAGE,
     )  # fmt: skip
 
 
 @router.get("/history/{version}")
 def version_page(request: Request, console: Its, user: Reader, version: Id) -> Response:
     """What one version changed."""
-    snapshot, current = console.snapshot(version), console.current().id
+    snapshot, current = console.settings.snapshot(version), console.settings.current().id
     return show(
-        request, "version.html", user, tab="history", snapshot=snapshot, found=console.changes_of(version),
+        request, "version.html", user, tab="history", snapshot=snapshot, found=console.settings.changes_of(version),
         version=current, current=current == version,
     )  # fmt: skip
 
@@ -50,7 +50,7 @@ def version_page(request: Request, console: Its, user: Reader, version: Id) -> R
 def restore_version(request: Request, console: Its, user: Writer, version: Id, form: Sent) -> Response:
     """Put an earlier version in force again."""
     try:
-        saved = console.restore(version, name_of(user), version_of(form))
+        saved = console.settings.restore(version, name_of(user), version_of(form))
     except LogstreamError as error:
         return _history(request, console, user, problem=problem_of(error))
     return back(request, "history", saved=saved.id)
@@ -63,9 +63,9 @@ def import_settings(request: Request, console: Its, user: Writer, form: Sent) ->
     try:
         document = parse_yaml(text, "settings.yaml")
         if "seen" not in form:
-            found, version = console.would_change(document), version_of(form)
+            found, version = console.settings.would_change(document), version_of(form)
             return show(request, "import.html", user, tab="history", found=found, text=text, version=version)
-        saved = console.save(document, name_of(user), version_of(form))
+        saved = console.settings.save(document, name_of(user), version_of(form))
     except LogstreamError as error:
         return _history(request, console, user, problem=problem_of(error))
     return back(request, "history", saved=saved.id)

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from logstream.console.access import Reader, Writer, name_of
-from logstream.console.edits import Data
 from logstream.console.layout import Its, MaybeId, Sent, one, show, version_of
 from logstream.console.pages.saving import after_save
 from logstream.console.problems import Problem, problem_of
-from logstream.console.service import Console, named
+from logstream.console.service import Console
+from logstream.console.service.customers import named
 from logstream.console.setting_form import (
     refuse_mistakes,
     sent_destination,
@@ -21,6 +21,7 @@ from logstream.console.setting_form import (
     unproven,
 )
 from logstream.errors import LogstreamError
+from logstream.settings.edits import Data
 
 router = APIRouter()
 
@@ -30,7 +31,7 @@ def settings_page(
     request: Request, console: Its, user: Reader, saved: MaybeId = None, unchanged: bool = False
 ) -> Response:
     """The admin's setting."""
-    snapshot = console.current()
+    snapshot = console.settings.current()
     admin = snapshot.settings.admin
     streaming = admin.model_dump(mode="json", exclude_unset=True) if admin else {}
     return _settings(request, console, user, streaming, version=snapshot.id, saved=saved, unchanged=unchanged)
@@ -40,13 +41,14 @@ def _settings(
     request: Request, console: Console, user: Any, streaming: Data, *, version: int, saved: int | None = None,
     problem: Problem | None = None, edited: Data | None = None, **shown: Any,
 ) -> HTMLResponse:  # fmt: skip
-    settings = console.current().settings
-    overridden = console.overridden()
+    settings = console.settings.current().settings
+    overridden = console.customers.overridden()
     name = streaming.get("destination")
     standing = console.overview.statuses([name])[name] if name in settings.destinations else None
     return show(
         request, "settings.html", user, problem.status if problem else 200, tab="settings", version=version, saved=saved,
-        problem=problem, overridden=overridden, overridden_names=named(overridden), workspaces=len(console.workspaces()),
+        problem=problem, overridden=overridden, overridden_names=named(overridden),
+        workspaces=len(console.customers.workspaces()),
         admin_on=bool(settings.admin and settings.admin.enabled), standing=standing, locked=False, workspace_id=None,
         **shown, **setting_form(console, streaming, edited),
     )  # fmt: skip
@@ -64,9 +66,9 @@ def save_settings(request: Request, console: Its, user: Writer, form: Sent) -> R
                 request, console, user, streaming, version=version_of(form), edited=edited, warning=warning,
                 tested=one(form, "tested"),
             )  # fmt: skip
-        saved = console.save_admin(streaming, name_of(user), version_of(form), document)
+        saved = console.settings.save_admin(streaming, name_of(user), version_of(form), document)
     except LogstreamError as error:
-        problem = problem_of(error, console.document())
-        version = problem.version or console.current().id
+        problem = problem_of(error, console.settings.document())
+        version = problem.version or console.settings.current().id
         return _settings(request, console, user, streaming, version=version, problem=problem, edited=edited)
     return after_save(request, "", form, saved.id)

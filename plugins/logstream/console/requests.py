@@ -1,0 +1,110 @@
+"""What pages and API ask alike: the models of what is sent, and what is begun by it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import HTTPException
+from pydantic import BaseModel, ConfigDict, Field
+
+from logstream.console import runs
+from logstream.console.access import may_start_runs, name_of
+from logstream.console.service import Console
+from logstream.errors import InputError, NotThere
+from logstream.events import Kind
+from logstream.ledger.overview import DeliveryFilter
+from logstream.settings.models import DESTINATION_NAME, Message
+from logstream.window import Window, parse_time
+
+
+class Acknowledgement(BaseModel):
+    """Which losses a person takes note of: those noted by `seen` (ISO 8601), of one destination or of all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seen: str = Field(max_length=40)
+    destination: str | None = Field(None, pattern=DESTINATION_NAME)
+
+
+class RedeliveryRequest(BaseModel):
+    """What to deliver: what is owed (of one window if given), or the dead letters; to one destination or to all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    destination: str | None = Field(None, pattern=DESTINATION_NAME)
+    start: str | None = Field(None, max_length=40)
+    end: str | None = Field(None, max_length=40)
+    rejected: bool = False
+
+
+class BackfillRequest(BaseModel):
+    """A range, and the destinations it is for (all if none is named). With `dry_run` nothing is started."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start: str = Field(max_length=40)
+    end: str = Field(max_length=40)
+    destinations: list[Annotated[str, Field(pattern=DESTINATION_NAME)]] = Field([], max_length=1000)
+    dry_run: bool = False
+
+
+class PreviewRequest(BaseModel):
+    """What to render: a message template, or one for each kind (null: the event itself), and an event of a kind (a sample)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    message: Message | None = None
+    mask: list[str] = Field([], max_length=50)
+    kind: Kind = Kind.JOB
+    events: list[str] = Field(["job_details"], max_length=10)
+    event: dict[str, Any] | None = None
+    newest: bool = Field(False, description="Render the newest real event of the kind; takes the right to write.")
+
+
+def delivery_filter(
+    console: Console,
+    destination: str | None,
+    state: str | None,
+    start: str | None,
+    end: str | None,
+    before_id: int | None,
+) -> DeliveryFilter:
+    """A filter from what a browser or a tool sends. Raises `InputError` for times that are none."""
+    last = console.overview.delivery(before_id) if before_id is not None else None
+    return DeliveryFilter(
+        destination or None,
+        state or None,
+        parse_time(start, "start") if start else None,
+        parse_time(end, "end") if end else None,
+        (last.window.start, last.id) if last else None,
+    )
+
+
+def begin_redelivery(console: Console, user: Any, wanted: RedeliveryRequest) -> str:
+    """Start a run of the redelivery DAG. Raises `NotThere` for an unknown destination."""
+    may_start(user)
+    if wanted.destination and wanted.destination not in console.settings.current().settings.destinations:
+        raise NotThere(f'no destination named "{wanted.destination}"')
+    conf: dict[str, Any] = {"destination": wanted.destination, "rejected": wanted.rejected}
+    if wanted.start or wanted.end:
+        window = Window(parse_time(wanted.start or "", "start"), parse_time(wanted.end or "", "end")).as_json()
+        conf |= {"window_start": window["start"], "window_end": window["end"]}
+    return runs.start_redelivery(conf, name_of(user))
+
+
+def may_start(user: Any) -> None:
+    """Raise 403 for a user who may not start runs of the export DAG."""
+    if not may_start_runs(user):
+        raise HTTPException(403, "You may not start runs of this DAG.")
+
+
+def range_of(console: Console, start: str, end: str, destinations: list[str]) -> tuple[datetime, datetime]:
+    """The range of a backfill. Raises `InputError` for times that are none, `NotThere` for an unknown destination."""
+    for name in destinations:
+        if name not in console.settings.current().settings.destinations:
+            raise NotThere(f'no destination named "{name}"')
+    span = Window(parse_time(start, "start"), parse_time(end, "end"))
+    if span.end.year > 9990 or span.start.year < 1970:
+        raise InputError("the range is not one in which there are events")
+    return span.start, span.end

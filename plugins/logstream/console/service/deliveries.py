@@ -1,0 +1,48 @@
+"""What was delivered and what was not."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from logstream.export.exporter import Exporter
+from logstream.export.removed import Removed, removed
+from logstream.ledger.losses import Loss
+from logstream.ledger.overview import DeliveryFilter, DeliverySummary, Moment, Overview
+from logstream.ledger.records import RejectedEvent
+from logstream.window import Window
+
+
+class DeliveryService:
+    """Looks at the ledger. Safe to use from several threads."""
+
+    def __init__(self, exporter: Exporter, overview: Overview) -> None:
+        self._exporter, self._overview = exporter, overview
+
+    def newest(self, wanted: DeliveryFilter, limit: int = 50) -> list[DeliverySummary]:
+        """The newest deliveries first."""
+        return self._overview.deliveries(wanted, limit)
+
+    def gaps(self) -> list[Window]:
+        """Time since streaming began that no run has exported, oldest first."""
+        return self._exporter.ledger.coverage().gaps()
+
+    def removed(self) -> list[tuple[Removed, int]]:
+        """The destinations that are owed windows and are no longer in the settings, each with how many."""
+        owed = self._overview.owed_windows()
+        return [(gone, owed[name]) for name, gone in sorted(removed(self._exporter.settings, owed).items())]
+
+    def timeline(self, destination: str | None = None) -> list[Moment]:
+        """Volume and lag of the newest windows."""
+        return self._overview.timeline(destination=destination)
+
+    def losses(self, destination: str | None = None) -> list[Loss]:
+        """What is lost, to all destinations or to one, and not acknowledged yet, by window."""
+        return self._exporter.ledger.losses(destination or None, open_only=True)
+
+    def acknowledge_losses(self, author: str, destination: str | None, seen: datetime) -> int:
+        """Note that a person knows of what was lost up to the time at which they looked; return of how many events."""
+        return self._exporter.ledger.acknowledge(author, destination or None, seen)
+
+    def rejected(self, destination: str | None = None, limit: int = 200) -> list[RejectedEvent]:
+        """The dead letters, oldest window first."""
+        return self._exporter.ledger.rejected(destination=destination or None, limit=limit)

@@ -1,0 +1,116 @@
+"""Destinations: how they stand, tests, suspension."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from logstream.console.service.settings import SettingsService
+from logstream.destinations import check_options, destination_types
+from logstream.destinations.base import Step
+from logstream.destinations.credentials import Connections
+from logstream.destinations.registry import make_destination
+from logstream.errors import InputError, LogstreamError, NotThere, SettingsError
+from logstream.export.exporter import Exporter
+from logstream.ledger.condition import DestinationStatus
+from logstream.ledger.overview import Overview
+from logstream.settings.edits import Data
+from logstream.settings.models import DestinationSettings
+
+logger = logging.getLogger(__name__)
+
+CHECK_SECONDS = 30.0
+"""How long trying a destination out may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedDestination:
+    """A destination as the list shows it: its type in words, and how it stands."""
+
+    title: str
+    status: DestinationStatus
+
+
+class DestinationService:
+    """Looks at destinations, tries them out and holds them. Safe to use from several threads."""
+
+    def __init__(
+        self, exporter: Exporter, overview: Overview, settings: SettingsService, connections: Connections
+    ) -> None:
+        self._exporter, self._overview, self._settings = exporter, overview, settings
+        self._connections = connections
+
+    def statuses(self) -> list[DestinationStatus]:
+        """How all destinations stand, by name."""
+        names = sorted(self._settings.current().settings.destinations)
+        return list(self._overview.statuses(names).values())
+
+    def page(
+        self, query: str = "", condition: str = "", *, offset: int = 0, limit: int = 50
+    ) -> tuple[int, list[NamedDestination]]:
+        """How many destinations there are whose name or type holds `query`, and some of them, by name."""
+        needle, titles = query.strip().casefold(), {name: kind.title for name, kind in destination_types().items()}
+        known = {
+            name: titles.get(found.type, found.type)
+            for name, found in self._settings.current().settings.destinations.items()
+        }
+        names = sorted(name for name, title in known.items() if needle in f"{name}\n{title}".casefold())
+        if condition:
+            statuses = self._overview.statuses(names)
+            names = [name for name in names if statuses[name].condition == condition]
+        shown = names[offset : offset + limit]
+        statuses = self._overview.statuses(shown)
+        return len(names), [NamedDestination(known[name], statuses[name]) for name in shown]
+
+    def check(self, name: str, destination: Data) -> list[Step]:
+        """Try a destination out, saved or not. Waits for it, half a minute at most.
+
+        Raises `InputError` for settings that are none, and for a connection that cannot be used.
+        """
+        kind = str(destination.get("type", ""))
+        options = {key: value for key, value in destination.items() if key != "type"}
+        try:
+            problems = check_options(kind, options)
+        except KeyError:
+            raise InputError(f'type: there is no destination type "{kind}"') from None
+        if problems:
+            raise SettingsError([f"{'.'.join(map(str, path))}: {what}" for path, what in problems], name)
+        made = make_destination(name, DestinationSettings.model_validate(destination), self._connections)
+        steps: list[Step] = []
+
+        async def run() -> None:
+            async for step in made.run_check():
+                steps.append(step)  # noqa: PERF401 - what was found out is kept when it is stopped
+
+        async def in_time() -> None:
+            await asyncio.wait_for(run(), CHECK_SECONDS)
+
+        try:
+            asyncio.run(in_time())
+        except TimeoutError:
+            remedy = "See that the address is right and can be reached from Airflow's api-server."
+            steps.append(Step("answers in time", False, f"not within {CHECK_SECONDS:.0f} s", remedy))
+        except LogstreamError as error:
+            steps.append(Step("connection", False, str(error), "Correct the Airflow connection."))
+        except Exception as error:
+            logger.exception("the test of destination %s broke off", name)
+            remedy = (
+                "That is a fault of Logstream or of the destination's plug-in: the api-server's log has the details."
+            )
+            steps.append(Step("the test ran to its end", False, type(error).__name__, remedy))
+        return steps
+
+    def suspend(self, destination: str, author: str) -> None:
+        """Hold a destination. Raises `NotThere` if there is none of that name."""
+        self._known(destination)
+        self._exporter.ledger.suspend(destination, f"suspended by {author}")
+
+    def resume(self, destination: str) -> bool:
+        """Take a destination back into service; return whether it was suspended. Raises `NotThere` as `suspend`."""
+        self._known(destination)
+        return self._exporter.ledger.resume(destination)
+
+    def _known(self, destination: str) -> None:
+        if destination not in self._settings.current().settings.destinations:
+            raise NotThere(f'no destination named "{destination}"')
