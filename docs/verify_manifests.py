@@ -424,6 +424,11 @@ def digest(text: str) -> str:
     return text.lower()
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 event`, `2 events`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("folders", metavar="FOLDER", type=Path, nargs="+", help="a copy of a destination's prefix")
@@ -454,10 +459,11 @@ def main(arguments: list[str] | None = None) -> int:
         m.fields and m.fields["key"] for chain in verifier.chains.values() for m in chain.values()
     ):
         print("signatures were not verified: that needs the package `cryptography`")
-    print(f"{verifier.manifests} manifests, {verifier.events:,} events in {verifier.objects:,} objects"
-          f"{f' ({verifier.superseded:,} superseded ones are still there)' if verifier.superseded else ''}: "
+    print(f"{counted(verifier.manifests, 'manifest')}, {counted(verifier.events, 'event')} in "
+          f"{counted(verifier.objects, 'object')}"
+          f"{f' (superseded and still there: {verifier.superseded:,})' if verifier.superseded else ''}: "
           + "".join(f"{events:,} {what.replace('_', ' ')}, " for what, events in verifier.missing.items() if events)
-          + f"{len(verifier.problems) or 'no'} problems")  # fmt: skip
+          + (counted(len(verifier.problems), "problem") if verifier.problems else "no problems"))  # fmt: skip
     return 1 if verifier.problems else 0
 
 

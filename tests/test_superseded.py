@@ -177,7 +177,7 @@ def test_superseded_objects_that_cannot_be_removed_stay_known_and_must_be_what_t
     assert old < data(out)
     clean(exporter, out)
     assert verify(exporter, WINDOW).superseded == len(old)
-    assert f"({len(old)} superseded ones are still there)" in audited(out).lines[-1]
+    assert f"(superseded and still there: {len(old)})" in audited(out).lines[-1]
     name = sorted(old)[0]
     (out / name).write_bytes(b"{}\n")
     assert any(f"object {name}, which is superseded, was altered" in what for what in findings(exporter))

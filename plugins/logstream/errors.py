@@ -20,8 +20,7 @@ class SettingsError(InputError):
 
     def __init__(self, problems: list[str], source: str = "settings") -> None:
         self.problems = problems
-        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        super().__init__(f"{source}: " + "; ".join(problems[:3]) + more)
+        super().__init__(f"{source}: " + "; ".join(problems))
 
 
 class TemplateError(InputError):
@@ -38,6 +37,10 @@ class NotThere(InputError, LookupError):
 
 class DatabaseError(InputError):
     """A database cannot be reached, or lacks what Logstream needs in it."""
+
+
+class NotSetUp(DatabaseError):
+    """A database answers, and lacks what Logstream needs in it: a table, a right, a column. Trying again cannot help."""
 
 
 class DatabaseAway(DatabaseError):

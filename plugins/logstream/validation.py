@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from logstream.destinations import check_options
 from logstream.destinations.credentials import Connections
 from logstream.destinations.overlaps import overlaps
@@ -9,8 +11,9 @@ from logstream.errors import SettingsError
 from logstream.rendering import check_mask, compile_template
 from logstream.rendering.fit import misfits
 from logstream.settings.characters import control_characters
-from logstream.settings.models import Settings, dotted, parse_settings
+from logstream.settings.models import Settings, did_you_mean, dotted, parse_settings
 from logstream.settings.notices import absent
+from logstream.shapes import LOG_LEVELS, LOG_TYPES
 
 
 def validate_settings(
@@ -44,8 +47,11 @@ def validate_settings(
 
 
 def warnings_of(settings: Settings) -> list[str]:
-    """What is allowed in settings and yet hardly meant, as `path: what`: templates that do not fit their destinations."""
-    found = []
+    """What is allowed in settings and yet hardly meant, as `path: what`.
+
+    That is: templates that do not fit their destinations, and log types and levels that no known platform sends.
+    """
+    found = list(_unknown_words(settings))
     known: dict[tuple[object, ...], list[str]] = {}
     for path, streaming in settings.streamings():
         destination = settings.destinations.get(streaming.destination or "")
@@ -58,3 +64,13 @@ def warnings_of(settings: Settings) -> list[str]:
             known[key] = misfits(streaming.message, kinds, destination.type, destination.options)
         found += [f"{path}.message: {what}" for what in known[key]]
     return found
+
+
+def _unknown_words(settings: Settings) -> Iterator[str]:
+    # not refused: what the platform sends is assumed, not documented (`logstream.shapes`), and may be a number
+    for path, streaming in settings.streamings():
+        for field, known in (("log_types", LOG_TYPES), ("log_levels", LOG_LEVELS)):
+            for index, word in enumerate(getattr(streaming, field)):
+                if word.lower() not in known and not word.isdecimal():
+                    hint = did_you_mean(word.lower(), known) or f"; known are {', '.join(known)}"
+                    yield f'{path}.{field}[{index}]: "{word}" is none that is known{hint} (events must say it just so)'

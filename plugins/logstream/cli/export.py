@@ -8,11 +8,14 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from logstream.cli.arguments import add_command, add_dsn, add_json, add_window, open_exporter, seconds, window_of
 from logstream.cli.output import print_table
 from logstream.units import counted
+
+if TYPE_CHECKING:
+    from logstream.export.plan import Planned
 
 
 def add(groups: Any) -> None:
@@ -82,10 +85,28 @@ def export(options: argparse.Namespace, out: TextIO) -> int:
         print(
             f"window {window}: {counted(totals['events'], 'event')} to {counted(len(reports), 'destination')}", file=out
         )
+    if planned.own and not totals["events"]:
+        _say_why_nothing(planned)
     failed = [report for report in reports if report.error]
     for report in failed:
         print(f"error: {report.destination}: {report.error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _say_why_nothing(planned: Planned) -> None:
+    read = sum(workspace.read for item in planned.own for workspace in item.plan.workspaces)
+    if not read:
+        print(
+            "note: the log store has no events of this window; windows go by recorded_at, the time at which a row was "
+            "inserted, not by occurred_at",
+            file=sys.stderr,
+        )
+    elif not planned.events:
+        print(
+            f"note: {counted(read, 'event is', 'events are')} in this window, and the settings stream none of them: see "
+            "`logstream routes`",
+            file=sys.stderr,
+        )
 
 
 def name_windows(windows: Sequence[Any]) -> str:

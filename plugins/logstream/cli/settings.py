@@ -6,10 +6,14 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from logstream.cli.arguments import add_command, add_dsn, add_group, dsns, repository
+from logstream.errors import InputError
 from logstream.units import counted
+
+if TYPE_CHECKING:
+    from logstream.settings.models import Settings
 
 
 def add(groups: Any) -> None:
@@ -20,6 +24,7 @@ def add(groups: Any) -> None:
     )
     add_dsn(command, control=True)
     command.add_argument("file", metavar="settings.yaml", type=Path)
+    command.add_argument("--yes", action="store_true", help="replace settings by a file that has none, without asking")
     command = add_command(settings, "show", settings_show, "print the stored settings as YAML")
     add_dsn(command, control=True)
 
@@ -35,10 +40,16 @@ def settings_apply(options: argparse.Namespace, out: TextIO) -> None:
     settings = validate_settings(read_document(options.file), str(options.file), connections=AirflowConnections())
     for warning in warnings_of(settings):
         print(f"warning: {options.file}: {warning}", file=sys.stderr)
-    unknown = require_log_store(dsns(options)[0], settings.log_store)
+    store = dsns(options)[0]
+    unknown = require_log_store(store, settings.log_store)
     if unknown:
         print(f"note: the log store could not be looked at: {unknown}", file=sys.stderr)
-    snapshot = repository(options).apply(settings, author=os.environ.get("USER"))
+    else:
+        _note_strangers(store, settings, options.file)
+    kept = repository(options)
+    if settings.is_empty and not kept.current().settings.is_empty and not options.yes:
+        _ask_whether_to_stop(options.file)
+    snapshot = kept.apply(settings, author=os.environ.get("USER"))
     streaming = sum(workspace.streaming.enabled for workspace in settings.workspaces)
     admin = settings.admin is not None and settings.admin.enabled
     print(
@@ -51,6 +62,33 @@ def settings_apply(options: argparse.Namespace, out: TextIO) -> None:
         + f"; {counted(len(settings.destinations), 'destination')}",
         file=out,
     )
+
+
+def _note_strangers(dsn: str, settings: Settings, file: Path) -> None:
+    """Name the workspaces that have settings and that the log store does not know: an id may be mistyped."""
+    from logstream.store import PostgresStore
+
+    store = PostgresStore(dsn, settings.log_store)
+    known = {workspace.id for workspace in store.workspaces()} if settings.workspaces else set()
+    store.close()
+    strangers = [str(workspace.id) for workspace in settings.workspaces if workspace.id not in known]
+    if strangers:
+        more = f" and {len(strangers) - 10:,} more" if len(strangers) > 10 else ""
+        print(
+            f"warning: {file}: the log store has no workspace {', '.join(strangers[:10])}{more}; settings of a workspace hold "
+            "from when it is there",
+            file=sys.stderr,
+        )
+
+
+def _ask_whether_to_stop(file: Path) -> None:
+    """Raise `InputError` unless a person at the terminal agrees that nothing is to be streamed any more."""
+    what = f"{file} has no settings: it would remove all that are stored, and nothing would be streamed any more"
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise InputError(f"{what}; --yes if that is meant")
+    print(f"{what}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise InputError(f"{file} was not applied; the settings are as they were")
 
 
 def settings_show(options: argparse.Namespace, out: TextIO) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +34,12 @@ def add(groups: Any) -> None:
         "Reads only. The tables or views are those of the settings in force (`log_store`).",
     )  # fmt: skip
     add_dsn(command, control=True)
+    command = add_command(
+        store, "psql", store_psql, "open PostgreSQL's own shell on the log store",
+        "Where no DSN is named that is the embedded PostgreSQL, which runs as long as the shell does.",
+    )  # fmt: skip
+    add_dsn(command)
+    command.add_argument("-c", "--command", metavar="SQL", help="run this, and end")
 
 
 def store_init(options: argparse.Namespace, out: TextIO) -> None:
@@ -69,6 +77,23 @@ def store_check(options: argparse.Namespace, out: TextIO) -> int:
     store, control = dsns(options)
     settings = repository(options).current().settings.log_store if has_control(control) else LogStoreSettings()
     return print_steps(check_store(store, settings), out)
+
+
+def store_psql(options: argparse.Namespace, out: TextIO) -> int:
+    """`logstream store psql`."""
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    from logstream.database import connect, store_dsn
+    from logstream.embedded import psql_program
+
+    dsn = store_dsn(options.dsn)
+    connect(dsn).close()  # says in our words why it cannot be reached
+    given = conninfo_to_dict(dsn)
+    # not on the command line: all users of the machine see that
+    password = given.pop("password", None)
+    secret = {} if password is None else {"PGPASSWORD": str(password)}
+    words = [psql_program(), make_conninfo("", **given), *(["-c", options.command] if options.command else [])]
+    return 1 if subprocess.run(words, env={**os.environ, **secret}, stdout=out, check=False).returncode else 0
 
 
 @contextmanager

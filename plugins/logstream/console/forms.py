@@ -28,10 +28,6 @@ FIRST = ("prefix", "packaging", "compression")
 TUNING = frozenset({"manifests", "max_events", "max_bytes", "object_mb"})
 """Options of a type's own that few need."""
 
-LOG_LEVELS = ("debug", "info", "warn", "error")
-LOG_TYPES = ("recipe", "connector")
-"""Those that the platform is known to write; others can be typed in."""
-
 EVENT_LINES: dict[EventType, tuple[str, str]] = {
     EventType.JOB_STATUS: ("Job status", "Each finished job and how it ended, without what its steps did."),
     EventType.JOB_DETAILS: ("Job details", "Each finished job with every step: input, output, status."),

@@ -7,7 +7,7 @@ from typing import Any
 
 from logstream.console import runs
 from logstream.console.access import test_notes
-from logstream.console.forms import EVENT_LINES, LOG_LEVELS, LOG_TYPES, Form, fields_of, options_of, streaming_of
+from logstream.console.forms import EVENT_LINES, Form, fields_of, options_of, streaming_of
 from logstream.console.layout import one
 from logstream.console.mistakes import FormMistakes, message_field, mistakes_of
 from logstream.console.service import Console
@@ -19,6 +19,7 @@ from logstream.rendering.template import NAMES
 from logstream.settings.edits import Data, Document, with_destination
 from logstream.settings.message_files import shipped_templates
 from logstream.settings.models import DEFAULT_KIND, DestinationSettings, by_kind
+from logstream.shapes import LOG_LEVELS, LOG_TYPES
 
 
 def setting_form(console: Console, streaming: Data, edited: Mapping[str, Any] | None = None) -> dict[str, Any]:

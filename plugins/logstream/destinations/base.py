@@ -128,7 +128,7 @@ class Destination(ABC, Generic[O]):
 
     @abstractmethod
     def check(self) -> AsyncIterator[Step]:
-        """Try it out step by step, leaving nothing behind. Stops at the first step that fails."""
+        """Try it out step by step; remove what that leaves, where it can be removed. Stops at the first step that fails."""
 
     @final
     async def start(self) -> None:

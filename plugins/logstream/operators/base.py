@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from logstream.errors import InputError, LogstreamError
+from logstream.errors import InputError, LogstreamError, NotSetUp
 from logstream.ledger.coverage import AskedBy
 from logstream.window import Window
 
@@ -78,8 +78,10 @@ def exporter() -> Iterator[Exporter]:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Let Logstream's errors fail a task with their one line; Airflow retries as the task says."""
+    """Let Logstream's errors fail a task with their one line; Airflow retries as the task says, unless that cannot help."""
     try:
         yield
+    except NotSetUp as error:
+        raise AirflowFailException(str(error)) from None
     except LogstreamError as error:
         raise AirflowException(str(error)) from (None if isinstance(error, InputError) else error)

@@ -7,7 +7,7 @@ its type; the caller passes `check_destination`, so that settings need to know n
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, cached_property, partial
 from typing import Annotated, Any, Literal
 
@@ -177,6 +177,11 @@ class Settings(_Model):
         for index, workspace in enumerate(self.workspaces):
             yield f"workspaces[{index}].streaming", workspace.streaming
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether they say nothing, as an empty file does."""
+        return not any(self.model_dump(exclude_defaults=True).values())
+
     @cached_property
     def filters_logs(self) -> bool:
         """Whether any enabled setting narrows log events by type or level."""
@@ -212,20 +217,41 @@ def parse_settings(
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
-        raise SettingsError(explain(error, Settings), source) from None
-    problems = [*_duplicates(settings), *_streaming_problems(settings, check_message, check_mask)]
-    for name, destination in settings.destinations.items():
+        # a mistake of the shape must not hide those of the destinations
+        others = _destination_problems(_shaped(document.get("destinations")), check_destination)
+        raise SettingsError([*explain(error, Settings), *others], source) from None
+    problems = [
+        *_duplicates(settings),
+        *_streaming_problems(settings, check_message, check_mask),
+        *_destination_problems(settings.destinations, check_destination),
+    ]
+    if problems:
+        raise SettingsError(problems, source)
+    return settings
+
+
+def _shaped(destinations: object) -> dict[str, DestinationSettings]:
+    """Those of a document's destinations that have a name and a type."""
+    given = destinations.items() if isinstance(destinations, dict) else ()
+    return {
+        str(name): DestinationSettings.model_validate(one)
+        for name, one in given
+        if isinstance(one, dict) and isinstance(one.get("type"), str) and all(isinstance(key, str) for key in one)
+    }
+
+
+def _destination_problems(
+    destinations: Mapping[str, DestinationSettings], check_destination: OptionsCheck
+) -> Iterable[str]:
+    for name, destination in destinations.items():
         try:
             wrong = check_destination(destination.type, destination.options)
         except KeyError as error:
             known = list(error.args[0])
             hint = did_you_mean(destination.type, known) or f"; known: {', '.join(sorted(known))}"
-            problems.append(f'destinations.{name}.type: no destination type "{destination.type}"{hint}')
+            yield f'destinations.{name}.type: no destination type "{destination.type}"{hint}'
             continue
-        problems += [f"{dotted(('destinations', name, *path))}: {what}" for path, what in wrong]
-    if problems:
-        raise SettingsError(problems, source)
-    return settings
+        yield from [f"{dotted(('destinations', name, *path))}: {what}" for path, what in wrong]
 
 
 def _streaming_problems(

@@ -17,7 +17,9 @@ words, for the templates that speak a vendor's schema.
 from logstream.shapes.facts import Facts, Party, Thing, facts_of
 from logstream.shapes.heads import (
     LOG_LEVEL_FIELD,
+    LOG_LEVELS,
     LOG_TYPE_FIELD,
+    LOG_TYPES,
     Head,
     is_time,
     is_time_or_milliseconds,
@@ -33,7 +35,9 @@ from logstream.shapes.heads import (
 )
 
 __all__ = [
+    "LOG_LEVELS",
     "LOG_LEVEL_FIELD",
+    "LOG_TYPES",
     "LOG_TYPE_FIELD",
     "Facts",
     "Head",

@@ -18,6 +18,10 @@ LOG_TYPE_FIELD = "log_type"
 LOG_LEVEL_FIELD = "level"
 """The fields by which log events are filtered, also in SQL (assumed)."""
 
+LOG_LEVELS = ("debug", "info", "warn", "error")
+LOG_TYPES = ("recipe", "connector")
+"""The levels and types of log events that the platform is assumed to write; it may write others."""
+
 FUTURE = timedelta(days=1)
 """An event that says it happened so long after it was recorded has a wrong clock."""
 

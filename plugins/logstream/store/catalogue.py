@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from logstream.errors import DatabaseError
+from logstream.errors import NotSetUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +104,12 @@ def identifier(name: str) -> sql.Identifier:
 
 
 def describe(connection: psycopg.Connection, name: str) -> Relation:
-    """Look a table or view up. Raises `DatabaseError` if there is none that this user can see."""
+    """Look a table or view up. Raises `NotSetUp` if there is none that this user can see."""
     quoted = identifier(name).as_string(connection)
     found = connection.execute(sql.SQL(_RELATION).format(sql.Literal(quoted))).fetchone()
     if found is None:
         remedy = "run `logstream store init`" if name in ("events", "workspaces") else "correct `log_store`"
-        raise DatabaseError(f'the log store has no table or view "{name}" (or it is not on the search path); {remedy}')
+        raise NotSetUp(f'the log store has no table or view "{name}" (or it is not on the search path); {remedy}')
     oid, qualified, kind, encoding = found
     rows = connection.execute(sql.SQL(_COLUMNS).format(sql.Literal(oid))).fetchall()
     return Relation(oid, qualified, kind, encoding, {row[0]: Column(*row) for row in rows})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from logstream.errors import DatabaseError
+from logstream.errors import NotSetUp
 from logstream.steps import Step
 from logstream.store.catalogue import KINDS, Column, Relation
 
@@ -78,7 +78,7 @@ def column_steps(what: str, relation: Relation, wanted: dict[str, _Wanted]) -> I
 
 
 def require(what: str, relation: Relation, wanted: dict[str, _Wanted]) -> None:
-    """Raise `DatabaseError` naming the first column that is not as it must be."""
+    """Raise `NotSetUp` naming the first column that is not as it must be."""
     for step in column_steps(what, relation, wanted):
         if not step.ok:
-            raise DatabaseError(f"the log store is not as it must be: {step.name}: no ({step.detail}). {step.remedy}")
+            raise NotSetUp(f"the log store is not as it must be: {step.name}: no ({step.detail}). {step.remedy}")

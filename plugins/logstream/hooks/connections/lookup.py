@@ -29,9 +29,15 @@ def find(connection: str, *types: str) -> Any:
     try:
         found = BaseHook.get_connection(connection)
     except Exception as error:
+        variable = f"AIRFLOW_CONN_{connection.upper()}"
+        if os.environ.get(variable):
+            raise ConnectionNotFound(
+                f"connection `{connection}`: Airflow cannot read {variable}: it must be a JSON object, or a URI in which "
+                "each value is percent-encoded (`endpoint_url=http%3A%2F%2F...`)"
+            ) from None
         raise NoSuchConnection(
-            f"there is no Airflow connection `{connection}`; add it under Admin > Connections, or set "
-            f"AIRFLOW_CONN_{connection.upper()} ({type(error).__name__})"
+            f"there is no Airflow connection `{connection}`; add it under Admin > Connections, or set {variable} "
+            f"({type(error).__name__})"
         ) from None
     if found.conn_type and types and found.conn_type not in types:
         raise ConnectionNotFound(

@@ -1,0 +1,186 @@
+"""What people who follow the docs for the first time run into: each is told what it is, and what to do."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from psycopg.conninfo import make_conninfo
+
+from logstream.database import connect
+from logstream.errors import ConnectionNotFound
+from logstream.hooks import AirflowConnections
+from logstream.hooks.connections.lookup import NoSuchConnection
+from logstream.operators import WaitForClosedWindow
+
+from .conftest import Cli, one_error_line
+
+FROM, TO = "2026-03-01T00:00:00Z", "2026-03-01T00:05:00Z"
+
+
+def write(folder: Path, document: object) -> Path:
+    path = folder / "settings.yaml"
+    path.write_text(yaml.safe_dump(document) if document is not None else "# nothing yet\n")
+    return path
+
+
+def streaming(**given: Any) -> dict[str, Any]:
+    return {"enabled": True, "events": ["job_status"], "destination": "lake", **given}
+
+
+def lake(folder: Path) -> dict[str, Any]:
+    return {"lake": {"type": "file", "path": str(folder / "lake")}}
+
+
+@pytest.mark.parametrize("document", [None, {}, {"destinations": {}, "workspaces": []}])
+def test_an_empty_file_removes_no_settings_unasked(
+    cli: Cli, store: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: object
+) -> None:
+    dsn = ("--dsn", store.info.dsn)
+    # where there are none it asks nothing
+    assert cli("settings", "apply", *dsn, write(tmp_path, document)).returncode == 0
+    given = write(tmp_path, {"admin": streaming(), "destinations": lake(tmp_path)})
+    assert cli("settings", "apply", *dsn, given).returncode == 0
+    kept = cli("settings", "show", *dsn).stdout
+    empty = write(tmp_path, document)
+    assert "--yes" in one_error_line(cli("settings", "apply", *dsn, empty))
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    refused = cli("settings", "apply", *dsn, empty)
+    assert refused.returncode == 2 and "Go on? [y/N]" in refused.stderr
+    assert cli("settings", "show", *dsn).stdout == kept
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    assert cli("settings", "apply", *dsn, empty).returncode == 0
+    assert yaml.safe_load(cli("settings", "show", *dsn).stdout) == (document or {})
+    assert cli("settings", "apply", *dsn, write(tmp_path, {"destinations": lake(tmp_path)})).returncode == 0
+    assert cli("settings", "apply", *dsn, "--yes", write(tmp_path, document)).returncode == 0
+
+
+def test_every_mistake_in_settings_is_named_at_once(cli: Cli, database: str, tmp_path: Path) -> None:
+    document = {
+        "admin": streaming(events=["job_statuss"], mask=["user"], log_types=3, colour="red"),
+        "workspaces": [{"id": "x"}],
+        "destinations": {"lake": {"type": "fil"}, "pond": {"type": "file", "path": "relative"}},
+    }
+    error = one_error_line(cli("settings", "apply", "--dsn", database, write(tmp_path, document)))
+    places = [
+        "admin.events[0]: ", "admin.mask[0]: ", "admin.log_types: ", "admin.colour: ", "workspaces[0].id: ",
+        "destinations.lake.type: ", "destinations.pond.path: ",
+    ]  # fmt: skip
+    assert [place for place in places if place not in error] == []
+
+
+def test_words_and_workspaces_that_are_not_known_are_warned_of(
+    cli: Cli, store: psycopg.Connection, tmp_path: Path
+) -> None:
+    store.execute("insert into workspaces values (1, 'one')")
+    logs = streaming(events=["log_service"], log_levels=["wran", "ERROR", "30"], log_types=["recipe", "elephant"])
+    document = {
+        "workspaces": [{"id": number, "streaming": logs} for number in (1, 7)],
+        "destinations": lake(tmp_path),
+    }
+    done = cli("settings", "apply", "--dsn", store.info.dsn, write(tmp_path, document))
+    assert done.returncode == 0
+    warnings = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert [
+        line for line in warnings if 'workspaces[0].streaming.log_levels[0]: "wran"' in line and 'mean "warn"' in line
+    ]
+    assert [line for line in warnings if 'workspaces[1].streaming.log_types[1]: "elephant"' in line]
+    assert [line for line in warnings if "the log store has no workspace 7;" in line]
+    assert len(warnings) == 5
+
+
+def test_an_export_of_nothing_says_why(cli: Cli, store: psycopg.Connection, tmp_path: Path) -> None:
+    """The newcomer's events occurred in the window, and were inserted later."""
+    store.execute("insert into workspaces values (1, 'one')")
+    insert = "insert into events (workspace_id, kind, occurred_at, recorded_at, payload) values (1, %s, %s, %s, '{}')"
+    store.execute(insert, ("job", FROM, datetime(2026, 3, 2, tzinfo=UTC)))
+    document = {"admin": streaming(), "destinations": lake(tmp_path)}
+    window = ("--dsn", store.info.dsn, "--from", FROM, "--to", TO)
+    assert cli("settings", "apply", *window[:2], write(tmp_path, document)).returncode == 0
+    done = cli("export", *window)
+    assert done.returncode == 0
+    assert "no events of this window; windows go by recorded_at" in done.stderr
+    store.execute(insert, ("user_activity", FROM, FROM))
+    done = cli("export", *window)
+    assert "1 event is in this window, and the settings stream none of them" in done.stderr
+    store.execute(insert, ("job", FROM, FROM))
+    done = cli("export", *window, "--json")
+    assert json.loads(done.stdout)["totals"]["events"] == 1
+    assert "note: the log store has" not in done.stderr and "stream none" not in done.stderr
+
+
+def test_a_log_store_that_may_only_be_read(
+    cli: Cli, store: psycopg.Connection, empty_database: str, tmp_path: Path
+) -> None:
+    """Settings and ledger elsewhere; its owner grants what docs/log-store.md says, and nothing is to be made in it."""
+    store.execute("drop role if exists looker; create role looker login")
+    store.execute("create schema audit; create view audit.rows as select * from events")
+    try:
+        with connect(empty_database) as control:
+            control.execute("grant create on database " + control.info.dbname + " to looker")
+        both = (
+            "--dsn", make_conninfo(store.info.dsn, user="looker"),
+            "--control-dsn", make_conninfo(empty_database, user="looker"),
+        )  # fmt: skip
+        done = cli("store", "init", *both)
+        assert (done.returncode, done.stderr) == (0, "")
+        named = write(tmp_path, {"log_store": {"events": "audit.rows"}})
+        error = one_error_line(cli("settings", "apply", *both, named))
+        assert "`grant usage on schema audit` to the user of this DSN" in error
+        store.execute("grant usage on schema audit to looker; grant select on audit.rows, workspaces to looker")
+        assert cli("settings", "apply", *both, named).returncode == 0
+        assert cli("store", "check", *both).returncode == 0
+    finally:
+        store.execute("drop owned by looker")
+        with connect(empty_database) as control:
+            control.execute("drop owned by looker cascade; drop role looker")
+
+
+@pytest.mark.parametrize("missing", ["tables", "a column"])
+def test_a_task_fails_for_good_where_the_log_store_was_never_made(
+    store: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Airflow's retries took ten minutes to say the same four times."""
+    dsn = store.info.dsn
+    if missing == "tables":
+        store.execute("drop table events, workspaces")
+    else:
+        store.execute("alter table events add column other int; alter table events drop column payload")
+    context: Any = {
+        "data_interval_start": datetime(2026, 3, 1, tzinfo=UTC),
+        "data_interval_end": datetime(2026, 3, 1, 0, 5, tzinfo=UTC),
+    }
+    monkeypatch.setattr("logstream.hooks.databases.databases", lambda: (dsn, dsn))
+    with pytest.raises(AirflowFailException, match="store init" if missing == "tables" else "events.payload"):
+        WaitForClosedWindow(task_id="wait").execute(context)
+
+
+def test_a_task_is_tried_again_where_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = "postgresql://127.0.0.1:9/x"
+    monkeypatch.setattr("logstream.hooks.databases.databases", lambda: (away, away))
+    context: Any = {
+        "data_interval_start": datetime(2026, 3, 1, tzinfo=UTC),
+        "data_interval_end": datetime(2026, 3, 1, 0, 5, tzinfo=UTC),
+    }
+    with pytest.raises(AirflowException) as caught:
+        WaitForClosedWindow(task_id="wait").execute(context)
+    assert not isinstance(caught.value, AirflowFailException)
+
+
+def test_a_connection_that_airflow_cannot_read_is_not_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_LAKE", "aws://k:s3cr3t-5f0e@/?region_name=x&endpoint_url=http://127.0.0.1:9")
+    with pytest.raises(ConnectionNotFound, match="percent-encoded") as caught:
+        AirflowConnections().aws("lake")
+    assert "s3cr3t" not in str(caught.value) and not isinstance(caught.value, NoSuchConnection)
