@@ -173,6 +173,9 @@ async def _closing() -> AsyncIterator[AsyncExitStack]:
 
 def _note_health(deployment: Deployment, changes: list[Change], deliveries: Sequence[Delivery]) -> None:
     """Suspend who has failed too often, welcome who is back; what a suspended one has not got is owed, not failed."""
+    deliveries = [delivery for delivery in deliveries if delivery.lanes]  # one that sent nothing tells nothing
+    if not deliveries:
+        return
     ledger = deployment.ledger
     newest = max(delivery.window for delivery in deliveries)
     before = ledger.health()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC
 from typing import Any
 
 from sqlalchemy import Connection, delete, select, text
@@ -116,19 +117,21 @@ class Lanes(Book):
             return bool(connection.execute(_WAS_TAKEN, names).scalar())
 
     def deliveries(self, delivery_ids: Iterable[int]) -> list[Delivery]:
-        """Deliveries that have lanes, each with all of them, in order of their ids."""
+        """Some deliveries, each with all of its lanes, in order of their ids.
+
+        One whose events have all gone elsewhere, or from the log store, has no lanes left.
+        """
         numbers = list(delivery_ids)
         found: dict[int, list[Lane]] = {}
         for lane in self.lanes_of(numbers):
             found.setdefault(lane.delivery_id, []).append(lane)
-        query = select(deliveries.c.id, deliveries.c.state, deliveries.c.generation)
-        query = query.where(any_of(deliveries.c.id, found)).order_by(deliveries.c.id)
+        query = select(deliveries).where(any_of(deliveries.c.id, numbers)).order_by(deliveries.c.id)
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             rows = connection.execute(query).all()
         return [
             Delivery(
-                row.id, found[row.id][0].destination, found[row.id][0].window, found[row.id][0].snapshot_id,
-                State(row.state), row.generation, found[row.id],
+                row.id, row.destination, Window(row.window_start.astimezone(UTC), row.window_end.astimezone(UTC)),
+                row.snapshot_id, State(row.state), row.generation, found.get(row.id, []),
             )
             for row in rows
         ]  # fmt: skip
