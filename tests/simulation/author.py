@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 
@@ -35,6 +35,7 @@ from tests.simulation.script import (
     Tick,
     Weather,
     WriteOff,
+    keeps_objects,
 )
 
 STEP = 5
@@ -51,6 +52,7 @@ class Rates:
     """How likely each fault is, for each window of a world. A world turns some up and others off."""
 
     kill: float = 0.3
+    taken: float = 0.1
     sleep: float = 0.15
     cut: float = 0.1
     double: float = 0.1
@@ -156,15 +158,26 @@ class Author:
             yield Insert(tuple(self.rows(Span(0, self.now.start), most=3)), late=True)
 
     def begun(self) -> Iterator[Happening]:
-        """A window is exported again by other settings than those by which it was begun: each try of that was killed."""
+        """A window is exported again by other settings than those by which it was begun: each try of that was killed.
+
+        Meanwhile rows come, or are purged.
+        """
         for run in range(2):
             self.document = deepcopy(self.document)
-            what = self.chance.choice((self.other_options, self.other_message))(self.document)
+            what = self.chance.choice((self.other_options, self.other_objects, self.other_message))(self.document)
             yield Apply(self.document, what)
             if self.happens(0.3):
                 yield Insert(tuple(self.rows(self.now, most=3)), late=True)
-            blows = () if run else tuple(Blow("deliver", self.moment()) for _ in range(TRIES))
+            if run and self.happens(3 * self.rates.purge):
+                yield Purge(self.now.end, self.chance.choice((None, self.busy)))
+            blows = () if run else tuple(self.deadly() for _ in range(TRIES))
             yield Run(self.now, blows, again=True)
+
+    def deadly(self) -> Blow:
+        """What kills a worker that delivers: at any moment, or at the worst one, when what it has sent is not written down."""
+        if self.happens(0.5):
+            return Blow("deliver", self.moment())
+        return Blow("deliver", self.chance.randint(1, 4), "taken")
 
     def past(self) -> Span:
         """Some time that has passed, which may cut windows."""
@@ -224,6 +237,8 @@ class Author:
                     yield Blow(phase, self.moment(), "sleep")
                 elif self.happens(self.rates.kill):
                     yield Blow(phase, self.moment())
+                elif self.happens(self.rates.taken if phase != "plan" else 0):
+                    yield Blow(phase, self.chance.randint(1, 4), "taken")
                 elif self.happens(self.rates.cut):
                     yield Blow(phase, self.moment(), "cut")
 
@@ -353,7 +368,14 @@ class Author:
 
     def other_options(self, document: Document) -> str:
         """Give a destination other options."""
-        name = self.chance.choice(self.destinations)
+        return self._other_options(document, self.destinations)
+
+    def other_objects(self, document: Document) -> str:
+        """Give an object store, if there is one, other options: its objects have other names by them, as a rule."""
+        return self._other_options(document, [name for name in self.destinations if keeps_objects(name)])
+
+    def _other_options(self, document: Document, names: Sequence[str]) -> str:
+        name = self.chance.choice(names or self.destinations)
         document["destinations"][name] = self.options(name)
         return f"{name} has other options: {document['destinations'][name]}"
 

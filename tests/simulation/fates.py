@@ -2,7 +2,8 @@
 
 A moment is counted: each turn of the attempt's event loop and each statement of its own thread is one. A killed attempt does
 nothing more, not even what stands in its `finally` blocks: its loop never turns again. A sleeping one stops where it is, with
-all that it believes, until the world wakes it.
+all that it believes, until the world wakes it. Of a `taken` one what receivers have taken from it is counted instead: the moment
+after that is its last.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ class Killed(BaseException):
 
 
 class Fate:
-    """What happens to one attempt: nothing, or at moment `at` it is killed, put to sleep, or `cut` is called."""
+    """What happens to one attempt: nothing, or at moment (or request) `at` it is killed, put to sleep, or `cut` is called."""
 
     def __init__(self, at: int | None = None, what: str = "kill", cut: Callable[[], None] | None = None) -> None:
         self._at, self.what, self._cut = at, what, cut
-        self.moments = 0
+        self.moments = self.requests = 0
         self.dead = False
         self.asleep = threading.Event()
         self._wake = threading.Event()
@@ -45,7 +46,7 @@ class Fate:
         self.moments += 1
         if self.dead:
             raise Killed
-        if self.moments != self._at:
+        if self.what == "taken" or self.moments != self._at:
             return
         if self.zombie:
             self.asleep.set()
@@ -55,6 +56,12 @@ class Fate:
         else:
             self.dead = True
             raise Killed
+
+    def taken(self) -> None:
+        """A receiver has taken what the attempt has sent."""
+        self.requests += 1
+        if self.what == "taken" and self.requests == self._at:
+            self.dead = True
 
     def wake(self) -> None:
         """Let the zombie go on."""

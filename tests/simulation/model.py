@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from tests.simulation.receivers import POISON, plain
-from tests.simulation.script import ENORMOUS, Document, Row, Span
+from tests.simulation.script import ENORMOUS, Document, Row, Span, keeps_objects
 
 KIND_OF = {"job_status": "job", "job_details": "job", "user_activity": "user_activity", "api_platform": "api_platform",
            "log_service": "log_service", "genie": "genie"}  # fmt: skip
@@ -21,11 +21,6 @@ DEEPEST = 500
 
 Place = tuple[Span, str]
 """A window and a destination."""
-
-
-def keeps_objects(destination: str) -> bool:
-    """Whether a destination is an object store. The first part of its name tells what it is."""
-    return destination.startswith(("lake", "bucket"))
 
 
 def streaming_of(document: Document, workspace: int) -> Document | None:
@@ -126,6 +121,8 @@ class Model:
     """Destination to the rows of complete deliveries that it had when they were purged."""
     arrived: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """The same of complete lanes, whose deliveries may have lacked others."""
+    copies: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """Object store to the rows that it held in any object when they were purged."""
     saved: list[tuple[int, Document]] = field(default_factory=list)
     """Settings, with the second from which they are in force."""
     planned: dict[Span, list[Plan]] = field(default_factory=lambda: defaultdict(list))

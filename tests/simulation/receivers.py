@@ -56,6 +56,8 @@ class Receiver:
         """What befalls every request."""
         self.stall: Callable[[], None] = lambda: None
         """Lets the time pass that a stalled receiver takes."""
+        self.noted: Callable[[], None] = lambda: None
+        """Is told of each request that it has taken."""
         self.changed_repetitions = 0
         self._bodies: dict[str, bytes] = {}
         self._lock = threading.Lock()
@@ -90,6 +92,7 @@ class Receiver:
             if only_new and key in self.objects:
                 return _error("PreconditionFailed", 412)
             self.objects[key] = body
+            self.noted()
             return Answer(headers=_stamps(body), cut=fault == "cut_after", seconds=_seconds(fault))
 
     def get(self, key: str) -> Answer:
@@ -141,6 +144,7 @@ class Receiver:
         if POISON.encode() in text:
             return Answer(422, b"an event is not valid")
         self.taken.append((key, text.splitlines()))
+        self.noted()
         return Answer(200, b"ok", cut=fault == "cut_after", seconds=_seconds(fault))
 
     def _splunk(self, fault: str | None, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -154,6 +158,7 @@ class Receiver:
         taken = lines if bad is None else lines[:bad]
         if taken:
             self.taken.append((key, taken))
+            self.noted()
         cut, seconds = fault == "cut_after", _seconds(fault)
         if bad is None:
             return Answer(200, b'{"text": "Success", "code": 0}', cut=cut, seconds=seconds)

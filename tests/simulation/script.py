@@ -25,6 +25,11 @@ ENORMOUS = 120_000
 """Characters of an event that is larger than that."""
 
 
+def keeps_objects(destination: str) -> bool:
+    """Whether a destination is an object store. The first part of its name tells what it is."""
+    return destination.startswith(("lake", "bucket"))
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
     """Half-open time: minutes since the world began."""
@@ -161,7 +166,8 @@ class Forget:
 class Blow:
     """What a task's worker suffers at its `moment`-th moment.
 
-    `kill`: it is killed. `sleep`: it sleeps, and wakes as a zombie. `cut`: the database ends all of its connections.
+    `kill`: it is killed. `sleep`: it sleeps, and wakes as a zombie. `cut`: the database ends all of its connections. `taken`: it
+    is killed when receivers have taken so many of its requests, before it can write down the last.
     """
 
     phase: str
@@ -169,6 +175,8 @@ class Blow:
     what: str = "kill"
 
     def __str__(self) -> str:
+        if self.what == "taken":
+            return f"{self.phase} is killed when request {self.moment} is taken"
         words = {"kill": "killed", "sleep": "put to sleep until its lease is lost", "cut": "cut off from the database"}
         return f"{self.phase} is {words[self.what]} at moment {self.moment}"
 

@@ -12,13 +12,12 @@ from tests.simulation.model import (
     Place,
     Seen,
     is_refused,
-    keeps_objects,
     message_of,
     route_of,
     streaming_of,
 )
 from tests.simulation.receivers import number_of, plain
-from tests.simulation.script import Document, Row, Span
+from tests.simulation.script import Document, Row, Span, keeps_objects
 
 
 def judge(model: Model, seen: Seen, end: int) -> Iterator[str]:
@@ -143,6 +142,10 @@ class Verdict:
         for destination, arrived in self.model.arrived.items():
             for number in arrived - self.model.forgotten[destination] - there[destination]:
                 yield f"{self.name(self.model.rows[number])} had arrived at {destination} when it was purged, and was removed"
+        anywhere = set[int]().union(*there.values(), *self.model.forgotten.values())
+        for destination, copies in self.model.copies.items():
+            for number in copies - anywhere:
+                yield f"{self.name(self.model.rows[number])} was purged, and the only copy of it, at {destination}, was removed"
         for destination, number in self.copies:
             yield f"event {number} is at {destination}, and the platform never committed it"
 

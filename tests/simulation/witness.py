@@ -11,11 +11,11 @@ import psycopg
 from logstream.verify.verifier import verify
 from logstream.window import Window
 from tests.simulation.audit import audited
-from tests.simulation.model import Place, Seen, keeps_objects
+from tests.simulation.model import Place, Seen
 from tests.simulation.moments import START, moment_of, span_of
 from tests.simulation.named import superseded_in
 from tests.simulation.receivers import Receiver, messages_of
-from tests.simulation.script import Document
+from tests.simulation.script import Document, keeps_objects
 from tests.simulation.workers import Workers
 
 

@@ -38,6 +38,7 @@ class Workers:
         self.undisturbed = False
         """Whether one attempt alone is alive, and none has died of late."""
         self._stalling = False
+        self._sending: Fate | None = None
 
     def close(self) -> None:
         """Let all zombies end, and leave nothing behind."""
@@ -53,6 +54,11 @@ class Workers:
                 self._renewals()
             finally:
                 self._stalling = False
+
+    def taken(self) -> None:
+        """A receiver has taken something."""
+        if self._sending is not None:
+            self._sending.taken()
 
     def _renewals(self) -> None:
         alive = "state = 'delivering' and leased_until > clock_timestamp()"
@@ -95,7 +101,8 @@ class Workers:
             self._idle.append(engine)
             return result
 
-        return Attempt(work, fate or Fate())
+        self._sending = fate or Fate()
+        return Attempt(work, self._sending)
 
     def cut(self) -> None:
         """The database ends the connections of all workers."""

@@ -11,7 +11,7 @@ import psycopg
 from logstream import clock
 from logstream.export import pipeline
 from logstream.validation import validate_settings
-from tests.simulation.model import Model, keeps_objects
+from tests.simulation.model import Model
 from tests.simulation.moments import START, moment_of, span_of
 from tests.simulation.notes import Notes
 from tests.simulation.receivers import Receiver, messages_in, messages_of, number_of
@@ -36,6 +36,7 @@ from tests.simulation.script import (
     Tick,
     Weather,
     WriteOff,
+    keeps_objects,
 )
 from tests.simulation.universe import Connections, Universe, WorldClock
 from tests.simulation.verdict import judge
@@ -102,6 +103,7 @@ class World:
         if destination not in self._receivers:
             self._receivers[destination] = self._place.receivers.new(self._name, destination)
             self._receivers[destination].stall = self._workers.stall
+            self._receivers[destination].noted = self._workers.taken
         return self._receivers[destination]
 
     def _happen(self, happening: Happening) -> None:
@@ -175,6 +177,9 @@ class World:
             (moment_of(until), workspace),
         )
         purged = self._model.purge(until * 60, workspace)
+        for destination, receiver in self._receivers.items():
+            if keeps_objects(destination):
+                self._model.copies[destination] |= purged & {number_of(item) for _, item in messages_of(receiver)}
         lanes = (
             "select d.window_start, d.window_end, d.destination, d.state, array(select json_object_keys(l.delivered))"
             " from logstream.lanes l join logstream.deliveries d on d.id = l.delivery_id where l.state = 'delivered'"
