@@ -55,6 +55,10 @@ class BadEvent(LogstreamError):
     """One event cannot be delivered as it is; the others go on. The message is kept beside it in the ledger."""
 
 
+class BadForSetting(BadEvent):
+    """One event cannot be delivered by the setting of its workspace; by another setting it might be."""
+
+
 class DeliveryError(LogstreamError):
     """Something was not delivered, or could not be proved delivered."""
 

@@ -102,9 +102,6 @@ class Parcel:
     events: list[EventRef] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
     refused: str | None = None
-    bad_in_itself: bool = False
-    """Refused for what the event is, so that every destination would refuse it. One that is refused for this destination's
-    options, limits or code is believed only beside events that are taken (`export/refusals.py`)."""
 
     @property
     def size(self) -> int:
@@ -163,18 +160,16 @@ class Packer(ABC):
         """The last parcel, if there is one."""
 
 
-def refused_parcel(name: str, event: Event, reason: str, *, bad_in_itself: bool = False) -> Parcel:
+def refused_parcel(name: str, event: Event, reason: str) -> Parcel:
     """A parcel that is not sent: its one event is rejected in its place in the order."""
     reference = EventRef(event.id, event.workspace_id, event.kind)
     tally, sizes = tally_of([reference]), sizes_of([reference], [0])
-    return Parcel(
-        name, b"", cursor_of(event), tally, sizes, [], [reference], [b""], refused=reason, bad_in_itself=bad_in_itself
-    )
+    return Parcel(name, b"", cursor_of(event), tally, sizes, [], [reference], [b""], refused=reason)
 
 
 def broken_parcel(name: str, event: Event, error: Exception) -> Parcel:
     """The same for an event for which a destination's code raised."""
-    return refused_parcel(name, event, why_broken(error), bad_in_itself=isinstance(error, BadEvent))
+    return refused_parcel(name, event, why_broken(error))
 
 
 def why_broken(error: Exception) -> str:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from logstream import clock
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.parcel import EventRef, Parcel, Part, cursor_of
-from logstream.events import Cursor, Event
+from logstream.events import Cursor
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.refusals import Refusals
+from logstream.export.select import Unsendable
 from logstream.export.send import Confirm, RetryPolicy, Sent, send
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.records import Lane, News, Rejection
@@ -30,7 +31,8 @@ class Outbox:
     behind is known, also where the lane is then delivered otherwise.
 
     A parcel that its receiver refused, where it has taken nothing yet, is held: it enters the ledger when refusals are believed
-    (`Refusals`). Parcels behind it are sent meanwhile; one that is taken ends the doubt.
+    (`Refusals`), and so is an event of which no message could be made. Parcels behind it are sent meanwhile; one that is taken
+    ends the doubt.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class Outbox:
         """Places given back for parcels that are held."""
         self._slots = asyncio.Semaphore(destination.limits.concurrency)
         self._under_way: deque[tuple[Parcel, asyncio.Task[Sent]]] = deque()
-        self._bad: deque[tuple[Cursor, EventRef, str]] = deque()
+        self._bad: deque[Unsendable] = deque()
+        self._doubted: deque[Cursor] = deque()
+        """The places of those among them that are doubted."""
         self._rejected: list[Rejection] = []
         self._parts: list[Part] = []
         self._announced: dict[str, int] = {}
@@ -63,13 +67,17 @@ class Outbox:
         self._failure: BaseException | None = None
         self._written = clock.monotonic()
 
-    def reject(self, bad: Sequence[tuple[Event, str]]) -> None:
+    def reject(self, bad: Sequence[Unsendable]) -> None:
         """Note events that cannot be sent; they enter the ledger with the parcel that comes after them."""
-        for event, reason in bad:
-            self._bad.append((cursor_of(event), EventRef(event.id, event.workspace_id, event.kind), reason))
+        for row in bad:
+            self._bad.append(row._replace(event=row.event._replace(payload=b"")))  # which may be large
+            if row.doubted:
+                self._doubted.append(cursor_of(row.event))
+                self._refusals.unmade(row.reason)
 
     def note(self, parcel: Parcel) -> None:
-        """Count a parcel that an earlier attempt delivered after it had last written its counts."""
+        """Count a parcel that an earlier attempt delivered, whole, after it had last written its counts."""
+        self._refusals.believe()
         self._count(parcel, Sent(bytes=parcel.size, requests=parcel.requests, parts=parcel.parts))
 
     async def put(self, parcel: Parcel) -> None:
@@ -110,10 +118,13 @@ class Outbox:
 
     @property
     def doubtful(self) -> bool:
-        """Whether the next parcel that would enter the ledger is held."""
-        if self._refusals.believed or not self._under_way:
+        """Whether the next parcel, or the next event that cannot be sent, that would enter the ledger is held."""
+        if self._refusals.believed:
             return False
-        return self._is_held(self._under_way[0][1])
+        if not self._under_way:
+            return bool(self._doubted)
+        parcel, task = self._under_way[0]
+        return (bool(self._doubted) and self._doubted[0] < parcel.last) or self._is_held(task)
 
     def _is_held(self, task: asyncio.Task[Sent]) -> bool:
         if self._refusals.believed or not task.done() or task.cancelled() or task.exception():
@@ -220,11 +231,14 @@ class Outbox:
         self._take_bad(parcel.last)
 
     def _take_bad(self, until: Cursor | None) -> None:
-        while self._bad and (until is None or self._bad[0][0] < until):
-            cursor, event, reason = self._bad.popleft()
+        while self._bad and (until is None or cursor_of(self._bad[0].event) < until):
+            row = self._bad.popleft()
+            cursor, event = cursor_of(row.event), EventRef(row.event.id, row.event.workspace_id, row.event.kind)
+            if row.doubted:
+                self._doubted.popleft()
             # behind the last parcel, too: an attempt that resumes must not count it again
             self._lane.counted = max(self._lane.counted or cursor, cursor)
             self._lane.position = max(self._lane.position or cursor, cursor)
             self._lane.rejected.update(Counter({(event.workspace_id, event.kind): 1}))
-            self._rejected.append(Rejection(event, reason))
+            self._rejected.append(Rejection(event, row.reason))
             self._irregular = True

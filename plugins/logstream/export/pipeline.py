@@ -17,12 +17,12 @@ from functools import partial
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
 from logstream.errors import DatabaseError, DeliveryError, EventsPassedBy, LeaseLost, LogstreamError
-from logstream.events import Cursor, Event
+from logstream.events import Cursor
 from logstream.export.contents import contents_of, masks_of
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.outbox import Outbox
 from logstream.export.refusals import LaneFailed, Refusals
-from logstream.export.select import Chunk, Demultiplexer, EventRenderer, after
+from logstream.export.select import Chunk, Demultiplexer, EventRenderer, Unsendable, after
 from logstream.export.send import RetryPolicy
 from logstream.export.window_plan import selected
 from logstream.ledger.checkpoints import LedgerWriter
@@ -42,7 +42,7 @@ CHUNK_BYTES = 8 * 1024 * 1024
 READ_SECONDS = 300.0
 """How long a chunk may take to be read and packaged: a log store that is silent for longer fails the lanes."""
 
-Packed = list[tuple["LaneWork", list[Parcel], list[tuple[Event, str]]]]
+Packed = list[tuple["LaneWork", list[Parcel], list[Unsendable]]]
 
 
 class LaneWork:
@@ -88,6 +88,8 @@ class DeliveryPipeline:
         self._keeper, self._threads = keeper, threads
         self._refusals = Refusals()
         self._chunks = 0
+        self._rendered = False
+        """Whether a message was made of any event."""
         self._external_ids = {w.id: w.external_id for w in workspaces()} if destination.needs_external_ids else {}
         self._store, self._writer, self._window = store, writer, lanes[0].window
         self._contents, self._masks = contents_of(streamings), masks_of(streamings)
@@ -128,10 +130,12 @@ class DeliveryPipeline:
         A lane that fails is written down as failed, and the others go on.
         """
         try:
+            # what an earlier attempt delivered counts as if it were of this one
+            await self._judge_refusals([work.lane for work in self._open() if work.resume])
             await self._stream()
             for work in self._open():
                 await self._send_rest(work)
-            await self._judge_refusals()
+            await self._judge_refusals([work.lane for work in self._open() if work.outbox.doubtful])
             for work in self._open():
                 await self._end(work)
         except LogstreamError as error:
@@ -180,10 +184,9 @@ class DeliveryPipeline:
         except LogstreamError as error:
             await self._stop(work, error)
 
-    async def _judge_refusals(self) -> None:
+    async def _judge_refusals(self, lanes: Sequence[Lane]) -> None:
         """Where nothing was taken in this run, what was taken before decides whether refusals are believed."""
-        doubtful = [work.lane for work in self._open() if work.outbox.doubtful]
-        if doubtful and await self._writer.was_taken(doubtful[0]):
+        if lanes and await self._writer.was_taken(lanes[0]):
             self._refusals.believe()
 
     async def _end(self, work: LaneWork) -> None:
@@ -248,13 +251,15 @@ class DeliveryPipeline:
     def _ahead(self, position: Cursor | None) -> asyncio.Future[tuple[Packed, Cursor | None, bool]]:
         return asyncio.ensure_future(in_time(self._threads, READ_SECONDS, self._chunk, position))
 
-    async def _put(self, work: LaneWork, parcels: list[Parcel], bad: list[tuple[Event, str]]) -> None:
+    async def _put(self, work: LaneWork, parcels: list[Parcel], bad: list[Unsendable]) -> None:
         if work.error is not None:
             return
         work.outbox.reject(bad)
         try:
             for parcel in parcels:
                 await work.put(parcel)
+            if not self._rendered:
+                self._refusals.nothing_made()
         except LogstreamError as error:
             await self._stop(work, error)
 
@@ -270,7 +275,7 @@ class DeliveryPipeline:
 
         Returns what is to be sent, the place after it, and whether there is more.
         """
-        packed: dict[int, tuple[LaneWork, list[Parcel], list[tuple[Event, str]]]] = {
+        packed: dict[int, tuple[LaneWork, list[Parcel], list[Unsendable]]] = {
             number: (work, [], []) for number, work in self._works.items()
         }
         page = Page([], more=False)
@@ -280,6 +285,7 @@ class DeliveryPipeline:
             for number, chunk in self._lanes.divide(self._renderer.render(page.events, page.bad)):
                 work, parcels, bad = packed[number]
                 left = work.skip(chunk)
+                self._rendered |= bool(left.events)
                 parcels.extend(work.packer.pack(left.events, left.messages))
                 bad.extend(left.bad)
             position = page.last or position

@@ -2,7 +2,8 @@
 
 A receiver that refuses everything is failing: a wrong index, a wrong format, a changed contract, a limit in its options that is
 smaller than every event. Were it believed, all its events would become dead letters and the run would be green. It does not
-matter whether the receiver refuses them or they are refused here, before they are sent, on its behalf.
+matter whether the receiver refuses them or they are refused here, before they are sent, on its behalf; nor whether no message
+can be made of them, by a mask that looks too long or by a fault of ours.
 
 So a rejection is believed only beside acceptances: of other events in
 this run, or in the ledger since the destination's options last changed.
@@ -38,6 +39,7 @@ class Refusals:
     def __init__(self) -> None:
         self.believed = False
         self._doubted = 0
+        self._unmade = 0
         self._reason = ""
         self._waiting: list[Callable[[], object]] = []
 
@@ -60,11 +62,23 @@ class Refusals:
         if not self.believed and self._doubted > MOST_DOUBTED:
             raise self.failure()
 
+    def unmade(self, reason: str) -> None:
+        """No message can be made of an event. Unlike `refuse`, this is said before the events around it are sent."""
+        self._unmade += 1
+        self._reason = reason
+
+    def nothing_made(self) -> None:
+        """No message was made of any event so far. Raises `LaneFailed` where that is so of too many, and none was taken."""
+        if not self.believed and self._unmade > MOST_DOUBTED:
+            raise self.failure()
+
     def failure(self) -> LaneFailed:
         """Why a receiver that takes nothing counts as failing."""
+        events = counted(self._doubted + self._unmade, "event")
+        said = f"it refused each of {events}, and took none" if self._doubted else f"none of {events} can be sent"
         return LaneFailed(
-            f"it refused each of {counted(self._doubted, 'event')}, and took none, so none of them is rejected: "
-            f"{self._reason}; correct the destination's options, its connection or the message template",
+            f"{said}, so none of them is rejected: {self._reason}; correct the destination's options, its connection, the "
+            "message template or the masks",
             permanent=True,
             refused=True,
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from logstream.destinations.parcel import cursor_of
-from logstream.errors import BadEvent
+from logstream.errors import BadEvent, BadForSetting
 from logstream.events import Event, Kind, Selection
 from logstream.messages import Messages
 from logstream.rendering import Renderer
@@ -16,13 +17,25 @@ from logstream.shapes import log_fields
 from logstream.store.base import BadRow, Filter
 
 
+class Unsendable(NamedTuple):
+    """An event that cannot be sent, and why.
+
+    `doubted`: a message could not be made of it, so its setting, or our code, may be at fault and not the event. It is believed
+    only beside acceptances (`export/refusals.py`). What is no event at all, or too deep for every receiver, is believed.
+    """
+
+    event: Event
+    reason: str
+    doubted: bool = False
+
+
 @dataclass(slots=True)
 class Chunk:
-    """Events that are rendered: those to send with their messages, and those that cannot be sent with the reason."""
+    """Events that are rendered: those to send with their messages, and those that cannot be sent."""
 
     events: list[Event] = field(default_factory=list)
     messages: Messages = field(default_factory=lambda: Messages([]))
-    bad: list[tuple[Event, str]] = field(default_factory=list)
+    bad: list[Unsendable] = field(default_factory=list)
 
 
 class EventRenderer:
@@ -82,23 +95,27 @@ class EventRenderer:
     def render(self, events: list[Event], bad: Sequence[BadRow] = ()) -> Chunk:
         """Render the selected ones of some events, in order. `bad` are rows among them that are no events."""
         events = self.select(events)
+        unsendable = [Unsendable(event, reason) for event, reason in bad]
         if self._only is not None:
             messages = self._only.render_plain(events)
             if messages is not None:
-                return Chunk(events, messages, list(bad))
-        chunk = Chunk(bad=list(bad))
+                return Chunk(events, messages, unsendable)
+        chunk = Chunk(bad=unsendable)
         for event in events:
             try:
                 renderer = self._by_workspace[event[1]][1]
                 chunk.messages.inner.append(renderer.render(event, self._workspaces.get(event[1])))
                 chunk.events.append(event)
+            except BadForSetting as error:
+                chunk.bad.append(Unsendable(event, str(error), doubted=True))
             except BadEvent as error:
-                chunk.bad.append((event, str(error)))
+                chunk.bad.append(Unsendable(event, str(error)))
             except Exception as error:  # of whatever kind, it is this event's alone
-                chunk.bad.append((event, f"it cannot be rendered ({type(error).__name__}: {str(error)[:300]})"))
+                reason = f"it cannot be rendered ({type(error).__name__}: {str(error)[:300]})"
+                chunk.bad.append(Unsendable(event, reason, doubted=True))
         if bad:
             # they enter the ledger in the window's order
-            chunk.bad.sort(key=lambda row: cursor_of(row[0]))
+            chunk.bad.sort(key=lambda row: cursor_of(row.event))
         return chunk
 
     def _selected(self, event: Event) -> bool:
@@ -135,12 +152,12 @@ class Demultiplexer:
             add_event(event)
             add_message(message)
         for bad in chunk.bad:
-            lanes[index[bad[0][1]]].bad.append(bad)
+            lanes[index[bad.event.workspace_id]].bad.append(bad)
         return list(zip(self._numbers, lanes, strict=True))
 
 
 def after(chunk: Chunk, resume: tuple[int, int]) -> tuple[Sequence[Event], Chunk]:
     """Cut a chunk at a checkpoint, given as (recorded_us, id): the events before it, and the chunk of those after it."""
     keep = next((index for index, event in enumerate(chunk.events) if (event[4], event[0]) > resume), len(chunk.events))
-    bad = [(event, reason) for event, reason in chunk.bad if (event[4], event[0]) > resume]
+    bad = [row for row in chunk.bad if cursor_of(row.event) > resume]
     return chunk.events[:keep], Chunk(chunk.events[keep:], chunk.messages[keep:], bad)

@@ -72,11 +72,10 @@ async def send(
     while pending:
         current = pending.pop()
         if current.refused:
-            if not current.bad_in_itself:
-                # options that leave no room, or a plug-in that breaks: with every event a fault to be mended, and not a
-                # thousand dead letters
-                refusals.refuse(len(current.events), current.refused)
-                sent.refused = True
+            # options that leave no room, or a plug-in that breaks: with every event a fault to be mended, and not a thousand
+            # dead letters
+            refusals.refuse(len(current.events), current.refused)
+            sent.refused = True
             sent.rejected += [(event, current.refused) for event in current.events]
             sent.whole = False
             continue

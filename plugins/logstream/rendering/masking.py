@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from logstream.errors import BadEvent
+from logstream.errors import BadForSetting
 from logstream.events import MASKED
 from logstream.jsonpath.compiled import Path, PathError, compile_path, compile_widened
 from logstream.jsonpath.search import TooMuchWork, Work, find
@@ -61,7 +61,7 @@ class Masks:
     def apply(self, payload: bytes) -> bytes:
         """The event with its fields masked; one that holds none of them keeps its bytes.
 
-        Raises `BadEvent` for an event that is no JSON, and for one in which looking for the fields takes too long.
+        Raises `BadEvent` for an event that is no JSON, `BadForSetting` for one in which looking for the fields takes too long.
         """
         if self._tree is None:
             return self._by_search(payload)
@@ -81,7 +81,7 @@ class Masks:
         try:
             places = [place for path in self._paths for place in find(path, event[0], work)]
         except TooMuchWork as error:
-            raise BadEvent(f"its fields cannot be masked: {error}") from None
+            raise BadForSetting(f"its fields cannot be masked: {error}") from None
         if not places and not repeated:
             return payload
         for holder, key in places:
