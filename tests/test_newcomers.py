@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from psycopg.conninfo import make_conninfo
 
 from logstream.database import connect
+from logstream.destinations.registry import built_in, destination_type
 from logstream.errors import ConnectionNotFound
 from logstream.hooks import AirflowConnections
 from logstream.hooks.connections.lookup import NoSuchConnection
@@ -184,3 +185,49 @@ def test_a_connection_that_airflow_cannot_read_is_not_said_to_be_missing(monkeyp
     with pytest.raises(ConnectionNotFound, match="percent-encoded") as caught:
         AirflowConnections().aws("lake")
     assert "s3cr3t" not in str(caught.value) and not isinstance(caught.value, NoSuchConnection)
+
+
+BROKEN = {
+    "cannot be imported": ("import nothing_of_that_name\n", "ModuleNotFoundError"),
+    "raises when it is imported": ("raise RuntimeError('of the plug-in')\n", "of the plug-in"),
+    "has no such class": ("", "has no attribute"),
+    "is no destination": ("class Broken: ...\n", "no subclass of Destination"),
+    "lacks methods": (
+        "from logstream.destinations.base import Destination, Options\n"
+        "class Broken(Destination[Options]): type, title, options_model = 'broken', 'Broken', Options\n",
+        "lacks check, limits, packer, send",
+    ),
+    "cannot be made": (
+        "from logstream.destinations.file import FileDestination\n"
+        "class Broken(FileDestination):\n"
+        "    def __init__(self, *given): raise LookupError('of its own')\n",
+        "LookupError: of its own",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_plug_in_that_cannot_be_used_is_one_line_and_hides_no_other(
+    cli: Cli, store: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    module = f"plug_in_that_{fault.replace(' ', '_')}"
+    code, words = BROKEN[fault]
+    (tmp_path / f"{module}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    references = {**built_in(), "broken": f"{module}:Broken"}
+    monkeypatch.setattr("logstream.destinations.registry._references", lambda: references)
+    destination_type.cache_clear()
+    dsn = ("--dsn", store.info.dsn)
+    both = {**lake(tmp_path), "b": {"type": "broken", "path": str(tmp_path / "b")}}
+    given = write(tmp_path, {"admin": streaming(), "destinations": both})
+    listed = cli("destinations", "list")
+    assert listed.returncode == 0 and "new_relic" in listed.stdout
+    if fault == "cannot be made":
+        # its options alone are right: only a delivery finds it
+        assert cli("settings", "apply", *dsn, given).returncode == 0
+        assert words in one_error_line(cli("destinations", "check", *dsn, "b"))
+    else:
+        assert words in listed.stderr
+        error = one_error_line(cli("settings", "apply", *dsn, given))
+        assert words in error and "destinations.b.type: " in error and module in error
+    destination_type.cache_clear()

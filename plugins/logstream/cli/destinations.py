@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any, TextIO
 
 from logstream.cli.arguments import add_command, add_dsn, add_group, repository
@@ -21,13 +22,18 @@ def add(groups: Any) -> None:
 
 def destinations_list(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream destinations list`."""
-    from logstream.destinations import destination_types
+    from logstream.destinations.registry import destination_type, destination_types, registered
 
     rows = []
     for name, kind in destination_types().items():
         fields = kind.options_model.model_fields
         rows.append((name, kind.title, kind.connection_type or "-", ", ".join(fields)))
     print_table(("type", "what", "connection", "options"), rows, out)
+    for name in sorted({*registered()} - {name for name, *_ in rows}):
+        try:
+            destination_type(name)
+        except InputError as error:
+            print(f"warning: {error}", file=sys.stderr)
 
 
 def destinations_check(options: argparse.Namespace, out: TextIO) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from configparser import ConfigParser
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from inspect import isabstract
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +16,7 @@ from pydantic import ValidationError
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.credentials import Connections
 from logstream.destinations.vendor_rules import refused_options
-from logstream.errors import InputError
+from logstream.errors import InputError, LogstreamError
 from logstream.settings.models import DestinationSettings, explain_parts
 
 GROUP = "logstream.destinations"
@@ -37,15 +39,28 @@ def _references() -> dict[str, str]:
 
 @cache
 def destination_type(name: str) -> type[Destination[Any]]:
-    """The class registered under a type. Raises `KeyError` with the known types."""
+    """The class registered under a type.
+
+    Raises `KeyError` with the known types; `InputError` for a plug-in that cannot be used, whatever it does when it is imported.
+    """
     references = _references()
     if name not in references:
         raise KeyError(sorted(references))
     module, _, attribute = references[name].partition(":")
-    found = getattr(import_module(module), attribute)
+    try:
+        found = getattr(import_module(module), attribute)
+    except Exception as error:
+        raise _unusable(name, f"{type(error).__name__}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Destination)):
-        raise InputError(f"the entry point {name} of {GROUP} is no Destination class: {references[name]}")
+        raise _unusable(name, "it is no subclass of Destination")
+    if isabstract(found):
+        raise _unusable(name, f"its class lacks {', '.join(sorted(found.__abstractmethods__))}")
     return found
+
+
+def _unusable(name: str, why: str) -> InputError:
+    package = f"the package that registers {_references()[name]}"
+    return InputError(f'the destination type "{name}" cannot be used: {why}; correct or uninstall {package}')
 
 
 def registered() -> dict[str, str]:
@@ -54,8 +69,12 @@ def registered() -> dict[str, str]:
 
 
 def destination_types() -> dict[str, type[Destination[Any]]]:
-    """All types by name."""
-    return {name: destination_type(name) for name in registered()}
+    """All types by name, but those of plug-ins that cannot be used: `logstream doctor` names them."""
+    found = {}
+    for name in registered():
+        with suppress(InputError):
+            found[name] = destination_type(name)
+    return found
 
 
 def check_options(type_name: str, options: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
@@ -89,7 +108,12 @@ def make_destination(name: str, settings: DestinationSettings, connections: Conn
     except ValidationError as error:
         path, what = explain_parts(error, kind.options_model)[0]
         raise InputError(f"destinations.{name}.{'.'.join(map(str, path))}: {what}") from None
-    return kind(name, options, connections)
+    try:
+        return kind(name, options, connections)
+    except LogstreamError:
+        raise
+    except Exception as error:
+        raise _unusable(settings.type, f"{type(error).__name__}: {error}") from error
 
 
 async def open_destination(name: str, settings: DestinationSettings, connections: Connections) -> Destination[Any]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from logstream.errors import SettingsError
+from logstream.errors import InputError, SettingsError
 from logstream.events import EventType, Kind, Selection
 from logstream.settings.notices import Notices, Receiver, WorkspaceNotices
 from logstream.settings.wording import wording
@@ -24,7 +24,8 @@ DESTINATION_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 RELATION_NAME = r"^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$"
 
 OptionsCheck = Callable[[str, dict[str, Any]], list[tuple[tuple[str | int, ...], str]]]
-"""`(type, options) -> [(path below the destination, what is wrong)]`; raises `KeyError` with the known types."""
+"""`(type, options) -> [(path below the destination, what is wrong)]`; raises `KeyError` with the known types, `InputError` for a
+type that cannot be used."""
 
 
 class _Model(BaseModel):
@@ -250,6 +251,9 @@ def _destination_problems(
             known = list(error.args[0])
             hint = did_you_mean(destination.type, known) or f"; known: {', '.join(sorted(known))}"
             yield f'destinations.{name}.type: no destination type "{destination.type}"{hint}'
+            continue
+        except InputError as error:
+            yield f"destinations.{name}.type: {error}"
             continue
         yield from [f"{dotted(('destinations', name, *path))}: {what}" for path, what in wrong]
 
