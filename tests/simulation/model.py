@@ -121,8 +121,8 @@ class Model:
     """Destination to the rows of complete deliveries that it had when they were purged."""
     arrived: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """The same of complete lanes, whose deliveries may have lacked others."""
-    copies: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    """Object store to the rows that it held in any object when they were purged."""
+    copies: dict[str, set[tuple[int, str]]] = field(default_factory=lambda: defaultdict(set))
+    """Object store to the rows that it held when they were purged, each with the object."""
     saved: list[tuple[int, Document]] = field(default_factory=list)
     """Settings, with the second from which they are in force."""
     planned: dict[Span, list[Plan]] = field(default_factory=lambda: defaultdict(list))

@@ -144,10 +144,22 @@ class Verdict:
                 yield f"{self.name(self.model.rows[number])} had arrived at {destination} when it was purged, and was removed"
         anywhere = set[int]().union(*there.values(), *self.model.forgotten.values())
         for destination, copies in self.model.copies.items():
-            for number in copies - anywhere:
-                yield f"{self.name(self.model.rows[number])} was purged, and the only copy of it, at {destination}, was removed"
+            objects = {key for key, _ in self.seen.held[destination]}
+            # one that was put again without an event was never counted: the event is lost, and named
+            for number, key in copies:
+                if number not in anywhere and key not in objects and not self._balanced(self.model.rows[number]):
+                    yield f"{self.name(self.model.rows[number])} was purged, and the only copy of it, at {destination}, was removed"
         for destination, number in self.copies:
             yield f"event {number} is at {destination}, and the platform never committed it"
+
+    def _balanced(self, row: Row) -> bool:
+        """Where the platform purges as many rows as come late, of one workspace and kind and of one window, counting sees neither."""
+        window = self.window_of[row.id]
+        return any(
+            (other.workspace, other.kind) == (row.workspace, row.kind) and other.id not in plan.ids
+            for other in self.model.rows_in(window)
+            for plan in self.model.planned[window]
+        )
 
     def superseded(self) -> Iterator[str]:
         """What is superseded is removed where the connection may delete, unless it may be the only copy of an event. That of

@@ -179,7 +179,8 @@ class World:
         purged = self._model.purge(until * 60, workspace)
         for destination, receiver in self._receivers.items():
             if keeps_objects(destination):
-                self._model.copies[destination] |= purged & {number_of(item) for _, item in messages_of(receiver)}
+                held = ((number_of(message), key) for key, message in messages_of(receiver))
+                self._model.copies[destination] |= {(number, key) for number, key in held if number in purged}
         lanes = (
             "select d.window_start, d.window_end, d.destination, d.state, array(select json_object_keys(l.delivered))"
             " from logstream.lanes l join logstream.deliveries d on d.id = l.delivery_id where l.state = 'delivered'"
