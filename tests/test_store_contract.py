@@ -39,7 +39,7 @@ def platform(store: psycopg.Connection) -> Iterator[psycopg.Connection]:
 class Export:
     """What became of a window of `app.events`."""
 
-    def __init__(self, dsn: str, folder: Path, **document: Any) -> None:
+    def __init__(self, dsn: str, folder: Path, control: str | None = None, **document: Any) -> None:
         given = {
             "admin": {"enabled": True, "events": EVERYTHING, "destination": "d"},
             "destinations": {"d": {"type": "file", "path": str(folder), "packaging": "batch", "manifests": False}},
@@ -47,7 +47,7 @@ class Export:
             **document,
         }
         settings = validate_settings(given)
-        with Exporter(dsn, dsn, None) as exporter:  # type: ignore[arg-type]
+        with Exporter(dsn, control or dsn, None) as exporter:  # type: ignore[arg-type]
             exporter.settings.apply(settings)
             planned = exporter.plan(WINDOW)
             self.planned = planned.events

@@ -1,15 +1,18 @@
-"""Log stores whose databases do not know their encoding (`SQL_ASCII`): texts there are any bytes."""
+"""Log stores whose databases have another encoding than UTF-8, or do not know theirs (`SQL_ASCII`): texts there are any bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from logstream.control.engine import open_control
 from logstream.database import connect
+from logstream.errors import DatabaseError
 from logstream.ledger.records import State
 from logstream.settings.models import LogStoreSettings
 from logstream.store import PostgresStore
@@ -25,17 +28,25 @@ LATIN = b"caf\xe9"
 @pytest.fixture
 def anything(postgres: str) -> Iterator[psycopg.Connection]:  # noqa: F811
     """A database in which texts are any bytes, with an empty log store of ours and room for a platform's tables."""
+    with encoded(postgres, "SQL_ASCII") as connection:
+        yield connection
+
+
+@contextmanager
+def encoded(postgres: str, encoding: str) -> Iterator[psycopg.Connection]:  # noqa: F811
+    """A database with an encoding, with an empty log store of ours and room for a platform's tables."""
+    name = f"in_{encoding.lower()}"
     with connect(postgres) as connection:
-        connection.execute("create database any_bytes encoding 'SQL_ASCII' template template0 locale 'C'")
+        connection.execute(f"create database {name} encoding '{encoding}' template template0 locale 'C'")
     try:
-        with connect(make_conninfo(postgres, dbname="any_bytes")) as connection:
+        with connect(make_conninfo(postgres, dbname=name)) as connection:
             create_tables(connection)
             connection.execute("create schema app")
             connection.execute("insert into workspaces values (1, 'one'), (2, 'two')")
             yield connection
     finally:
         with connect(postgres) as connection:
-            connection.execute("drop database any_bytes with (force)")
+            connection.execute(f"drop database {name} with (force)")
 
 
 def insert(
@@ -109,3 +120,73 @@ def test_the_check_of_the_store_names_such_a_row(anything: psycopg.Connection) -
     settings = LogStoreSettings(events="app.events", written_tables=("app.written",))
     steps = {step.name: step for step in check_store(anything.info.dsn, settings)}
     assert "event 7: its payload is not UTF-8 (byte 10)" in steps["the newest rows are events"].detail
+
+
+TEXTS = {
+    "LATIN1": ("caf\u00e9 \u0081", None),
+    "LATIN9": ("caf\u00e9 \u20ac", None),
+    "WIN1252": ("caf\u00e9 \u20ac \u201c", b"\x81"),
+    "WIN1253": ("\u039a\u03b1\u03bb\u03b7", b"\xaa"),
+    "ISO_8859_7": ("\u039a\u03b1\u03bb\u03b7", b"\xae"),
+    "KOI8R": ("\u041f\u0440\u0438\u0432\u0435\u0442", None),
+    "WIN866": ("\u041f\u0440\u0438\u0432\u0435\u0442", None),
+    "EUC_JP": ("\u65e5\u672c", b"\xa9\xa1"),
+    "EUC_CN": ("\u4f60\u597d", b"\xaa\xa1"),
+    "EUC_KR": ("\uc548\ub155", b"\xc9\xa1"),
+}
+"""A text of each encoding, and bytes that its servers take though they stand for no character."""
+
+
+@pytest.mark.parametrize("encoding", TEXTS)
+@pytest.mark.parametrize("column", ["json", "text"])
+def test_texts_of_other_encodings_arrive_in_utf8_and_what_is_no_character_is_rejected_alone(
+    postgres: str,  # noqa: F811
+    database: str,
+    tmp_path: Path,
+    encoding: str,
+    column: str,
+) -> None:
+    text, no_character = TEXTS[encoding]
+    codec = {"WIN1252": "cp1252", "WIN1253": "cp1253", "WIN866": "cp866", "KOI8R": "koi8_r", "EUC_CN": "gb2312"}.get(
+        encoding, encoding
+    )
+    with encoded(postgres, encoding) as store:
+        events(store, "bigint", "text", "timestamptz", column)
+
+        def put(number: int, body: bytes, kind: str) -> None:
+            store.execute(
+                f"insert into app.written values (%s, 1, %s, %s, %s, convert_from(%b::bytea, '{encoding}')::{column})",
+                (number, kind, START, START, body),
+            )
+
+        for number, kind in enumerate(["job", "log_service", "user_activity"], 1):
+            put(number, b'{"level": "warn", "a": "' + text.encode(codec) + b'"}', kind)
+        put(4, rb'{"level": "warn", "b": "\u674e \ud800"}', "log_service")
+        put(5, b'{"level": "info"}', "log_service")
+        bad = {}
+        if no_character is not None:
+            put(6, b'{"level": "warn", "a": "' + no_character + b'"}', "log_service")
+            bad = {6: (1, "log_service", f"its payload is not {encoding} (byte 24)")}
+        put(7, b"{}", "x" * 60)  # of no kind: the reason has a character that few encodings have
+        store.execute(
+            "update workspaces set name = convert_from(%b::bytea, %s) where id = 1", (text.encode(codec), encoding)
+        )
+        admin = {"enabled": True, "events": ["job_details", "user_activity", "log_service"], "log_levels": ["warn"],
+                 "destination": "d"}  # fmt: skip
+        done = Export(store.info.dsn, tmp_path / "out", control=database, admin=admin)
+        sent = {f'{{"level": "warn", "a": "{text}"}}'.encode(), rb'{"level": "warn", "b": "\u674e \ud800"}'}
+        assert set(done.messages) == sent and len(done.messages) == 4
+        assert done.rejected.pop(7)[1] == "unknown" and done.rejected == bad
+        assert [report.state for report in done.reports] == [State.DELIVERED] and done.findings == []
+        reader = PostgresStore(store.info.dsn)
+        assert reader.workspaces()[0].name == text
+        reader.close()
+
+
+def test_settings_and_ledger_are_not_kept_where_characters_are_missing(postgres: str) -> None:  # noqa: F811
+    """They would stop a window, with the first word of a receiver that the database cannot hold."""
+    with (
+        encoded(postgres, "LATIN1") as store,
+        pytest.raises(DatabaseError, match=r"has the encoding LATIN1.*--control-dsn"),
+    ):
+        open_control(store.info.dsn)

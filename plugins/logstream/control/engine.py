@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from logstream import __version__
 from logstream.control.tables import SCHEMA
-from logstream.database import connect, database_errors, is_stale
+from logstream.database import connect, database_errors, describe, is_stale
 from logstream.errors import DatabaseError
 
 HEAD = "0013"
@@ -57,6 +57,7 @@ def revision_of(dsn: str) -> str | None:
 def _migrate(engine: Engine, dsn: str) -> None:
     connection = connect(dsn, application="logstream migrations")
     with connection:
+        _refuse_encoding(connection, dsn)
         revision = _revision(connection)
         if revision == HEAD:
             return
@@ -79,6 +80,16 @@ def _migrate(engine: Engine, dsn: str) -> None:
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
             config.attributes["connection"] = target
             command.upgrade(config, "head")
+
+
+def _refuse_encoding(connection: psycopg.Connection, dsn: str) -> None:
+    """Settings hold any character, and so do the words of receivers: one that the database lacks would stop a window."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in (None, "UTF8", "SQL_ASCII"):
+        raise DatabaseError(
+            f"{describe(dsn)} has the encoding {encoding}, in which settings and ledger cannot be kept: they hold any character. "
+            "Keep them in a database with encoding UTF8 (--control-dsn, LOGSTREAM_CONTROL_DSN)"
+        )
 
 
 def _revision(connection: psycopg.Connection) -> str | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import psycopg
 from psycopg import sql
@@ -32,7 +34,7 @@ class Column:
         return int(given.group(1)) if given else 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Relation:
     """A table or view. `kind` is its `relkind`; `name` is qualified and quoted, fit for any search path.
 
@@ -45,17 +47,42 @@ class Relation:
     encoding: str
     columns: Mapping[str, Column]
 
-    @property
-    def is_encoded(self) -> bool:
-        """Whether PostgreSQL knows which characters its texts are: in an `SQL_ASCII` database they are any bytes."""
-        return self.encoding != "SQL_ASCII"
+    @cached_property
+    def codec(self) -> str | None:
+        """Python's name for the encoding of texts that are sent as their bytes; `None` where they are sent as UTF-8.
+
+        Not every text of a database is one in UTF-8: in `SQL_ASCII` they are any bytes (most often UTF-8), in `WIN1252` they may
+        hold bytes that stand for no character. PostgreSQL itself converts from the two encodings that Python does not know.
+        """
+        if self.encoding == "UTF8":
+            return None
+        if self.encoding == "SQL_ASCII":
+            return "utf-8"
+        name = {"EUC_CN": "gb2312"}.get(self.encoding, self.encoding)
+        try:
+            return codecs.lookup(name.replace("WIN", "cp").replace("KOI8", "koi8_")).name
+        except LookupError:  # EUC_TW, MULE_INTERNAL
+            return None
 
     def sent(self, text: str) -> str:
-        """A text (an SQL expression) as it is sent to us: as its bytes where it may be no UTF-8.
+        """A text (an SQL expression) as it is sent to us: as its bytes where it may be none in UTF-8 (`codec`).
 
         PostgreSQL would end the whole statement at the first text that it cannot send as UTF-8.
         """
-        return text if self.is_encoded else f"convert_to({text}, 'SQL_ASCII')"
+        return text if self.codec is None else f"convert_to({text}, '{self.encoding}')"
+
+    def received(self, text: str | bytes | None) -> str | None:
+        """A text that was `sent`: bytes that are no character stand in it as `\\xe9`, so texts that differ still do."""
+        return text.decode(self.codec or "utf-8", "backslashreplace") if isinstance(text, bytes) else text
+
+    def utf8(self, text: bytes) -> tuple[bytes, str | None]:
+        """The UTF-8 of a text that was `sent`, and why there is none (`None` where there is)."""
+        if self.codec in (None, "utf-8"):
+            return text, None  # it is looked at where it is parsed
+        try:
+            return (text if text.isascii() else text.decode(self.codec).encode()), None
+        except UnicodeDecodeError as error:
+            return text, f"its payload is not {self.encoding} (byte {error.start})"
 
 
 KINDS = {
@@ -91,11 +118,6 @@ with recursive columns as (
 select attname::text, typname::text, typcategory::text, declared, not_null
 from columns where typtype <> 'd' order by attnum
 """
-
-
-def readable(text: str | bytes | None) -> str | None:
-    """A text that was `sent`: bytes that are no UTF-8 stand in it as `\\xe9`, so texts that differ still do."""
-    return text.decode(errors="backslashreplace") if isinstance(text, bytes) else text
 
 
 def identifier(name: str) -> sql.Identifier:

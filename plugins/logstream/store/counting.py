@@ -11,7 +11,6 @@ from psycopg import sql
 from logstream.events import EPOCH, Cursor
 from logstream.shapes import log_fields, log_word
 from logstream.store.base import KindCount
-from logstream.store.catalogue import readable
 from logstream.store.logs import FIELDS
 from logstream.store.reading import PAGE_BYTES, in_window, of_workspaces, pages, run, start_copy
 from logstream.store.rows import Rows, kind_in
@@ -68,7 +67,7 @@ def _grouped(
         f" where {{place}} and {condition} group by 1, 2, 3, 4"
     ).format(place=place)
     for workspace_id, text, log_type, level, events, size in run(connection, query):
-        known, flaw = kind_in(readable(text) or "")
+        known, flaw = kind_in(rows.relation.received(text) or "")
         yield KindCount(workspace_id, known, log_word(log_type), log_word(level), events, size, flaw is None)
 
 

@@ -20,7 +20,7 @@ from logstream.events import Cursor, Event
 from logstream.settings.models import LogStoreSettings
 from logstream.settings.resolution import Workspace
 from logstream.store.base import Filter, KindCount, Page
-from logstream.store.catalogue import describe, readable
+from logstream.store.catalogue import describe
 from logstream.store.closing import ClosedWindow
 from logstream.store.contract import EVENTS, WORKSPACES, require
 from logstream.store.counting import count
@@ -80,7 +80,7 @@ class PostgresStore:
             query = sql.SQL("select id::bigint, {} from {} where id is not null order by 1").format(
                 sql.SQL(", ".join(map(relation.sent, texts))), sql.SQL(relation.name)
             )
-            found = {number: map(readable, words) for number, *words in run(connection, query)}
+            found = {number: map(relation.received, words) for number, *words in run(connection, query)}
             return [Workspace(number, partner, name, role or "") for number, (partner, name, role) in found.items()]
 
     def newest(self, kind: str, workspace_id: int | None, max_bytes: int) -> Event | None:

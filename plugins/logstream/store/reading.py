@@ -187,7 +187,7 @@ def pages(connection: psycopg.Connection, rows: Rows, room: int) -> Iterator[Pag
             if kind is not None:
                 events.append(make((identity, workspace, kind, occurred, recorded, payload)))
             else:
-                known, reason = kind_in(bytes(row[place - width : place]).decode(errors="backslashreplace"))
+                known, reason = kind_in(rows.relation.received(bytes(row[place - width : place])) or "")
                 event = Event(identity, workspace, known, occurred, recorded, payload)
                 bad.append((event, reason or ""))
             size += len(payload)
@@ -211,9 +211,10 @@ def _page(rows: Rows, events: list[Event], bad: list[BadRow]) -> Page:
     if not rows.is_json:
         texts, events = events, []
         for event in texts:
-            reason = not_json(event.payload)
+            payload, reason = rows.relation.utf8(event.payload)
+            reason = reason or not_json(payload)
             if reason is None:
-                events.append(event)
+                events.append(event if payload is event.payload else event._replace(payload=payload))
             else:
                 bad.append((event, reason))
         bad.sort(key=lambda row: (row[0].recorded_us, row[0].id))

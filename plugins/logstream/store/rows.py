@@ -96,8 +96,8 @@ class Rows:
 
     @property
     def is_json(self) -> bool:
-        """Whether PostgreSQL has seen to it that payloads are JSON, in UTF-8 too."""
-        return self.relation.is_encoded and self.relation.columns["payload"].type in JSON
+        """Whether PostgreSQL has seen to it that payloads are JSON, and sends them in UTF-8."""
+        return self.relation.codec is None and self.relation.columns["payload"].type in JSON
 
     @cached_property
     def source(self) -> str:
@@ -146,7 +146,7 @@ class Rows:
             payload = "e.payload"  # sent as its text, as it was written
         if self._may_be_null("payload"):
             payload = f"coalesce({self.payload_text}, '')"
-        if not self.relation.is_encoded:
+        if self.relation.codec is not None:
             payload = self.relation.sent(f"{payload}::text")
         return f"e.id::bigint, {self.workspace}, {occurred}, e.recorded_at, {self.relation.sent(self.kind)}, {payload}"
 
