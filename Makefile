@@ -67,7 +67,7 @@ format: $(READY) ## Format the code and mend what the linter can
 .PHONY: docs
 docs: $(READY) ## Draw the tables of docs/destinations, docs/connections.md and docs/events.md anew
 	@$(BIN)/python -m logstream.destinations.documentation docs/destinations
-	@$(BIN)/python -m logstream.hooks.connections.documentation docs/connections.md
+	@$(BIN)/python -m logstream.airflow.connections.documentation docs/connections.md
 	@$(BIN)/python -m tests.events_document
 
 .PHONY: lock

@@ -6,11 +6,11 @@ import time
 from datetime import timedelta
 
 from benchmarks.store import START
+from logstream.airflow.connections import AirflowConnections
 from logstream.database import connect
 from logstream.embedded import embedded_dsn, home
 from logstream.export.exporter import Exporter
 from logstream.export.plan import Planner
-from logstream.hooks.connections import AirflowConnections
 from logstream.ledger.records import State
 from logstream.store.schema import create_tables
 from logstream.validation import validate_settings

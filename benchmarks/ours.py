@@ -10,9 +10,9 @@ import time
 from typing import Any
 
 from benchmarks.store import WORKSPACES, window_of
+from logstream.airflow.connections import AirflowConnections
 from logstream.export.exporter import Exporter
 from logstream.export.processes import processors
-from logstream.hooks.connections import AirflowConnections
 from logstream.settings.models import Settings
 from logstream.validation import validate_settings
 

@@ -6,10 +6,10 @@ import statistics
 import time
 
 from benchmarks.store import START
+from logstream.airflow.connections import AirflowConnections
 from logstream.database import connect
 from logstream.embedded import embedded_dsn, home
 from logstream.export.exporter import Exporter
-from logstream.hooks.connections import AirflowConnections
 from logstream.store.schema import create_tables
 from logstream.validation import validate_settings
 from logstream.window import Window

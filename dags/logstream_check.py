@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, TriggerRule
 
-from logstream.links import owner_links
-from logstream.operators import CheckDestinations, TellNews, check_schedule
+from logstream.airflow.links import owner_links
+from logstream.airflow.operators import CheckDestinations, TellNews, check_schedule
 
 with DAG(
     "logstream_check",

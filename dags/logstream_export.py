@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, Param, TriggerRule
 
-from logstream.links import owner_links
-from logstream.operators import (
+from logstream.airflow.links import owner_links
+from logstream.airflow.operators import (
     Deliver,
     PlanDeliveries,
     ReceiversDelay,

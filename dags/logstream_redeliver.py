@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, Param
 
-from logstream.links import owner_links
-from logstream.operators import Redeliver
+from logstream.airflow.links import owner_links
+from logstream.airflow.operators import Redeliver
 
 WHEN = "ISO 8601 with an offset, like 2026-11-24T00:00:00Z. Leave both out for all windows that are owed."
 

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, TriggerRule
 
-from logstream.links import owner_links
-from logstream.operators import NameGaps, TellNews
+from logstream.airflow.links import owner_links
+from logstream.airflow.operators import NameGaps, TellNews
 
 with DAG(
     "logstream_watch",

@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from logstream.airflow.connections import AirflowConnections
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.parcel import EventRef
 from logstream.destinations.registry import make_destination
 from logstream.events import Event
-from logstream.hooks import AirflowConnections
 from logstream.settings.models import DestinationSettings
 
 DESTINATIONS = {

@@ -12,9 +12,9 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from logstream.airflow.connections import AirflowConnections
 from logstream.database import connect
 from logstream.export.exporter import Exporter
-from logstream.hooks import AirflowConnections
 from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file
 from logstream.store.schema import create_tables

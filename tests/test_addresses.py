@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from logstream.airflow.connections import AirflowConnections
 from logstream.destinations.registry import make_destination
 from logstream.destinations.transport.addresses import (
     ForbiddenAddress,
@@ -23,7 +24,6 @@ from logstream.destinations.transport.resolver import PublicResolver
 from logstream.destinations.transport.session import reach
 from logstream.destinations.transport.way import Way
 from logstream.errors import InputError
-from logstream.hooks import AirflowConnections
 from logstream.settings.models import DestinationSettings
 
 

@@ -166,8 +166,8 @@ def test_prepared_transactions(log_store: psycopg.Connection) -> None:
 
 
 def test_the_command_waits_reminds_and_gives_up(log_store: psycopg.Connection) -> None:
+    from logstream.airflow.connections import AirflowConnections
     from logstream.export.exporter import Exporter
-    from logstream.hooks import AirflowConnections
 
     (now,) = log_store.execute("select clock_timestamp()").fetchone()  # type: ignore[misc]
     window = Window(now - timedelta(minutes=1), now)

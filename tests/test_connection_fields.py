@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
-from logstream.hooks.connections.documentation import with_tables
-from logstream.hooks.connections.fields import STANDARD, Fate
-from logstream.hooks.connections.tables import AWS, HTTP, POSTGRES, TYPES
+from logstream.airflow.connections.documentation import with_tables
+from logstream.airflow.connections.fields import STANDARD, Fate
+from logstream.airflow.connections.tables import AWS, HTTP, POSTGRES, TYPES
 
 PROJECT = Path(__file__).resolve().parents[1]
 GOOGLE = Path(sys.prefix) / "google-provider" / "airflow/providers/google"

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from logstream.airflow.connections import AirflowConnections, dsn_of
 from logstream.destinations import check_options
 from logstream.destinations.registry import make_destination
 from logstream.destinations.transport.network import Network
 from logstream.errors import ConnectionNotFound, InputError
-from logstream.hooks.connections import AirflowConnections, dsn_of
 from logstream.settings.models import DestinationSettings
 from logstream.testing.servers import LogSink
 

@@ -20,10 +20,10 @@ from airflow.sdk import BaseOperator
 from airflow.triggers.base import BaseTrigger
 from jsonschema import validate
 
-from logstream.operators.base import LogstreamOperator
-from logstream.operators.deadline import tell_late
-from logstream.operators.news import tell_news
-from logstream.provider import get_provider_info
+from logstream.airflow.operators.base import LogstreamOperator
+from logstream.airflow.operators.deadline import tell_late
+from logstream.airflow.operators.news import tell_news
+from logstream.airflow.provider import get_provider_info
 from logstream.testing.servers import LogSink
 
 from .stage import PROJECT
@@ -55,7 +55,8 @@ def test_the_provider_metadata_is_what_airflow_reads() -> None:
 
 def test_the_provider_metadata_names_every_operator_and_trigger() -> None:
     modules = [
-        f"logstream.operators.{path.stem}" for path in (PROJECT / "plugins/logstream/operators").glob("[a-z]*.py")
+        f"logstream.airflow.operators.{path.stem}"
+        for path in (PROJECT / "plugins/logstream/airflow/operators").glob("[a-z]*.py")
     ]
     having = {module for module in modules if classes_of(module, BaseOperator) - {"LogstreamOperator"}}
     assert {*listed("operators")} == having
@@ -98,14 +99,14 @@ def test_the_deadline_of_the_export(monkeypatch: pytest.MonkeyPatch, text: str, 
         return
     (alert,) = found
     assert alert.interval == timedelta(minutes=minutes)
-    assert alert.callback.path == "logstream.operators.deadline.tell_late"
+    assert alert.callback.path == "logstream.airflow.operators.deadline.tell_late"
 
 
 def test_a_run_that_is_late_is_told_of_once_and_one_that_was_asked_for_is_not(
     engine: Make, pager: LogSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exporter = engine({**two_destinations(tmp_path / "out"), "notices": {"to": [WEBHOOK]}})
-    monkeypatch.setattr("logstream.operators.base.exporter", lambda: exporter)
+    monkeypatch.setattr("logstream.airflow.operators.base.exporter", lambda: exporter)
     # as the scheduler hands it to the triggerer (airflow.models.deadline)
     run = {
         "dag_run_id": "scheduled__2026-03-01T00:05:00+00:00", "run_type": "scheduled", "state": "running",

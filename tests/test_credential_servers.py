@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from logstream.airflow.connections import AirflowConnections
 from logstream.destinations.transport import addresses
 from logstream.errors import InputError
-from logstream.hooks import AirflowConnections
 from logstream.testing.servers import EchoingStore, S3Server
 
 from .test_connections import connections  # noqa: F401 - a fixture

@@ -15,6 +15,8 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
+from logstream.airflow.operators import NameGaps
+from logstream.airflow.operators.schedule import demanded, note_schedule
 from logstream.console.layout import jinja
 from logstream.console.service import Console
 from logstream.errors import LogstreamError, WindowTaken
@@ -23,8 +25,6 @@ from logstream.export.summary import summarize
 from logstream.ledger.coverage import AskedBy, Schedule
 from logstream.ledger.health import HealingPolicy
 from logstream.ledger.records import State
-from logstream.operators import NameGaps
-from logstream.operators.schedule import demanded, note_schedule
 from logstream.testing.servers import LogSink
 from logstream.verify.verifier import verify
 from logstream.window import Window
@@ -412,7 +412,7 @@ def test_a_schedule_that_airflow_cannot_tell_is_not_replaced_by_the_default(
     streaming: Exporter, monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
     schedules = Schedules("* * * * *")
-    monkeypatch.setattr("logstream.operators.schedule.Variable", schedules)
+    monkeypatch.setattr("logstream.airflow.operators.schedule.Variable", schedules)
     monkeypatch.setenv("LOGSTREAM_SCHEDULE", "0 0 1 1 *")
 
     def noted() -> timedelta:
@@ -429,7 +429,7 @@ def test_a_schedule_that_airflow_cannot_tell_is_not_replaced_by_the_default(
     assert noted() == timedelta(minutes=1)
     # one that is not set leaves the choice to the environment
     schedules = Schedules(None)
-    monkeypatch.setattr("logstream.operators.schedule.Variable", schedules)
+    monkeypatch.setattr("logstream.airflow.operators.schedule.Variable", schedules)
     assert noted() >= timedelta(days=365)
 
 
@@ -442,11 +442,11 @@ def test_metrics_name_gaps_while_no_run_exports(streaming: Exporter, monkeypatch
 
     run(streaming, seconds(0, 60))
     run(streaming, seconds(240, 300), AskedBy.REQUEST)
-    monkeypatch.setattr("logstream.operators.watch.exporter", ours)
+    monkeypatch.setattr("logstream.airflow.operators.watch.exporter", ours)
     schedules = Schedules("none")
-    monkeypatch.setattr("logstream.operators.schedule.Variable", schedules)
+    monkeypatch.setattr("logstream.airflow.operators.schedule.Variable", schedules)
     monkeypatch.setattr(
-        "logstream.operators.watch.stats.gauge", lambda name, value, tags=None: told.update({name: value})
+        "logstream.airflow.operators.watch.stats.gauge", lambda name, value, tags=None: told.update({name: value})
     )
     NameGaps(task_id="name_gaps").execute({})
     assert (told["logstream.gaps"], told["logstream.gap_seconds"]) == (1, 180.0)

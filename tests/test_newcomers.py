@@ -14,12 +14,12 @@ import yaml
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from psycopg.conninfo import make_conninfo
 
+from logstream.airflow.connections import AirflowConnections
+from logstream.airflow.connections.lookup import NoSuchConnection
+from logstream.airflow.operators import WaitForClosedWindow
 from logstream.database import connect
 from logstream.destinations.registry import built_in, destination_type
 from logstream.errors import ConnectionNotFound
-from logstream.hooks import AirflowConnections
-from logstream.hooks.connections.lookup import NoSuchConnection
-from logstream.operators import WaitForClosedWindow
 
 from .conftest import Cli, one_error_line
 
@@ -163,14 +163,14 @@ def test_a_task_fails_for_good_where_the_log_store_was_never_made(
         "data_interval_start": datetime(2026, 3, 1, tzinfo=UTC),
         "data_interval_end": datetime(2026, 3, 1, 0, 5, tzinfo=UTC),
     }
-    monkeypatch.setattr("logstream.hooks.databases.databases", lambda: (dsn, dsn))
+    monkeypatch.setattr("logstream.airflow.databases.databases", lambda: (dsn, dsn))
     with pytest.raises(AirflowFailException, match="store init" if missing == "tables" else "events.payload"):
         WaitForClosedWindow(task_id="wait").execute(context)
 
 
 def test_a_task_is_tried_again_where_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     away = "postgresql://127.0.0.1:9/x"
-    monkeypatch.setattr("logstream.hooks.databases.databases", lambda: (away, away))
+    monkeypatch.setattr("logstream.airflow.databases.databases", lambda: (away, away))
     context: Any = {
         "data_interval_start": datetime(2026, 3, 1, tzinfo=UTC),
         "data_interval_end": datetime(2026, 3, 1, 0, 5, tzinfo=UTC),

@@ -20,6 +20,9 @@ from aiosmtpd.controller import Controller
 from airflow.sdk import BaseNotifier
 from airflow.sdk.exceptions import AirflowFailException
 
+from logstream.airflow.operators import CheckDestinations, TellNews
+from logstream.airflow.operators import news as telling
+from logstream.airflow.operators.news import tell_news
 from logstream.console.service import Console
 from logstream.destinations.http import HttpDestination
 from logstream.errors import SettingsError
@@ -28,9 +31,6 @@ from logstream.export.exporter import Exporter
 from logstream.export.telling import note_news
 from logstream.ledger.audiences import audiences
 from logstream.ledger.notices import Notices
-from logstream.operators import CheckDestinations, TellNews
-from logstream.operators import news as telling
-from logstream.operators.news import tell_news
 from logstream.settings.edits import with_workspace
 from logstream.settings.models import DestinationSettings, Settings
 from logstream.settings.notices import ReceiverKind
@@ -344,7 +344,7 @@ def test_changed_settings_are_told(failing: Exporter, pager: LogSink) -> None:
 def test_the_task_is_red_for_a_receiver_that_cannot_be_told(
     failing: Exporter, monkeypatch: pytest.MonkeyPatch, pager: LogSink
 ) -> None:
-    monkeypatch.setattr("logstream.operators.tell.exporter", lambda: failing)
+    monkeypatch.setattr("logstream.airflow.operators.tell.exporter", lambda: failing)
     run(failing, 0)
     pager.fail = lambda _: 500
     with pytest.raises(AirflowFailException, match="1 receiver could not be told: webhook by connection `pager`"):
@@ -447,7 +447,7 @@ def test_a_daily_check_finds_each_fault_and_none_hides_another(
         await usual(self)
 
     monkeypatch.setattr(HttpDestination, "open", hang)
-    monkeypatch.setattr("logstream.operators.check.exporter", lambda: exporter)
+    monkeypatch.setattr("logstream.airflow.operators.check.exporter", lambda: exporter)
     with pytest.raises(AirflowFailException) as red:
         CheckDestinations(task_id="check").execute({})
     said = str(red.value)

@@ -13,11 +13,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from logstream.airflow.connections import AirflowConnections
 from logstream.destinations import check_options
 from logstream.destinations.transport import object_packing
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
-from logstream.hooks import AirflowConnections
 from logstream.ledger.records import Delivery, State
 from logstream.store.load import load_file
 from logstream.testing.contract import WINDOW, WORKSPACES, canonical, stored

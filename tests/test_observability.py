@@ -18,11 +18,11 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from logstream.airflow.operators import metrics
 from logstream.cli import main
 from logstream.export.exporter import Exporter
 from logstream.ledger.coverage import Schedule
 from logstream.ledger.status import look
-from logstream.operators import metrics
 from logstream.testing.servers import LogSink
 from logstream.window import Window
 
@@ -183,7 +183,7 @@ def test_rules_and_dashboard_name_what_is_sent() -> None:
     expressions += [target["expr"] for panel in BOARD["panels"] for target in panel["targets"]]
     named = {name for text in expressions for name in re.findall(r"airflow_logstream_\w+", text)}
     assert named <= sent_names()
-    counted = (PROJECT / "plugins/logstream/operators/seal.py").read_text()
+    counted = (PROJECT / "plugins/logstream/airflow/operators/seal.py").read_text()
     assert '"logstream.events"' in counted and '"logstream.bytes"' in counted
     described = (PROJECT / "docs" / "operating.md").read_text()
     for name, meaning in {**metrics.IN_SUM, **metrics.BY_DESTINATION}.items():

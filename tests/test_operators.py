@@ -17,18 +17,18 @@ import psycopg
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
 
-from logstream.errors import InputError
-from logstream.export.exporter import Exporter
-from logstream.operators import (
+from logstream.airflow.operators import (
     Deliver,
     PlanDeliveries,
     ReceiversDelay,
     SealWindow,
     WaitForClosedWindow,
 )
-from logstream.operators import base as operators
-from logstream.operators.deliver import NotDelivered
-from logstream.operators.wait import WindowClosedTrigger, wait_seconds
+from logstream.airflow.operators import base as operators
+from logstream.airflow.operators.deliver import NotDelivered
+from logstream.airflow.operators.wait import WindowClosedTrigger, wait_seconds
+from logstream.errors import InputError
+from logstream.export.exporter import Exporter
 from logstream.testing.servers import LogSink
 from logstream.verify.verifier import verify
 from logstream.window import Window
@@ -63,7 +63,7 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Any:
                 yield exporter
 
         for module in ("plan", "deliver", "seal"):
-            monkeypatch.setattr(f"logstream.operators.{module}.exporter", ours)
+            monkeypatch.setattr(f"logstream.airflow.operators.{module}.exporter", ours)
         pushed = Pushed()
         # times of pendulum, as Airflow gives them
         start, end = pendulum.instance(window(number).start), pendulum.instance(window(number).end)
@@ -130,7 +130,7 @@ def test_what_was_delivered_is_counted(
         incr = staticmethod(lambda name, count, tags: counted.update({(name, tags["destination"]): count}))
         gauge = staticmethod(lambda name, value, tags: late.append(name) if value > 0 else None)
 
-    monkeypatch.setattr("logstream.operators.seal.stats", Stats)
+    monkeypatch.setattr("logstream.airflow.operators.seal.stats", Stats)
     exporter = engine(two_destinations(tmp_path / "out"))
     exporter.policy = type(exporter.policy)(attempts=1)
     airflow(exporter, 0)
@@ -163,7 +163,7 @@ def test_a_receiver_that_asks_for_long_ends_the_task_with_its_wish(
     def ours() -> Iterator[Exporter]:
         yield exporter
 
-    monkeypatch.setattr("logstream.operators.deliver.exporter", ours)
+    monkeypatch.setattr("logstream.airflow.operators.deliver.exporter", ours)
     planned = exporter.plan(window(0), only=["hook"])
     context: Any = {"data_interval_start": window(0).start, "data_interval_end": window(0).end}
     with pytest.raises(NotDelivered) as failed:
@@ -194,7 +194,7 @@ def waits(context: Any) -> tuple[WaitForClosedWindow, WindowClosedTrigger]:
     with pytest.raises(TaskDeferred) as deferred:
         task.execute(context)
     path, arguments = deferred.value.trigger.serialize()
-    assert path == "logstream.operators.wait.WindowClosedTrigger"
+    assert path == "logstream.airflow.operators.wait.WindowClosedTrigger"
     return task, WindowClosedTrigger(**json.loads(json.dumps(arguments)))
 
 
@@ -210,9 +210,9 @@ def over(filled: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, engine: Ma
     async def dsn() -> str:
         return filled.info.dsn
 
-    monkeypatch.setattr("logstream.operators.wait.exporter", ours)
-    monkeypatch.setattr("logstream.hooks.databases.store_database", dsn)
-    monkeypatch.setattr("logstream.operators.wait.AWAY_SECONDS", 0.01)
+    monkeypatch.setattr("logstream.airflow.operators.wait.exporter", ours)
+    monkeypatch.setattr("logstream.airflow.databases.store_database", dsn)
+    monkeypatch.setattr("logstream.airflow.operators.wait.AWAY_SECONDS", 0.01)
     return {"data_interval_start": window(0).start, "data_interval_end": window(0).end, "ti": Pushed()}
 
 
@@ -262,7 +262,7 @@ def test_a_log_store_that_is_away_for_too_long_is_an_error_and_no_gap_to_be_quie
     async def nowhere() -> str:
         return "host=127.0.0.1 port=1 connect_timeout=1 user=x password=secret dbname=x"
 
-    monkeypatch.setattr("logstream.hooks.databases.store_database", nowhere)
+    monkeypatch.setattr("logstream.airflow.databases.store_database", nowhere)
     event = waited(WindowClosedTrigger(window(0).start.isoformat(), window(0).end.isoformat(), ["events"], PAST))
     with pytest.raises(AirflowException, match="the log store could not be looked at") as failed:
         WaitForClosedWindow(task_id="wait").closed(over, event)

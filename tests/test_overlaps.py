@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from logstream.airflow.connections import AirflowConnections
 from logstream.console.mistakes import FormMistakes
 from logstream.console.service import Console
 from logstream.console.service.settings import SettingsService
@@ -24,7 +25,6 @@ from logstream.destinations.parcel import LaneRef
 from logstream.destinations.registry import make_destination
 from logstream.errors import ConnectionNotFound, SettingsError
 from logstream.events import EPOCH, Event, Kind
-from logstream.hooks import AirflowConnections
 from logstream.messages import Messages
 from logstream.proof.manifests import listing_key, manifest_key
 from logstream.settings.models import DestinationSettings, Settings

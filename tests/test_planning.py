@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy import event
 
+from logstream.airflow.operators.base import carrier_of
 from logstream.destinations import registry
 from logstream.export.exporter import Exporter
 from logstream.export.plan import Planner
@@ -19,7 +20,6 @@ from logstream.ledger.coverage import AskedBy
 from logstream.ledger.debts import ORPHAN_AFTER
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.records import State
-from logstream.operators.base import carrier_of
 from logstream.store.postgres import PostgresStore
 from logstream.testing.servers import LogSink
 from logstream.verify.verifier import verify

@@ -11,11 +11,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from logstream.airflow.connections import AirflowConnections
 from logstream.destinations.credentials import SharedConnections
 from logstream.destinations.object_store import ObjectStoreDestination
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome
 from logstream.destinations.registry import make_destination
-from logstream.hooks import AirflowConnections
 from logstream.settings.models import DestinationSettings
 from logstream.testing.servers import LogSink
 

@@ -13,13 +13,13 @@ from typing import Any
 import psycopg
 import pytest
 
+from logstream.airflow.connections import AirflowConnections
 from logstream.destinations import open_destination
 from logstream.destinations.objects import ObjectDestination
 from logstream.errors import DeliveryError
 from logstream.export.exporter import Exporter
 from logstream.export.sealer import Sealer
 from logstream.export.send import RetryPolicy
-from logstream.hooks import AirflowConnections
 from logstream.ledger.records import Delivery, State
 from logstream.proof.manifests import Manifest
 from logstream.testing.servers import AzuriteServer, S3rver, S3Server

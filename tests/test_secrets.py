@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from logstream.airflow.connections import AirflowConnections
 from logstream.destinations.base import Destination, Step
 from logstream.destinations.objects import ReadError
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
@@ -23,7 +24,6 @@ from logstream.destinations.registry import make_destination
 from logstream.destinations.transport.answers import unpacked
 from logstream.destinations.transport.secrets import Secrets
 from logstream.errors import InputError
-from logstream.hooks import AirflowConnections
 from logstream.settings.models import DestinationSettings
 from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file

@@ -15,9 +15,9 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
+from logstream.airflow.connections import AirflowConnections
 from logstream.destinations.credentials import AwsCredentials
 from logstream.export.exporter import Exporter
-from logstream.hooks import AirflowConnections
 from logstream.ledger.records import State
 from logstream.testing.servers import S3Server
 from logstream.threads import SharedThreads

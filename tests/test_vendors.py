@@ -12,12 +12,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from logstream.airflow.connections import AirflowConnections
 from logstream.destinations import check_options
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.registry import make_destination
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
-from logstream.hooks import AirflowConnections
 from logstream.ledger.records import Delivery, State
 from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file

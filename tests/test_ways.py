@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from logstream.airflow.connections import AirflowConnections
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Split
 from logstream.destinations.parcel import LaneRef
 from logstream.destinations.registry import make_destination
 from logstream.destinations.transport.network import BUNDLES
 from logstream.events import Event
-from logstream.hooks import AirflowConnections
 from logstream.messages import Messages
 from logstream.settings.models import DestinationSettings
 from logstream.steps import Step

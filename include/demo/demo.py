@@ -37,12 +37,12 @@ os.environ.setdefault("AIRFLOW_HOME", str(HOME / "airflow"))
 os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
 os.environ["LOGSTREAM_ALLOW_PRIVATE_ADDRESSES"] = "1"  # the demo's destinations are on loopback
 
+from logstream.airflow.connections import AirflowConnections  # noqa: E402
 from logstream.database import connect  # noqa: E402
 from logstream.embedded import embedded_dsn  # noqa: E402
 from logstream.errors import LogstreamError  # noqa: E402
 from logstream.export.exporter import Exporter  # noqa: E402
 from logstream.export.report import WorkspaceReport, report_workspaces  # noqa: E402
-from logstream.hooks import AirflowConnections  # noqa: E402
 from logstream.settings.document import read_document  # noqa: E402
 from logstream.settings.models import Settings  # noqa: E402
 from logstream.settings.resolution import Workspace  # noqa: E402

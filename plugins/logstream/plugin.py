@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-from logstream.links import PREFIX, DeliveriesLink
+from logstream.airflow.links import PREFIX, DeliveriesLink
 
 
 class ConsoleApp:

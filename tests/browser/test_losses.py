@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Frame, Locator, Page, expect
 
+from logstream.airflow.connections import AirflowConnections
 from logstream.database import connect
 from logstream.export.exporter import Exporter
-from logstream.hooks import AirflowConnections
 from logstream.window import Window
 
 from ..stage import DAYS, Stage

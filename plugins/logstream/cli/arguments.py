@@ -98,8 +98,8 @@ def repository(options: argparse.Namespace) -> Any:
 
 
 def open_exporter(options: argparse.Namespace) -> Any:
+    from logstream.airflow.connections import AirflowConnections, use_metadata_database
     from logstream.export.exporter import Exporter
-    from logstream.hooks.connections import AirflowConnections, use_metadata_database
 
     use_metadata_database()
     connections = AirflowConnections()

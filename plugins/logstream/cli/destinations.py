@@ -40,8 +40,8 @@ def destinations_check(options: argparse.Namespace, out: TextIO) -> int:
     """`logstream destinations check`."""
     import asyncio
 
+    from logstream.airflow.connections import AirflowConnections, use_metadata_database
     from logstream.destinations.registry import make_destination
-    from logstream.hooks.connections import AirflowConnections, use_metadata_database
 
     settings = repository(options).current().settings
     if options.name not in settings.destinations:

@@ -25,8 +25,8 @@ def add(groups: Any) -> None:
 
 def doctor(options: argparse.Namespace, out: TextIO) -> int:
     """`logstream doctor`."""
+    from logstream.airflow.connections import AirflowConnections, use_metadata_database
     from logstream.doctor import examine
-    from logstream.hooks.connections import AirflowConnections, use_metadata_database
 
     use_metadata_database()
     store, control = dsns(options)

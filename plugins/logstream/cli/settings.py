@@ -31,7 +31,7 @@ def add(groups: Any) -> None:
 
 def settings_apply(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream settings apply`."""
-    from logstream.hooks.connections import AirflowConnections, use_metadata_database
+    from logstream.airflow.connections import AirflowConnections, use_metadata_database
     from logstream.settings.document import read_document
     from logstream.store.check import require_log_store
     from logstream.validation import validate_settings, warnings_of

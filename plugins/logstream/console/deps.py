@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
+from logstream.airflow.connections import AirflowConnections, use_metadata_database
+from logstream.airflow.databases import databases
 from logstream.console.service import Console
-from logstream.hooks import AirflowConnections
-from logstream.hooks.connections import use_metadata_database
-from logstream.hooks.databases import databases
 
 
 @cache

@@ -9,9 +9,9 @@ from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk.observability import stats
 
+from logstream.airflow.links import DeliveriesLink
+from logstream.airflow.operators.base import DELIVERIES, LEFT, LogstreamOperator, exporter, window_of
 from logstream.ledger.health import Turn
-from logstream.links import DeliveriesLink
-from logstream.operators.base import DELIVERIES, LEFT, LogstreamOperator, exporter, window_of
 from logstream.units import counted, size
 from logstream.window import Window
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from logstream.airflow.connections.lookup import find, proxies, seconds, unusable, verification, wrong
+from logstream.airflow.connections.tables import AWS
 from logstream.destinations.credentials import AwsCredentials
 from logstream.destinations.transport.addresses import private_addresses_allowed
 from logstream.destinations.transport.network import Network
 from logstream.destinations.transport.way import Way
 from logstream.errors import ConnectionNotFound, InputError
-from logstream.hooks.connections.lookup import find, proxies, seconds, unusable, verification, wrong
-from logstream.hooks.connections.tables import AWS
 
 _STYLES = {"path": False, "auto": False, "virtual": True}
 

@@ -67,9 +67,9 @@ def carrier_of(context: Context) -> str | None:
 def exporter() -> Iterator[Exporter]:
     """The engine over this deployment's databases, its errors turned into Airflow's without a traceback's noise."""
     # Airflow reads the DAGs every few seconds, in a new process each time: it need not load the engine for that
+    from logstream.airflow.connections import AirflowConnections
+    from logstream.airflow.databases import databases
     from logstream.export.exporter import Exporter
-    from logstream.hooks import AirflowConnections
-    from logstream.hooks.databases import databases
 
     connections = AirflowConnections()
     with plain_errors(), Exporter(*databases(), connections, signer=connections.signer) as engine:

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from logstream.ledger.coverage import AskedBy
-from logstream.operators.base import (
+from logstream.airflow.operators.base import (
     DELIVERIES,
     LogstreamOperator,
     asked_by,
@@ -16,8 +15,9 @@ from logstream.operators.base import (
     exporter,
     window_of,
 )
-from logstream.operators.schedule import note_schedule
-from logstream.operators.watch import count_gaps
+from logstream.airflow.operators.schedule import note_schedule
+from logstream.airflow.operators.watch import count_gaps
+from logstream.ledger.coverage import AskedBy
 from logstream.units import counted, size
 
 if TYPE_CHECKING:

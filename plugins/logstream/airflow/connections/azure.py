@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from logstream.airflow.connections.lookup import find, proxies, seconds, unusable, verification, wrong
+from logstream.airflow.connections.tables import AZURE, WASB
 from logstream.destinations.credentials import AzureBlobCredentials
 from logstream.destinations.transport.addresses import VARIABLE, private_addresses_allowed
 from logstream.destinations.transport.network import Network
 from logstream.errors import ConnectionNotFound
-from logstream.hooks.connections.lookup import find, proxies, seconds, unusable, verification, wrong
-from logstream.hooks.connections.tables import AZURE, WASB
 
 _CLOUDS = {
     "AzurePublicCloud": "login.microsoftonline.com",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from logstream.airflow.connections import dsn_from, dsn_of
 from logstream.database import control_dsn, store_dsn
-from logstream.hooks.connections import dsn_from, dsn_of
 
 STORE_CONNECTION = "logstream_store"
 CONTROL_CONNECTION = "logstream_control"

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from logstream.airflow.connections.aws import aws_credentials
+from logstream.airflow.connections.azure import azure_blob_credentials, azure_token
+from logstream.airflow.connections.google import gcs_credentials
+from logstream.airflow.connections.http import http_credentials
+from logstream.airflow.connections.lookup import NoSuchConnection, find, use_metadata_database
+from logstream.airflow.connections.postgres import dsn_from, dsn_of
 from logstream.destinations.credentials import AwsCredentials, AzureBlobCredentials, GcsCredentials, HttpCredentials
-from logstream.hooks.connections.aws import aws_credentials
-from logstream.hooks.connections.azure import azure_blob_credentials, azure_token
-from logstream.hooks.connections.google import gcs_credentials
-from logstream.hooks.connections.http import http_credentials
-from logstream.hooks.connections.lookup import NoSuchConnection, find, use_metadata_database
-from logstream.hooks.connections.postgres import dsn_from, dsn_of
 from logstream.proof.signing import Signer
 
 __all__ = ["SIGNING_CONNECTION", "AirflowConnections", "dsn_from", "dsn_of", "use_metadata_database"]

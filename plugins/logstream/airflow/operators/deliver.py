@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import RetryDecision, RetryPolicy
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from logstream.links import DeliveriesLink
-from logstream.operators.base import LogstreamOperator, exporter, window_of
+from logstream.airflow.links import DeliveriesLink
+from logstream.airflow.operators.base import LogstreamOperator, exporter, window_of
 from logstream.units import counted, size
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from logstream.airflow.operators.base import LEFT, LogstreamOperator, exporter, window_of
 from logstream.errors import InputError, LogstreamError
-from logstream.operators.base import LEFT, LogstreamOperator, exporter, window_of
 from logstream.window import Window
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class WindowClosedTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look again and again. Where the database is away, begin afresh: that is only stricter."""
-        from logstream.hooks.databases import store_database
+        from logstream.airflow.databases import store_database
 
         started = time.monotonic()
         window = Window(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end))

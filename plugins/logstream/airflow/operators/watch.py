@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk.observability import stats
 
+from logstream.airflow.operators.base import LogstreamOperator, exporter
+from logstream.airflow.operators.metrics import send
+from logstream.airflow.operators.schedule import note_schedule
 from logstream.ledger.coverage import Coverage
-from logstream.operators.base import LogstreamOperator, exporter
-from logstream.operators.metrics import send
-from logstream.operators.schedule import note_schedule
 from logstream.units import counted
 
 if TYPE_CHECKING:

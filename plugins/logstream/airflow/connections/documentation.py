@@ -7,8 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from logstream.hooks.connections.fields import STANDARD, ConnectionFields, Fate, Field
-from logstream.hooks.connections.tables import TYPES
+from logstream.airflow.connections.fields import STANDARD, ConnectionFields, Fate, Field
+from logstream.airflow.connections.tables import TYPES
 
 
 def table(fields: ConnectionFields) -> str:
@@ -42,7 +42,7 @@ def with_tables(page: str, types: Mapping[str, ConnectionFields]) -> str:
 
 
 def main() -> None:
-    """`python -m logstream.hooks.connections.documentation PAGE`: draw all tables anew."""
+    """`python -m logstream.airflow.connections.documentation PAGE`: draw all tables anew."""
     page = Path(sys.argv[1])
     page.write_text(with_tables(page.read_text(), TYPES))
 

@@ -6,10 +6,10 @@ import json
 import os
 from pathlib import Path
 
+from logstream.airflow.connections.lookup import find, flag
+from logstream.airflow.connections.tables import GOOGLE
 from logstream.destinations.credentials import GcsCredentials
 from logstream.errors import ConnectionNotFound
-from logstream.hooks.connections.lookup import find, flag
-from logstream.hooks.connections.tables import GOOGLE
 
 
 def gcs_credentials(connection: str) -> GcsCredentials:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from logstream.operators.base import LogstreamOperator, carrier_of, exporter
+from logstream.airflow.operators.base import LogstreamOperator, carrier_of, exporter
 from logstream.units import counted
 from logstream.window import Window, parse_time
 

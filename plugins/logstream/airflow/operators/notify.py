@@ -17,14 +17,14 @@ from typing import Any
 from airflow.sdk import BaseNotifier, Variable
 
 from logstream import clock
+from logstream.airflow.connections import AirflowConnections
+from logstream.airflow.connections.lookup import find
 from logstream.destinations.credentials import Connections
 from logstream.destinations.http import HttpDestination, HttpOptions
 from logstream.destinations.outcome import Delivered
 from logstream.destinations.parcel import EventRef
 from logstream.errors import DeliveryError, InputError
 from logstream.events import EPOCH, Event
-from logstream.hooks.connections import AirflowConnections
-from logstream.hooks.connections.lookup import find
 from logstream.ledger.audiences import Audience, audiences, key_of
 from logstream.ledger.notices import Pending
 from logstream.settings.models import Settings

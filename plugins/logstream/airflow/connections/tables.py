@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg.pq import Conninfo
 
-from logstream.hooks.connections.fields import ConnectionFields, no_effect, refused, used
+from logstream.airflow.connections.fields import ConnectionFields, no_effect, refused, used
 
 _ENDPOINT = "put the server's whole address into `endpoint_url` in the extra"
 _TUNING = "it tunes boto3, which sends no objects here"

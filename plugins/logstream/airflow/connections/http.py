@@ -8,13 +8,13 @@ from ipaddress import IPv6Address
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from logstream.airflow.connections.fields import truth
+from logstream.airflow.connections.lookup import find, flag, pem_file, proxies, seconds, wrong
+from logstream.airflow.connections.tables import HTTP
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.transport.network import Network
 from logstream.destinations.transport.urls import joined
 from logstream.errors import ConnectionNotFound
-from logstream.hooks.connections.fields import truth
-from logstream.hooks.connections.lookup import find, flag, pem_file, proxies, seconds, wrong
-from logstream.hooks.connections.tables import HTTP
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110, section 5.6.2."""

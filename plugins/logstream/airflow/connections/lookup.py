@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from logstream.airflow.connections.fields import truth
 from logstream.destinations.transport.network import refused_certificate
 from logstream.errors import ConnectionNotFound
-from logstream.hooks.connections.fields import truth
 
 _PROXY_SCHEMES = ("http", "https", "all")
 

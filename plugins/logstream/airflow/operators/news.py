@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import wait
 from typing import Any
 
+from logstream.airflow.operators.notify import Addressee, addressees
 from logstream.errors import LogstreamError
 from logstream.export.deployment import Deployment
 from logstream.export.telling import note_news
 from logstream.ledger.audiences import notice_of
 from logstream.ledger.news import clean
 from logstream.ledger.notices import Notices, Pending
-from logstream.operators.notify import Addressee, addressees
 from logstream.threads import LeftBehindThreads
 from logstream.units import counted
 

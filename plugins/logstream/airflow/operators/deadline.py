@@ -41,10 +41,10 @@ async def tell_late(context: Mapping[str, Any]) -> None:
 
 
 def _note(run: Mapping[str, Any]) -> None:
+    from logstream.airflow.operators.base import exporter
+    from logstream.airflow.operators.notify import addressees
     from logstream.ledger.news import Notice, clean
     from logstream.ledger.notices import Notices
-    from logstream.operators.base import exporter
-    from logstream.operators.notify import addressees
     from logstream.settings.notices import Topic
 
     window = f"{run.get('data_interval_start')} to {run.get('data_interval_end')}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from logstream.operators.base import LogstreamOperator, exporter
+from logstream.airflow.operators.base import LogstreamOperator, exporter
 from logstream.units import counted
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class TellNews(LogstreamOperator):
 
     def execute(self, context: Context) -> None:
         """Look, then tell. A receiver that cannot be told holds up no other, and is tried again by the next run."""
-        from logstream.operators.news import tell_news
+        from logstream.airflow.operators.news import tell_news
 
         with exporter() as engine:
             problems = tell_news(engine, context)  # type: ignore[arg-type]

@@ -6,8 +6,8 @@ from typing import Any
 
 from psycopg.conninfo import make_conninfo
 
-from logstream.hooks.connections.lookup import NoSuchConnection, find
-from logstream.hooks.connections.tables import POSTGRES
+from logstream.airflow.connections.lookup import NoSuchConnection, find
+from logstream.airflow.connections.tables import POSTGRES
 
 
 def dsn_of(connection: str) -> str | None:

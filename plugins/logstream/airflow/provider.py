@@ -21,12 +21,12 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": NAME,
                 "python-modules": [
-                    f"logstream.operators.{name}"
+                    f"logstream.airflow.operators.{name}"
                     for name in ("check", "deliver", "plan", "redeliver", "seal", "tell", "wait", "watch")
                 ],
             }
         ],
-        "triggers": [{"integration-name": NAME, "python-modules": ["logstream.operators.wait"]}],
-        "notifications": ["logstream.operators.notify.WebhookNotifier"],
-        "extra-links": ["logstream.links.DeliveriesLink"],
+        "triggers": [{"integration-name": NAME, "python-modules": ["logstream.airflow.operators.wait"]}],
+        "notifications": ["logstream.airflow.operators.notify.WebhookNotifier"],
+        "extra-links": ["logstream.airflow.links.DeliveriesLink"],
     }

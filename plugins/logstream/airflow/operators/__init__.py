@@ -1,0 +1,29 @@
+"""Airflow's edge: the tasks of a run. They hold no logic that a test would need Airflow for."""
+
+from logstream.airflow.operators.check import CheckDestinations
+from logstream.airflow.operators.deadline import export_deadline
+from logstream.airflow.operators.deliver import Deliver, ReceiversDelay, deliver_pool
+from logstream.airflow.operators.plan import PlanDeliveries, ResolveRoutes
+from logstream.airflow.operators.redeliver import Redeliver
+from logstream.airflow.operators.schedule import check_schedule, export_schedule
+from logstream.airflow.operators.seal import SealWindow
+from logstream.airflow.operators.tell import TellNews
+from logstream.airflow.operators.wait import WaitForClosedWindow
+from logstream.airflow.operators.watch import NameGaps
+
+__all__ = [
+    "CheckDestinations",
+    "Deliver",
+    "NameGaps",
+    "PlanDeliveries",
+    "ReceiversDelay",
+    "Redeliver",
+    "ResolveRoutes",
+    "SealWindow",
+    "TellNews",
+    "WaitForClosedWindow",
+    "check_schedule",
+    "deliver_pool",
+    "export_deadline",
+    "export_schedule",
+]
