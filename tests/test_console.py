@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logstream.console.chart import BANDS, timeline_chart
 from logstream.console.filters import short, size, span
 from logstream.console.forms import Control, fields_of, options_of, streaming_of
 from logstream.console.layout import jinja
@@ -21,7 +20,7 @@ from logstream.console.service import Console
 from logstream.destinations import check_options, destination_types
 from logstream.errors import DatabaseError, InputError, SettingsError
 from logstream.events import Kind
-from logstream.ledger.overview import DeliveryFilter, Moment
+from logstream.ledger.overview import DeliveryFilter
 from logstream.settings.changes import SettingsChange, changes
 from logstream.settings.document import parse_yaml
 from logstream.settings.edits import Locked, users_of, with_admin, with_destination, with_workspace
@@ -450,52 +449,3 @@ def test_names_are_short_and_can_be_seen(text: str) -> None:
     shown = short(text, 40)
     assert len(shown) <= 40
     assert shown.isprintable()
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 10**9), st.none() | st.floats(0, 10**6)), min_size=1, max_size=100),
-    st.lists(st.integers(-3, 120), unique=True, max_size=100).map(sorted),
-)
-def test_a_chart_stays_inside_its_frame(rows: list[tuple[int, float | None]], gaps: list[int]) -> None:
-    moments = [
-        Moment(
-            START + timedelta(minutes=5 * index),
-            events,
-            0,
-            timedelta(seconds=lag) if lag is not None else None,
-            index % 2,
-        )
-        for index, (events, lag) in enumerate(rows)
-    ]
-    away = [
-        Window(START + timedelta(minutes=5 * index, seconds=150), START + timedelta(minutes=5 * index, seconds=300))
-        for index in gaps
-    ]
-    chart = timeline_chart(moments, away)
-    assert chart is not None
-    assert len(chart.bars) == len(rows)
-    assert len(chart.bands) == min(sum(index >= 0 for index in gaps), BANDS)
-    places = [(bar.x, bar.width) for bar in (*chart.bars, *chart.bands)]
-    assert len({x for x, _ in places}) == len(places), "each has a place of its own"
-    for bar in (*chart.bars, *chart.bands):
-        assert 0 <= bar.y <= bar.y + bar.height <= chart.base + 0.1
-        assert chart.left <= bar.x <= bar.x + bar.width <= chart.width - chart.left + 0.1
-    for point in chart.lag.split():
-        x, y = map(float, point.split(","))
-        assert 0 <= x <= chart.width
-        assert 0 <= y <= chart.base + 0.1
-
-
-def test_a_gap_stands_between_the_windows_that_are_its_neighbours() -> None:
-    moments = [Moment(START + timedelta(minutes=minutes), 10, 0, None, 0) for minutes in (0, 5, 60)]
-    gap = Window(START + timedelta(minutes=10), START + timedelta(minutes=60))
-    chart = timeline_chart(moments, [gap])
-    assert chart is not None
-    first, second, third = (bar.x for bar in chart.bars)
-    (band,) = chart.bands
-    assert first < second < band.x < third
-    assert band.label == f"not exported yet: {gap.start:%Y-%m-%d %H:%M:%S} to {gap.end:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def test_no_chart_of_nothing() -> None:
-    assert timeline_chart([]) is None

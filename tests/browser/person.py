@@ -26,7 +26,17 @@ OURS = [Window(DAYS[2] + timedelta(hours=hour), DAYS[2] + timedelta(hours=hour +
 """Windows that are none of the schedule's, nor of other tests: a run is named by the start of its window."""
 
 
-PAGES = ["", "customers", "customers/100", "destinations", "destinations/lake", "deliveries", "dead-letters", "history"]
+PAGES = [
+    "",
+    "settings",
+    "customers",
+    "customers/100",
+    "destinations",
+    "destinations/lake",
+    "deliveries",
+    "dead-letters",
+    "history",
+]
 
 
 WIDE = {"width": 1360, "height": 960}
@@ -75,7 +85,7 @@ class Person:
         self.complaints.append(f"the page asked by {dialog.type}(): {dialog.message}")
         dialog.dismiss()
 
-    def visit(self, path: str = "") -> Frame:
+    def visit(self, path: str = "settings") -> Frame:
         """Go to a page of the console in Airflow's frame."""
         if urlsplit(self.page.url).path.startswith(FRAME):
             self.view.goto(self.base + path)
@@ -88,7 +98,7 @@ class Person:
         self.view = frame
         return frame
 
-    def visit_directly(self, path: str = "") -> Page:
+    def visit_directly(self, path: str = "settings") -> Page:
         """Go to a page of the console by a link that leads to it alone, outside of Airflow's frame."""
         self.page.goto(self.base + path)
         self.view = self.page.main_frame

@@ -124,7 +124,7 @@ def test_control_characters_are_refused(admin: Person, stage: Stage) -> None:
     assert (status, answer["problems"]) == (422, ["destinations.lake.path: holds a control character"])
     admin.visit()
     form = {"csrf_token": admin.token(), "version": "1", "destination_name": "a\x00b"}
-    assert admin.context.request.post(admin.base, form=form).status == 422
+    assert admin.context.request.post(admin.base + "settings", form=form).status == 422
 
 
 def test_pages_say_only_what_was_done(admin: Person, stage: Stage) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -111,13 +110,19 @@ def gap(stage: Stage, tmp_path: Path) -> Iterator[Window]:
         assert exporter.ledger.coverage().gaps() == []
 
 
-def test_gaps_are_bands_in_the_timeline_and_a_list_below_it(admin: Person, stage: Stage, gap: Window) -> None:
+def test_gaps_are_cells_of_the_strip_and_rows_of_its_table_and_a_list_below_it(
+    admin: Person, stage: Stage, gap: Window
+) -> None:
     page = admin.visit("deliveries")
     settle(page)
     gaps = call(stage, "GET", "api/v1/gaps")[1]
     assert gap.as_json() in gaps
-    expect(page.locator("svg rect.gap")).to_have_count(len(gaps))
+    expect(page.locator(".strip .gap")).to_have_count(len(gaps))
     text = f"{gap.start:%Y-%m-%d %H:%M:%S} to {gap.end:%Y-%m-%d %H:%M:%S} UTC"
-    expect(page.locator("svg rect.gap title").filter(has_text=text)).to_have_count(1)
+    expect(page.locator(f".strip .gap[title*='{text}']")).to_have_count(1)
     expect(page.get_by_role("region", name="Gaps").or_(page.get_by_role("status", name="Gaps"))).to_contain_text(text)
-    expect(page.locator("svg[role=img]")).to_have_attribute("aria-label", re.compile("not exported yet"))
+    expect(page.get_by_role("img", name="not exported yet")).to_be_visible()
+    expect(page.locator(".plot[data-drawn] canvas").first).to_be_visible()
+    page.get_by_text("As a table").first.click()
+    row = page.get_by_role("region", name="Windows of the schedule").get_by_role("row", name="not exported yet")
+    expect(row.filter(has_text=f"{gap.start:%Y-%m-%d %H:%M:%S}").first).to_be_visible()

@@ -29,7 +29,7 @@ def test_viewers_look_and_do_not_touch(viewer: Person, stage: Stage) -> None:
     viewer.visit()
     token = viewer.token()
     for path, form in (
-        ("", {"version": "1", "events": "job_status"}),
+        ("settings", {"version": "1", "events": "job_status"}),
         ("customers/100", {"version": "1", "do": "remove"}),
         ("destinations/lake", {"do": "suspend"}),
         ("destinations/lake/options", {"version": "1", "destination_type": "file"}),

@@ -40,7 +40,7 @@ def test_an_override_from_nothing(admin: Person, stage: Stage, bucket: str) -> N
     page = admin.visit("deliveries?destination=lake")
     row = page.get_by_role("row", name=re.compile(f"{OURS[0].start:%Y-%m-%d %H:%M:%S}")).first
     expect(row).to_contain_text("delivered")
-    expect(page.locator("svg")).to_be_visible()
+    expect(page.locator(".plot canvas").first).to_be_visible()
     assert row.get_by_role("link", name="run").get_attribute("href") == f"/dags/logstream_export/runs/{run}"
     log = row.get_by_role("link", name="log").get_attribute("href") or ""
     assert re.fullmatch(rf"/dags/logstream_export/runs/{run}/tasks/deliver/mapped/\d+", log), log
@@ -91,7 +91,7 @@ def test_the_override_warns_first_and_locks_then(admin: Person, stage: Stage) ->
     expect(warning).to_contain_text("This overrides the settings of 1 workspace.")
     page = admin.visit("customers/100")
     expect(page.locator("#locked")).to_contain_text("stored, not used, and cannot be edited")
-    expect(page.locator("#locked").get_by_role("link")).to_have_attribute("href", "/logstream/")
+    expect(page.locator("#locked").get_by_role("link")).to_have_attribute("href", "/logstream/settings")
     expect(page.get_by_role("button", name="Save")).to_have_count(0)
     expect(page.get_by_role("checkbox", name="User activity")).to_be_disabled()
     own = {"enabled": True, "events": ["job_status"], "destination": "lake"}

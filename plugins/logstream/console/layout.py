@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Depends, HTTPException, Path, Query, Request
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
+from markupsafe import Markup
 
 from logstream import __version__
 from logstream.console.access import csrf_token, form_of, may_write
 from logstream.console.api.contract import BIG
+from logstream.console.chart import Shade
 from logstream.console.deps import the_console
 from logstream.console.filters import FILTERS, query_of
 from logstream.console.forms import Form
 from logstream.console.mistakes import label_of
+from logstream.console.remedies import place_of, remedy_here, said_of
 from logstream.console.service import Console
-from logstream.errors import InputError
+from logstream.console.service.deliveries import COUNTED
+from logstream.errors import InputError, LogstreamError
 from logstream.ledger.condition import Condition
 from logstream.settings.characters import CONTROL
 
@@ -33,7 +41,10 @@ Text = Annotated[str, Query(max_length=200)]
 jinja = Jinja2Templates(directory=FilePath(__file__).parent / "templates")
 jinja.env.trim_blocks = jinja.env.lstrip_blocks = True
 jinja.env.filters.update(FILTERS)
-jinja.env.globals.update(query_of=query_of, label_of=label_of, CONDITIONS=tuple(Condition))
+jinja.env.globals.update(
+    query_of=query_of, label_of=label_of, remedy_here=remedy_here, said_of=said_of, place_of=place_of,
+    CONDITIONS=tuple(Condition), SHADES=tuple(Shade), MOST_LETTERS=COUNTED,
+)  # fmt: skip
 
 
 async def form_data(request: Request) -> dict[str, list[str]]:
@@ -59,8 +70,49 @@ def show(request: Request, template: str, user: Any, status: int = 200, **contex
         "writer": may_write(user),
         "csrf": csrf_token(user),
         "release": __version__,
+        "dead_letters": _dead_letters(),
     }
     return jinja.TemplateResponse(request, template, context, status_code=status)
+
+
+def _dead_letters() -> int:
+    """The number in the navigation; a page that says which database is away is shown without it."""
+    try:
+        return the_console().deliveries.count_dead_letters()
+    except LogstreamError:
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """A part of a page that fetches itself again every few seconds: its HTML, and the tag that says whether it has changed."""
+
+    html: Markup
+    tag: str
+
+
+def fresh(request: Request, template: str, user: Any, path: str, query: Mapping[str, object], **context: Any) -> Fresh:
+    """Render such a part, which is at `path` with `query`.
+
+    What is shown is swapped only when it has changed, so that nothing flickers, and the focus and a reader's place stay: the
+    browser sends back, as `If-None-Match`, the tag that the part has.
+    """
+    inner = bytes(show(request, template, user, **context).body).decode()
+    # each page has a token of its own, which is no news
+    token = _TOKEN.search(inner)
+    tag = hashlib.sha256(inner.replace(token[1] if token else "\0", "").encode()).hexdigest()[:20]
+    around = jinja.env.get_template("parts/fresh.html")
+    address = f"{request.scope.get('root_path', '')}/{path}?{query_of(**query)}"
+    return Fresh(Markup(around.render(inner=Markup(inner), tag=tag, address=address)), tag)  # noqa: S704 - rendered
+
+
+_TOKEN = re.compile(r'name="csrf_token" value="([^"]*)"')
+
+
+def answer_fresh(request: Request, part: Fresh) -> Response:
+    """The part by itself; 304 where it looks as it does already."""
+    known = request.headers.get("If-None-Match") == part.tag
+    return Response(status_code=304) if known else HTMLResponse(part.html)
 
 
 def back(request: Request, path: str, **query: object) -> RedirectResponse:

@@ -12,7 +12,6 @@ from fastapi.responses import HTMLResponse, Response
 
 from logstream.console import runs
 from logstream.console.access import Reader, Writer, may_write, name_of, reader, test_notes
-from logstream.console.chart import timeline_chart
 from logstream.console.forms import lines_of, streaming_of
 from logstream.console.layout import PAGE, Id, Its, Sent, Text, one, show, with_utc
 from logstream.console.mistakes import destination_mistakes, label_of, message_field
@@ -153,11 +152,10 @@ def names_part(
 
 @router.get("/timeline")
 def timeline_part(request: Request, console: Its, user: Reader, destination: Text = "") -> Response:
-    """Volume and lag over time."""
-    moments = console.deliveries.timeline(destination if re.fullmatch(DESTINATION_NAME, destination) else None)
-    gaps = console.deliveries.gaps()
-    chart = timeline_chart(moments, gaps)
-    return show(request, "parts/timeline.html", user, chart=chart, moments=moments, **_standing(console))
+    """The newest windows over time, of all destinations or of one."""
+    chosen = destination if re.fullmatch(DESTINATION_NAME, destination) else None
+    charts = console.standing.charts(chosen)
+    return show(request, "parts/timeline.html", user, charts=charts, destination=chosen or "", **_standing(console))
 
 
 @router.get("/gaps")

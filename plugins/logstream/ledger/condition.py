@@ -163,13 +163,19 @@ class DestinationStatus:
         if condition is Condition.REJECTING:
             return f"{condition}: {self.rejected_share:.0%} of its newest events"
         if condition in (Condition.CATCHING_UP, Condition.OWED, Condition.GAPS):
-            return f"{condition}: {self._backlog}"
+            return f"{condition}: {self.backlog}"
         why = f": {self.health.error or self.error}" if self.health.error or self.error else ""
-        left = f" ({self._backlog})" if self.owed or self.gaps.windows else ""
+        left = f" ({self.backlog})" if self.owed or self.gaps.windows else ""
         return f"{condition}{left}{why}"
 
     @property
-    def _backlog(self) -> str:
+    def why(self) -> str | None:
+        """Why it is not well, in the words of its receiver or of ours."""
+        return self.health.error or self.error
+
+    @property
+    def backlog(self) -> str:
+        """What it has not got, in words; empty if it has everything."""
         said = []
         for what, windows, since in (
             ("owed", self.owed, self.owed_since),

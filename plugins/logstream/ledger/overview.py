@@ -1,4 +1,4 @@
-"""What became of deliveries, for people to look at: the newest first, how destinations stand, volume and lag over time.
+"""What became of deliveries, for people to look at: the newest first, and how destinations stand.
 
 Reads the ledger's sums, never its counts by workspace: a page is as quick with 10,000 workspaces as with ten.
 """
@@ -45,17 +45,6 @@ class DeliverySummary:
     def lag(self) -> timedelta | None:
         """How long after its end the window was complete."""
         return self.sealed_at - self.window.end if self.sealed_at else None
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """All deliveries of the windows that begin at one time. `lag` is that of the latest."""
-
-    start: datetime
-    events: int
-    bytes: int
-    lag: timedelta | None
-    open: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,33 +198,6 @@ class Overview:
         query = select(deliveries.c.destination, func.count()).where(is_owed()).group_by(deliveries.c.destination)
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
-
-    def timeline(self, moments: int = 48, destination: str | None = None) -> list[Moment]:
-        """The newest windows with their volume and lag, oldest first."""
-        starts = select(deliveries.c.window_start).distinct().order_by(deliveries.c.window_start.desc()).limit(moments)
-        if destination:
-            starts = starts.where(deliveries.c.destination == destination)
-        chosen = starts.subquery()
-        query = (
-            select(
-                deliveries.c.window_start,
-                func.coalesce(func.sum(lanes.c.delivered_events), 0).label("events"),
-                func.coalesce(func.sum(lanes.c.bytes), 0).label("bytes"),
-                func.max(deliveries.c.sealed_at - deliveries.c.window_end).label("lag"),
-                func.count().filter(deliveries.c.state != "delivered").label("open"),
-            )
-            .join(chosen, chosen.c.window_start == deliveries.c.window_start)
-            .outerjoin(lanes, lanes.c.delivery_id == deliveries.c.id)
-            .group_by(deliveries.c.window_start)
-            .order_by(deliveries.c.window_start)
-        )
-        if destination:
-            query = query.where(deliveries.c.destination == destination)
-        with database_errors("reading the ledger"), self._engine.connect() as connection:
-            return [
-                Moment(row.window_start.astimezone(UTC), int(row.events), int(row.bytes), row.lag, row.open)
-                for row in connection.execute(query)
-            ]
 
     def events_of(self, workspace_id: int, delivery_ids: Iterable[int]) -> dict[int, int]:
         """How many events of one workspace each delivery has delivered."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from logstream.control.tables import deliveries, rejections
 from logstream.database import database_errors
@@ -30,6 +30,12 @@ class Rejections(Book):
         )
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return {row.event_id: row.redelivered_at for row in connection.execute(query)}
+
+    def count_rejected(self, limit: int) -> int:
+        """How many dead letters there are, counted up to a limit."""
+        some = select(rejections.c.event_id).where(rejections.c.redelivered_at.is_(None)).limit(limit).subquery()
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return connection.scalar(select(func.count()).select_from(some)) or 0
 
     def rejected(
         self, delivery_ids: Iterable[int] | None = None, destination: str | None = None, *, limit: int | None = None

@@ -11,7 +11,6 @@ from sqlalchemy import Engine
 
 from logstream.ledger.condition import Backlog, Condition, DestinationStatus
 from logstream.ledger.coverage import Coverage
-from logstream.ledger.debts import Debts
 from logstream.ledger.health import HealingPolicy
 from logstream.ledger.overview import Overview, backlog_of
 from logstream.ledger.windows import Windows
@@ -66,7 +65,7 @@ def look(engine: Engine, destinations: Collection[str]) -> Status:
     Others that are still owed something are added, and those that have lost what no person has taken note of.
     """
     coverage, overview = Windows(engine).coverage(), Overview(engine)
-    names = sorted({*destinations, *(item.destination for item in Debts(engine).owed()), *overview.lost_events()})
+    names = sorted({*destinations, *overview.owed_windows(), *overview.lost_events()})
     statuses = list(overview.statuses(names).values())
     problems = problems_of(statuses, coverage, {*names} - {*destinations})
     return Status(statuses, backlog_of(coverage), problems, coverage.step, coverage.since)

@@ -65,10 +65,11 @@ def get_deliveries(
 
 @router.get("/timeline")
 def get_timeline(console: Its, destination: SomeName = None) -> list[dict[str, Any]]:
-    """Volume and lag of the newest windows, oldest first."""
+    """Volume, lag and what is missing of the newest windows, oldest first: the schedule's, and those exported on request."""
     return [
-        {"start": moment.start, "events": moment.events, "bytes": moment.bytes,
-         "lag_seconds": moment.lag.total_seconds() if moment.lag else None, "open": moment.open}
+        {**moment.window.as_json(), "events": moment.events, "bytes": moment.bytes,
+         "lag_seconds": moment.lag.total_seconds() if moment.lag else None, "open": moment.open, "owed": moment.owed,
+         "lost_events": moment.lost, "requested": moment.requested}
         for moment in console.deliveries.timeline(destination)
     ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The page of the admin's setting, which is the first one."""
+"""The page of the admin's setting."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from logstream.settings.edits import Data
 router = APIRouter()
 
 
-@router.get("/")
+@router.get("/settings")
 def settings_page(
     request: Request, console: Its, user: Reader, saved: MaybeId = None, unchanged: bool = False
 ) -> Response:
@@ -54,7 +54,7 @@ def _settings(
     )  # fmt: skip
 
 
-@router.post("/")
+@router.post("/settings")
 def save_settings(request: Request, console: Its, user: Writer, form: Sent) -> Response:
     """Save the admin's setting."""
     streaming, document = sent_setting(console, form)
@@ -71,4 +71,4 @@ def save_settings(request: Request, console: Its, user: Writer, form: Sent) -> R
         problem = problem_of(error, console.settings.document())
         version = problem.version or console.settings.current().id
         return _settings(request, console, user, streaming, version=version, problem=problem, edited=edited)
-    return after_save(request, "", form, saved.id)
+    return after_save(request, "settings", form, saved.id)

@@ -6,6 +6,7 @@ from logstream.console.service.customers import CustomerService
 from logstream.console.service.deliveries import DeliveryService
 from logstream.console.service.destinations import DestinationService
 from logstream.console.service.messages import MessageService
+from logstream.console.service.overview import OverviewService
 from logstream.console.service.settings import SettingsService
 from logstream.destinations.credentials import Connections
 from logstream.export.exporter import Exporter
@@ -22,4 +23,5 @@ class Console:
         self.customers = CustomerService(self.exporter, self.overview, self.settings)
         self.destinations = DestinationService(self.exporter, self.overview, self.settings, connections)
         self.deliveries = DeliveryService(self.exporter, self.overview)
+        self.standing = OverviewService(self.exporter, self.settings, self.deliveries)
         self.messages = MessageService(self.exporter, self.settings, self.customers)

@@ -6,10 +6,15 @@ from datetime import datetime
 
 from logstream.export.exporter import Exporter
 from logstream.export.removed import Removed, removed
+from logstream.ledger.coverage import AskedBy
 from logstream.ledger.losses import Loss
-from logstream.ledger.overview import DeliveryFilter, DeliverySummary, Moment, Overview
+from logstream.ledger.overview import DeliveryFilter, DeliverySummary, Overview
 from logstream.ledger.records import RejectedEvent
+from logstream.ledger.timeline import Moment, Timeline
 from logstream.window import Window
+
+COUNTED = 1000
+"""So many dead letters are counted for the navigation; more are as many to a person."""
 
 
 class DeliveryService:
@@ -32,8 +37,10 @@ class DeliveryService:
         return [(gone, owed[name]) for name, gone in sorted(removed(self._exporter.settings, owed).items())]
 
     def timeline(self, destination: str | None = None) -> list[Moment]:
-        """Volume and lag of the newest windows."""
-        return self._overview.timeline(destination=destination)
+        """The newest windows of the schedule, and the newest of those exported on request, oldest first."""
+        timeline = Timeline(self._exporter.engine)
+        found = [moment for asked_by in AskedBy for moment in timeline.moments(destination, asked_by)]
+        return sorted(found, key=lambda moment: moment.window)
 
     def losses(self, destination: str | None = None) -> list[Loss]:
         """What is lost, to all destinations or to one, and not acknowledged yet, by window."""
@@ -42,6 +49,10 @@ class DeliveryService:
     def acknowledge_losses(self, author: str, destination: str | None, seen: datetime) -> int:
         """Note that a person knows of what was lost up to the time at which they looked; return of how many events."""
         return self._exporter.ledger.acknowledge(author, destination or None, seen)
+
+    def count_dead_letters(self) -> int:
+        """How many dead letters there are, counted up to `COUNTED`."""
+        return self._exporter.ledger.count_rejected(COUNTED)
 
     def rejected(self, destination: str | None = None, limit: int = 200) -> list[RejectedEvent]:
         """The dead letters, oldest window first."""

@@ -163,3 +163,30 @@ if (wrong) show(wrong);
 
 const problem = document.getElementById("problem");
 if (problem) problem.focus();
+
+// a part that fetches itself again does so while a person looks at it, and never from under an open question
+const paused = () => document.hidden || document.querySelector("dialog[open]") || document.getElementById("live")?.checked === false;
+for (const moment of ["htmx:beforeRequest", "htmx:beforeSwap"]) {
+  document.addEventListener(moment, (event) => {
+    if (!event.target.matches?.("[data-fresh]") || !paused()) return;
+    if (moment === "htmx:beforeSwap") event.detail.shouldSwap = false;
+    else event.preventDefault();
+  });
+}
+
+// what a person has opened, or scrolled to, stays so when the part is swapped
+let kept = [];
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (!event.target.matches?.("[data-fresh]")) return;
+  kept = [...event.target.querySelectorAll("details[id]")].map((found) => [found.id, found.open, found.querySelector(".scroll")?.scrollTop]);
+});
+document.addEventListener("htmx:afterSwap", () => {
+  for (const [id, open, top] of kept) {
+    const found = document.getElementById(id);
+    if (!found) continue;
+    found.open = open;
+    const box = found.querySelector(".scroll");
+    if (box) box.scrollTop = top ?? 0;
+  }
+  kept = [];
+});

@@ -1,0 +1,37 @@
+"""What a person does here, in the console, about what needs one: the words of the command line name its commands."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from logstream.ledger.condition import Condition, DestinationStatus
+from logstream.ledger.status import Problem
+
+_HERE = {
+    Condition.SUSPENDED: "Test it on its page, and mend what fails: it comes back by itself with the next run.",
+    Condition.FAILING: "Test it on its page, and mend what fails: what is owed follows by itself with the next runs.",
+    Condition.REJECTING: "See the reasons under Dead letters; mend the template or the receiver, then send them again there.",
+    Condition.OWED: "See whether the export DAG runs; Deliver what is owed, on its page, delivers now.",
+    "lost": "See which under Deliveries, and acknowledge them there.",
+}
+
+
+def remedy_here(condition: str, otherwise: str = "") -> str:
+    """What to do about a condition, in the console; `otherwise` where that is the same everywhere."""
+    return _HERE.get(condition, otherwise)
+
+
+def said_of(problem: Problem, status: DestinationStatus | None, known: Collection[str]) -> str:
+    """A problem without a receiver's own words: those are for some readers only."""
+    if status is None or problem.condition == "lost" or status.name not in known:
+        return problem.text
+    left = f" ({status.backlog})" if status.backlog else ""
+    return f"{status.condition.meaning}{left}"
+
+
+def place_of(problem: Problem, known: Collection[str]) -> str:
+    """The page of the console on which a person acts upon it; empty where there is none."""
+    if problem.destination is None:
+        return ""
+    here = problem.condition != "lost" and problem.destination in known
+    return f"destinations/{problem.destination}" if here else f"deliveries?destination={problem.destination}"
