@@ -154,12 +154,14 @@ class Verdict:
 
     def _balanced(self, row: Row) -> bool:
         """Where the platform purges as many rows as come late, of one workspace and kind and of one window, counting sees neither."""
-        window = self.window_of[row.id]
         return any(
-            (other.workspace, other.kind) == (row.workspace, row.kind) and other.id not in plan.ids
-            for other in self.model.rows_in(window)
-            for plan in self.model.planned[window]
+            (other.workspace, other.kind) == (row.workspace, row.kind) and self._came_late(other)
+            for other in self.model.rows_in(self.window_of[row.id])
         )
+
+    def _came_late(self, row: Row) -> bool:
+        """Whether a row was written after its window had been planned for the first time."""
+        return any(row.id not in plan.ids for plan in self.model.planned[self.window_of[row.id]])
 
     def superseded(self) -> Iterator[str]:
         """What is superseded is removed where the connection may delete, unless it may be the only copy of an event. That of
@@ -244,7 +246,7 @@ class Verdict:
                     purged[key] += row.id in planned
                     selected = row.id in surely and route_of(document, row) == destination
                     gone[key] += selected and row.id not in self.done[place]
-                late[key] += self.is_late(row, window, document) and row.id not in self.model.purged
+                late[key] += self._came_late(row) and row.id not in self.model.purged
             for workspace, kind in purged.keys() | {key[1:] for key in lost if key[0] == place}:
                 named = lost.pop((place, workspace, kind), 0)
                 what = f"of {kind} of {workspace} in {window} to {destination}"
