@@ -300,7 +300,7 @@ def test_customers_show_what_is_owed(console: Console, store: psycopg.Connection
     (moment,) = console.deliveries.timeline()
     assert (moment.events, moment.open) == (2, 1)
     # by hand: nothing is sent, and a run does not probe
-    console.destinations.suspend("good", "ann")
+    console.destinations.hold("good", "ann")
     assert console.customers.find(2).condition == "held"
     later = Window(window.end, window.end + timedelta(minutes=5))
     store.execute(
@@ -319,7 +319,7 @@ def test_customers_show_what_is_owed(console: Console, store: psycopg.Connection
     assert [report.destination for report in console.exporter.redeliver_owed("good")] == ["good"]
     assert console.customers.find(2).condition == "up to date"
     with pytest.raises(LookupError, match="nowhere"):
-        console.destinations.suspend("nowhere", "ann")
+        console.destinations.hold("nowhere", "ann")
 
 
 def test_only_some_destinations_of_a_window(console: Console, store: psycopg.Connection, tmp_path: Path) -> None:

@@ -20,10 +20,12 @@ from logstream.console.service import Console
 from logstream.ledger import timeline
 from logstream.ledger.condition import Condition, DestinationStatus
 from logstream.ledger.health import Health
+from logstream.ledger.notices import Notices
 from logstream.ledger.status import Problem
 from logstream.ledger.timeline import Moment
 from logstream.window import Window
 
+from .conftest import Cli
 from .test_engine import Connections
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -129,7 +131,7 @@ class Ledger:
     """Writes windows and deliveries straight into the ledger: what runs would have made of them."""
 
     def __init__(self, console: Console, store: psycopg.Connection, folder: Path) -> None:
-        self._store, self.names = store, [f"d{number}" for number in range(3)]
+        self.folder, self._store, self.names = folder, store, [f"d{number}" for number in range(3)]
         destinations = {name: {"type": "file", "path": str(folder / name)} for name in self.names}
         admin = {"enabled": True, "events": ["user_activity"], "destination": self.names[0]}
         self.snapshot = console.settings.save({"admin": admin, "destinations": destinations}, "ann", None).id
@@ -254,8 +256,70 @@ def test_the_first_page_says_what_needs_a_person(console: Console, store: psycop
     assert "said &lt;b&gt;" not in hidden, "a receiver's own words are for those who may change the settings"
     assert "Its last window has failed" in hidden
     ledger.delivery(window(0), "gone", 1, "failed")
-    console.destinations.suspend("d2", "ann")
+    console.destinations.hold("d2", "ann")
     assert "and 2 more" in overview(console) or "and 1 more" in overview(console)
+
+
+def test_a_failed_daily_check_is_shown_until_it_passes_or_events_arrive(
+    console: Console, store: psycopg.Connection, ledger: Ledger, cli: Cli
+) -> None:
+    ledger.window(window(0))
+    for name in ("d0", "d1"):
+        ledger.delivery(window(0), name, 1)
+
+    def failed() -> list[str | None]:
+        return [one.destination for one in console.standing.status().problems if one.condition == "check failed"]
+
+    notices = Notices(console.exporter.engine)
+    notices.note_checks({"d0": "writes: the token is not valid", "d1": "writes: no", "d2": None})
+    assert failed() == ["d0", "d1"]
+    assert not console.standing.status().is_well
+    done = cli("status", "--dsn", console.exporter.store_dsn)
+    assert done.returncode == 1 and "d0: its last daily check has failed: writes: the token is not valid" in done.stdout
+    shown = overview(console)
+    assert "check failed d0 Its last daily check has failed" in shown and "the token is not valid" in shown
+    assert "the token is not valid" not in overview(console, writer=False)
+    # a person tries it out, as it is saved: that is the newest check
+    settings = console.settings.current().settings.destinations
+    assert all(step.ok for step in console.destinations.check("d0", {"type": "file", **settings["d0"].options}))
+    assert failed() == ["d1"]
+    # another destination by that name says nothing of it
+    console.destinations.check("d1", {"type": "file", "path": str(ledger.folder / "other")})
+    assert failed() == ["d1"]
+    # and what has arrived since shows that it works; an empty window shows nothing
+    ledger.window(window(5))
+    later = ledger.delivery(window(5), "d1", 0)
+    store.execute("update logstream.deliveries set sealed_at = now() + interval '1 second' where id = %s", (later,))
+    assert failed() == ["d1"]
+    store.execute("update logstream.lanes set delivered_events = 1 where delivery_id = %s", (later,))
+    assert failed() == []
+    notices.note_checks({"d0": "writes: no"})
+    assert failed() == ["d0"]
+    assert cli("destinations", "check", "--dsn", console.exporter.store_dsn, "d0").returncode == 0
+    assert failed() == []
+    notices.note_checks({"d0": "writes: no"})
+    console.destinations.hold("d0", "ann")
+    assert failed() == [], "one that is held is known to get nothing"
+
+
+@pytest.mark.parametrize(
+    ("by_admin", "own", "admin_on", "text"),
+    [
+        (True, [], True, "all workspaces"),
+        (True, [], False, "the setting for all workspaces, which is switched off"),
+        (True, [5], True, "all workspaces; 5 (overridden)"),
+        (True, [5], False, "the setting for all workspaces, which is switched off; 5"),
+        (False, [5], False, "5"),
+        (False, [], False, "no workspace"),
+    ],
+)
+def test_who_uses_a_destination_is_who_streams_to_it_now(
+    by_admin: bool, own: list[int], admin_on: bool, text: str
+) -> None:
+    shown = jinja.env.get_template("macros.html").module.users(  # type: ignore[attr-defined]
+        by_admin, own, admin_on, caller=lambda: str(own[0])
+    )
+    assert " ".join(re.sub(r"<[^>]*>", "", str(shown)).split()) == text
 
 
 def test_every_problem_has_its_place_and_its_remedy() -> None:

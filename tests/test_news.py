@@ -28,7 +28,7 @@ NONE = Backlog()
 WELL = DestinationStatus("lake", delivered_until=NOW, now=NOW, step=STEP)
 DOWN = Health(1, NOW, None, "it answered 503")
 SUSPENDED = Health(3, NOW, NOW, "it answered 503")
-HELD = Health(0, None, NOW, "suspended by ops", held=True)
+HELD = Health(0, None, NOW, "held by ops", held=True)
 
 
 def status(*destinations: DestinationStatus, gaps: Backlog = NONE) -> Status:
@@ -83,7 +83,7 @@ def test_what_was_so_before_people_were_first_told_is_told() -> None:
 def test_a_person_who_suspends_and_resumes_is_told_of() -> None:
     assert story({"health": SUSPENDED}, {"health": HELD}, {}) == [
         ["suspended: destination lake is suspended: it answered 503"],
-        ["held: destination lake is suspended by hand: suspended by ops"],
+        ["held: destination lake is held: held by ops"],
         ["recovered: destination lake is resumed"],
     ]
 

@@ -434,7 +434,7 @@ def test_a_daily_check_finds_each_fault_and_none_hides_another(
     }
     document["notices"] = {"to": [WEBHOOK]}
     exporter = engine(document)
-    exporter.ledger.suspend("quiet", "suspended by ada")
+    exporter.ledger.suspend("quiet", "held by ada")
     monkeypatch.setattr(checking, "CHECK_SECONDS", 2.0)
     usual = HttpDestination.open
 

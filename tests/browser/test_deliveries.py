@@ -11,7 +11,7 @@ from .person import OURS, Person, call, start_from
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
-def test_a_destination_is_suspended_by_hand_and_resumed(admin: Person, stage: Stage, bucket: str) -> None:
+def test_a_destination_is_held_and_resumed(admin: Person, stage: Stage, bucket: str) -> None:
     lake = {"type": "s3", "connection": "lake", "bucket": bucket}
     start_from(
         stage,
@@ -21,15 +21,15 @@ def test_a_destination_is_suspended_by_hand_and_resumed(admin: Person, stage: St
         },
     )
     page = admin.visit("destinations")
-    page.get_by_role("button", name="Suspend lake").click()
-    admin.agree("Suspend")
-    expect(page.get_by_role("row", name="lake")).to_contain_text("suspended by admin")
+    page.get_by_role("button", name="Hold lake").click()
+    admin.agree("Hold")
+    expect(page.get_by_role("row", name="lake")).to_contain_text("held by admin")
     assert stage.run(OURS[2], "console_held") == "success"
     assert stage.s3.objects(bucket) == {}
     # its own page says how it stands, what it was sent, and has the same buttons
     page = admin.visit("destinations/lake")
     expect(page.locator("dl.facts")).to_contain_text("1 window since")
-    expect(page.locator(".note.bad")).to_contain_text("suspended by admin")
+    expect(page.locator(".note.bad")).to_contain_text("held by admin")
     expect(page.get_by_role("region", name="Deliveries").get_by_role("row", name="owed")).to_have_count(1)
     for act in ("Resume lake", "Deliver what is owed to lake"):
         expect(page.get_by_role("button", name=act)).to_be_visible()

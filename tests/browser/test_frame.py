@@ -48,27 +48,27 @@ def question(page: Frame) -> Any:
 def test_a_question_says_what_will_happen_and_no_is_the_first_answer(admin: Person, stage: Stage) -> None:
     start_from(stage, OVERRIDDEN)
     page = admin.visit("destinations")
-    suspend = page.get_by_role("button", name="Suspend lake")
+    hold = page.get_by_role("button", name="Hold lake")
     # by keyboard alone: the question is read, refused by Escape, and the focus is where it was
     for refuse in ("Escape", "Enter"):  # Enter presses the answer that has the focus
-        suspend.focus()
+        hold.focus()
         admin.page.keyboard.press("Enter")
         expect(question(page)).to_be_visible()
-        expect(question(page)).to_have_accessible_name("Suspend lake?")
+        expect(question(page)).to_have_accessible_name("Hold lake?")
         expect(question(page)).to_have_accessible_description(re.compile("until it is resumed.*is owed"))
         expect(question(page).get_by_role("button", name="Cancel")).to_be_focused()
         admin.page.keyboard.press(refuse)
         expect(question(page)).to_be_hidden()
-        expect(suspend).to_be_focused()
+        expect(hold).to_be_focused()
     assert call(stage, "GET", "api/v1/destinations")[1][0]["condition"] == "up to date"
     admin.page.keyboard.press("Enter")
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run({resultTypes: ['violations']})")
     assert [(item["id"], item["help"]) for item in found["violations"]] == []
     admin.page.keyboard.press("Tab")
-    expect(question(page).get_by_role("button", name="Suspend", exact=True)).to_be_focused()
+    expect(question(page).get_by_role("button", name="Hold", exact=True)).to_be_focused()
     admin.page.keyboard.press("Enter")
-    expect(page.get_by_role("row", name="lake")).to_contain_text("suspended by admin")
+    expect(page.get_by_role("row", name="lake")).to_contain_text("held by admin")
     assert call(stage, "POST", "api/v1/destinations/lake/resume")[0] == 204
 
 

@@ -24,14 +24,14 @@ def test_viewers_look_and_do_not_touch(viewer: Person, stage: Stage) -> None:
     for path in PAGES:
         page = viewer.visit(path)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
-        for word in ("Save", "Suspend", "Import", "Retry", "Test destination", "Start the backfill"):
+        for word in ("Save", "Hold", "Import", "Retry", "Test destination", "Start the backfill"):
             expect(page.get_by_role("button", name=word)).to_have_count(0)
     viewer.visit()
     token = viewer.token()
     for path, form in (
         ("settings", {"version": "1", "events": "job_status"}),
         ("customers/100", {"version": "1", "do": "remove"}),
-        ("destinations/lake", {"do": "suspend"}),
+        ("destinations/lake", {"do": "hold"}),
         ("destinations/lake/options", {"version": "1", "destination_type": "file"}),
         ("parts/test", {"destination_type": "file", "option.path": "/tmp/x"}),
         ("history", {"version": "1", "file": "version: 1"}),
@@ -89,7 +89,7 @@ def test_another_site_cannot_act_in_somebodys_name(admin: Person, stage: Stage) 
     start_from(stage, OVERRIDDEN)
     admin.visit()
     token, post = admin.token(), admin.context.request.post
-    url, form = admin.base + "destinations/lake", {"do": "suspend"}
+    url, form = admin.base + "destinations/lake", {"do": "hold"}
     assert post(url, form=form).status == 403
     assert post(url, form={**form, "csrf_token": token[:-2] + "xx"}).status == 403
     assert post(url, form={**form, "csrf_token": token}, headers={"Origin": "https://evil.example"}).status == 403

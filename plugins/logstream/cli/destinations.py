@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any, TextIO
 
-from logstream.cli.arguments import add_command, add_dsn, add_group, repository
+from logstream.cli.arguments import add_command, add_dsn, add_group, dsns
 from logstream.cli.output import print_table
 from logstream.errors import InputError
 
@@ -41,20 +41,28 @@ def destinations_check(options: argparse.Namespace, out: TextIO) -> int:
     import asyncio
 
     from logstream.airflow.connections import AirflowConnections, use_metadata_database
+    from logstream.control.engine import open_control
     from logstream.destinations.registry import make_destination
+    from logstream.ledger.notices import Notices
+    from logstream.settings.repository import SettingsRepository
 
-    settings = repository(options).current().settings
+    engine = open_control(dsns(options)[1])
+    settings = SettingsRepository(engine).current().settings
     if options.name not in settings.destinations:
         known = ", ".join(settings.destinations) or "none"
         raise InputError(f'no destination named "{options.name}"; the settings have {known}')
     use_metadata_database()
     destination = make_destination(options.name, settings.destinations[options.name], AirflowConnections())
 
-    async def run() -> bool:
-        fine = True
+    failed: list[str] = []
+
+    async def run() -> None:
         async for step in destination.run_check():
             print(f"{step.mark} {step}", file=out)
-            fine = fine and step.ok
-        return fine
+            if not step.ok:
+                failed.append(str(step))
 
-    return 0 if asyncio.run(run()) else 1
+    asyncio.run(run())
+    # what a person has found out takes the place of the last daily check's outcome
+    Notices(engine).note_check(options.name, failed[0] if failed else None)
+    return 1 if failed else 0

@@ -7,7 +7,7 @@ import re
 from logstream.settings.models import DESTINATION_NAME
 
 DONE = {
-    "suspended": "{name} is suspended: it gets nothing, and is owed what it would have got.",
+    "held": "{name} is held: it gets nothing until it is resumed, and is owed what it would have got.",
     "resumed": "{name} is back in service: the next run delivers what it is owed, oldest first.",
     "deleted": "{name} is deleted.",
     "owed": "A run delivers what is owed to {name}.",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from logstream.ledger.condition import Condition, DestinationStatus
-from logstream.ledger.status import Problem
+from logstream.ledger.status import CHECK_FAILED, Problem
 
 _HERE = {
     Condition.SUSPENDED: "Test it on its page, and mend what fails: it comes back by itself with the next run.",
     Condition.FAILING: "Test it on its page, and mend what fails: what is owed follows by itself with the next runs.",
     Condition.REJECTING: "See the reasons under Dead letters; mend the template or the receiver, then send them again there.",
     Condition.OWED: "See whether the export DAG runs; Deliver what is owed, on its page, delivers now.",
+    CHECK_FAILED: "Test it on its page, and mend what fails: its next window would fail, too.",
     "lost": "See which under Deliveries, and acknowledge them there.",
 }
 
@@ -25,6 +26,8 @@ def said_of(problem: Problem, status: DestinationStatus | None, known: Collectio
     """A problem without a receiver's own words: those are for some readers only."""
     if status is None or problem.condition == "lost" or status.name not in known:
         return problem.text
+    if problem.condition == CHECK_FAILED:
+        return "its last daily check has failed"
     left = f" ({status.backlog})" if status.backlog else ""
     return f"{status.condition.meaning}{left}"
 

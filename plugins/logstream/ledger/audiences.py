@@ -92,7 +92,7 @@ def _summed(notices: list[Notice]) -> list[Notice]:
 _SUMS = {
     Topic.FAILING: "they are failing",
     Topic.SUSPENDED: "they are suspended",
-    Topic.HELD: "they are suspended by hand",
+    Topic.HELD: "they are held",
     Topic.REJECTING: "they refuse events",
     Topic.LAGGING: "they lag behind",
     Topic.LOST: "events are lost to them",

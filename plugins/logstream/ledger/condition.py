@@ -58,7 +58,7 @@ class Condition(StrEnum):
 
 
 _MEANINGS = {
-    Condition.HELD: "a person has suspended it: nothing is sent there, what it would have got is owed to it",
+    Condition.HELD: "a person holds it: nothing is sent there, what it would have got is owed to it",
     Condition.SUSPENDED: "it has failed too often in a row: each run tries one window, the rest is owed to it",
     Condition.FAILING: "its last window has failed",
     Condition.REJECTING: "it refuses a share of its events, which are kept as dead letters",
@@ -110,6 +110,8 @@ class DestinationStatus:
     """Events that are lost, and that no person has taken note of yet."""
     error: str | None = None
     """Why the newest window that failed has failed."""
+    check_error: str | None = None
+    """Why its last daily check has failed, where nothing has arrived there since."""
     now: datetime | None = None
     step: timedelta | None = None
 
@@ -133,7 +135,7 @@ class DestinationStatus:
     @property
     def is_well(self) -> bool:
         """Whether nothing here needs a person."""
-        return self.condition.is_well and not self.lost
+        return self.condition.is_well and not self.lost and not self.check_error
 
     @property
     def lag(self) -> timedelta | None:

@@ -153,7 +153,7 @@ def _of_destination(status: DestinationStatus, known: Told, after: Told, checks:
 _BEGINS = {
     Topic.FAILING: "is failing",
     Topic.SUSPENDED: "is suspended",
-    Topic.HELD: "is suspended by hand",
+    Topic.HELD: "is held",
     Topic.REJECTING: "refuses events",
     Topic.LAGGING: "lags behind",
     Topic.CHECK: "did not pass its daily check",

@@ -110,6 +110,13 @@ class Notices(Book):
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return {row.destination: row.error for row in connection.execute(failed)}
 
+    def note_check(self, destination: str, error: str | None) -> None:
+        """Put down how the check of one destination ended that a person asked for."""
+        row = {"destination": destination, "error": error, "checked_at": func.clock_timestamp()}
+        statement = upsert(checks).values(row)
+        with database_errors("writing the ledger"), self._engine.begin() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["destination"], set_=row))
+
     def note_checks(self, results: Mapping[str, str | None]) -> None:
         """Put down how the check of every destination ended: the reason of one that failed. Others are forgotten."""
         with database_errors("writing the ledger"), self._engine.begin() as connection:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Row, Select, func, select, text, tuple_
 
-from logstream.control.tables import SCHEMA, deliveries, destinations, lanes, losses
+from logstream.control.tables import SCHEMA, checks, deliveries, destinations, lanes, losses
 from logstream.database import database_errors
 from logstream.ledger.condition import RECENT_WINDOWS, Backlog, DestinationStatus
 from logstream.ledger.coverage import Coverage
@@ -62,6 +62,7 @@ _NEWEST = text(
     f"""
     select n.name, newest.* from unnest(cast(:names as text[])) n(name) cross join lateral (
         select max(d.window_end) filter (where l.delivered_events > 0) as until,
+            max(d.sealed_at) filter (where l.delivered_events > 0) as arrived,
             max(d.sealed_at) as sealed,
             sum(l.rejected_events)::float / nullif(sum(l.rejected_events + l.delivered_events), 0) as rejected_share
         from (
@@ -78,6 +79,16 @@ _LOST = text(
     where l.acknowledged_at is null group by 1
     """  # noqa: S608 - the schema is ours
 )
+
+
+_FAILED_CHECKS = select(checks).where(checks.c.error.is_not(None))
+
+
+def _check_error(failed: Row[Any] | None, arrived: datetime | None) -> str | None:
+    """What a daily check found, unless events have arrived since."""
+    if failed is None or (arrived is not None and arrived > failed.checked_at):
+        return None
+    return str(failed.error)
 
 
 def _debts() -> Select[Any]:
@@ -165,6 +176,7 @@ class Overview:
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             newest = {row.name: row for row in connection.execute(_NEWEST, {"names": list(names)})}
             debts = {row.destination: row for row in connection.execute(_debts())}
+            failed = {row.destination: row for row in connection.execute(_FAILED_CHECKS)}
             health = {
                 row.name: Health(row.failures, row.last_window, row.suspended_at, row.error, row.held)
                 for row in connection.execute(select(destinations))
@@ -182,6 +194,7 @@ class Overview:
                 newest[name].sealed,
                 lost.get(name, 0),
                 debts[name].error if name in debts else None,
+                _check_error(failed.get(name), newest[name].arrived),
                 coverage.now,
                 step,
             )

@@ -94,6 +94,9 @@ def problems_of(
                 problems.append(Problem(Condition.OWED, text, remedy, status.name))
         elif not condition.is_well and condition is not Condition.GAPS:
             problems.append(Problem(condition, status.sentence, condition.remedy, status.name))
+        if status.check_error and condition not in _AWAY and status.name not in removed:
+            text = f"its last daily check has failed: {status.check_error}"
+            problems.append(Problem(CHECK_FAILED, text, Condition.FAILING.remedy, status.name))
         if status.lost:
             text = f"{counted(status.lost, 'event is', 'events are')} lost, no longer in the log store at the time of delivery"
             problems.append(
@@ -101,6 +104,12 @@ def problems_of(
             )
     return problems
 
+
+CHECK_FAILED = "check failed"
+"""How a destination is called of which only the last daily check has failed."""
+
+_AWAY = frozenset({Condition.HELD, Condition.SUSPENDED, Condition.FAILING})
+"""Where a failed check says nothing new."""
 
 _URGENT = (Condition.SUSPENDED, Condition.FAILING, Condition.REJECTING, Condition.OWED, Condition.HELD)
 
@@ -120,4 +129,5 @@ def as_json(status: DestinationStatus, policy: HealingPolicy) -> dict[str, objec
         "rejected_share": round(status.rejected_share, 4),
         "lost_events": status.lost,
         "error": status.health.error or status.error,
+        "check_error": status.check_error,
     }

@@ -188,6 +188,11 @@ class Settings(_Model):
         """Whether any enabled setting narrows log events by type or level."""
         return any(streaming.enabled and streaming.selection.filters_logs for _, streaming in self.streamings())
 
+    @property
+    def overrides(self) -> bool:
+        """Whether the admin's setting applies to every workspace."""
+        return self.admin is not None and self.admin.enabled
+
     @cached_property
     def own(self) -> dict[int, Streaming]:
         """Workspace id to its own setting."""

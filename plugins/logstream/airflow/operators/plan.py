@@ -96,7 +96,7 @@ class PlanDeliveries(LogstreamOperator):
                 "%s left to later runs, the oldest from %s.", counted(len(gaps), "gap is", "gaps are"), gaps[0]
             )
         for name, health in sorted(suspended.items()):
-            what = "suspended by hand, and gets nothing" if health.held else "suspended and only probed"
+            what = "held, and gets nothing" if health.held else "suspended and only probed"
             self.log.warning("%s is %s: %s", name, what, health.error)
         for share in planned.shares:
             self.log.info(

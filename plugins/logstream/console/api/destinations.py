@@ -33,6 +33,7 @@ def _status(status: DestinationStatus, user: Any) -> dict[str, Any]:
         "well": status.is_well,
         "error": shown_reason(status.health.error or status.error, user),
         "remedy": status.condition.remedy,
+        "check_error": shown_reason(status.check_error, user),
         "rejected_share": status.rejected_share,
         "lost_events": status.lost,
         "lag_seconds": status.lag.total_seconds() if status.lag else 0.0,
@@ -110,8 +111,8 @@ def check_unsaved(console: Its, user: Writer, destination: Document) -> dict[str
 
 @router.post("/destinations/{name}/suspend", responses=CHANGING, status_code=204)
 def suspend(console: Its, user: Writer, name: Name) -> None:
-    """Send nothing more to a destination; what it would have got is owed to it until it is resumed."""
-    console.destinations.suspend(name, name_of(user))
+    """Hold a destination: nothing more is sent there; what it would have got is owed to it until it is resumed."""
+    console.destinations.hold(name, name_of(user))
 
 
 @router.post("/destinations/{name}/resume", responses=CHANGING, status_code=204)

@@ -37,10 +37,9 @@ def customers_page(
         query, sort, descending=down, offset=(page - 1) * PAGE, limit=PAGE, condition=condition
     )
     template = "parts/customers.html" if request.headers.get("HX-Request") else "customers.html"
-    admin = console.settings.current().settings.admin
     return show(
         request, template, user, tab="customers", found=found, query=query, sort=sort, down=down, page=page, condition=condition,
-        pages=max(1, -(-found.total // PAGE)), admin_on=bool(admin and admin.enabled),
+        pages=max(1, -(-found.total // PAGE)), admin_on=console.settings.current().settings.overrides,
     )  # fmt: skip
 
 
@@ -63,7 +62,7 @@ def _customer(
     settings = console.settings.current().settings
     return show(
         request, "customer.html", user, problem.status if problem else 200, tab="customers", customer=customer,
-        version=version, saved=saved, problem=problem, locked=bool(settings.admin and settings.admin.enabled),
+        version=version, saved=saved, problem=problem, locked=settings.overrides,
         deliveries=console.customers.deliveries(customer), workspace_id=customer.workspace.id, standing=customer.status,
         own=customer.workspace.id in settings.own, **shown, **setting_form(console, streaming, edited),
     )  # fmt: skip

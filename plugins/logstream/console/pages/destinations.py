@@ -49,19 +49,19 @@ def _destinations(
     rows = [(item, *users_of(snapshot.settings, item.status.name)) for item in found]
     return show(
         request, "destinations.html", user, problem.status if problem else 200, tab="destinations", rows=rows, done=done,
-        run=run_path(run), problem=problem, version=snapshot.id, total=total, query=query, condition=condition, page=page,
-        pages=max(1, -(-total // PAGE)),
+        admin_on=snapshot.settings.overrides, run=run_path(run), problem=problem, version=snapshot.id, total=total,
+        query=query, condition=condition, page=page, pages=max(1, -(-total // PAGE)),
     )  # fmt: skip
 
 
 @router.post("/destinations/{name}")
 def act_on_destination(request: Request, console: Its, user: Writer, name: Name, form: Sent) -> Response:
-    """Suspend, resume, redeliver to or delete a destination."""
+    """Hold, resume, redeliver to or delete a destination."""
     try:
         match one(form, "do"):
-            case "suspend":
-                console.destinations.suspend(name, name_of(user))
-                done = "suspended"
+            case "hold":
+                console.destinations.hold(name, name_of(user))
+                done = "held"
             case "resume":
                 console.destinations.resume(name)
                 done = "resumed"
@@ -102,8 +102,8 @@ def _destination(
     by_admin, own = users_of(settings, name)
     return show(
         request, "destination.html", user, problem.status if problem else 200, tab="destinations", version=version,
-        saved=saved, problem=problem, users=own, by_admin=by_admin, standing=console.overview.statuses([name])[name],
-        locked=False, fixed_name=True, names=sorted(settings.destinations),
+        saved=saved, problem=problem, users=own, by_admin=by_admin, admin_on=settings.overrides,
+        standing=console.overview.statuses([name])[name], locked=False, fixed_name=True, names=sorted(settings.destinations),
         deliveries=console.deliveries.newest(DeliveryFilter(destination=name), 10),
         losses=console.deliveries.losses(name), most=LOSSES, **shown,
         **destination_fields(settings.destinations, name, given),

@@ -49,7 +49,7 @@ def _settings(
         request, "settings.html", user, problem.status if problem else 200, tab="settings", version=version, saved=saved,
         problem=problem, overridden=overridden, overridden_names=named(overridden),
         workspaces=len(console.customers.workspaces()),
-        admin_on=bool(settings.admin and settings.admin.enabled), standing=standing, locked=False, workspace_id=None,
+        admin_on=settings.overrides, standing=standing, locked=False, workspace_id=None,
         **shown, **setting_form(console, streaming, edited),
     )  # fmt: skip
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import Any
 
+from logstream.console.service.meaning import options_meaning
 from logstream.console.service.settings import SettingsService
 from logstream.destinations import check_options, destination_types
-from logstream.destinations.base import Step
+from logstream.destinations.base import Destination, Step
 from logstream.destinations.credentials import Connections
 from logstream.destinations.registry import make_destination
 from logstream.errors import InputError, LogstreamError, NotThere, SettingsError
 from logstream.export.exporter import Exporter
 from logstream.ledger.condition import DestinationStatus
+from logstream.ledger.notices import Notices
 from logstream.ledger.overview import Overview
 from logstream.settings.edits import Data
 from logstream.settings.models import DestinationSettings
@@ -66,6 +69,8 @@ class DestinationService:
     def check(self, name: str, destination: Data) -> list[Step]:
         """Try a destination out, saved or not. Waits for it, half a minute at most.
 
+        Of one that is saved as it is tried out, the outcome takes the place of its last daily check's.
+
         Raises `InputError` for settings that are none, and for a connection that cannot be used.
         """
         kind = str(destination.get("type", ""))
@@ -76,41 +81,48 @@ class DestinationService:
             raise InputError(f'type: there is no destination type "{kind}"') from None
         if problems:
             raise SettingsError([f"{'.'.join(map(str, path))}: {what}" for path, what in problems], name)
-        made = make_destination(name, DestinationSettings.model_validate(destination), self._connections)
-        steps: list[Step] = []
-
-        async def run() -> None:
-            async for step in made.run_check():
-                steps.append(step)  # noqa: PERF401 - what was found out is kept when it is stopped
-
-        async def in_time() -> None:
-            await asyncio.wait_for(run(), CHECK_SECONDS)
-
-        try:
-            asyncio.run(in_time())
-        except TimeoutError:
-            remedy = "See that the address is right and can be reached from Airflow's api-server."
-            steps.append(Step("answers in time", False, f"not within {CHECK_SECONDS:.0f} s", remedy))
-        except LogstreamError as error:
-            steps.append(Step("connection", False, str(error), "Correct the Airflow connection."))
-        except Exception as error:
-            logger.exception("the test of destination %s broke off", name)
-            remedy = (
-                "That is a fault of Logstream or of the destination's plug-in: the api-server's log has the details."
-            )
-            steps.append(Step("the test ran to its end", False, type(error).__name__, remedy))
+        settings = DestinationSettings.model_validate(destination)
+        steps = _try_out(name, make_destination(name, settings, self._connections))
+        stored = self._settings.current().settings.destinations.get(name)
+        if stored and options_meaning(stored) == options_meaning(settings):
+            failed = next((str(step) for step in steps if not step.ok), None)
+            Notices(self._exporter.engine).note_check(name, failed)
         return steps
 
-    def suspend(self, destination: str, author: str) -> None:
+    def hold(self, destination: str, author: str) -> None:
         """Hold a destination. Raises `NotThere` if there is none of that name."""
         self._known(destination)
-        self._exporter.ledger.suspend(destination, f"suspended by {author}")
+        self._exporter.ledger.suspend(destination, f"held by {author}")
 
     def resume(self, destination: str) -> bool:
-        """Take a destination back into service; return whether it was suspended. Raises `NotThere` as `suspend`."""
+        """Take a destination back into service; return whether it was held or suspended. Raises `NotThere` as `hold`."""
         self._known(destination)
         return self._exporter.ledger.resume(destination)
 
     def _known(self, destination: str) -> None:
         if destination not in self._settings.current().settings.destinations:
             raise NotThere(f'no destination named "{destination}"')
+
+
+def _try_out(name: str, made: Destination[Any]) -> list[Step]:
+    steps: list[Step] = []
+
+    async def run() -> None:
+        async for step in made.run_check():
+            steps.append(step)  # noqa: PERF401 - what was found out is kept when it is stopped
+
+    async def in_time() -> None:
+        await asyncio.wait_for(run(), CHECK_SECONDS)
+
+    try:
+        asyncio.run(in_time())
+    except TimeoutError:
+        remedy = "See that the address is right and can be reached from Airflow's api-server."
+        steps.append(Step("answers in time", False, f"not within {CHECK_SECONDS:.0f} s", remedy))
+    except LogstreamError as error:
+        steps.append(Step("connection", False, str(error), "Correct the Airflow connection."))
+    except Exception as error:
+        logger.exception("the test of destination %s broke off", name)
+        remedy = "That is a fault of Logstream or of the destination's plug-in: the api-server's log has the details."
+        steps.append(Step("the test ran to its end", False, type(error).__name__, remedy))
+    return steps
