@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,8 @@ from logstream.destinations.transport.network import Network
 from logstream.settings.models import DestinationSettings
 from logstream.steps import Step
 from logstream.testing.servers import CLOSED, LogSink, Manner
+
+from .certificates import Certificate
 
 REDIRECT = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>PermanentRedirect</Code><Message>The bucket you are attempting to access '
@@ -154,3 +158,23 @@ def test_the_question_goes_by_the_connections_proxy(server: ElsewhereS3, virtual
     assert isinstance(outcome, GiveUp) and TOLD in outcome.reason, outcome
     asked = "http://audit.s3.us-east-1.test/" if virtual else "http://s3.us-east-1.test/audit"
     assert [path for _, path, _ in server.questions()] == [asked]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_question_is_asked_by_the_connections_authority(
+    server: ElsewhereS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """Of a server whose certificate a private authority signs; one of another authority is told as that, and not asked."""
+    authority = Certificate.authority()
+    (tmp_path / "server.pem").write_text(authority.sign().pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
+    signer = authority if known else Certificate.authority("another")
+    server.network = Network(environment=False, authority=signer.public)
+    server.url = server.endpoint = f"https://127.0.0.1:{server.port}"
+    (outcome,) = put(server)
+    assert isinstance(outcome, GiveUp), outcome
+    assert (TOLD in outcome.reason) == known
+    assert ("certificate" in outcome.reason) != known
+    assert server.questions() == ([("HEAD", "/audit", False)] if known else [])

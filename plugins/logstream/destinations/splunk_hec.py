@@ -12,10 +12,10 @@ from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry
 from logstream.destinations.parcel import Parcel
-from logstream.destinations.request import RequestDestination, RequestOptions
+from logstream.destinations.request import RequestDestination, RequestOptions, retry_after
 from logstream.destinations.transport.answers import object_in
 from logstream.destinations.transport.urls import at_endpoint
-from logstream.destinations.vendor_rules import Accepts, splunk_index
+from logstream.destinations.vendor_rules import Accepts, splunk_index, splunk_metadata
 from logstream.events import Event
 from logstream.shapes import unix_us
 
@@ -32,9 +32,13 @@ class SplunkHecOptions(RequestOptions):
     index: Annotated[str | None, Accepts(splunk_index)] = Field(
         default=None, description="The index; the token's default if left out.", examples=["audit"]
     )
-    source: str | None = Field(default=None, description="The source.", examples=["workato"])
-    sourcetype: str = Field(default="_json", description="The source type.")
-    host: str | None = Field(default=None, description="The host that events are said to be from.")
+    source: Annotated[str | None, Accepts(splunk_metadata)] = Field(
+        default=None, description="The source.", examples=["workato"]
+    )
+    sourcetype: Annotated[str, Accepts(splunk_metadata)] = Field(default="_json", description="The source type.")
+    host: Annotated[str | None, Accepts(splunk_metadata)] = Field(
+        default=None, description="The host that events are said to be from."
+    )
 
 
 class SplunkHecDestination(RequestDestination[SplunkHecOptions]):
@@ -89,7 +93,7 @@ class SplunkHecDestination(RequestDestination[SplunkHecOptions]):
         if code in (10, 11):
             return GiveUp(f"{text}: the token demands acknowledgement; switch it off for this token")
         if code == 9:
-            return Retry(f"{text}: the server is busy", None)
+            return Retry(f"{text}: the server is busy", retry_after(headers))
         return super().read(status, headers, answer, parcel)
 
     def accepted(self, status: int, headers: Mapping[str, str], answer: bytes) -> bool:

@@ -226,6 +226,17 @@ def splunk_index(name: str) -> None:
         raise ValueError("small letters, digits and the signs _ - only, no - first, and not kvstore")
 
 
+def splunk_metadata(value: str) -> None:
+    """https://docs.splunk.com/Documentation/Splunk/latest/Data/FormateventsforHTTPEventCollector#Event_metadata: texts by which
+    Splunk lists, and people search, what it has. An empty one is not sent: then the token's default counts. Which signs a source
+    type has is left open: `aws:cloudtrail` and `access-2` are well known.
+    """
+    if not value.isprintable():
+        raise ValueError("one line of letters, digits, signs and spaces only")
+    if value != value.strip():
+        raise ValueError("no spaces at its ends")
+
+
 _DATADOG_SITE = re.compile(r"(?:[a-z]{2}\d{1,2}\.)?(?:datadoghq\.com|datadoghq\.eu|ddog-gov\.com)")
 
 

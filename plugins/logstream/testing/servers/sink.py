@@ -122,7 +122,7 @@ class LogSink:
         self._send(request, status, answer, manner)
 
     def _send(self, request: BaseHTTPRequestHandler, status: int, answer: bytes, manner: Manner) -> None:
-        headers = {**self.own_headers, **self.answer_headers}
+        headers = {**self.own_headers, **self.headers_of(status, answer), **self.answer_headers}
         if manner is Manner.PACKED and "gzip" in request.headers.get("Accept-Encoding", "") and answer:
             headers["Content-Encoding"], answer = "gzip", gzip.compress(answer)
         if status == 204:
@@ -162,6 +162,10 @@ class LogSink:
         if self.echo is not None:
             return failure, self.echo(f"{request.requestline}\n{request.headers}", body)
         return failure, self.failure_answer(failure)
+
+    def headers_of(self, status: int, answer: bytes) -> Mapping[str, str]:
+        """Headers that an answer has beside `own_headers`."""
+        return {}
 
     def failure_answer(self, status: int) -> bytes:
         """The body of an answer that `fail` asked for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 
@@ -29,6 +30,18 @@ class AzureMonitor(Vendor):
     path = f"/dataCollectionRules/{rule}/streams/{stream}?api-version=2023-01-01"
     accepted = 204
 
+    def refusal(self, status: int, words: str) -> object:
+        """An error of Azure's, by the one shape that all of them have."""
+        code = {400: "InvalidRequest", 404: "NotFound", 413: "ContentLengthLimitExceeded", 429: "TooManyRequests"}
+        return {"error": {"code": code.get(status, "OperationFailed"), "message": words}}
+
+    def headers_of(self, status: int, answer: bytes) -> Mapping[str, str]:
+        """The error's code is in a header, too."""
+        try:
+            return {"x-ms-error-code": json.loads(answer)["error"]["code"]} if status >= 400 else {}
+        except (ValueError, KeyError, TypeError):
+            return {}
+
     def authorized(self, request: BaseHTTPRequestHandler) -> bool:
         """A bearer token."""
         if request.headers.get("Content-Encoding") not in (None, "gzip"):
@@ -38,7 +51,7 @@ class AzureMonitor(Vendor):
     def store(self, plain: bytes) -> object:
         """Every record needs `TimeGenerated`."""
         records = json.loads(plain)
-        if not isinstance(records, list) or not all(isinstance(record["TimeGenerated"], str) for record in records):
+        if not isinstance(records, list) or not all(isinstance(record.get("TimeGenerated"), str) for record in records):
             message = "A record lacks TimeGenerated, or it is no time."
             raise Refused(400, {"error": {"code": "InvalidRecord", "message": message}})
         for record in records:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from http.client import responses
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import quote
@@ -48,28 +49,39 @@ class Vendor(LogSink):
         """Check and keep a body; return the answer. Raises `Refused`."""
         raise NotImplementedError
 
+    def refusal(self, status: int, words: str) -> object:
+        """What the vendor answers with a status that is no success: an object, or the text itself."""
+        return {"error": words}
+
+    def failure_answer(self, status: int) -> bytes:
+        """A trouble that `fail` asked for, in the vendor's words."""
+        if status < 400:
+            return super().failure_answer(status)
+        return Refused(status, self.refusal(status, responses.get(status, "Error"))).answer
+
     def receive(self, request: BaseHTTPRequestHandler, body: bytes) -> Answer:
         """Path, credentials, size, then the vendor's own rules."""
         try:
             if self.path not in (request.path, request.path.partition("?")[0]):
-                raise Refused(*self.missing)
+                raise Refused(*(self.missing or (404, self.refusal(404, "there is nothing here"))))
             if not self.authorized(request):
                 raise Refused(*self.unauthorized)
             plain = decoded(body, request.headers.get("Content-Encoding"))
             if len(plain) > self.max_bytes:
-                raise Refused(413, {"error": "too large"})
+                raise Refused(413, self.refusal(413, "the request is too large"))
             if (status := self.poison(plain)) is not None:
                 raise Refused(status, {"error": "there is something in it"})
             answer = self.store(plain)
         except Refused as refused:
             return refused.status, refused.answer
         except (ValueError, KeyError, TypeError) as error:
-            return 400, json.dumps({"error": str(error)}).encode()
+            return 400, Refused(400, self.refusal(400, str(error))).answer
         self.keep(request, body, plain)
         return self.accepted, b"" if answer is None else json.dumps(answer).encode()
 
     unauthorized: tuple[int, object] = (403, {"error": "forbidden"})
-    missing: tuple[int, object] = (404, {"error": "not found"})
+    missing: tuple[int, object] | None = None
+    """What it answers at other paths than its own, where that is not `refusal(404, ...)`."""
 
     def take_event(self, event: Any) -> None:
         """Keep one event."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http.client import responses
 from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 
@@ -49,6 +50,9 @@ class Datadog(Vendor):
             self.take_event(json.loads(entry["message"]))
         return {}
 
-    @staticmethod
-    def _refused(detail: str) -> Refused:
-        return Refused(400, {"errors": [{"status": "400", "title": "Bad Request", "detail": detail}]})
+    def refusal(self, status: int, words: str) -> object:
+        """A list of errors, of which each has its status as a text."""
+        return {"errors": [{"status": str(status), "title": responses.get(status, "Error"), "detail": words}]}
+
+    def _refused(self, detail: str) -> Refused:
+        return Refused(400, self.refusal(400, detail))

@@ -37,6 +37,12 @@ class Elasticsearch(Vendor):
         """Whether it gives the part of its answer that was asked for; a proxy before it may not pass that on."""
         self._path = ""
 
+    def refusal(self, status: int, words: str) -> object:
+        """An error with its cause, and the status again."""
+        kind = {429: "es_rejected_execution_exception", 413: "content_too_long_exception"}
+        cause = {"type": kind.get(status, "illegal_argument_exception"), "reason": words}
+        return {"error": {"root_cause": [cause], **cause}, "status": status}
+
     def authorized(self, request: BaseHTTPRequestHandler) -> bool:
         """`Authorization: ApiKey KEY`."""
         self._path = request.path
@@ -46,22 +52,18 @@ class Elasticsearch(Vendor):
         """Pairs of lines, ended by a line break."""
         if not plain.endswith(b"\n"):
             reason = "The bulk request must be terminated by a newline [\\n]"
-            cause = {"type": "illegal_argument_exception", "reason": reason}
-            raise Refused(400, {"error": {"root_cause": [cause], **cause}, "status": 400})
+            raise Refused(400, self.refusal(400, reason))
         lines = plain.decode().split("\n")[:-1]
         items: list[dict[str, dict[str, Any]]] = []
         for head, text in zip(lines[::2], lines[1::2], strict=True):
             ((action, where),) = json.loads(head).items()
             document, identity = json.loads(text), where["_id"]
             if len(identity.encode()) > 512 or where["_index"] != where["_index"].lower():
-                cause = {
-                    "type": "illegal_argument_exception",
-                    "reason": f"id or index [{where['_index']}] is not valid",
-                }
-                raise Refused(400, {"error": {"root_cause": [cause], **cause}, "status": 400})
-            items.append(
-                {action: {"_index": where["_index"], "_id": identity, **self._index(action, identity, document)}}
-            )
+                raise Refused(400, self.refusal(400, f"id or index [{where['_index']}] is not valid"))
+            said = self._index(action, identity, document)
+            # what it was written into is an index behind the data stream; one that was refused came no further than the stream
+            index = f".ds-{where['_index']}-2026.03.01-000001" if said["status"] < 300 else where["_index"]
+            items.append({action: {"_index": index, "_id": identity, **said}})
         errors = any(status >= 300 for item in items for status in (next(iter(item.values()))["status"],))
         return self._filtered({"took": 1, "errors": errors, "items": items})
 

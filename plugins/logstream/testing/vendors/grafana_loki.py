@@ -31,6 +31,10 @@ class GrafanaLoki(Vendor):
         """An Airflow connection with login and password."""
         return f"http://12345:{quote(self.token)}@127.0.0.1:{self.port}"
 
+    def refusal(self, status: int, words: str) -> object:
+        """Plain text."""
+        return f"{words}\n"
+
     def authorized(self, request: BaseHTTPRequestHandler) -> bool:
         """Basic."""
         import base64

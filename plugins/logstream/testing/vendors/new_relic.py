@@ -28,6 +28,10 @@ class NewRelic(Vendor):
     path = "/log/v1"
     accepted = 202
 
+    def refusal(self, status: int, words: str) -> object:
+        """It says nothing."""
+        return {}
+
     def authorized(self, request: BaseHTTPRequestHandler) -> bool:
         """`Api-Key`."""
         return request.headers.get("Api-Key") == self.token

@@ -26,6 +26,12 @@ class SplunkHec(Vendor):
         "Server": "Splunkd",
     }
 
+    def refusal(self, status: int, words: str) -> object:
+        """A text and a code."""
+        said = {413: ("Request entity too large", 27), 429: ("Server is busy", 9), 503: ("Server is busy", 9)}
+        text, code = said.get(status, (words, 6 if status < 500 else 8))
+        return {"text": text, "code": code}
+
     def authorized(self, request: BaseHTTPRequestHandler) -> bool:
         """`Authorization: Splunk TOKEN`."""
         given = request.headers.get("Authorization")

@@ -40,6 +40,10 @@ class SumoLogic(Vendor):
         """An Airflow connection whose host is the whole URL."""
         return json.dumps({"conn_type": "http", "host": f"{self.url}{self.path}"})
 
+    def refusal(self, status: int, words: str) -> object:
+        """An error with a number to quote to the vendor."""
+        return {"status": status, "id": "5A0JJ-8HZ7R-2BW2C", "code": "error", "message": words}
+
     def authorized(self, request: BaseHTTPRequestHandler) -> bool:
         """A request to the secret URL is."""
         return True
