@@ -12,7 +12,8 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from logstream.destinations.base import Step
-from logstream.destinations.objects import ObjectDestination, ObjectOptions, ReadError
+from logstream.destinations.object_options import ObjectOptions
+from logstream.destinations.objects import ObjectDestination, ReadError
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
 from logstream.embedded import home
 from logstream.errors import InputError

@@ -16,7 +16,8 @@ from pydantic import Field
 
 from logstream.destinations.base import ConnectionOptions, Step
 from logstream.destinations.credentials import SharedConnections
-from logstream.destinations.objects import ObjectDestination, ObjectOptions, Prefix, ReadError
+from logstream.destinations.object_options import ObjectOptions, Prefix
+from logstream.destinations.objects import ObjectDestination, ReadError
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
 from logstream.destinations.transport.network import Network
 from logstream.destinations.transport.refusals import Refusal, is_denied, refusal_of, status_of, summary

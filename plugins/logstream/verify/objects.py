@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from logstream.destinations.objects import ObjectDestination, Packaging
+from logstream.destinations.object_options import Packaging
+from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.parcel import Part, sha256
 from logstream.destinations.transport.keys import MANIFESTS
 from logstream.proof.listings import parts_in
