@@ -20,16 +20,16 @@ from logstream.destinations.object_store import (
     Tags,
 )
 from logstream.destinations.origins import azure_server
-from logstream.destinations.transport.environment import refuse_variables
-from logstream.destinations.transport.refusals import CLOCK, Refusal
-from logstream.destinations.vendor_rules import (
+from logstream.destinations.store_rules import (
     AZURE_TIERS,
-    Accepts,
     azure_container,
     azure_metadata,
     azure_tags,
     storage_class_among,
 )
+from logstream.destinations.transport.environment import refuse_variables
+from logstream.destinations.transport.refusals import CLOCK, Refusal
+from logstream.destinations.vendor_rules import Accepts
 
 _SAS = "the SAS of {where} does not fit {place}"
 _TIER = "the account of {place} does not know this `storage_class`; correct it in destination {name}"

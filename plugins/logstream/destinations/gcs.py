@@ -27,17 +27,17 @@ from logstream.destinations.object_store import (
 from logstream.destinations.objects import ReadError
 from logstream.destinations.origins import gcs_server
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome
-from logstream.destinations.transport.environment import refuse_variables
-from logstream.destinations.transport.refusals import CLOCK, Refusal
-from logstream.destinations.transport.session import reach
-from logstream.destinations.vendor_rules import (
+from logstream.destinations.store_rules import (
     GCS_CLASSES,
-    Accepts,
     gcs_bucket,
     gcs_metadata,
     no_tags,
     storage_class_among,
 )
+from logstream.destinations.transport.environment import refuse_variables
+from logstream.destinations.transport.refusals import CLOCK, Refusal
+from logstream.destinations.transport.session import reach
+from logstream.destinations.vendor_rules import Accepts
 
 GOOGLE = "https://storage.googleapis.com"
 

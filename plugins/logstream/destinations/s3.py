@@ -25,10 +25,11 @@ from logstream.destinations.object_store import (
     Tags,
 )
 from logstream.destinations.origins import s3_server
+from logstream.destinations.store_rules import s3_bucket, s3_metadata, s3_storage_class, s3_tags
 from logstream.destinations.transport.bucket_region import bucket_region
 from logstream.destinations.transport.environment import refuse_variables
 from logstream.destinations.transport.refusals import CLOCK, WRONG_REGION, Refusal
-from logstream.destinations.vendor_rules import Accepts, s3_bucket, s3_metadata, s3_storage_class, s3_tags
+from logstream.destinations.vendor_rules import Accepts
 
 DEFAULT_REGION = "us-east-1"
 
