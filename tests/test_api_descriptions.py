@@ -21,15 +21,11 @@ from botocore.credentials import Credentials
 from botocore.retries.standard import ThrottledRetryableChecker
 from botocore.session import Session
 
-from logstream.destinations.credentials import AwsCredentials
-from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.outcome import Delivered
-from logstream.destinations.registry import make_destination
 from logstream.destinations.s3 import S3Destination
 from logstream.destinations.transport.addresses import VARIABLE
-from logstream.settings.models import DestinationSettings
-from logstream.testing.servers import LogSink
 
+from .s3_doubles import S3Double, opened
 from .simulation.receivers import Answer, Receiver
 from .test_causes import PASSING, PERMANENT
 
@@ -113,11 +109,12 @@ def test_our_doubles_listing_has_the_vendors_elements_and_headers() -> None:
         )
 
 
-class Recording(LogSink):
+class Recording(S3Double):
     """A store of one object that keeps what it is asked."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.token = "t"  # which is a header, too
         self.asked: list[tuple[str, str, dict[str, str]]] = []
         self._receiver = Receiver("lake")
 
@@ -142,11 +139,6 @@ class Recording(LogSink):
         self.answer_headers = dict(answer.headers)
         return answer.status, answer.body
 
-    def aws(self, _: str) -> AwsCredentials:
-        """With a session's token, which is a header, too."""
-        keys = {"access_key_id": "AKIAEXAMPLE", "secret_access_key": "x", "token": "t", "expires_at": None}
-        return AwsCredentials(lambda: keys, region="us-east-1", endpoint=self.url)
-
 
 @pytest.fixture
 def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
@@ -166,22 +158,17 @@ def signing_headers() -> set[str]:
 
 def test_requests_have_names_that_the_vendor_knows(recording: Recording) -> None:
     options = {
-        "type": "s3", "connection": "c", "bucket": "audit", "storage_class": "STANDARD_IA", "metadata": {"team": "audit"},
-        "tags": {"retention": "7y"}, "encryption": "aws:kms", "kms_key_id": "alias/audit",
+        "storage_class": "STANDARD_IA", "metadata": {"team": "audit"}, "tags": {"retention": "7y"},
+        "encryption": "aws:kms", "kms_key_id": "alias/audit",
     }  # fmt: skip
-    made = make_destination("lake", DestinationSettings.model_validate(options), recording)  # type: ignore[arg-type]
-    assert isinstance(made, ObjectDestination)
 
     async def once() -> None:
-        await made.start()
-        try:
+        async with opened(recording, **options) as made:
             assert isinstance(await made.put("1/a.json", b"{}"), Delivered)
             assert isinstance(await made.put("1/b.json", b"{}", new=True), Delivered)
             assert [step.ok async for step in made.check()] == [True, True]
             assert await made.get("1/a.json") == b"{}"
             assert "1/a.json" in [key async for key in made.listed("1/")]
-        finally:
-            await made.close()
 
     asyncio.run(once())
     seen: set[str] = set()

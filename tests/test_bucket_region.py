@@ -10,17 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from logstream.destinations.credentials import AwsCredentials
-from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.outcome import GiveUp, Outcome
-from logstream.destinations.registry import make_destination
 from logstream.destinations.transport.addresses import VARIABLE
 from logstream.destinations.transport.network import Network
-from logstream.settings.models import DestinationSettings
 from logstream.steps import Step
-from logstream.testing.servers import CLOSED, LogSink, Manner
+from logstream.testing.servers import CLOSED, Manner
 
 from .certificates import Certificate
+from .s3_doubles import S3Double, opened
 
 REDIRECT = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>PermanentRedirect</Code><Message>The bucket you are attempting to access '
@@ -29,7 +26,7 @@ REDIRECT = (
 )
 
 
-class ElsewhereS3(LogSink):
+class ElsewhereS3(S3Double):
     """The address of a region of S3 in which the bucket is not: 301 for all, without `Location`, as S3 answers.
 
     `heads_say` is its status for `HEAD` on the bucket. It may stand for a proxy, too.
@@ -39,9 +36,6 @@ class ElsewhereS3(LogSink):
         super().__init__()
         self.region: str | None = "eu-central-1"
         self.heads_say = 301
-        self.virtual = False
-        self.network = Network(environment=False)
-        self.endpoint = self.url
         self.asked: list[tuple[str, str, bool]] = []
         """Method, target and whether it was signed, of each request."""
 
@@ -57,12 +51,6 @@ class ElsewhereS3(LogSink):
         """The target of a request for the bucket."""
         return "/audit" if self.endpoint == self.url else f"{self.endpoint}/audit"
 
-    def aws(self, _: str) -> AwsCredentials:
-        keys = {"access_key_id": "AKIAEXAMPLE", "secret_access_key": "s3cr3t-of-aws", "token": None, "expires_at": None}
-        return AwsCredentials(
-            lambda: keys, region="us-east-1", endpoint=self.endpoint, virtual_hosts=self.virtual, network=self.network
-        )
-
     def questions(self) -> list[tuple[str, str, bool]]:
         """What it was asked about the bucket itself."""
         return [one for one in self.asked if one[0] == "HEAD" and "1/a" not in one[1] and "_logstream" not in one[1]]
@@ -76,33 +64,18 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ElsewhereS3]:
         yield server
 
 
-def made(server: ElsewhereS3) -> ObjectDestination:  # type: ignore[type-arg]
-    options = {"type": "s3", "connection": "c", "bucket": "audit"}
-    destination = make_destination("lake", DestinationSettings.model_validate(options), server)  # type: ignore[arg-type]
-    assert isinstance(destination, ObjectDestination)
-    return destination
-
-
 def put(server: ElsewhereS3, puts: int = 1) -> list[Outcome]:
     async def once() -> list[Outcome]:
-        destination = made(server)
-        await destination.start()
-        try:
+        async with opened(server) as destination:
             return await asyncio.gather(*(destination.put(f"1/a{number}.json", b"{}") for number in range(puts)))
-        finally:
-            await destination.close()
 
     return asyncio.run(once())
 
 
 def check(server: ElsewhereS3) -> list[Step]:
     async def once() -> list[Step]:
-        destination = made(server)
-        await destination.start()
-        try:
+        async with opened(server) as destination:
             return [step async for step in destination.check()]
-        finally:
-            await destination.close()
 
     return asyncio.run(once())
 
