@@ -22,6 +22,7 @@ from logstream.shapes import kind_of, log_fields, parse_time, read_head, said_ti
 from logstream.shapes.samples import sample_event
 from logstream.testing.events import EventMaker
 
+BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
@@ -135,6 +136,8 @@ def test_genie_conversations_are_streamed_only_if_chosen() -> None:
         (2**63 - 1, us(NOON), us(NOON)),
         (-(2**63), us(NOON), us(NOON)),
         (us(datetime(1969, 12, 31, tzinfo=UTC)), us(NOON), us(NOON)),
+        (us(BEGIN) - 500_000, us(BEGIN) - 250_000, us(BEGIN)),
+        (us(NOON), us(BEGIN) - 1, us(BEGIN)),
     ],
 )
 def test_the_time_that_receivers_are_told(occurred: int, recorded: int, told: int) -> None:

@@ -179,11 +179,12 @@ def time_of(event: Event) -> int:
     """When an event happened, in microseconds since `EPOCH`, as receivers are told.
 
     It is the log store's `occurred_at`, or `recorded_at` where that is before 1970 or more than `FUTURE` after it was
-    recorded: receivers drop or refuse such events, or file them under a date that no search covers.
+    recorded: receivers drop or refuse such events, or file them under a date that no search covers. It is never before 1970, also
+    of an event that was recorded by a clock that stood there.
     """
     if _OLDEST <= event[3] <= event[4] + _FUTURE_US:
         return event[3]
-    return event[4]
+    return max(event[4], _OLDEST)
 
 
 def is_time(value: object) -> bool:
