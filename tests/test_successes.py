@@ -115,6 +115,8 @@ def items(*statuses: object, errors: bool = False) -> bytes:
         ("elasticsearch", 200, items(True, True, True, errors=True), {}),
         ("elasticsearch", 200, items(0, 0, 0, errors=True), {}),
         ("elasticsearch", 200, items(302, 302, 302, errors=True), {}),
+        ("elasticsearch", 200, items(201, 201, 201, errors=True), {}),
+        ("elasticsearch", 200, items(201, 200, 201).replace(b"200", b'200,"error":{"type":"x"}'), {}),
     ],
 )  # fmt: skip
 def test_what_is_no_success(kind: str, status: int, body: bytes, headers: dict[str, str]) -> None:
@@ -137,6 +139,7 @@ def test_what_is_no_success(kind: str, status: int, body: bytes, headers: dict[s
         ("sumo_logic", 200, b'{"status": 200, "id": "x"}', {}),
         ("splunk_hec", 200, b'{"text": "Success", "code": 0}', {}),
         ("elasticsearch", 200, items(201, 200, 409), {}),
+        ("elasticsearch", 200, items(201, 200, 409, errors=True), {}),
     ],
 )  # fmt: skip
 def test_what_is_a_success(kind: str, status: int, body: bytes, headers: dict[str, str]) -> None:

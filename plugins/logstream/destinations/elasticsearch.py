@@ -89,11 +89,16 @@ class ElasticsearchDestination(RequestDestination[ElasticsearchOptions]):
         """A status for each document: those refused for load are sent again, bad ones rejected."""
         if status != 200:
             return super().read(status, headers, answer, parcel)
-        items = _items(object_in(answer))
+        document = object_in(answer)
+        items = _items(document)
         if items is None:
             return Retry("Elasticsearch's answer cannot be read")
         if len(items) != len(parcel.events):
             return Retry(f"Elasticsearch answered for {len(items)} of {len(parcel.events)} documents")
+        if _contradicts(document["errors"], items):
+            return Retry(
+                "Elasticsearch's answer contradicts itself: what it says of documents is not what it says of all"
+            )
         again, bad = [], {}
         for index, item in enumerate(items):
             code = item["status"]
@@ -124,6 +129,12 @@ def _items(document: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     said = [next(iter(item.values()), None) if isinstance(item, dict) else None for item in items]
     told = [one for one in said if isinstance(one, dict) and _is_status(one.get("status"))]
     return told if len(told) == len(items) else None
+
+
+def _contradicts(errors: bool, items: list[dict[str, Any]]) -> bool:
+    """Whether an answer says that something failed and names nothing, or takes a document and names its error."""
+    taken = [item["status"] < 300 for item in items]
+    return (errors and all(taken)) or any(item.get("error") for item, good in zip(items, taken, strict=True) if good)
 
 
 def _is_status(value: object) -> bool:
