@@ -101,6 +101,12 @@ BOTH = ["b.prefix", "a.prefix"]
         "a number may be below zero": (s3(key="{workspace_id}/{event_id}"), s3(prefix="-7/", key="{event_id}"), BOTH),
         "twice is one value": (s3(key="{workspace_id}/{workspace_id}/{event_id}"), s3(prefix="1/2/", key="{event_id}"), []),
         "twice, and that value": (s3(key="{workspace_id}/w-{workspace_id}/{event_id}"), s3(prefix="1/w-1/", key="{event_id}"), BOTH),
+        "twice in a segment": (s3(key="{workspace_id}-{workspace_id}/{event_id}"), s3(prefix="1-2/", key="{event_id}"), []),
+        "twice in a segment, and that value": (s3(key="{workspace_id}-{workspace_id}/{event_id}"), s3(prefix="-1--1/", key="{event_id}"), BOTH),
+        "twice in a segment of others": (
+            s3(key="{external_id}.{kind}.{external_id}/{event_id}"), s3(prefix="a.b.job.a.c/", key="{event_id}"), []),
+        "twice in a segment of others, and that value": (
+            s3(key="{external_id}.{kind}.{external_id}/{event_id}"), s3(prefix="a.b.job.a.b/", key="{event_id}"), BOTH),
         "another's manifests": (s3(), s3(prefix="_manifests/", key="a/{event_id}"), BOTH),
         "another's manifests, of which there are none": (s3(manifests=False), s3(prefix="_manifests/", key="a/{event_id}"), []),
         "another bucket": (s3(), s3(bucket="other"), []),

@@ -2,12 +2,13 @@
 
 A pattern is a row of segments, divided by `/`; a segment is a row of pieces: a text, one of some words, or signs of a class. What
 stands for a placeholder never holds a `/`, so two patterns have a key in common exactly if they have as many segments and
-each pair of segments has a text in common, and what stands twice has one value at all of its places. Where such a segment holds
-more than one placeholder between texts, or both patterns repeat one, more is allowed than is ever written, never less.
+each pair of segments has a text in common, and what stands twice has one value at all of its places. Where both segments of a
+pair hold placeholders of which one is repeated, more is allowed than is ever written, never less.
 """
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -190,12 +191,52 @@ def _one_value_each(one: Pattern, other: Pattern) -> bool:
     """Whether each placeholder of a pattern has a value that fits at all of its places, whatever the other has there."""
     places: dict[Placeholder, set[tuple[str, str, Segment]]] = {}
     for segment, opposite in zip(one, other, strict=True):
+        text = _text(opposite)
+        if text is not None and not _repeats_in(segment, text):
+            return False
         found = [number for number, piece in enumerate(segment) if isinstance(piece, Placeholder)]
         if len(found) == 1 and all(isinstance(piece, str | Placeholder) for piece in segment):
             (at,) = found
             before, after = ("".join(map(str, part)) for part in (segment[:at], segment[at + 1 :]))
             places.setdefault(segment[at], set()).add((before, after, opposite))  # type: ignore[arg-type]
     return all(_fits(placeholder, frozenset(there)) for placeholder, there in places.items() if len(there) > 1)
+
+
+def _repeats_in(segment: Segment, text: str) -> bool:
+    """Whether a text can be a segment in which a placeholder stands more than once; `True` for every other segment."""
+    names = [piece for piece in segment if isinstance(piece, Placeholder)]
+    open_pieces = len(segment) - sum(isinstance(piece, str) for piece in segment)
+    if len(set(names)) == len(names) or open_pieces > MOST_OPEN:
+        return True
+    return re.fullmatch(_expression(segment), text) is not None
+
+
+MOST_OPEN = 4
+"""Looking for values that stand twice takes a time that grows with the text to the power of so many, less one."""
+
+
+def _expression(segment: Segment) -> str:
+    """A segment as a regular expression, in which what stands again refers to where it stood first."""
+    groups: dict[Placeholder, int] = {}
+    parts: list[str] = []
+    for piece in segment:
+        if not isinstance(piece, Placeholder):
+            parts.append(_expression_of(piece))
+        elif piece in groups:
+            parts.append(f"(?:\\{groups[piece]})")
+        else:
+            groups[piece] = len(groups) + 1
+            parts.append(f"({''.join(map(_expression_of, piece.pieces))})")
+    return "".join(parts)
+
+
+def _expression_of(piece: str | Signs | OneOf) -> str:
+    if isinstance(piece, str):
+        return re.escape(piece)
+    if isinstance(piece, OneOf):
+        return f"(?:{'|'.join(map(re.escape, piece.words))})"
+    before = f"[{re.escape(piece.perhaps)}]?" if piece.perhaps else ""
+    return f"{before}[{re.escape(piece.first)}]" + (f"[{re.escape(piece.more)}]*" if piece.more else "")
 
 
 @lru_cache(maxsize=10_000)
