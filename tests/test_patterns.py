@@ -8,7 +8,8 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logstream.destinations.transport.patterns import Pattern, PatternIndex, Placeholder, Signs, pattern_of
+from logstream.destinations.transport.pattern_index import PatternIndex
+from logstream.destinations.transport.patterns import Pattern, Placeholder, Signs, pattern_of
 
 WORDS = ["".join(signs) for length in (1, 2, 3, 4) for signs in itertools.product("ab", repeat=length)]
 VALUE = (Signs("ab", "ab"),)

@@ -13,7 +13,7 @@ from typing import Any
 from logstream.destinations.credentials import Connections
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.registry import make_destination
-from logstream.destinations.transport.patterns import PatternIndex
+from logstream.destinations.transport.pattern_index import PatternIndex
 from logstream.errors import InputError
 from logstream.settings.models import DestinationSettings
 
