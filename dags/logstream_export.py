@@ -1,14 +1,15 @@
 """Exports each window of the workspaces' audit logs to where their owners need them."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from airflow.sdk import DAG, Param, TriggerRule
 
 from logstream.airflow.links import owner_links
 from logstream.airflow.operators import (
+    AFTER_A_LOST_WORKER,
     Deliver,
+    GrowingDelay,
     PlanDeliveries,
-    ReceiversDelay,
     ResolveRoutes,
     SealWindow,
     WaitForClosedWindow,
@@ -39,9 +40,8 @@ with DAG(
     default_args={
         "owner": "logstream",
         "retries": 3,
-        "retry_delay": timedelta(seconds=30),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=15),
+        "retry_delay": AFTER_A_LOST_WORKER,
+        "retry_policy": GrowingDelay(),
     },
 ):
     closed = WaitForClosedWindow(task_id="wait_for_closed_window")
@@ -52,7 +52,6 @@ with DAG(
         doc_md=Deliver.__doc__,
         pool=deliver_pool(),
         map_index_template="{{ task.share['label'] }}",
-        retry_policy=ReceiversDelay(),
     ).expand(share=plan.output)
     seal = SealWindow(task_id="seal_window", trigger_rule=TriggerRule.ALL_DONE)
 

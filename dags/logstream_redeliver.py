@@ -1,11 +1,11 @@
 """Delivers what destinations are owed, or their dead letters, when a person asks for it: here, or on the console's page."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from airflow.sdk import DAG, Param
 
 from logstream.airflow.links import owner_links
-from logstream.airflow.operators import Redeliver
+from logstream.airflow.operators import AFTER_A_LOST_WORKER, GrowingDelay, Redeliver
 
 WHEN = "ISO 8601 with an offset, like 2026-11-24T00:00:00Z. Leave both out for all windows that are owed."
 
@@ -20,7 +20,12 @@ with DAG(
     max_active_runs=4,
     owner_links=owner_links(),
     tags=["logstream"],
-    default_args={"owner": "logstream", "retries": 1, "retry_delay": timedelta(seconds=30)},
+    default_args={
+        "owner": "logstream",
+        "retries": 1,
+        "retry_delay": AFTER_A_LOST_WORKER,
+        "retry_policy": GrowingDelay(),
+    },
     params={
         "destination": Param(None, type=["null", "string"], description="Only to this destination; all if left out."),
         "window_start": Param(None, type=["null", "string"], description=WHEN),

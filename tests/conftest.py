@@ -221,6 +221,9 @@ def stage(postgres: str, s3: S3Server) -> Iterator[Stage]:
 
 AIRFLOW_MODULES = ("test_compose.py", "test_airflow.py", "test_away.py", "tests/browser/")
 
+collect_ignore = [] if os.environ.get("LOGSTREAM_SOAK") else ["test_scale_out.py"]
+"""What only `make soak` runs."""
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

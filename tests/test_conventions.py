@@ -14,18 +14,22 @@ from typing import Any
 
 import airflow
 import pytest
+import yaml
 from airflow.dag_processing.dagbag import DagBag
 from airflow.providers_manager import ProvidersManager
 from airflow.sdk import BaseOperator
 from airflow.triggers.base import BaseTrigger
 from jsonschema import validate
 
+from logstream.airflow.operators import AFTER_A_LOST_WORKER, GrowingDelay
 from logstream.airflow.operators.base import LogstreamOperator
 from logstream.airflow.operators.deadline import tell_late
 from logstream.airflow.operators.news import tell_news
 from logstream.airflow.provider import get_provider_info
+from logstream.ledger import leases
 from logstream.testing.servers import LogSink
 
+from .compose import AIRFLOWS
 from .stage import PROJECT
 from .test_engine import Make, engine, filled
 from .test_healing import two_destinations
@@ -33,6 +37,7 @@ from .test_notices import WEBHOOK, pager, texts
 
 __all__ = ["engine", "filled", "pager"]  # fixtures
 
+LEASE_SECONDS_AS_DEPLOYED = leases.LEASE_SECONDS  # tests have shorter ones: read before they begin
 INFO = get_provider_info()
 
 
@@ -89,6 +94,31 @@ def test_the_pool_of_the_tasks_that_deliver(monkeypatch: pytest.MonkeyPatch) -> 
     assert {task.pool for task in export.tasks} == {"default_pool"}
     export = dags(monkeypatch, LOGSTREAM_DELIVER_POOL="receivers")["logstream_export"]
     assert [task.task_id for task in export.tasks if task.pool == "receivers"] == ["deliver"]
+
+
+def test_a_lost_worker_is_not_a_failing_receiver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow's own delay is that of tasks that could not say how they ended: the policy, which is asked otherwise, waits longer."""
+    found = dags(monkeypatch)
+    for name in ("logstream_export", "logstream_redeliver"):
+        for task in found[name].tasks:
+            assert isinstance(task.retry_policy, GrowingDelay) and task.retry_delay == AFTER_A_LOST_WORKER, task.task_id
+            assert task.retries > 0
+
+
+def waits_after_a_lost_worker(environment: dict[str, Any]) -> float:
+    """The most seconds that a lane waits: Airflow notices, tries the task again, and the lease has run out meanwhile."""
+    timeout = float(environment["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"])
+    looks = float(environment["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL"])
+    # a healthy worker says that it lives every five seconds (`min_heartbeat_interval`): two may be late
+    assert timeout >= 15 > LEASE_SECONDS_AS_DEPLOYED
+    return timeout + looks + AFTER_A_LOST_WORKER.total_seconds()
+
+
+def test_no_lane_of_a_lost_worker_waits_for_long_as_deployed() -> None:
+    for name, service in AIRFLOWS.items():
+        assert waits_after_a_lost_worker(service["environment"]) <= 22, name
+    values = yaml.safe_load((PROJECT / "deploy/kubernetes/values.yaml").read_text())
+    assert waits_after_a_lost_worker({one["name"]: one["value"] for one in values["env"]}) <= 22
 
 
 @pytest.mark.parametrize(("text", "minutes"), [("", 60), ("15", 15), ("0", None), ("soon", 60), ("-1", 60)])

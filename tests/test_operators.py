@@ -19,13 +19,13 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from logstream.airflow.operators import (
     Deliver,
+    GrowingDelay,
     PlanDeliveries,
-    ReceiversDelay,
     SealWindow,
     WaitForClosedWindow,
 )
 from logstream.airflow.operators import base as operators
-from logstream.airflow.operators.deliver import NotDelivered
+from logstream.airflow.operators.retries import NotDelivered
 from logstream.airflow.operators.wait import WindowClosedTrigger, wait_seconds
 from logstream.errors import InputError
 from logstream.export.exporter import Exporter
@@ -145,12 +145,19 @@ def test_what_was_delivered_is_counted(
 
 
 def test_a_receivers_wish_decides_when_airflow_tries_again() -> None:
-    policy = ReceiversDelay()
+    policy = GrowingDelay()
     asked = policy.evaluate(NotDelivered("x", 600.0), 1, 3)
     assert (asked.action.name, asked.retry_delay) == ("RETRY", timedelta(minutes=10))
     assert policy.evaluate(NotDelivered("x", 1e9), 1, 3).retry_delay == timedelta(days=1)
-    assert policy.evaluate(NotDelivered("x", 0.0), 1, 3).action.name == "DEFAULT"
-    assert policy.evaluate(ValueError("x"), 1, 3).action.name == "DEFAULT"
+
+
+def test_without_a_wish_each_try_waits_longer() -> None:
+    policy = GrowingDelay()
+    for error in (NotDelivered("x", 0.0), ValueError("x")):
+        for number, most in ((1, 30), (2, 60), (3, 120), (6, 900), (500, 900)):
+            decision = policy.evaluate(error, number, 3)
+            assert decision.action.name == "RETRY" and decision.retry_delay is not None
+            assert timedelta(seconds=most / 2) <= decision.retry_delay <= timedelta(seconds=most)
 
 
 def test_a_receiver_that_asks_for_long_ends_the_task_with_its_wish(

@@ -2,9 +2,10 @@
 
 from logstream.airflow.operators.check import CheckDestinations
 from logstream.airflow.operators.deadline import export_deadline
-from logstream.airflow.operators.deliver import Deliver, ReceiversDelay, deliver_pool
+from logstream.airflow.operators.deliver import Deliver, deliver_pool
 from logstream.airflow.operators.plan import PlanDeliveries, ResolveRoutes
 from logstream.airflow.operators.redeliver import Redeliver
+from logstream.airflow.operators.retries import AFTER_A_LOST_WORKER, GrowingDelay
 from logstream.airflow.operators.schedule import check_schedule, export_schedule
 from logstream.airflow.operators.seal import SealWindow
 from logstream.airflow.operators.tell import TellNews
@@ -12,11 +13,12 @@ from logstream.airflow.operators.wait import WaitForClosedWindow
 from logstream.airflow.operators.watch import NameGaps
 
 __all__ = [
+    "AFTER_A_LOST_WORKER",
     "CheckDestinations",
     "Deliver",
+    "GrowingDelay",
     "NameGaps",
     "PlanDeliveries",
-    "ReceiversDelay",
     "Redeliver",
     "ResolveRoutes",
     "SealWindow",

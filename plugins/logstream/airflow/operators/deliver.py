@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import RetryDecision, RetryPolicy
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException
 
 from logstream.airflow.links import DeliveriesLink
 from logstream.airflow.operators.base import LogstreamOperator, exporter, window_of
+from logstream.airflow.operators.retries import NotDelivered
 from logstream.units import counted, size
 
 if TYPE_CHECKING:
@@ -26,27 +25,6 @@ POOL = "LOGSTREAM_DELIVER_POOL"
 def deliver_pool() -> str:
     """The Airflow pool whose slots the tasks `deliver` take: `LOGSTREAM_DELIVER_POOL`, else `default_pool`."""
     return os.environ.get(POOL, "").strip() or "default_pool"
-
-
-class NotDelivered(AirflowException):
-    """Some lanes were not delivered, and may be later. `after`: seconds that a receiver asked to wait."""
-
-    def __init__(self, message: str, after: float) -> None:
-        super().__init__(message)
-        self.after = after
-
-
-class ReceiversDelay(RetryPolicy):
-    """Retries when a receiver says that it may be tried again, where it says so; else as the task says."""
-
-    def evaluate(
-        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
-    ) -> RetryDecision:
-        """A receiver's wish is honoured up to a day."""
-        if isinstance(exception, NotDelivered) and exception.after > 0:
-            delay = timedelta(seconds=min(exception.after, 86_400.0))
-            return RetryDecision.retry(delay, f"a receiver asks to wait {exception.after:.0f} s")
-        return RetryDecision.default()
 
 
 class Deliver(LogstreamOperator):

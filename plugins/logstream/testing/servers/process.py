@@ -62,6 +62,11 @@ class Process:
                 env={**os.environ, **(environment or {})},
             )
 
+    @property
+    def pid(self) -> int:
+        """The process' own id, which is its group's."""
+        return self._process.pid
+
     def alive(self) -> bool:
         """Whether it still runs."""
         return self._process.poll() is None
