@@ -245,7 +245,9 @@ class Verdict:
                 if row.id in self.model.purged:
                     purged[key] += row.id in planned
                     selected = row.id in surely and route_of(document, row) == destination
-                    gone[key] += selected and row.id not in self.done[place]
+                    # what had arrived stays where it was when the rest goes to a new place
+                    arrived = row.id in self.done[place] or row.id in self.model.arrived[destination]
+                    gone[key] += selected and not arrived
                 late[key] += self._came_late(row) and row.id not in self.model.purged
             for workspace, kind in purged.keys() | {key[1:] for key in lost if key[0] == place}:
                 named = lost.pop((place, workspace, kind), 0)
