@@ -192,3 +192,25 @@ def test_events_that_a_plug_in_calls_bad_are_believed_beside_acceptances_and_hol
     sink.fail = lambda _: None
     report = run(exporter, [], concurrency=1)
     assert (report.state, report.events, report.rejected) == (State.DELIVERED, 1, 20), report.error
+
+
+def test_a_lane_in_which_all_are_refused_is_believed_beside_a_lane_that_arrives(
+    store: psycopg.Connection, exporter: Exporter, sink: LogSink
+) -> None:
+    """One workspace whose every event is bad, and more of them than may be doubted: in whatever order lanes come, and tasks."""
+    fill(store, *[json.dumps({"id": "p0is0n"})] * 60, workspace=1)
+    fill(store, *[GOOD] * 30, workspace=2)
+    refuse = sink.receive
+    sink.receive = lambda request, body: (400, b"{}") if b"p0is0n" in body else refuse(request, body)  # type: ignore[method-assign]
+    destination = {"type": "http", "connection": "sink", "format": "array", "lanes": 16}
+    admin = {"enabled": True, "events": EVERYTHING, "destination": "d"}
+    exporter.settings.apply(validate_settings({"admin": admin, "destinations": {"d": destination}}))
+    planned = exporter.plan(WINDOW)
+    keys = [key for share in planned.shares for key in share.lanes]
+    bad, good = sorted(exporter.ledger.lanes(keys), key=lambda lane: min(lane.workspace_ids))
+    for lanes, state in (([bad.key], State.FAILED), ([good.key], State.DELIVERED), ([bad.key], State.DELIVERED)):
+        exporter.deliver(lanes)
+        (now,) = exporter.ledger.lanes(lanes)
+        assert now.state is state, now.last_error
+    (report,) = exporter.seal(planned.delivery_ids)
+    assert (report.state, report.events, report.rejected) == (State.DELIVERED, 30, 60), report.error

@@ -86,7 +86,7 @@ class DeliveryPipeline:
         threads: Executor, workspaces: Callable[[], Iterable[Workspace]],
     ) -> None:  # fmt: skip
         self._keeper, self._threads = keeper, threads
-        self._refusals = Refusals()
+        self._refusals = Refusals(partial(writer.has_taken_of, lanes[0]))
         self._chunks = 0
         self._rendered = False
         """Whether a message was made of any event."""
@@ -130,12 +130,10 @@ class DeliveryPipeline:
         A lane that fails is written down as failed, and the others go on.
         """
         try:
-            # what an earlier attempt delivered counts as if it were of this one
-            await self._judge_refusals([work.lane for work in self._open() if work.resume])
             await self._stream()
             for work in self._open():
                 await self._send_rest(work)
-            await self._judge_refusals([work.lane for work in self._open() if work.outbox.doubtful])
+            await self._judge_refusals()
             for work in self._open():
                 await self._end(work)
         except LogstreamError as error:
@@ -184,9 +182,10 @@ class DeliveryPipeline:
         except LogstreamError as error:
             await self._stop(work, error)
 
-    async def _judge_refusals(self, lanes: Sequence[Lane]) -> None:
+    async def _judge_refusals(self) -> None:
         """Where nothing was taken in this run, what was taken before decides whether refusals are believed."""
-        if lanes and await self._writer.was_taken(lanes[0]):
+        doubtful = [work.lane for work in self._open() if work.outbox.doubtful]
+        if doubtful and await self._writer.was_taken(doubtful[0]):
             self._refusals.believe()
 
     async def _end(self, work: LaneWork) -> None:
@@ -259,7 +258,7 @@ class DeliveryPipeline:
             for parcel in parcels:
                 await work.put(parcel)
             if not self._rendered:
-                self._refusals.nothing_made()
+                await self._refusals.nothing_made()
         except LogstreamError as error:
             await self._stop(work, error)
 

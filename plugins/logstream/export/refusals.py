@@ -11,15 +11,15 @@ this run, or in the ledger since the destination's options last changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from logstream.errors import DeliveryError
 from logstream.units import counted
 
 MOST_DOUBTED = 50
-"""So many events may be refused before the first is taken; then the destination counts as failing. All of them are named in
-the ledger's history as what they are: a burst of bad events that is longer than this, and stands before all good ones, needs
-someone to look at it."""
+"""So many events may be refused before the first is taken; then the destination counts as failing, unless it has taken others of
+the same window: in other lanes, or before this attempt. A burst of bad events that is longer than this, and stands before all
+good ones of a window, needs a person to look at it."""
 
 
 class LaneFailed(DeliveryError):
@@ -34,10 +34,14 @@ class LaneFailed(DeliveryError):
 
 
 class Refusals:
-    """What one destination took and refused of a window, in all lanes of a task. Of one event loop."""
+    """What one destination took and refused of a window, in all lanes of a task. Of one event loop.
 
-    def __init__(self) -> None:
+    `recall` tells whether it has taken others of the window, in other tasks or attempts; it is asked before it counts as failing.
+    """
+
+    def __init__(self, recall: Callable[[], Awaitable[bool]] | None = None) -> None:
         self.believed = False
+        self._recall = recall
         self._doubted = 0
         self._unmade = 0
         self._reason = ""
@@ -55,21 +59,27 @@ class Refusals:
         for call in self._waiting:
             call()
 
-    def refuse(self, events: int, reason: str) -> None:
+    async def refuse(self, events: int, reason: str) -> None:
         """Events that stand alone are refused. Raises `LaneFailed` where it has refused too many and taken none."""
         self._doubted += events
         self._reason = reason
-        if not self.believed and self._doubted > MOST_DOUBTED:
-            raise self.failure()
+        if self._doubted > MOST_DOUBTED:
+            await self._require_belief()
 
     def unmade(self, reason: str) -> None:
         """No message can be made of an event. Unlike `refuse`, this is said before the events around it are sent."""
         self._unmade += 1
         self._reason = reason
 
-    def nothing_made(self) -> None:
+    async def nothing_made(self) -> None:
         """No message was made of any event so far. Raises `LaneFailed` where that is so of too many, and none was taken."""
-        if not self.believed and self._unmade > MOST_DOUBTED:
+        if self._unmade > MOST_DOUBTED:
+            await self._require_belief()
+
+    async def _require_belief(self) -> None:
+        if not self.believed and self._recall is not None and await self._recall():
+            self.believe()
+        if not self.believed:
             raise self.failure()
 
     def failure(self) -> LaneFailed:

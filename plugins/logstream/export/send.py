@@ -74,7 +74,7 @@ async def send(
         if current.refused:
             # options that leave no room, or a plug-in that breaks: with every event a fault to be mended, and not a thousand
             # dead letters
-            refusals.refuse(len(current.events), current.refused)
+            await refusals.refuse(len(current.events), current.refused)
             sent.refused = True
             sent.rejected += [(event, current.refused) for event in current.events]
             sent.whole = False
@@ -86,9 +86,9 @@ async def send(
                 sent.bytes += current.size
                 sent.parts += current.parts
             case Split(reason):
-                pending += reversed(_halves(destination, current, reason, sent, refusals))
+                pending += reversed(await _halves(destination, current, reason, sent, refusals))
             case Reject(events, resend):
-                _reject(current, events, resend, sent, refusals)
+                await _reject(current, events, resend, sent, refusals)
                 if resend:
                     pending.append(destination.subset(current, resend))
             case Retry(only=only):
@@ -98,7 +98,7 @@ async def send(
     return sent
 
 
-def _halves(
+async def _halves(
     destination: Destination[Options], parcel: Parcel, reason: str, sent: Sent, refusals: Refusals
 ) -> list[Parcel]:
     """What to send in place of a parcel that is too large or was refused; one event that stands alone is rejected."""
@@ -108,19 +108,21 @@ def _halves(
         return smaller
     if len(parcel.events) != 1:
         raise LaneFailed(f"{reason}, and {parcel.name} cannot be made smaller", permanent=True)
-    refusals.refuse(1, reason)
+    await refusals.refuse(1, reason)
     sent.refused = True
     sent.rejected.append((parcel.events[0], reason))
     return []
 
 
-def _reject(parcel: Parcel, events: Mapping[int, str], resend: Collection[int], sent: Sent, refusals: Refusals) -> None:
+async def _reject(
+    parcel: Parcel, events: Mapping[int, str], resend: Collection[int], sent: Sent, refusals: Refusals
+) -> None:
     """Take note of the events of a parcel that its receiver refuses one by one."""
     if not parcel.events:
         raise LaneFailed(f"{parcel.name} is refused: {next(iter(events.values()), '')}", permanent=True)
     if len(events) + len(resend) < len(parcel.events):
         refusals.believe()
-    refusals.refuse(len(events), next(iter(events.values()), ""))
+    await refusals.refuse(len(events), next(iter(events.values()), ""))
     sent.bytes += parcel.size
     sent.whole, sent.refused = False, True
     sent.parts += _taken(parcel, {*events, *resend})

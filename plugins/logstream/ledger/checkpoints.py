@@ -125,6 +125,10 @@ class LedgerWriter:
         """Whether a lane's destination has taken events since its options last changed."""
         return await asyncio.to_thread(self._ledger.was_taken, lane.destination, lane.snapshot_id)
 
+    async def has_taken_of(self, lane: Lane) -> bool:
+        """Whether a lane's destination has taken events of the lane's window, in this lane or another."""
+        return await asyncio.to_thread(self._ledger.has_taken_of, lane.delivery_id)
+
     async def close(self) -> None:
         """Close what was opened."""
         await self._steps.close()

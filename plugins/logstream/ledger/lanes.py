@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, text
+from sqlalchemy import Connection, delete, exists, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from logstream.control.tables import deliveries, lane_parts, lanes, rejections, superseded_parts
@@ -115,6 +115,12 @@ class Lanes(Book):
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             names = {"destination": destination, "snapshot": snapshot_id}
             return bool(connection.execute(_WAS_TAKEN, names).scalar())
+
+    def has_taken_of(self, delivery_id: int) -> bool:
+        """Whether any event of a delivery has arrived. By its present settings: a lane under others begins anew."""
+        arrived = (lanes.c.delivery_id == delivery_id) & (lanes.c.delivered_events > 0)
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return bool(connection.scalar(select(exists().where(arrived))))
 
     def deliveries(self, delivery_ids: Iterable[int]) -> list[Delivery]:
         """Some deliveries, each with all of its lanes, in order of their ids.
