@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
 from logstream.destinations.parcel import Parcel
-from logstream.destinations.request import RequestDestination, retry_after
+from logstream.destinations.request import RequestDestination
 from logstream.destinations.transport import session
+from logstream.destinations.transport.answers import retry_after
 from logstream.errors import ConnectionNotFound, LogstreamError
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy, send

@@ -9,16 +9,16 @@ from obstore.store import AzureStore
 from pydantic import Field
 
 from logstream.destinations.credentials import AzureBlobCredentials
-from logstream.destinations.object_store import (
+from logstream.destinations.object_options import (
     METADATA,
     STORAGE_CLASS,
     TAGS,
     Metadata,
-    ObjectStoreDestination,
     StorageClass,
     StoreOptions,
     Tags,
 )
+from logstream.destinations.object_store import ObjectStoreDestination
 from logstream.destinations.origins import azure_server
 from logstream.destinations.store_rules import (
     AZURE_TIERS,

@@ -13,17 +13,16 @@ from obstore.store import GCSStore
 from pydantic import Field
 
 from logstream.destinations.credentials import GcsCredentials
-from logstream.destinations.object_store import (
-    BUCKET,
+from logstream.destinations.object_options import (
     METADATA,
     STORAGE_CLASS,
     TAGS,
     Metadata,
-    ObjectStoreDestination,
     StorageClass,
     StoreOptions,
     Tags,
 )
+from logstream.destinations.object_store import BUCKET, ObjectStoreDestination
 from logstream.destinations.objects import ReadError
 from logstream.destinations.origins import gcs_server
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
-from logstream.destinations.base import Options
+from logstream.destinations.base import ConnectionOptions, Options
 from logstream.destinations.transport.compression import Compression
 from logstream.destinations.transport.layouts import Layout, PlatformLayout
 from logstream.destinations.transport.parquet import ENVELOPE, Columns
@@ -108,3 +108,30 @@ Prefix = Annotated[
     AfterValidator(_safe_prefix),
     Field(max_length=500, description="Put before every key.", examples=["logs/"]),
 ]
+
+
+Text = Annotated[str, Field(max_length=256, pattern=r"^[ -~]*$")]
+StorageClass = str | None
+STORAGE_CLASS: Any = Field(
+    default=None,
+    pattern=r"^[A-Za-z_]{1,40}$",
+    description="The storage class or access tier of the objects.",
+    examples=["STANDARD_IA"],
+)
+Metadata = dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")], Text]
+METADATA: Any = Field(
+    default={}, max_length=20, description="User metadata of every object.", examples=[{"team": "audit"}]
+)
+Tags = dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9 +=._:/@-]{1,128}$")], Text]
+TAGS: Any = Field(
+    default={}, max_length=10, description="Tags of every object (not at Google).", examples=[{"retention": "7y"}]
+)
+
+
+class StoreOptions(ObjectOptions, ConnectionOptions):
+    """Options of all object stores."""
+
+    prefix: Prefix = Field(default="")
+    storage_class: StorageClass = STORAGE_CLASS
+    metadata: Metadata = METADATA
+    tags: Tags = TAGS

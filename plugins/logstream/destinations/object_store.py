@@ -8,15 +8,14 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import obstore
 from obstore import exceptions as refused
-from pydantic import Field
 
-from logstream.destinations.base import ConnectionOptions, Step
+from logstream.destinations.base import Step
 from logstream.destinations.credentials import SharedConnections
-from logstream.destinations.object_options import ObjectOptions, Prefix
+from logstream.destinations.object_options import StoreOptions
 from logstream.destinations.objects import ObjectDestination, ReadError
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
 from logstream.destinations.transport.network import Network
@@ -24,36 +23,8 @@ from logstream.destinations.transport.refusals import Refusal, is_denied, refusa
 from logstream.destinations.transport.secrets import Secrets
 from logstream.destinations.transport.way import Way
 
-Text = Annotated[str, Field(max_length=256, pattern=r"^[ -~]*$")]
-
-
 BUCKET = "bucket"
 """The kind of container that S3 and Google have in common."""
-
-StorageClass = str | None
-STORAGE_CLASS: Any = Field(
-    default=None,
-    pattern=r"^[A-Za-z_]{1,40}$",
-    description="The storage class or access tier of the objects.",
-    examples=["STANDARD_IA"],
-)
-Metadata = dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")], Text]
-METADATA: Any = Field(
-    default={}, max_length=20, description="User metadata of every object.", examples=[{"team": "audit"}]
-)
-Tags = dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9 +=._:/@-]{1,128}$")], Text]
-TAGS: Any = Field(
-    default={}, max_length=10, description="Tags of every object (not at Google).", examples=[{"retention": "7y"}]
-)
-
-
-class StoreOptions(ObjectOptions, ConnectionOptions):
-    """Options of all object stores."""
-
-    prefix: Prefix = Field(default="")
-    storage_class: StorageClass = STORAGE_CLASS
-    metadata: Metadata = METADATA
-    tags: Tags = TAGS
 
 
 @dataclass(slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import hashlib
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -30,7 +29,13 @@ from logstream.destinations.parcel import (
     tally_of,
 )
 from logstream.destinations.transport.addresses import ForbiddenAddress
-from logstream.destinations.transport.answers import ACCEPTED_ENCODINGS, is_page, read_answer, says_html
+from logstream.destinations.transport.answers import (
+    ACCEPTED_ENCODINGS,
+    is_page,
+    read_answer,
+    retry_after,
+    says_html,
+)
 from logstream.destinations.transport.compression import Compression, compress
 from logstream.destinations.transport.request_packing import RequestPacker, options_too_large
 from logstream.destinations.transport.session import Reach, reach
@@ -297,14 +302,3 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, Sequence):
         for inner in value:
             yield from _texts(inner)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from a `Retry-After` header (seconds or a date), `None` without a usable one."""
-    text = headers.get("Retry-After", "").strip()
-    if text.isdigit():
-        return float(text[:9])
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - clock.time_ns() / 1e9) if text else None
-    except (ValueError, TypeError):
-        return None

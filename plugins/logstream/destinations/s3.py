@@ -13,17 +13,16 @@ from obstore.store import S3Store
 from pydantic import Field, model_validator
 
 from logstream.destinations.credentials import AwsCredentials
-from logstream.destinations.object_store import (
-    BUCKET,
+from logstream.destinations.object_options import (
     METADATA,
     STORAGE_CLASS,
     TAGS,
     Metadata,
-    ObjectStoreDestination,
     StorageClass,
     StoreOptions,
     Tags,
 )
+from logstream.destinations.object_store import BUCKET, ObjectStoreDestination
 from logstream.destinations.origins import s3_server
 from logstream.destinations.store_rules import s3_bucket, s3_metadata, s3_storage_class, s3_tags
 from logstream.destinations.transport.bucket_region import bucket_region

@@ -12,8 +12,8 @@ from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry
 from logstream.destinations.parcel import Parcel
-from logstream.destinations.request import RequestDestination, RequestOptions, retry_after
-from logstream.destinations.transport.answers import object_in
+from logstream.destinations.request import RequestDestination, RequestOptions
+from logstream.destinations.transport.answers import object_in, retry_after
 from logstream.destinations.transport.urls import at_endpoint
 from logstream.destinations.vendor_rules import Accepts, splunk_index, splunk_metadata
 from logstream.events import Event

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import re
 import zlib
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from typing import Any
 import aiohttp
 import orjson
 import zstandard
+
+from logstream import clock
 
 MAX_ANSWER_BYTES = 64 * 1024
 EVENT_ANSWER_BYTES = 4 * 1024
@@ -126,3 +129,14 @@ def _is_text(answer: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return all(sign.isprintable() or sign.isspace() for sign in text)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from a `Retry-After` header (seconds or a date), `None` without a usable one."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isdigit():
+        return float(text[:9])
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - clock.time_ns() / 1e9) if text else None
+    except (ValueError, TypeError):
+        return None
