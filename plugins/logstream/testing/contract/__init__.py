@@ -1,4 +1,7 @@
-"""The contract of destinations that take requests, as pytest classes: for ours, and for authors of plug-ins.
+"""The contracts of destinations, as pytest classes: for ours, and for authors of plug-ins.
+
+`RequestContract`, `LimitsBytes` and `RefusesSingleEvents` are for those that take requests, `ObjectContract` for those that keep
+objects, `DeliveryContract` for those that are neither.
 
     class TestAcme(LimitsBytes):  # and RefusesSingleEvents, where it does
         type = "acme"
@@ -41,6 +44,8 @@ from logstream.testing.contract.base import (
     steps_of,
     stored,
 )
+from logstream.testing.contract.delivering import DeliveryContract
+from logstream.testing.contract.objects import ObjectContract
 from logstream.testing.contract.reaching import ReachesSafely
 from logstream.testing.contract.refusing import Refuses
 from logstream.testing.contract.secrecy import KeepsSecrets
@@ -55,7 +60,9 @@ __all__ = [
     "WINDOW",
     "WORKSPACES",
     "ContractBase",
+    "DeliveryContract",
     "LimitsBytes",
+    "ObjectContract",
     "RefusesSingleEvents",
     "RequestContract",
     "StaticConnections",

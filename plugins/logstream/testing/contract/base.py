@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -89,7 +90,6 @@ class StaticConnections:
 class ContractBase:
     """A receiver, the credentials to it, a log store, and an export between them."""
 
-    """What every destination that takes requests must hold to."""
     type: ClassVar[str]
     options: ClassVar[dict[str, Any]] = {}
     keeps_order: ClassVar[bool] = True
@@ -108,7 +108,7 @@ class ContractBase:
         return StaticConnections(HttpCredentials(server.url, password=server.token))
 
     def settings_for(self, server: Vendor) -> dict[str, Any]:
-        """Options that name the server itself, where that is not the connection's part."""
+        """Options that name the server itself, where that is not the connection's part. `None` leaves out one of the suite's."""
         return {}
 
     @pytest.fixture
@@ -141,7 +141,7 @@ class ContractBase:
         }
         document = {
             "admin": {"enabled": True, "events": EVERYTHING, "destination": "d"},
-            "destinations": {"d": destination},
+            "destinations": {"d": {name: value for name, value in destination.items() if value is not None}},
         }
         return validate_settings(document)
 
@@ -205,6 +205,30 @@ def killed_at(send: int, export: Callable[[], object], method: tuple[type, str] 
         export()
     finally:
         os._exit(1)
+
+
+def frozen_at(send: int, export: Callable[[], object], kind: type[Destination[Any]]) -> None:
+    """Run an export in a thread that freezes for ever right after its `send`-th sending; return when it has.
+
+    A client in native code may not outlive a fork, so a process of its own is not for every destination.
+    """
+    original, seen, frozen = kind.send, 0, threading.Event()
+
+    async def counted(self: Any, parcel: Parcel) -> Outcome:
+        nonlocal seen
+        outcome = await original(self, parcel)
+        seen += 1
+        if seen >= send:
+            frozen.set()
+            threading.Event().wait()  # the whole event loop with it: it renews no lease
+        return outcome
+
+    kind.send = counted  # type: ignore[method-assign]
+    try:
+        threading.Thread(target=export, name="frozen worker", daemon=True).start()
+        assert frozen.wait(60), f"nothing was sent {send} times"
+    finally:
+        kind.send = original  # type: ignore[method-assign]
 
 
 def one_event(destination: Destination[Any]) -> Parcel:
