@@ -26,6 +26,8 @@ FAULTS = ("down", "slow", "cut_before", "cut_after", "garbage", "busy", "denied"
 STALL = "stalled"
 """A receiver that takes longer to answer than a lease lasts."""
 POISON = "POISON"
+NOT_SPLUNK = (b"<html>Welcome</html>", b'{"status": "ok"}')
+"""What may stand at Splunk's address: a page of a proxy, or another service."""
 SLOW_SECONDS = 0.02
 
 
@@ -150,7 +152,7 @@ class Receiver:
     def _splunk(self, fault: str | None, headers: Mapping[str, str], body: bytes) -> Answer:
         """As Splunk's HTTP event collector: events before the first bad one are taken, and its number is told."""
         if fault == "garbage":
-            return Answer(200, b"<html>Welcome</html>")
+            return Answer(200, NOT_SPLUNK[len(body) % 2])
         key = headers["Idempotency-Key"]
         self._note_body(key, body)
         lines = body.splitlines()
