@@ -9,7 +9,7 @@ import pytest
 from logstream.console.changed import in_a_line
 from logstream.console.filters import prose
 from logstream.console.forms import fields_of
-from logstream.console.mistakes import in_words, mistakes_of
+from logstream.console.mistakes import in_words, mistakes_of, option_label
 from logstream.console.service.meaning import meaning_of
 from logstream.console.setting_form import types_in_order
 from logstream.console.tested import Tested, TestNotes
@@ -108,6 +108,12 @@ def test_what_a_type_is_chosen_for_is_seen_at_once() -> None:
         assert not any(field.required for field in more), name
         assert {field.name for field in more} <= GENERAL, name
         assert [field.name for field in seen][: len(NEEDED.get(name, ()))] == NEEDED.get(name, []), name
+    assert {field.name for field in fields_of(destination_types()["s3"].options_model, {})[1]} >= {
+        "metadata",
+        "tags",
+        "storage_class",
+    }
+    assert [option_label(name) for name in ("kms_key_id", "object_mb", "path")] == ["KMS key ID", "Object MB", "Path"]
     assert list(types_in_order())[:7] == [
         "s3",
         "azure_blob",
@@ -125,7 +131,10 @@ GENERAL = {
     "object_mb", "columns",
 }  # fmt: skip
 NEEDED = {
-    "s3": ["connection", "bucket"],
+    "s3": ["connection", "bucket", "prefix", "packaging", "encryption"],
+    "azure_blob": ["connection", "container", "prefix", "packaging", "compression"],
+    "gcs": ["connection", "bucket", "prefix", "packaging", "compression"],
+    "azure_monitor": ["connection", "endpoint", "rule_id", "stream"],
     "splunk_hec": ["connection", "index"],
     "datadog": ["connection", "site"],
     "sumo_logic": ["connection", "category"],

@@ -10,6 +10,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from psycopg.conninfo import make_conninfo
@@ -48,7 +50,8 @@ def call(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
     with connect(store) as connection:
         create_tables(connection)
     manager = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
-    environment = {"AIRFLOW__CORE__AUTH_MANAGER": manager, "LOGSTREAM_DSN": store}
+    environment = {"AIRFLOW__CORE__AUTH_MANAGER": manager, "LOGSTREAM_DSN": store,
+                   "AIRFLOW_CONN_FROM_OUTSIDE": "http://user:canary-env@outside.example"}  # fmt: skip
     # only its configuration: no task runs here
     airflow = LocalAirflow(folder / "home", PROJECT, metadata, environment)
     airflow.command("db", "migrate")
@@ -64,13 +67,17 @@ def call(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
         tokens: dict[str, str] = {}
 
         def call(method: str, path: str, body: object = None, role: str | None = None) -> tuple[int, str]:
-            headers = {"Content-Type": "application/json", "If-Match": "*"}
+            form = isinstance(body, str)
+            headers = {
+                "Content-Type": "application/x-www-form-urlencoded" if form else "application/json",
+                "If-Match": "*",
+            }
             if role and role not in tokens:
                 _, answer = call("POST", "/auth/token", {"username": role.lower(), "password": "secret"})
                 tokens[role] = json.loads(answer)["access_token"]
             if role:
                 headers["Authorization"] = f"Bearer {tokens[role]}"
-            data = None if body is None else json.dumps(body).encode()
+            data = None if body is None else str(body).encode() if form else json.dumps(body).encode()
             request = urllib.request.Request(airflow.url + path, data, headers, method=method)
             try:
                 with urllib.request.urlopen(request, timeout=60) as response:
@@ -78,6 +85,8 @@ def call(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
             except urllib.error.HTTPError as error:
                 return error.code, error.read().decode()
 
+        call.metadata = metadata  # type: ignore[attr-defined]
+        call.environment = airflow.environment  # type: ignore[attr-defined]
         yield call
     finally:
         server.ask()
@@ -99,6 +108,105 @@ def test_roles(call: Call, role: str, reads: int, writes: int) -> None:
     assert call("GET", "/logstream/api/v1/losses", role=role)[0] == reads
     noted = {"seen": "2026-03-01T00:00:00Z"}
     assert call("POST", "/logstream/api/v1/losses/acknowledge", noted, role)[0] == writes
+
+
+SECRET, RENEWED, TOKEN = "canary-aws-8d1f", "canary-renewed-77", "canary-token-3c"
+
+
+def credentials(new: bool, conn_id: str, way: str, kind: str = "s3", **fields: str) -> str:
+    """The form of credentials as a browser sends it."""
+    marks = {"credential.new": "true"} if new else {}
+    given = {f"credential.{way}.{name}": value for name, value in fields.items()}
+    return urlencode({"destination_type": kind, "credential.id": conn_id, "credential.way": way, **marks, **given})
+
+
+def stored(call: Call, conn_id: str) -> tuple[Any, ...]:
+    """The row of a connection as it is in Airflow's database."""
+    query = (
+        "select login, password, is_encrypted, extra, is_extra_encrypted, conn_type from connection where conn_id = %s"
+    )
+    with connect(call.metadata) as connection:  # type: ignore[attr-defined]
+        row = connection.execute(query, (conn_id,)).fetchone()
+        assert row is not None
+        return tuple(row)
+
+
+def test_credentials_go_into_airflow_and_never_come_back(call: Call) -> None:
+    post, part = "/logstream/parts/credentials", "/logstream/parts/credentials?destination_type=s3&option.connection="
+    answers = [call("GET", part + "lake", role="Op")]
+    assert "New credentials" in answers[0][1]
+    keys = {"access_key_id": "AKIA1", "secret_access_key": SECRET, "region": "eu-west-1"}
+    answers.append(call("POST", post, credentials(True, "lake", "keys", **keys), "Op"))
+    assert "is created" in answers[-1][1], answers[-1]
+    login, password, encrypted, extra, extra_encrypted, kind = stored(call, "lake")
+    assert (login, encrypted, extra_encrypted, kind) == ("AKIA1", True, True, "aws")
+    assert SECRET not in password and "eu-west-1" not in extra, "Airflow's Fernet key is used"
+    # Airflow itself reads what the console wrote
+    shown = json.loads(call("GET", "/api/v2/connections/lake", role="Op")[1])
+    assert (shown["login"], json.loads(shown["extra"])) == ("AKIA1", {"region_name": "eu-west-1"})
+    assert connection_of(call, "lake") == SECRET
+    # the form shows what is no secret; an empty secret stays, another one takes its place
+    answers.append(call("GET", part + "lake", role="Op"))
+    assert "AKIA1" in answers[-1][1] and "eu-west-1" in answers[-1][1] and "unchanged if left empty" in answers[-1][1]
+    again = {"access_key_id": "AKIA2", "secret_access_key": "", "region": "eu-west-2"}
+    answers.append(call("POST", post, credentials(False, "lake", "keys", **again), "Op"))
+    assert "is changed" in answers[-1][1]
+    assert (stored(call, "lake")[0], connection_of(call, "lake")) == ("AKIA2", SECRET)
+    temporary = {"access_key_id": "AKIA3", "secret_access_key": RENEWED, "session_token": TOKEN}
+    answers.append(call("POST", post, credentials(False, "lake", "temporary", **temporary), "Op"))
+    assert connection_of(call, "lake") == RENEWED
+    answers.append(call("GET", part + "lake", role="Op"))
+    # mistakes stand at their fields, and nothing is changed
+    for form, wrong in (
+        (credentials(True, "lake", "keys", **keys), "there is a connection of this name"),
+        (credentials(True, "a b", "keys", **keys), "Letters, digits"),
+        (credentials(True, "other", "keys"), "Is required"),
+        (credentials(False, "gone", "keys", **keys), "deleted meanwhile"),
+        (credentials(False, "lake", "key", "datadog", api_key="x"), "is of type aws"),
+        (credentials(True, "bad", "keys", **{**keys, "endpoint": "x" * 60_000}), "at most"),
+    ):
+        status, answer = call("POST", post, form, "Op")
+        answers.append((status, answer))
+        assert status == 200 and wrong.lower() in answer.lower(), (wrong, answer)
+    assert stored(call, "lake")[0] == "AKIA3"
+    log = call("GET", "/api/v2/eventLogs?limit=100", role="Admin")[1]
+    assert [entry["event"] for entry in json.loads(log)["event_logs"] if "connection" in entry["event"]] == [
+        "post_connection", "patch_connection", "patch_connection"
+    ]  # fmt: skip
+    for text in (log, *(answer for _, answer in answers)):
+        assert not any(secret in text for secret in (SECRET, RENEWED, TOKEN))
+
+
+def connection_of(call: Call, conn_id: str) -> str:
+    """The password of a connection as Airflow's own code decrypts it."""
+    script = "import sys; from airflow.models.connection import Connection as C\nfrom airflow.utils.session import create_session\n"
+    script += (
+        "with create_session() as s: print('password=' + s.query(C).filter_by(conn_id=sys.argv[1]).one().password)"
+    )
+    environment = {**os.environ, **call.environment}  # type: ignore[attr-defined]
+    done = subprocess.run(
+        [sys.executable, "-c", script, conn_id], env=environment, check=True, capture_output=True, text=True, timeout=60
+    )
+    return done.stdout.split("password=")[1].strip()
+
+
+@pytest.mark.parametrize(("role", "writes"), [("User", 403), ("Viewer", 403), ("Public", 403)])
+def test_credentials_are_for_those_who_may_edit_connections(call: Call, role: str, writes: int) -> None:
+    form = credentials(True, f"of_{role}", "keys", access_key_id="a", secret_access_key="b")
+    assert call("POST", "/logstream/parts/credentials", form, role)[0] == writes
+    assert call("GET", "/logstream/parts/credentials?destination_type=s3", role=role)[0] == writes
+    assert call("POST", "/logstream/parts/rights", "destination_type=s3", role)[0] == writes
+    page = call("GET", "/logstream/parts/destination?destination_type=s3", role=role)[1]
+    assert "parts/credentials" not in page and "parts/rights" not in page
+
+
+def test_a_connection_of_the_environment_is_edited_there(call: Call) -> None:
+    answer = call(
+        "GET", "/logstream/parts/credentials?destination_type=http&option.connection=from_outside", role="Op"
+    )[1]
+    assert "comes from the environment" in answer and "canary" not in answer
+    form = credentials(False, "from_outside", "user", "http", address="https://h", password="x")
+    assert "comes from the environment" in call("POST", "/logstream/parts/credentials", form, "Op")[1]
 
 
 def test_nobody(call: Call) -> None:

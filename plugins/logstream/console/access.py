@@ -6,13 +6,14 @@ customers' data goes, and with which connection. Every route depends on one of t
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import ConnectionDetails, DagAccessEntity, DagDetails
 from airflow.api_fastapi.auth.tokens import get_signing_key
 from airflow.api_fastapi.core_api.security import get_user
+from airflow.models.connection import Connection
 from fastapi import Depends, HTTPException, Request
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 from starlette.datastructures import FormData
@@ -71,6 +72,20 @@ def may_start_runs(user: Any) -> bool:
             method="POST", access_entity=DagAccessEntity.RUN, details=DagDetails(id=EXPORT_DAG), user=user
         )
     )
+
+
+def may_create_connections(user: Any) -> bool:
+    """Whether a user may create connections that belong to no team."""
+    return bool(get_auth_manager().is_authorized_connection(method="POST", details=ConnectionDetails(), user=user))
+
+
+def may_use_connection(user: Any, method: Literal["GET", "POST", "PUT"], conn_id: str) -> bool:
+    """Whether a user may read (GET), create (POST) or edit (PUT) a connection, as Airflow's own API asks its auth manager.
+
+    A connection that a team owns is judged as that team's.
+    """
+    details = ConnectionDetails(conn_id=conn_id, team_name=Connection.get_team_name(conn_id))
+    return bool(get_auth_manager().is_authorized_connection(method=method, details=details, user=user))
 
 
 def name_of(user: Any) -> str:

@@ -22,10 +22,13 @@ from logstream.settings.models import DEFAULT_KIND, MESSAGE_KEYS
 Form = Mapping[str, Sequence[str]]
 """What a browser sends: each name with all its values."""
 
-FIRST = ("prefix", "packaging", "compression")
-"""Options that all object stores, or all receivers of requests, have and that are shown at once."""
+FIRST = ("prefix", "packaging")
+"""Options that all object stores have and that people decide on: behind what must be given."""
 
-TUNING = frozenset({"manifests", "max_events", "max_bytes", "object_mb"})
+LAST = ("compression",)
+"""Those that all have and that are shown behind a type's own."""
+
+TUNING = frozenset({"max_events", "max_bytes"})
 """Options of a type's own that few need."""
 
 EVENT_LINES: dict[EventType, tuple[str, str]] = {
@@ -77,12 +80,12 @@ class Field:
 def fields_of(model: type[Options], values: Mapping[str, Any]) -> tuple[list[Field], list[Field]]:
     """A model's options with their values: those to see at once, and those that few need."""
     fields = [_field(name, info, values) for name, info in model.model_fields.items()]
-    # what only this type has is what its people look for; what all types share is mostly tuning
-    own = model.__annotations__.keys() - TUNING
-    order = {name: index for index, name in enumerate(FIRST)}
-    seen = [field for field in fields if field.required]
-    seen += [field for field in fields if not field.required and field.name in own and field.name not in order]
-    seen += sorted((field for field in fields if field.name in order), key=lambda field: order[field.name])
+    by_name = {field.name: field for field in fields}
+    # what only this type has is what its people look for; what all types share, some in words of their own, is mostly tuning
+    shared = {name for base in model.__mro__[1:] if issubclass(base, Options) for name in base.model_fields}
+    own = [name for name in by_name if name not in shared | TUNING]
+    order = [*(field.name for field in fields if field.required), *FIRST, *own, *LAST]
+    seen = [by_name[name] for name in dict.fromkeys(order) if name in by_name]
     return seen, [field for field in fields if field not in seen]
 
 

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -16,7 +17,7 @@ from fastapi.templating import Jinja2Templates
 from markupsafe import Markup
 
 from logstream import __version__
-from logstream.console.access import csrf_token, form_of, may_write
+from logstream.console.access import csrf_token, form_of, may_create_connections, may_write
 from logstream.console.api.contract import BIG
 from logstream.console.chart import Shade
 from logstream.console.deps import the_console
@@ -68,6 +69,7 @@ def show(request: Request, template: str, user: Any, status: int = 200, **contex
         "base": base,
         "airflow": base.rpartition("/")[0],
         "writer": may_write(user),
+        "may_connect": partial(may_create_connections, user),
         "csrf": csrf_token(user),
         "release": __version__,
         "dead_letters": _dead_letters(),

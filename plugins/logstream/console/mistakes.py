@@ -54,9 +54,13 @@ def label_of(field: str) -> str:
     return LABELS.get(field) or option_label(field.removeprefix("option."))
 
 
+ACRONYMS = {"id": "ID", "kms": "KMS", "mb": "MB", "url": "URL"}
+
+
 def option_label(name: str) -> str:
     """What a destination's option is called on the page."""
-    return name.replace("_", " ").capitalize()
+    words = [ACRONYMS.get(word, word) for word in name.split("_")]
+    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
 
 
 def mistakes_of(streaming: Data, name: str, destination: Data | None, known: Collection[str]) -> Mistakes:

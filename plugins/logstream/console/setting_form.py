@@ -14,6 +14,8 @@ from logstream.console.service import Console
 from logstream.console.service.meaning import options_meaning
 from logstream.console.tested import Tested
 from logstream.destinations import destination_types
+from logstream.destinations.access import Access
+from logstream.destinations.base import Destination
 from logstream.events import Kind
 from logstream.rendering.template import NAMES
 from logstream.settings.edits import Data, Document, with_destination
@@ -56,6 +58,12 @@ def types_in_order() -> dict[str, str]:
     return {name: titles[name] for name in (*SOUGHT, *rest) if name in titles}
 
 
+def access_of(made: type[Destination[Any]] | None) -> Access | None:
+    """How a type of destination is let in: the fields of the connection that it takes, and not of another type's."""
+    access = made.access if made else None
+    return access if access and made and access.connection_type == made.connection_type else None
+
+
 def destination_fields(known: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """What the part of a form shows that is about a destination."""
     kind = str(given.get("type") or "")
@@ -67,6 +75,7 @@ def destination_fields(known: Mapping[str, Any], name: str, given: Mapping[str, 
         "destination_type": kind,
         "types": types_in_order(),
         "fields": seen,
+        "access": access_of(made),
         "more_fields": more,
         "more_open": any(field.value != field.default for field in more),
         "connection_example": f"{kind}_audit",

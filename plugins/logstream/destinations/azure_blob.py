@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, cast
 from obstore.store import AzureStore
 from pydantic import Field
 
+from logstream.destinations.access.microsoft import AZURE_BLOB
 from logstream.destinations.credentials import AzureBlobCredentials
 from logstream.destinations.object_options import (
     METADATA,
@@ -66,6 +67,7 @@ class AzureBlobDestination(ObjectStoreDestination[AzureBlobOptions]):
     title = "Azure Blob Storage"
     connection_type = "wasb"
     options_model = AzureBlobOptions
+    access = AZURE_BLOB
 
     @property
     def place(self) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from logstream.destinations.access.microsoft import AZURE_MONITOR
 from logstream.destinations.base import Limits, Step
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import GiveUp, Outcome
@@ -52,6 +53,7 @@ class AzureMonitorDestination(RequestDestination[AzureMonitorOptions]):
     title = "Azure Monitor"
     connection_type = "azure"
     options_model = AzureMonitorOptions
+    access = AZURE_MONITOR
     _token: Callable[[str], str]
 
     @property

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Generic, TypeVar, final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from logstream.destinations.access.base import Access
 from logstream.destinations.credentials import Connections
 from logstream.destinations.outcome import Outcome, Retry
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
@@ -82,6 +83,9 @@ class Destination(ABC, Generic[O]):
 
     connection_type: ClassVar[str | None] = None
     """The type of Airflow connection it takes (`aws`, `http`, ...)."""
+
+    access: ClassVar[Access | None] = None
+    """The fields of that connection by the vendor's names, and the least rights; without it the console offers no form for it."""
 
     replaces: ClassVar[bool] = False
     """Whether sending a parcel again replaces what the first sending made (objects do), so that checkpoints may be rare."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import orjson
 from pydantic import Field
 
+from logstream.destinations.access.requests import DATADOG
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.request import RequestDestination, RequestOptions
@@ -39,6 +40,7 @@ class DatadogDestination(RequestDestination[DatadogOptions]):
     type = "datadog"
     title = "Datadog"
     options_model = DatadogOptions
+    access = DATADOG
 
     @property
     def limits(self) -> Limits:

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from pydantic import Field
 
+from logstream.destinations.access.requests import ELASTICSEARCH
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry
@@ -54,6 +55,7 @@ class ElasticsearchDestination(RequestDestination[ElasticsearchOptions]):
     type = "elasticsearch"
     title = "Elasticsearch"
     options_model = ElasticsearchOptions
+    access = ELASTICSEARCH
     content_type = "application/x-ndjson"
 
     @property

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from obstore.store import GCSStore
 from pydantic import Field
 
+from logstream.destinations.access.google import GCS
 from logstream.destinations.credentials import GcsCredentials
 from logstream.destinations.object_options import (
     METADATA,
@@ -67,6 +68,7 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
     title = "Google Cloud Storage"
     connection_type = "google_cloud_platform"
     options_model = GcsOptions
+    access = GCS
 
     @property
     def place(self) -> str:

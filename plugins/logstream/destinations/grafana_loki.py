@@ -8,6 +8,7 @@ from typing import Annotated
 import orjson
 from pydantic import Field
 
+from logstream.destinations.access.requests import GRAFANA_LOKI
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.request import RequestDestination, RequestOptions
@@ -49,6 +50,7 @@ class GrafanaLokiDestination(RequestDestination[GrafanaLokiOptions]):
     type = "grafana_loki"
     title = "Grafana Loki"
     options_model = GrafanaLokiOptions
+    access = GRAFANA_LOKI
     envelope = len(b'{"streams":[]}')
 
     @property

@@ -9,6 +9,7 @@ from typing import Annotated
 import orjson
 from pydantic import Field
 
+from logstream.destinations.access.requests import NEW_RELIC
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.request import RequestDestination, RequestOptions
@@ -44,6 +45,7 @@ class NewRelicDestination(RequestDestination[NewRelicOptions]):
     type = "new_relic"
     title = "New Relic"
     options_model = NewRelicOptions
+    access = NEW_RELIC
 
     @property
     def limits(self) -> Limits:

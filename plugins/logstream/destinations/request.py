@@ -13,6 +13,7 @@ import aiohttp
 from pydantic import Field
 
 from logstream import clock
+from logstream.destinations.access.requests import HTTP
 from logstream.destinations.base import ConnectionOptions, Destination, Limits, Step
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
@@ -70,6 +71,7 @@ class RequestDestination(Destination[O]):
     """
 
     connection_type = "http"
+    access = HTTP
     content_type = "application/json"
 
     _session: aiohttp.ClientSession | None = None

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from obstore.store import S3Store
 from pydantic import Field, model_validator
 
+from logstream.destinations.access.amazon import S3
 from logstream.destinations.credentials import AwsCredentials
 from logstream.destinations.object_options import (
     METADATA,
@@ -93,6 +94,7 @@ class S3Destination(ObjectStoreDestination[S3Options]):
     title = "Amazon S3"
     connection_type = "aws"
     options_model = S3Options
+    access = S3
 
     _named_region: str | None = None
     """The bucket's region as S3 named it; empty where it named none; `None` before it is asked."""

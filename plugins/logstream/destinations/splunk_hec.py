@@ -8,6 +8,7 @@ from typing import Annotated, TypeGuard
 import orjson
 from pydantic import Field
 
+from logstream.destinations.access.requests import SPLUNK
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry
@@ -47,6 +48,7 @@ class SplunkHecDestination(RequestDestination[SplunkHecOptions]):
     type = "splunk_hec"
     title = "Splunk HTTP Event Collector"
     options_model = SplunkHecOptions
+    access = SPLUNK
 
     @property
     def limits(self) -> Limits:

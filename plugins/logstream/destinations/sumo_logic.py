@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from logstream.destinations.access.requests import SUMO_LOGIC
 from logstream.destinations.base import Limits
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.request import RequestDestination, RequestOptions
@@ -36,6 +37,7 @@ class SumoLogicDestination(RequestDestination[SumoLogicOptions]):
     type = "sumo_logic"
     title = "Sumo Logic"
     options_model = SumoLogicOptions
+    access = SUMO_LOGIC
     content_type = "application/x-ndjson"
 
     @property

@@ -28,10 +28,14 @@ _OWN_HEADERS = frozenset({
 
 def http_credentials(connection: str, default_url: str | None = None) -> HttpCredentials:
     """What an `http` connection gives. `default_url` is the base where the connection names no host."""
-    found = find(connection, "http", "https")
+    return http_credentials_of(find(connection, "http", "https"), connection, default_url)
+
+
+def http_credentials_of(found: Any, connection: str, default_url: str | None = None) -> HttpCredentials:
+    """The same of a connection that was found. Raises `ConnectionNotFound` naming what in it cannot be used."""
     extra = HTTP.check(found)
     return HttpCredentials(
-        base_url=default_url if default_url and not found.host else _base_url(found, connection),
+        base_url=default_url if default_url and not found.host else base_url(found, connection),
         login=found.login or None,
         password=found.password or None,
         headers=_headers(connection, extra),
@@ -102,7 +106,8 @@ def _network(connection: str, extra: Mapping[str, Any]) -> Network:
     )
 
 
-def _base_url(found: Any, connection: str) -> str:
+def base_url(found: Any, connection: str) -> str:
+    """The address that host, port, schema and type of a connection make. Raises `ConnectionNotFound`."""
     host, schema = found.host or "", found.schema or ""
     if not host:
         raise ConnectionNotFound(f"connection `{connection}` has no host; put the base URL there")

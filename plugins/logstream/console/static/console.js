@@ -104,6 +104,42 @@ on("click", "[data-fill]", (button) => {
   changed(field);
 });
 
+// credentials: the fields of the chosen way to authenticate; a new connection is chosen at once
+on("change", "[data-ways]", (select) => {
+  for (const way of document.querySelectorAll("[data-way]")) {
+    way.hidden = way.disabled = way.dataset.way !== select.value;
+  }
+});
+
+on("click", "[data-empties]", (button) => document.getElementById(button.dataset.empties).replaceChildren());
+
+document.addEventListener("connection-saved", (event) => {
+  const field = document.getElementById("option.connection");
+  field.value = event.detail.id;
+  changed(field);
+  document.querySelector(".test button")?.focus();
+});
+
+for (const type of ["input", "change"]) {
+  on(type, "input", (field) => {
+    for (const other of document.querySelectorAll("[data-needs]")) {
+      if (other.dataset.needs === field.id) other.hidden = field.value.trim() === "";
+    }
+  });
+}
+
+// where the page is not served by https there is no clipboard, and the browser's older command copies what is selected
+on("click", "[data-copy]", async (button) => {
+  const source = document.getElementById(button.dataset.copy);
+  getSelection().selectAllChildren(source);
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+  } catch {
+    document.execCommand("copy");
+  }
+  document.getElementById("copied").textContent = "Copied.";
+});
+
 // a mistake in the template: put the cursor there
 on("click", "[data-goto]", (button) => {
   const place = button.closest("[data-line]").dataset;
@@ -136,6 +172,8 @@ for (const type of ["input", "change"]) {
     const test = document.querySelector(".test button");
     if (test) htmx.trigger(test, "htmx:abort");
     document.getElementById("steps")?.replaceChildren();
+    const rights = document.querySelector(".rights[open]");
+    if (rights && type === "change") htmx.trigger(rights, "refresh");
   });
 }
 
@@ -153,6 +191,8 @@ on("click", "a.out", (link, event) => {
   event.preventDefault();
   const anchor = window.parent.document.createElement("a");
   anchor.href = link.href;
+  anchor.target = link.target;
+  anchor.rel = link.rel;
   window.parent.document.body.append(anchor);
   anchor.click();
   anchor.remove();
