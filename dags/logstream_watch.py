@@ -1,11 +1,11 @@
-"""Names the gaps and tells the news. It runs while the export DAG is paused, too."""
+"""Names the gaps, tells the news, and streams what people did here. It runs while the export DAG is paused, too."""
 
 from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, TriggerRule
 
 from logstream.airflow.links import owner_links
-from logstream.airflow.operators import NameGaps, TellNews
+from logstream.airflow.operators import NameGaps, StreamAuditEvents, TellNews
 
 with DAG(
     "logstream_watch",
@@ -25,3 +25,4 @@ with DAG(
     tell = TellNews(task_id="tell_news", trigger_rule=TriggerRule.ALL_DONE)
 
     gaps >> tell
+    StreamAuditEvents(task_id="stream_audit_events")

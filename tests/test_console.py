@@ -17,6 +17,7 @@ from logstream.console.forms import Control, fields_of, options_of, streaming_of
 from logstream.console.layout import jinja
 from logstream.console.mistakes import label_of, mistakes_of
 from logstream.console.service import Console
+from logstream.control.audit import Actor
 from logstream.destinations import check_options, destination_types
 from logstream.errors import DatabaseError, InputError, SettingsError
 from logstream.events import Kind
@@ -34,6 +35,8 @@ from logstream.window import Window
 
 from .test_engine import Connections
 
+ANN = Actor("ann", "192.0.2.7")
+BEN = Actor("ben", "192.0.2.7")
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -183,14 +186,14 @@ def fill(store: psycopg.Connection, workspaces: int) -> None:
 
 
 def test_two_who_save_at_a_time(console: Console) -> None:
-    first = console.settings.save({"admin": {**ON, "enabled": False}, "destinations": {"lake": LAKE}}, "ann", None)
-    second = console.settings.save_admin({**ON, "enabled": False, "events": ["job_details"]}, "ben", first.id)
+    first = console.settings.save({"admin": {**ON, "enabled": False}, "destinations": {"lake": LAKE}}, ANN, None)
+    second = console.settings.save_admin({**ON, "enabled": False, "events": ["job_details"]}, BEN, first.id)
     with pytest.raises(SettingsMoved, match="by ben") as moved:
-        console.settings.save_admin({**ON, "enabled": False, "events": ["user_activity"]}, "ann", first.id)
+        console.settings.save_admin({**ON, "enabled": False, "events": ["user_activity"]}, ANN, first.id)
     assert moved.value.current.id == second.id
     told = moved.value.changes
     assert told == [SettingsChange("admin.events", ["job_status"], ["job_details"])]
-    restored = console.settings.restore(first.id, "ann", second.id)
+    restored = console.settings.restore(first.id, ANN, second.id)
     assert restored.author == f"ann (version {first.id} again)"
     assert console.settings.current().settings.admin == first.settings.admin
     assert [version.author for version in console.settings.versions(limit=3)] == [restored.author, "ben", "ann"]
@@ -200,13 +203,13 @@ def test_two_who_save_at_a_time(console: Console) -> None:
 def test_nothing_is_saved_that_does_not_hold_together(console: Console) -> None:
     before = console.settings.current().id
     with pytest.raises(SettingsError) as error:
-        console.settings.save_admin(ON, "ann", None)
+        console.settings.save_admin(ON, ANN, None)
     assert error.value.problems == ['admin.destination: no destination named "lake"']
     with pytest.raises(LookupError, match="pond"):
-        console.settings.save_destination("pond", None, "ann", None)
-    console.settings.save(with_destination({"admin": ON}, "lake", LAKE), "ann", None)
+        console.settings.save_destination("pond", None, ANN, None)
+    console.settings.save(with_destination({"admin": ON}, "lake", LAKE), ANN, None)
     with pytest.raises(SettingsError, match="no destination named"):
-        console.settings.save_destination("lake", None, "ann", None)
+        console.settings.save_destination("lake", None, ANN, None)
     assert console.settings.current().id == before + 1
 
 
@@ -219,9 +222,9 @@ def test_the_log_store_is_checked(console: Console, store: psycopg.Connection) -
         "create view wrong as select id::text, workspace_id, kind, occurred_at, recorded_at, payload from events"
     )
     with pytest.raises(DatabaseError, match=r"events\.id is an integer: no \(text\)"):
-        console.settings.save({"log_store": {"events": "wrong"}}, "ann", None)
+        console.settings.save({"log_store": {"events": "wrong"}}, ANN, None)
     assert console.settings.current().id == before
-    console.settings.save({"log_store": {"events": "loose"}}, "ann", None)
+    console.settings.save({"log_store": {"events": "loose"}}, ANN, None)
     store.execute("drop view loose")
     store.execute("create view loose as select id as number from events")
     missing = [step for step in console.settings.check_log_store() if not step.ok]
@@ -237,7 +240,7 @@ def test_the_log_store_is_checked(console: Console, store: psycopg.Connection) -
 def test_ten_thousand_customers(console: Console, store: psycopg.Connection) -> None:
     fill(store, 10_000)
     own = [{"id": number, "streaming": ON} for number in range(1, 5_001)]
-    console.settings.save({"workspaces": own, "destinations": {"lake": LAKE}}, "ann", None)
+    console.settings.save({"workspaces": own, "destinations": {"lake": LAKE}}, ANN, None)
     assert console.customers.page().total == 10_000
     assert [customer.workspace.id for customer in console.customers.page("customer 77").customers][:3] == [77, 770, 771]
     assert console.customers.page("LAKE").total == 5_000
@@ -268,7 +271,7 @@ def test_customers_show_what_is_owed(console: Console, store: psycopg.Connection
                 "good": {"type": "file", "path": str(tmp_path / "out")},
             },
         },
-        "ann",
+        ANN,
         None,
     )
     for workspace in (1, 2, 2):
@@ -300,7 +303,7 @@ def test_customers_show_what_is_owed(console: Console, store: psycopg.Connection
     (moment,) = console.deliveries.timeline()
     assert (moment.events, moment.open) == (2, 1)
     # by hand: nothing is sent, and a run does not probe
-    console.destinations.hold("good", "ann")
+    console.destinations.hold("good", ANN)
     assert console.customers.find(2).condition == "held"
     later = Window(window.end, window.end + timedelta(minutes=5))
     store.execute(
@@ -319,7 +322,7 @@ def test_customers_show_what_is_owed(console: Console, store: psycopg.Connection
     assert [report.destination for report in console.exporter.redeliver_owed("good")] == ["good"]
     assert console.customers.find(2).condition == "up to date"
     with pytest.raises(LookupError, match="nowhere"):
-        console.destinations.hold("nowhere", "ann")
+        console.destinations.hold("nowhere", ANN)
 
 
 def test_only_some_destinations_of_a_window(console: Console, store: psycopg.Connection, tmp_path: Path) -> None:
@@ -329,7 +332,7 @@ def test_only_some_destinations_of_a_window(console: Console, store: psycopg.Con
         for number, name in ((1, "one"), (2, "two"))
     ]
     places = {name: {"type": "file", "path": str(tmp_path / name)} for name in ("one", "two")}
-    console.settings.save({"workspaces": own, "destinations": places}, "ann", None)
+    console.settings.save({"workspaces": own, "destinations": places}, ANN, None)
     for workspace in (1, 2):
         store.execute(
             "insert into events (workspace_id, kind, occurred_at, recorded_at, payload) values (%s, 'user_activity', %s, %s, '{}')",
@@ -405,14 +408,14 @@ def test_the_newest_real_event(console: Console, store: psycopg.Connection) -> N
 
 
 def test_a_check_says_what_is_wrong_before_it_tries(console: Console, tmp_path: Path) -> None:
-    steps = console.destinations.check("x", {"type": "file", "path": str(tmp_path)})
+    steps = console.destinations.check("x", {"type": "file", "path": str(tmp_path)}, ANN)
     assert steps
     assert all(step.ok for step in steps)
     with pytest.raises(InputError, match="no destination type"):
-        console.destinations.check("x", {"type": "nope"})
+        console.destinations.check("x", {"type": "nope"}, ANN)
     with pytest.raises(SettingsError, match="path"):
-        console.destinations.check("x", {"type": "file"})
-    (step,) = console.destinations.check("x", {"type": "http", "connection": "missing"})
+        console.destinations.check("x", {"type": "file"}, ANN)
+    (step,) = console.destinations.check("x", {"type": "http", "connection": "missing"}, ANN)
     assert (step.ok, step.name) == (False, "connection")
 
 
@@ -424,7 +427,7 @@ def test_a_check_goes_nowhere_it_may_not(
     monkeypatch.delenv("LOGSTREAM_ALLOW_PRIVATE_ADDRESSES")
     metadata = HttpCredentials(base_url="http://169.254.169.254")
     console = Console(database, database, Connections(metadata=metadata))
-    steps = console.destinations.check("x", {"type": "http", "connection": "metadata"})
+    steps = console.destinations.check("x", {"type": "http", "connection": "metadata"}, ANN)
     assert [step.ok for step in steps] == [False]
     assert "not a public address" in str(steps[0])
 

@@ -17,6 +17,7 @@ from logstream.console.chart import LEAST_TOP, SLOTS, Shade, Slot, chart_of
 from logstream.console.layout import jinja
 from logstream.console.remedies import place_of, remedy_here, said_of
 from logstream.console.service import Console
+from logstream.control.audit import Actor
 from logstream.ledger import timeline
 from logstream.ledger.condition import Condition, DestinationStatus
 from logstream.ledger.health import Health
@@ -28,6 +29,7 @@ from logstream.window import Window
 from .conftest import Cli
 from .test_engine import Connections
 
+ANN = Actor("ann", "192.0.2.7")
 START = datetime(2026, 3, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
@@ -134,7 +136,7 @@ class Ledger:
         self.folder, self._store, self.names = folder, store, [f"d{number}" for number in range(3)]
         destinations = {name: {"type": "file", "path": str(folder / name)} for name in self.names}
         admin = {"enabled": True, "events": ["user_activity"], "destination": self.names[0]}
-        self.snapshot = console.settings.save({"admin": admin, "destinations": destinations}, "ann", None).id
+        self.snapshot = console.settings.save({"admin": admin, "destinations": destinations}, ANN, None).id
         store.execute("update logstream.settings_snapshots set created_at = %s", (START,))
 
     def window(self, span: Window, asked_by: str = "schedule") -> None:
@@ -256,7 +258,7 @@ def test_the_first_page_says_what_needs_a_person(console: Console, store: psycop
     assert "said &lt;b&gt;" not in hidden, "a receiver's own words are for those who may change the settings"
     assert "Its last window has failed" in hidden
     ledger.delivery(window(0), "gone", 1, "failed")
-    console.destinations.hold("d2", "ann")
+    console.destinations.hold("d2", ANN)
     assert "and 2 more" in overview(console) or "and 1 more" in overview(console)
 
 
@@ -281,7 +283,7 @@ def test_a_failed_daily_check_is_shown_until_it_passes_or_events_arrive(
     assert "the token is not valid" not in overview(console, writer=False)
     # a person tries it out, as it is saved: that is the newest check
     settings = console.settings.current().settings.destinations
-    assert all(step.ok for step in console.destinations.check("d0", {"type": "file", **settings["d0"].options}))
+    assert all(step.ok for step in console.destinations.check("d0", {"type": "file", **settings["d0"].options}, ANN))
     assert failed() == ["d1"]
     # another destination by that name says nothing of it
     console.destinations.check("d1", {"type": "file", "path": str(ledger.folder / "other")})

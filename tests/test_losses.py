@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from logstream.console.service import Console
+from logstream.control.audit import Actor
 from logstream.errors import DatabaseError
 from logstream.export.exporter import Exporter
 from logstream.export.pipeline import DeliveryPipeline
@@ -23,6 +24,9 @@ from tests.test_engine import WINDOW, Connections, Make, engine, export, files, 
 from tests.test_healing import run, two_destinations, window
 
 __all__ = ["engine", "filled"]  # fixtures
+
+
+ANN = Actor("ann", "192.0.2.7")
 
 
 def quick(exporter: Exporter) -> Exporter:
@@ -73,8 +77,8 @@ def test_a_person_takes_note_of_what_the_page_has_shown_and_of_no_more(
     assert {loss.window for loss in shown} == {window(0)} and console.deliveries.losses("out") == []
     lose(1)
     seen = max(loss.noted_at for loss in shown)
-    assert console.deliveries.acknowledge_losses("ann", "out", seen) == 0
-    assert console.deliveries.acknowledge_losses("ann", "hook", seen) == sum(loss.events for loss in shown)
+    assert console.deliveries.acknowledge_losses(ANN, "out", seen) == 0
+    assert console.deliveries.acknowledge_losses(ANN, "hook", seen) == sum(loss.events for loss in shown)
     assert {loss.window for loss in console.deliveries.losses()} == {window(1)}
     assert {loss.acknowledged_by for loss in exporter.ledger.losses(span=window(0))} == {"ann"}
 

@@ -24,6 +24,7 @@ from logstream.airflow.operators import CheckDestinations, TellNews
 from logstream.airflow.operators import news as telling
 from logstream.airflow.operators.news import tell_news
 from logstream.console.service import Console
+from logstream.control.audit import Actor
 from logstream.destinations.http import HttpDestination
 from logstream.errors import SettingsError
 from logstream.export import checking
@@ -398,17 +399,17 @@ def test_a_workspaces_receivers_survive_the_console(engine: Make, filled: psycop
     engine(document)
     console = Console(filled.info.dsn, filled.info.dsn, Connections())
     streaming = {**document["workspaces"][0]["streaming"], "events": ["job_status"]}
-    console.settings.save_workspace(100, streaming, "ada", None)
+    console.settings.save_workspace(100, streaming, Actor("ada"), None)
     kept = console.settings.current().settings
     assert kept.workspaces[0].notices.to[0].connection == "pager" and kept.own[100].events == ("job_status",)
-    console.settings.save_workspace(100, None, "ada", None)
+    console.settings.save_workspace(100, None, Actor("ada"), None)
     assert console.settings.current().settings.workspaces[0].notices.to, (
         "a setting that is taken away takes nothing else along"
     )
     # who is told is a change of its own
     before = console.settings.current().id
     more = {**console.settings.document(), "notices": {"to": [WEBHOOK]}}
-    assert console.settings.save(more, "ada", None).id != before
+    assert console.settings.save(more, Actor("ada"), None).id != before
     assert [change.path for change in console.settings.changes_of(console.settings.current().id)] == ["notices.to"]
     assert with_workspace({"workspaces": [{"id": 1, "streaming": {}}]}, 1, None)["workspaces"] == []
     console.exporter.close()

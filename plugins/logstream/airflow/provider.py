@@ -22,7 +22,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": NAME,
                 "python-modules": [
                     f"logstream.airflow.operators.{name}"
-                    for name in ("check", "deliver", "plan", "redeliver", "seal", "tell", "wait", "watch")
+                    for name in ("audit", "check", "deliver", "plan", "redeliver", "seal", "tell", "wait", "watch")
                 ],
             }
         ],

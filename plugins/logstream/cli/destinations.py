@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any, TextIO
 
+from logstream.cli.acts import note_act
 from logstream.cli.arguments import add_command, add_dsn, add_group, dsns
 from logstream.cli.output import print_table
 from logstream.errors import InputError
@@ -47,7 +48,8 @@ def destinations_check(options: argparse.Namespace, out: TextIO) -> int:
     from logstream.settings.repository import SettingsRepository
 
     engine = open_control(dsns(options)[1])
-    settings = SettingsRepository(engine).current().settings
+    kept = SettingsRepository(engine)
+    settings = kept.current().settings
     if options.name not in settings.destinations:
         known = ", ".join(settings.destinations) or "none"
         raise InputError(f'no destination named "{options.name}"; the settings have {known}')
@@ -65,4 +67,5 @@ def destinations_check(options: argparse.Namespace, out: TextIO) -> int:
     asyncio.run(run())
     # what a person has found out takes the place of the last daily check's outcome
     Notices(engine).note_check(options.name, failed[0] if failed else None)
+    note_act(kept, "destination_tested", options.name, type=destination.type, passed=not failed)
     return 1 if failed else 0

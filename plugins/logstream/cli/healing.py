@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from typing import Any, TextIO
 
+from logstream.cli.acts import note_act, person
 from logstream.cli.arguments import (
     add_command,
     add_dsn,
@@ -73,6 +73,13 @@ def owed(options: argparse.Namespace, out: TextIO) -> None:
         check_destination(exporter, options.destination)
         if options.write_off is not None:
             done = exporter.write_off(options.destination, person(), options.write_off.strip())
+            note_act(
+                exporter.settings,
+                "owed_written_off",
+                options.destination,
+                note=options.write_off.strip(),
+                events=done.events,
+            )
             print(
                 f"wrote off {counted(done.events, 'event')} of {counted(len(done.delivery_ids), 'window')} that "
                 f"{options.destination} was owed",
@@ -81,7 +88,8 @@ def owed(options: argparse.Namespace, out: TextIO) -> None:
         found, health = exporter.owed(options.destination), exporter.ledger.health()
         gaps, lost = exporter.ledger.coverage().gaps(), exporter.ledger.losses(options.destination, open_only=True)
         if options.acknowledge:
-            exporter.ledger.acknowledge(person(), options.destination)
+            events = exporter.ledger.acknowledge(person(), options.destination)
+            note_act(exporter.settings, "losses_acknowledged", options.destination, events=events)
     suspended = {name for name, destination in health.items() if destination.suspended}
     if options.json:
         document = {
@@ -112,11 +120,6 @@ def owed(options: argparse.Namespace, out: TextIO) -> None:
         print(item, file=out)
 
 
-def person() -> str:
-    """Who gives the command, as far as the system tells."""
-    return os.environ.get("USER") or "the command"
-
-
 def rejected(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream rejected`."""
     with open_exporter(options) as exporter:
@@ -142,6 +145,7 @@ def redeliver(options: argparse.Namespace, out: TextIO) -> int:
     """`logstream redeliver`."""
     with open_exporter(options) as exporter:
         check_destination(exporter, options.destination)
+        note_act(exporter.settings, "redelivery_started", options.destination, rejected=options.rejected)
         if options.rejected:
             return _redeliver_rejected(exporter, options, out)
         reports = exporter.redeliver_owed(options.destination)

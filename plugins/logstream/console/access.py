@@ -20,6 +20,7 @@ from starlette.datastructures import FormData
 
 from logstream.console.runs import EXPORT_DAG
 from logstream.console.tested import TestNotes
+from logstream.control.audit import Actor
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 TOKEN_SECONDS = 24 * 3600
@@ -91,6 +92,14 @@ def may_use_connection(user: Any, method: Literal["GET", "POST", "PUT"], conn_id
 def name_of(user: Any) -> str:
     """How a user is called in the history."""
     return str(user.get_name())[:200]
+
+
+def actor_of(request: Request, user: Annotated[Any, Depends(reader)]) -> Actor:
+    """Who acts, and from where: the address that Airflow's api-server sees (behind a proxy, with `--proxy-headers`)."""
+    return Actor(name_of(user), request.client.host if request.client else "unknown")
+
+
+By = Annotated[Actor, Depends(actor_of)]
 
 
 def csrf_token(user: Any) -> str:

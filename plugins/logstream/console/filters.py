@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -63,6 +63,20 @@ def spell(names: Sequence[object]) -> str:
     return ", ".join(map(str, names))
 
 
+def told(detail: Mapping[str, Any]) -> str:
+    """Plain data in a line: `type s3, passed yes`."""
+    shown = {True: "yes", False: "no"}
+    found = []
+    for key, value in detail.items():
+        if value in (None, "", []):
+            continue
+        text = (
+            spell(value) if isinstance(value, list) else shown.get(value, value) if isinstance(value, bool) else value
+        )
+        found.append(f"{key.replace('_', ' ')} {text}")
+    return ", ".join(found)
+
+
 def iso(value: datetime) -> str:
     """A time for a form's hidden field, to the microsecond."""
     return value.astimezone(UTC).isoformat()
@@ -70,6 +84,6 @@ def iso(value: datetime) -> str:
 
 FILTERS = {
     "size": size, "moment": moment, "span": span, "short": short, "sentence": sentence, "spell": spell, "text": as_text,
-    "prose": prose, "counted": counted, "iso": iso,
+    "prose": prose, "counted": counted, "iso": iso, "told": told,
 }  # fmt: skip
 """The filters of the pages' templates."""

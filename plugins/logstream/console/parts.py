@@ -11,12 +11,12 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 
 from logstream.console import runs
-from logstream.console.access import Reader, Writer, may_write, name_of, reader, test_notes
+from logstream.console.access import By, Reader, Writer, may_write, reader, test_notes
 from logstream.console.forms import lines_of, streaming_of
 from logstream.console.layout import PAGE, Id, Its, Sent, Text, one, show, with_utc
 from logstream.console.mistakes import destination_mistakes, label_of, message_field
 from logstream.console.problems import problem_of
-from logstream.console.requests import BackfillRequest, may_start, range_of
+from logstream.console.requests import BackfillRequest, begin_backfill, range_of
 from logstream.console.setting_form import destination_fields, sent_destination
 from logstream.destinations import destination_types
 from logstream.errors import LogstreamError
@@ -105,7 +105,7 @@ def _excerpt(template: str, line: int, column: int | None) -> tuple[str, str]:
 
 
 @router.post("/test")
-def test_part(request: Request, console: Its, user: Writer, form: Sent) -> Response:
+def test_part(request: Request, console: Its, user: Writer, by: By, form: Sent) -> Response:
     """Try the destination out that a form describes, saved or not."""
     name, destination = sent_destination(form)
     if not destination:
@@ -116,7 +116,7 @@ def test_part(request: Request, console: Its, user: Writer, form: Sent) -> Respo
         todo = "Not tested: correct " + ", ".join(map(label_of, wrong)) + " first"
         return show(request, "parts/steps.html", user, steps=[], mistakes=[todo], shown=shown)
     try:
-        steps = console.destinations.check(name or "unsaved", destination)
+        steps = console.destinations.check(name or "unsaved", destination, by)
     except LogstreamError as error:
         problem = problem_of(error)
         return show(request, "parts/steps.html", user, steps=[], mistakes=problem.problems or [problem.detail])
@@ -169,7 +169,7 @@ def _standing(console: Its) -> dict[str, object]:
 
 
 @router.post("/backfill")
-def backfill_part(request: Request, console: Its, user: Writer, form: Sent) -> Response:
+def backfill_part(request: Request, console: Its, user: Writer, by: By, form: Sent) -> Response:
     """How many windows a backfill makes; or start it."""
     known = console.settings.current().settings.destinations
     chosen = lines_of(form.get("destinations", ()))
@@ -183,8 +183,7 @@ def backfill_part(request: Request, console: Its, user: Writer, form: Sent) -> R
         start, end = range_of(console, wanted.start, wanted.end, wanted.destinations)
         plan = runs.plan_backfill(start, end)
         if one(form, "do") == "start":
-            may_start(user)
-            begun = runs.start_backfill(start, end, wanted.destinations, name_of(user))
+            begun = begin_backfill(console, user, by, start, end, wanted.destinations)
     except LogstreamError as error:
         return show(request, "parts/backfill.html", user, mistake=problem_of(error).detail)
     return show(request, "parts/backfill.html", user, plan=plan, begun=begun, dag=runs.EXPORT_DAG)

@@ -9,8 +9,9 @@ from fastapi import HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from logstream.console import runs
-from logstream.console.access import may_start_runs, name_of
+from logstream.console.access import may_start_runs
 from logstream.console.service import Console
+from logstream.control.audit import Act, Actor
 from logstream.errors import InputError, NotThere
 from logstream.events import Kind
 from logstream.ledger.overview import DeliveryFilter
@@ -81,7 +82,7 @@ def delivery_filter(
     )
 
 
-def begin_redelivery(console: Console, user: Any, wanted: RedeliveryRequest) -> str:
+def begin_redelivery(console: Console, user: Any, by: Actor, wanted: RedeliveryRequest) -> str:
     """Start a run of the redelivery DAG. Raises `NotThere` for an unknown destination."""
     may_start(user)
     if wanted.destination and wanted.destination not in console.settings.current().settings.destinations:
@@ -90,7 +91,18 @@ def begin_redelivery(console: Console, user: Any, wanted: RedeliveryRequest) -> 
     if wanted.start or wanted.end:
         window = Window(parse_time(wanted.start or "", "start"), parse_time(wanted.end or "", "end")).as_json()
         conf |= {"window_start": window["start"], "window_end": window["end"]}
-    return runs.start_redelivery(conf, name_of(user))
+    run = runs.start_redelivery(conf, by.name)
+    console.audit.record(Act.REDELIVERY_STARTED, by, wanted.destination or "", **conf, run=run)
+    return run
+
+
+def begin_backfill(console: Console, user: Any, by: Actor, start: datetime, end: datetime, names: list[str]) -> int:
+    """Start a backfill of the export DAG; return its id."""
+    may_start(user)
+    begun = runs.start_backfill(start, end, names, by.name)
+    span = Window(start, end).as_json()
+    console.audit.record(Act.BACKFILL_STARTED, by, "", **span, destinations=names, backfill=begun)
+    return begun
 
 
 def may_start(user: Any) -> None:

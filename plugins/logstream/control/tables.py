@@ -22,6 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     func,
+    text,
     true,
 )
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
@@ -276,3 +277,20 @@ checks = Table(
     Column("error", Text, comment="The first step that failed; null if none did"),
     comment="How the last daily check of each destination ended",
 )
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("happened_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("act", Text, nullable=False),
+    Column("actor", Text, nullable=False, comment="Who, as Airflow calls them"),
+    Column("source", Text, nullable=False, comment="From where: an address, or the command line"),
+    Column("subject", Text, nullable=False, comment="The destination or connection; empty for the whole deployment"),
+    Column("detail", JSON, nullable=False, comment="Plain data without secrets: control/audit.py"),
+    Column("to_stream", Boolean, nullable=False, comment="It becomes an event of the log store"),
+    Column("streamed_at", DateTime(timezone=True)),
+    comment="What people did to the streaming itself: control/audit.py",
+)
+Index("audit_events_subject", audit_events.c.subject, audit_events.c.id)
+Index("audit_events_to_stream", audit_events.c.id, postgresql_where=text("to_stream and streamed_at is null"))

@@ -155,6 +155,17 @@ class LogStoreSettings(_Model):
     )
 
 
+class AuditSettings(_Model):
+    """What becomes of what people do to the streaming itself, beside being kept in the control database."""
+
+    stream: bool = Field(
+        default=False,
+        strict=True,
+        description="Whether changes of settings, tests, holds, redeliveries and edits of credentials are written into the "
+        "log store, as user activity of the admin workspace.",
+    )
+
+
 class Settings(_Model):
     """All of it: `settings.yaml`."""
 
@@ -164,6 +175,7 @@ class Settings(_Model):
     destinations: dict[Annotated[str, Field(pattern=DESTINATION_NAME)], DestinationSettings] = {}
     log_store: LogStoreSettings = LogStoreSettings()
     notices: Notices = Notices()
+    audit: AuditSettings = AuditSettings()
 
     def receivers(self) -> list[tuple[str, Receiver]]:
         """Every receiver of notices with its path."""

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from sqlalchemy import BigInteger, Column, Connection, Engine, Row, func, insert, literal, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from logstream.control.audit import COMMAND, Act, Actor, AuditEvent, record
 from logstream.control.tables import SCHEMA, snapshots
 from logstream.database import database_errors
 from logstream.errors import InputError, NotThere
@@ -69,25 +70,32 @@ class SettingsRepository:
     """Reads and replaces the stored settings."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.engine = engine
         self._known: OrderedDict[int, Settings] = OrderedDict()
         self._lock = Lock()
 
-    def apply(self, settings: Settings, author: str | None = None, *, expected: int | None = None) -> Snapshot:
-        """Put settings in force. Settings equal to those in force make no new snapshot.
+    def apply(
+        self, settings: Settings, author: str | None = None, *, expected: int | None = None, source: str = COMMAND
+    ) -> Snapshot:
+        """Put settings in force, and keep who did, and from where. Settings equal to those in force make no new snapshot.
 
         With `expected`, only if the snapshot in force is still that one; raises `SettingsMoved` otherwise.
         """
         document = settings.as_document()
         digest = _digest(document)
-        with database_errors("saving the settings"), self._engine.begin() as connection:
+        with database_errors("saving the settings"), self.engine.begin() as connection:
             connection.execute(text(f"lock table {SCHEMA}.settings_snapshots in share row exclusive mode"))
             # there always is one: the first migration puts the empty settings in force
             newest = connection.execute(_NEWEST).one()
             moved = expected is not None and newest.id != expected
             if not moved and newest.digest != digest:
+                before = self._snapshot(connection, newest).settings
                 values = {"digest": digest, "document": document, "author": author}
                 newest = connection.execute(insert(snapshots).values(values).returning(*_HEAD)).one()
+                actor = Actor(author or "", source)
+                act = AuditEvent(Act.SETTINGS_CHANGED, actor, detail={"version": newest.id})
+                # that it was switched off is what an auditor must not miss
+                record(connection, act, stream=settings.audit.stream or before.audit.stream)
         if expected is not None and moved:
             current = self.get(newest.id)
             raise SettingsMoved(current, self.changes_since(expected, current))
@@ -97,7 +105,7 @@ class SettingsRepository:
         """The id of the settings in force, now or at a time; before any were, that of the first."""
         query = _NEWEST.with_only_columns(snapshots.c.id)
         first = select(func.min(snapshots.c.id)).where(~snapshots.c.derived)
-        with database_errors("reading the settings"), self._engine.connect() as connection:
+        with database_errors("reading the settings"), self.engine.connect() as connection:
             found = connection.execute(query if at is None else query.where(snapshots.c.created_at <= at)).scalar()
             return int(connection.execute(first).scalar_one() if found is None else found)
 
@@ -106,7 +114,7 @@ class SettingsRepository:
         query = select(snapshots.c.id, snapshots.c.created_at, snapshots.c.author).where(~snapshots.c.derived)
         if before is not None:
             query = query.where(snapshots.c.id < before)
-        with database_errors("reading the settings"), self._engine.connect() as connection:
+        with database_errors("reading the settings"), self.engine.connect() as connection:
             rows = connection.execute(query.order_by(snapshots.c.id.desc()).limit(limit))
             return [Version(row.id, row.created_at, row.author) for row in rows]
 
@@ -119,7 +127,7 @@ class SettingsRepository:
 
     def current(self) -> Snapshot:
         """The settings in force: in a new database, the empty ones with which no workspace streams anything."""
-        with database_errors("reading the settings"), self._engine.connect() as connection:
+        with database_errors("reading the settings"), self.engine.connect() as connection:
             return self._snapshot(connection, connection.execute(_NEWEST).one())
 
     def removals(self, names: Collection[str]) -> dict[str, datetime]:
@@ -131,7 +139,7 @@ class SettingsRepository:
         )
         left, found = set(names), dict[str, datetime]()
         newer: datetime | None = None
-        with database_errors("reading the settings"), self._engine.connect() as connection:
+        with database_errors("reading the settings"), self.engine.connect() as connection:
             for row in connection.execute(query, execution_options={"yield_per": 50}):
                 there = left.intersection(row.names)
                 if newer is not None:  # the settings in force have it otherwise
@@ -157,7 +165,7 @@ class SettingsRepository:
         settings = base.settings.model_copy(update={"destinations": {**base.settings.destinations, **changed}})
         document = settings.as_document()
         digest = _digest(document)
-        with database_errors("saving the settings"), self._engine.begin() as connection:
+        with database_errors("saving the settings"), self.engine.begin() as connection:
             same = select(*_HEAD).where(snapshots.c.digest == digest, snapshots.c.derived).limit(1)
             row = connection.execute(same).first()
             if row is None:
@@ -171,7 +179,7 @@ class SettingsRepository:
         found: dict[int, Snapshot | InputError] = {
             number: NotThere(f"no settings snapshot {number}") for number in snapshot_ids
         }
-        with database_errors("reading the settings"), self._engine.connect() as connection:
+        with database_errors("reading the settings"), self.engine.connect() as connection:
             for row in connection.execute(query).all():
                 try:
                     found[row.id] = self._snapshot(connection, row)
@@ -183,7 +191,7 @@ class SettingsRepository:
 
     def get(self, snapshot_id: int) -> Snapshot:
         """The snapshot with this id. Raises `NotThere` if there is none."""
-        with database_errors("reading the settings"), self._engine.connect() as connection:
+        with database_errors("reading the settings"), self.engine.connect() as connection:
             row = connection.execute(select(*_HEAD).where(snapshots.c.id == snapshot_id)).first()
             if row is None:
                 raise NotThere(f"no settings snapshot {snapshot_id}")

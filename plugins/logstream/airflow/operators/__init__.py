@@ -1,5 +1,6 @@
 """Airflow's edge: the tasks of a run. They hold no logic that a test would need Airflow for."""
 
+from logstream.airflow.operators.audit import StreamAuditEvents
 from logstream.airflow.operators.check import CheckDestinations
 from logstream.airflow.operators.deadline import export_deadline
 from logstream.airflow.operators.deliver import Deliver, deliver_pool
@@ -22,6 +23,7 @@ __all__ = [
     "Redeliver",
     "ResolveRoutes",
     "SealWindow",
+    "StreamAuditEvents",
     "TellNews",
     "WaitForClosedWindow",
     "check_schedule",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 
 from logstream.console import runs
-from logstream.console.access import Reader, Writer, name_of
+from logstream.console.access import By, Reader, Writer
 from logstream.console.api.contract import (
     BIG,
     CHANGING,
@@ -19,9 +19,9 @@ from logstream.console.requests import (
     Acknowledgement,
     BackfillRequest,
     RedeliveryRequest,
+    begin_backfill,
     begin_redelivery,
     delivery_filter,
-    may_start,
     range_of,
 )
 from logstream.ledger.overview import DeliverySummary
@@ -87,10 +87,10 @@ def get_losses(console: Its, destination: SomeName = None) -> list[dict[str, Any
 
 
 @router.post("/losses/acknowledge")
-def acknowledge_losses(console: Its, user: Writer, wanted: Acknowledgement) -> dict[str, int]:
+def acknowledge_losses(console: Its, user: Writer, by: By, wanted: Acknowledgement) -> dict[str, int]:
     """Take note of losses: they are no finding of `verify` any more. `events` says of how many."""
     seen = parse_time(wanted.seen, "seen")
-    return {"events": console.deliveries.acknowledge_losses(name_of(user), wanted.destination, seen)}
+    return {"events": console.deliveries.acknowledge_losses(by, wanted.destination, seen)}
 
 
 @router.get("/rejected")
@@ -107,18 +107,17 @@ def get_rejected(
 
 
 @router.post("/redeliveries", responses=CHANGING, status_code=202)
-def redeliver(console: Its, user: Writer, wanted: RedeliveryRequest) -> dict[str, str]:
+def redeliver(console: Its, user: Writer, by: By, wanted: RedeliveryRequest) -> dict[str, str]:
     """Start an Airflow run that delivers it; `run` is where to watch it."""
-    return {"run": begin_redelivery(console, user, wanted)}
+    return {"run": begin_redelivery(console, user, by, wanted)}
 
 
 @router.post("/backfills", responses=CHANGING)
-def backfill(console: Its, user: Writer, wanted: BackfillRequest) -> dict[str, Any]:
+def backfill(console: Its, user: Writer, by: By, wanted: BackfillRequest) -> dict[str, Any]:
     """Export a historical range again, or for the first time: an Airflow backfill of the export DAG."""
     start, end = range_of(console, wanted.start, wanted.end, wanted.destinations)
     plan = runs.plan_backfill(start, end)
     answer: dict[str, Any] = {"windows": plan.windows, "backfill": None}
     if not wanted.dry_run:
-        may_start(user)
-        answer["backfill"] = runs.start_backfill(start, end, wanted.destinations, name_of(user))
+        answer["backfill"] = begin_backfill(console, user, by, start, end, wanted.destinations)
     return answer

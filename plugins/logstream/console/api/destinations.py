@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from logstream.console.access import Reader, Writer, name_of
+from logstream.console.access import By, Reader, Writer
 from logstream.console.api.contract import (
     CHANGING,
     Document,
@@ -69,18 +69,18 @@ def get_destinations(console: Its, user: Reader, response: Response) -> list[dic
 
 @router.put("/destinations/{name}", responses=CHANGING, openapi_extra=schema_of("DestinationSettings"))
 def put_destination(
-    console: Its, user: Writer, name: Name, destination: Document, expected: Expected, response: Response
+    console: Its, user: Writer, by: By, name: Name, destination: Document, expected: Expected, response: Response
 ) -> dict[str, Any]:
     """Add or replace a destination: its type, and that type's options."""
-    return saved(console.settings.save_destination(name, destination, name_of(user), expected), response)
+    return saved(console.settings.save_destination(name, destination, by, expected), response)
 
 
 @router.delete("/destinations/{name}", responses=CHANGING)
 def delete_destination(
-    console: Its, user: Writer, name: Name, expected: Expected, response: Response
+    console: Its, user: Writer, by: By, name: Name, expected: Expected, response: Response
 ) -> dict[str, Any]:
     """Take a destination away that no setting names any more."""
-    return saved(console.settings.save_destination(name, None, name_of(user), expected), response)
+    return saved(console.settings.save_destination(name, None, by, expected), response)
 
 
 def _steps(steps: list[Step]) -> dict[str, Any]:
@@ -95,27 +95,27 @@ def check_log_store(console: Its, user: Writer) -> dict[str, Any]:
 
 
 @router.post("/destinations/{name}/check", responses=CHANGING)
-def check_saved(console: Its, user: Writer, name: Name) -> dict[str, Any]:
+def check_saved(console: Its, user: Writer, by: By, name: Name) -> dict[str, Any]:
     """Try a destination out, step by step. What is written for it is removed again where the vendor allows."""
     found = console.settings.current().settings.destinations
     if name not in found:
         raise NotThere(f'no destination named "{name}"')
-    return _steps(console.destinations.check(name, {"type": found[name].type, **found[name].options}))
+    return _steps(console.destinations.check(name, {"type": found[name].type, **found[name].options}, by))
 
 
 @router.post("/check", openapi_extra=schema_of("DestinationSettings"))
-def check_unsaved(console: Its, user: Writer, destination: Document) -> dict[str, Any]:
+def check_unsaved(console: Its, user: Writer, by: By, destination: Document) -> dict[str, Any]:
     """Try a destination out that is not saved."""
-    return _steps(console.destinations.check("unsaved", destination))
+    return _steps(console.destinations.check("unsaved", destination, by))
 
 
 @router.post("/destinations/{name}/suspend", responses=CHANGING, status_code=204)
-def suspend(console: Its, user: Writer, name: Name) -> None:
+def suspend(console: Its, user: Writer, by: By, name: Name) -> None:
     """Hold a destination: nothing more is sent there; what it would have got is owed to it until it is resumed."""
-    console.destinations.hold(name, name_of(user))
+    console.destinations.hold(name, by)
 
 
 @router.post("/destinations/{name}/resume", responses=CHANGING, status_code=204)
-def resume(console: Its, user: Writer, name: Name) -> None:
+def resume(console: Its, user: Writer, by: By, name: Name) -> None:
     """Take a destination back into service: the next run delivers what it is owed, oldest first."""
-    console.destinations.resume(name)
+    console.destinations.resume(name, by)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
-from logstream.console.access import Writer, name_of
+from logstream.console.access import By, Writer
 from logstream.console.api.contract import (
     BIG,
     CHANGING,
@@ -34,10 +34,10 @@ def get_settings(console: Its, response: Response) -> dict[str, Any]:
 
 @router.put("/settings", responses=CHANGING, openapi_extra=schema_of("Settings"))
 def put_settings(
-    console: Its, user: Writer, document: Document, expected: Expected, response: Response
+    console: Its, user: Writer, by: By, document: Document, expected: Expected, response: Response
 ) -> dict[str, Any]:
     """Replace all settings."""
-    return saved(console.settings.save(document, name_of(user), expected), response)
+    return saved(console.settings.save(document, by, expected), response)
 
 
 @router.get("/settings.yaml", response_class=Response)
@@ -60,10 +60,15 @@ async def _text_body(request: Request) -> str:
 
 @router.put("/settings.yaml", responses=CHANGING, openapi_extra=schema_of("YAML", "application/yaml"))
 def put_yaml(
-    console: Its, user: Writer, text: Annotated[str, Depends(_text_body)], expected: Expected, response: Response
+    console: Its,
+    user: Writer,
+    by: By,
+    text: Annotated[str, Depends(_text_body)],
+    expected: Expected,
+    response: Response,
 ) -> dict[str, Any]:
     """Replace all settings by a file (one without `message_file`: there are no files beside it here)."""
-    return saved(console.settings.save(parse_yaml(text), name_of(user), expected), response)
+    return saved(console.settings.save(parse_yaml(text), by, expected), response)
 
 
 @router.get("/settings/admin")
@@ -76,16 +81,16 @@ def get_admin(console: Its, response: Response) -> dict[str, Any] | None:
 
 @router.put("/settings/admin", responses=CHANGING, openapi_extra=schema_of("Streaming"))
 def put_admin(
-    console: Its, user: Writer, streaming: Document, expected: Expected, response: Response
+    console: Its, user: Writer, by: By, streaming: Document, expected: Expected, response: Response
 ) -> dict[str, Any]:
     """Replace the admin's setting. While it is enabled it applies to every workspace."""
-    return saved(console.settings.save_admin(streaming, name_of(user), expected), response)
+    return saved(console.settings.save_admin(streaming, by, expected), response)
 
 
 @router.delete("/settings/admin", responses=CHANGING)
-def delete_admin(console: Its, user: Writer, expected: Expected, response: Response) -> dict[str, Any]:
+def delete_admin(console: Its, user: Writer, by: By, expected: Expected, response: Response) -> dict[str, Any]:
     """Take the admin's setting away: each workspace's own applies."""
-    return saved(console.settings.save_admin(None, name_of(user), expected), response)
+    return saved(console.settings.save_admin(None, by, expected), response)
 
 
 @router.get("/versions")
@@ -112,6 +117,6 @@ def get_changes(console: Its, version: Id) -> list[dict[str, Any]]:
 
 
 @router.post("/versions/{version}/restore", responses=CHANGING)
-def restore(console: Its, user: Writer, version: Id, expected: Expected, response: Response) -> dict[str, Any]:
+def restore(console: Its, user: Writer, by: By, version: Id, expected: Expected, response: Response) -> dict[str, Any]:
     """Put an earlier version in force again."""
-    return saved(console.settings.restore(version, name_of(user), expected), response)
+    return saved(console.settings.restore(version, by, expected), response)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from logstream.console.access import Writer, name_of
+from logstream.console.access import By, Writer
 from logstream.console.api.contract import (
     BIG,
     CHANGING,
@@ -75,13 +75,15 @@ def get_own(console: Its, workspace_id: Id, response: Response) -> dict[str, Any
 
 @router.put("/workspaces/{workspace_id}/settings", responses=CHANGING, openapi_extra=schema_of("Streaming"))
 def put_own(
-    console: Its, user: Writer, workspace_id: Id, streaming: Document, expected: Expected, response: Response
+    console: Its, user: Writer, by: By, workspace_id: Id, streaming: Document, expected: Expected, response: Response
 ) -> dict[str, Any]:
     """Replace a workspace's own setting; 409 while the admin setting is on."""
-    return saved(console.settings.save_workspace(workspace_id, streaming, name_of(user), expected), response)
+    return saved(console.settings.save_workspace(workspace_id, streaming, by, expected), response)
 
 
 @router.delete("/workspaces/{workspace_id}/settings", responses=CHANGING)
-def delete_own(console: Its, user: Writer, workspace_id: Id, expected: Expected, response: Response) -> dict[str, Any]:
+def delete_own(
+    console: Its, user: Writer, by: By, workspace_id: Id, expected: Expected, response: Response
+) -> dict[str, Any]:
     """Take a workspace's own setting away; 409 while the admin setting is on."""
-    return saved(console.settings.save_workspace(workspace_id, None, name_of(user), expected), response)
+    return saved(console.settings.save_workspace(workspace_id, None, by, expected), response)

@@ -6,8 +6,17 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import HTMLResponse
 
 from logstream.console.access import reader
-from logstream.console.pages import credentials, customers, deliveries, destinations, history, overview, settings
+from logstream.console.pages import (
+    activity,
+    credentials,
+    customers,
+    deliveries,
+    destinations,
+    history,
+    overview,
+    settings,
+)
 
 router = APIRouter(dependencies=[Depends(reader)], default_response_class=HTMLResponse)
-for subject in (overview, settings, customers, destinations, credentials, deliveries, history):
+for subject in (overview, settings, customers, destinations, credentials, deliveries, history, activity):
     router.include_router(subject.router)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from logstream.console import runs
-from logstream.console.access import Writer, may_use_connection, name_of
+from logstream.console.access import By, Writer, may_use_connection
 from logstream.console.airflow_connections import kept_elsewhere, save_connection, stored_connection
 from logstream.console.credentials import (
     CONNECTION_ID,
@@ -18,13 +18,15 @@ from logstream.console.credentials import (
     CredentialMistakes,
     StoredConnection,
     authentication_of,
+    changed_fields,
     field_id,
     filled_in,
     shown_fields,
 )
 from logstream.console.forms import Form
-from logstream.console.layout import Sent, Text, one, show
+from logstream.console.layout import Its, Sent, Text, one, show
 from logstream.console.setting_form import access_of, sent_destination
+from logstream.control.audit import Act, Actor
 from logstream.destinations import destination_types
 from logstream.destinations.access import Access
 from logstream.errors import InputError
@@ -57,7 +59,7 @@ def credentials_part(
 
 
 @router.post("/credentials")
-def save_credentials(request: Request, user: Writer, form: Sent) -> Response:
+def save_credentials(request: Request, console: Its, user: Writer, by: By, form: Sent) -> Response:
     """Create the connection, or change what was filled in; a secret that was left empty stays as it is."""
     access = _access(one(form, "destination_type"))
     conn_id, new = one(form, "credential.id"), bool(one(form, "credential.new"))
@@ -65,11 +67,13 @@ def save_credentials(request: Request, user: Writer, form: Sent) -> Response:
         field_id(way.name, found.name): "" for way in access.authentications for found in way.fields
     }
     try:
-        made = _save(user, access, form, conn_id, new=new)
+        made, changed = _save(user, by, access, form, conn_id, new=new)
     except CredentialMistakes as error:
         return show(request, "parts/validated.html", user, shown=fields | error.fields, refused=str(error))
     except InputError as error:
         return show(request, "parts/validated.html", user, shown=fields, refused=str(error))
+    act = Act.CONNECTION_CREATED if new else Act.CONNECTION_CHANGED
+    console.audit.record(act, by, made.conn_id, type=made.conn_type, fields=changed)
     answer = show(
         request, "parts/credentials.html", user, saved=made.conn_id, new=new, connection_type=access.connection_type,
         connections=runs.connection_ids(access.connection_type),
@@ -81,7 +85,9 @@ def save_credentials(request: Request, user: Writer, form: Sent) -> Response:
     return answer
 
 
-def _save(user: Any, access: Access, form: Form, conn_id: str, *, new: bool) -> StoredConnection:
+def _save(
+    user: Any, by: Actor, access: Access, form: Form, conn_id: str, *, new: bool
+) -> tuple[StoredConnection, list[str]]:
     if new and not may_use_connection(user, "POST", conn_id):
         raise HTTPException(403, "You may not create connections in Airflow.")
     stored = _editable(user, conn_id, access) if CONNECTION_ID.fullmatch(conn_id) else None
@@ -90,8 +96,8 @@ def _save(user: Any, access: Access, form: Form, conn_id: str, *, new: bool) -> 
     if not new and stored is None:
         raise InputError(f"connection `{conn_id}` was deleted meanwhile; load the page again")
     made = filled_in(access, form, conn_id, stored)
-    save_connection(made, name_of(user), new=new)
-    return made
+    save_connection(made, by.name, new=new)
+    return made, list(changed_fields(access, stored, made))
 
 
 def _editable(user: Any, conn_id: str, access: Access) -> StoredConnection | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
-from logstream.console.access import Reader, Writer, name_of
+from logstream.console.access import By, Reader, Writer
 from logstream.console.layout import PAGE, Id, Its, MaybeId, Sent, Text, one, show, version_of
 from logstream.console.pages.saving import after_save
 from logstream.console.problems import Problem, problem_of
@@ -69,14 +69,14 @@ def _customer(
 
 
 @router.post("/customers/{workspace_id}")
-def save_customer(request: Request, console: Its, user: Writer, workspace_id: Id, form: Sent) -> Response:
+def save_customer(request: Request, console: Its, user: Writer, by: By, workspace_id: Id, form: Sent) -> Response:
     """Save a customer's own setting, or take it away."""
     customer = console.customers.find(workspace_id)
     streaming, document = sent_setting(console, form)
     name, edited = sent_destination(form)
     try:
         if one(form, "do") == "remove":
-            saved = console.settings.save_workspace(workspace_id, None, name_of(user), version_of(form))
+            saved = console.settings.save_workspace(workspace_id, None, by, version_of(form))
             return after_save(request, f"customers/{workspace_id}", form, saved.id)
         refuse_mistakes(console, streaming, name, edited)
         if warning := unproven(console, form, name, edited):
@@ -84,7 +84,7 @@ def save_customer(request: Request, console: Its, user: Writer, workspace_id: Id
                 request, console, user, customer, streaming, version=version_of(form), edited=edited, warning=warning,
                 tested=one(form, "tested"),
             )  # fmt: skip
-        saved = console.settings.save_workspace(workspace_id, streaming, name_of(user), version_of(form), document)
+        saved = console.settings.save_workspace(workspace_id, streaming, by, version_of(form), document)
     except LogstreamError as error:
         problem = problem_of(error, console.settings.document())
         version = problem.version or console.settings.current().id

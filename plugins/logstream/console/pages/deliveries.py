@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
 from logstream.console import runs
-from logstream.console.access import Reader, Writer, name_of
+from logstream.console.access import By, Reader, Writer
 from logstream.console.done import done_text, run_path
 from logstream.console.layout import PAGE, Its, MaybeId, Sent, Text, back, one, show, with_utc
 from logstream.console.problems import problem_of
@@ -52,24 +52,24 @@ def deliveries_page(
 
 
 @router.post("/deliveries")
-def act_on_deliveries(request: Request, console: Its, user: Writer, form: Sent) -> Response:
+def act_on_deliveries(request: Request, console: Its, user: Writer, by: By, form: Sent) -> Response:
     """Deliver again what is owed of one window."""
     name = one(form, "destination")
     if name not in console.settings.current().settings.destinations:
         raise NotThere("the settings no longer have this destination")
     run = begin_redelivery(
-        console, user, RedeliveryRequest(destination=name, start=one(form, "start")[:40], end=one(form, "end")[:40])
+        console, user, by, RedeliveryRequest(destination=name, start=one(form, "start")[:40], end=one(form, "end")[:40])
     )
     return back(request, "deliveries", done="window", name=name, run=run)
 
 
 @router.post("/losses")
-def acknowledge_losses(request: Request, console: Its, user: Writer, form: Sent) -> Response:
+def acknowledge_losses(request: Request, console: Its, user: Writer, by: By, form: Sent) -> Response:
     """Take note of what is lost, as far as the page has shown it."""
     name = one(form, "destination")
     if name and re.fullmatch(DESTINATION_NAME, name) is None:
         raise HTTPException(422, "The form names no destination.")
-    console.deliveries.acknowledge_losses(name_of(user), name, parse_time(one(form, "seen")[:40], "seen"))
+    console.deliveries.acknowledge_losses(by, name, parse_time(one(form, "seen")[:40], "seen"))
     return back(request, "deliveries", done="noted", **({"destination": name} if name else {}))
 
 
@@ -88,9 +88,11 @@ def dead_letters_page(
 
 
 @router.post("/dead-letters")
-def redeliver_dead_letters(request: Request, console: Its, user: Writer, form: Sent) -> Response:
+def redeliver_dead_letters(request: Request, console: Its, user: Writer, by: By, form: Sent) -> Response:
     """Send dead letters again."""
     name = one(form, "destination")
     known = console.settings.current().settings.destinations
-    run = begin_redelivery(console, user, RedeliveryRequest(destination=name if name in known else None, rejected=True))
+    run = begin_redelivery(
+        console, user, by, RedeliveryRequest(destination=name if name in known else None, rejected=True)
+    )
     return back(request, "dead-letters", done="again", run=run)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
-from logstream.console.access import Reader, Writer, name_of
+from logstream.console.access import By, Reader, Writer
 from logstream.console.api.contract import Name
 from logstream.console.done import done_text, run_path
 from logstream.console.layout import PAGE, Its, MaybeId, Sent, Text, back, one, show, version_of
@@ -55,21 +55,21 @@ def _destinations(
 
 
 @router.post("/destinations/{name}")
-def act_on_destination(request: Request, console: Its, user: Writer, name: Name, form: Sent) -> Response:
+def act_on_destination(request: Request, console: Its, user: Writer, by: By, name: Name, form: Sent) -> Response:
     """Hold, resume, redeliver to or delete a destination."""
     try:
         match one(form, "do"):
             case "hold":
-                console.destinations.hold(name, name_of(user))
+                console.destinations.hold(name, by)
                 done = "held"
             case "resume":
-                console.destinations.resume(name)
+                console.destinations.resume(name, by)
                 done = "resumed"
             case "delete":
-                console.settings.save_destination(name, None, name_of(user), version_of(form))
+                console.settings.save_destination(name, None, by, version_of(form))
                 done = "deleted"
             case "redeliver":
-                run = begin_redelivery(console, user, RedeliveryRequest(destination=name))
+                run = begin_redelivery(console, user, by, RedeliveryRequest(destination=name))
                 return back(request, "destinations", done="owed", name=name, run=run)
             case _:
                 raise InputError("the form does not say what to do")
@@ -111,7 +111,7 @@ def _destination(
 
 
 @router.post("/destinations/{name}/options")
-def save_destination(request: Request, console: Its, user: Writer, name: Name, form: Sent) -> Response:
+def save_destination(request: Request, console: Its, user: Writer, by: By, name: Name, form: Sent) -> Response:
     """Save one destination's options."""
     destination = sent_destination(form)[1] or {}
     try:
@@ -121,7 +121,7 @@ def save_destination(request: Request, console: Its, user: Writer, name: Name, f
                 request, console, user, name, destination, version=version_of(form), warning=warning,
                 tested=one(form, "tested"),
             )  # fmt: skip
-        saved = console.settings.save_destination(name, destination, name_of(user), version_of(form))
+        saved = console.settings.save_destination(name, destination, by, version_of(form))
     except LogstreamError as error:
         problem = problem_of(error, console.settings.document())
         version = problem.version or console.settings.current().id

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from logstream.console.access import Reader, Writer, name_of
+from logstream.console.access import By, Reader, Writer
 from logstream.console.layout import PAGE, Id, Its, MaybeId, Sent, back, show, version_of
 from logstream.console.problems import Problem, problem_of
 from logstream.console.service import Console
@@ -47,17 +47,17 @@ def version_page(request: Request, console: Its, user: Reader, version: Id) -> R
 
 
 @router.post("/history/{version}")
-def restore_version(request: Request, console: Its, user: Writer, version: Id, form: Sent) -> Response:
+def restore_version(request: Request, console: Its, user: Writer, by: By, version: Id, form: Sent) -> Response:
     """Put an earlier version in force again."""
     try:
-        saved = console.settings.restore(version, name_of(user), version_of(form))
+        saved = console.settings.restore(version, by, version_of(form))
     except LogstreamError as error:
         return _history(request, console, user, problem=problem_of(error))
     return back(request, "history", saved=saved.id)
 
 
 @router.post("/history")
-def import_settings(request: Request, console: Its, user: Writer, form: Sent) -> Response:
+def import_settings(request: Request, console: Its, user: Writer, by: By, form: Sent) -> Response:
     """Show what a file would change; replace all settings by it once that was seen."""
     text = "".join(form.get("file", ())) or "".join(form.get("seen", ()))
     try:
@@ -65,7 +65,7 @@ def import_settings(request: Request, console: Its, user: Writer, form: Sent) ->
         if "seen" not in form:
             found, version = console.settings.would_change(document), version_of(form)
             return show(request, "import.html", user, tab="history", found=found, text=text, version=version)
-        saved = console.settings.save(document, name_of(user), version_of(form))
+        saved = console.settings.save(document, by, version_of(form))
     except LogstreamError as error:
         return _history(request, console, user, problem=problem_of(error))
     return back(request, "history", saved=saved.id)

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from logstream.console.access import Reader, Writer, name_of
+from logstream.console.access import By, Reader, Writer
 from logstream.console.layout import Its, MaybeId, Sent, one, show, version_of
 from logstream.console.pages.saving import after_save
 from logstream.console.problems import Problem, problem_of
@@ -55,7 +55,7 @@ def _settings(
 
 
 @router.post("/settings")
-def save_settings(request: Request, console: Its, user: Writer, form: Sent) -> Response:
+def save_settings(request: Request, console: Its, user: Writer, by: By, form: Sent) -> Response:
     """Save the admin's setting."""
     streaming, document = sent_setting(console, form)
     name, edited = sent_destination(form)
@@ -66,7 +66,7 @@ def save_settings(request: Request, console: Its, user: Writer, form: Sent) -> R
                 request, console, user, streaming, version=version_of(form), edited=edited, warning=warning,
                 tested=one(form, "tested"),
             )  # fmt: skip
-        saved = console.settings.save_admin(streaming, name_of(user), version_of(form), document)
+        saved = console.settings.save_admin(streaming, by, version_of(form), document)
     except LogstreamError as error:
         problem = problem_of(error, console.settings.document())
         version = problem.version or console.settings.current().id

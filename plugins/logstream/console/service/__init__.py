@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logstream.console.service.audit import AuditService
 from logstream.console.service.customers import CustomerService
 from logstream.console.service.deliveries import DeliveryService
 from logstream.console.service.destinations import DestinationService
@@ -20,8 +21,9 @@ class Console:
         self.exporter = Exporter(store_dsn, control_dsn, connections)
         self.overview = Overview(self.exporter.engine)
         self.settings = SettingsService(self.exporter, connections)
+        self.audit = AuditService(self.exporter, self.settings)
         self.customers = CustomerService(self.exporter, self.overview, self.settings)
-        self.destinations = DestinationService(self.exporter, self.overview, self.settings, connections)
-        self.deliveries = DeliveryService(self.exporter, self.overview)
+        self.destinations = DestinationService(self.exporter, self.overview, self.settings, connections, self.audit)
+        self.deliveries = DeliveryService(self.exporter, self.overview, self.audit)
         self.standing = OverviewService(self.exporter, self.settings, self.deliveries)
         self.messages = MessageService(self.exporter, self.settings, self.customers)

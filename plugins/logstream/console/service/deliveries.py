@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from logstream.console.service.audit import AuditService
+from logstream.control.audit import Act, Actor
 from logstream.export.exporter import Exporter
 from logstream.export.removed import Removed, removed
 from logstream.ledger.coverage import AskedBy
@@ -20,8 +22,8 @@ COUNTED = 1000
 class DeliveryService:
     """Looks at the ledger. Safe to use from several threads."""
 
-    def __init__(self, exporter: Exporter, overview: Overview) -> None:
-        self._exporter, self._overview = exporter, overview
+    def __init__(self, exporter: Exporter, overview: Overview, audit: AuditService) -> None:
+        self._exporter, self._overview, self._audit = exporter, overview, audit
 
     def newest(self, wanted: DeliveryFilter, limit: int = 50) -> list[DeliverySummary]:
         """The newest deliveries first."""
@@ -46,9 +48,11 @@ class DeliveryService:
         """What is lost, to all destinations or to one, and not acknowledged yet, by window."""
         return self._exporter.ledger.losses(destination or None, open_only=True)
 
-    def acknowledge_losses(self, author: str, destination: str | None, seen: datetime) -> int:
+    def acknowledge_losses(self, by: Actor, destination: str | None, seen: datetime) -> int:
         """Note that a person knows of what was lost up to the time at which they looked; return of how many events."""
-        return self._exporter.ledger.acknowledge(author, destination or None, seen)
+        events = self._exporter.ledger.acknowledge(by.name, destination or None, seen)
+        self._audit.record(Act.LOSSES_ACKNOWLEDGED, by, destination or "", events=events)
+        return events
 
     def count_dead_letters(self) -> int:
         """How many dead letters there are, counted up to `COUNTED`."""

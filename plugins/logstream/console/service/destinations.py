@@ -7,8 +7,10 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from logstream.console.service.audit import AuditService
 from logstream.console.service.meaning import options_meaning
 from logstream.console.service.settings import SettingsService
+from logstream.control.audit import Act, Actor
 from logstream.destinations import check_options, destination_types
 from logstream.destinations.base import Destination, Step
 from logstream.destinations.credentials import Connections
@@ -39,10 +41,15 @@ class DestinationService:
     """Looks at destinations, tries them out and holds them. Safe to use from several threads."""
 
     def __init__(
-        self, exporter: Exporter, overview: Overview, settings: SettingsService, connections: Connections
+        self,
+        exporter: Exporter,
+        overview: Overview,
+        settings: SettingsService,
+        connections: Connections,
+        audit: AuditService,
     ) -> None:
         self._exporter, self._overview, self._settings = exporter, overview, settings
-        self._connections = connections
+        self._connections, self._audit = connections, audit
 
     def statuses(self) -> list[DestinationStatus]:
         """How all destinations stand, by name."""
@@ -66,8 +73,8 @@ class DestinationService:
         statuses = self._overview.statuses(shown)
         return len(names), [NamedDestination(known[name], statuses[name]) for name in shown]
 
-    def check(self, name: str, destination: Data) -> list[Step]:
-        """Try a destination out, saved or not. Waits for it, half a minute at most.
+    def check(self, name: str, destination: Data, by: Actor) -> list[Step]:
+        """Try a destination out, saved or not, and keep who did. Waits for it, half a minute at most.
 
         Of one that is saved as it is tried out, the outcome takes the place of its last daily check's.
 
@@ -87,17 +94,22 @@ class DestinationService:
         if stored and options_meaning(stored) == options_meaning(settings):
             failed = next((str(step) for step in steps if not step.ok), None)
             Notices(self._exporter.engine).note_check(name, failed)
+        passed = bool(steps) and all(step.ok for step in steps)
+        self._audit.record(Act.DESTINATION_TESTED, by, name, type=kind, passed=passed)
         return steps
 
-    def hold(self, destination: str, author: str) -> None:
+    def hold(self, destination: str, by: Actor) -> None:
         """Hold a destination. Raises `NotThere` if there is none of that name."""
         self._known(destination)
-        self._exporter.ledger.suspend(destination, f"held by {author}")
+        self._exporter.ledger.suspend(destination, f"held by {by.name}")
+        self._audit.record(Act.DESTINATION_HELD, by, destination)
 
-    def resume(self, destination: str) -> bool:
+    def resume(self, destination: str, by: Actor) -> bool:
         """Take a destination back into service; return whether it was held or suspended. Raises `NotThere` as `hold`."""
         self._known(destination)
-        return self._exporter.ledger.resume(destination)
+        was = self._exporter.ledger.resume(destination)
+        self._audit.record(Act.DESTINATION_RESUMED, by, destination)
+        return was
 
     def _known(self, destination: str) -> None:
         if destination not in self._settings.current().settings.destinations:

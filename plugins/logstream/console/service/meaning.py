@@ -7,6 +7,8 @@ from pydantic import ValidationError
 from logstream.destinations import destination_types
 from logstream.settings.models import DestinationSettings, Settings, Streaming
 
+_BY_PARTS = ("version", "admin", "workspaces", "destinations")
+
 
 def meaning_of(settings: Settings) -> tuple[object, ...]:
     """What settings say, however they are written: with every default, in no order."""
@@ -14,7 +16,8 @@ def meaning_of(settings: Settings) -> tuple[object, ...]:
     own = {number: _streaming_meaning(streaming) for number, streaming in settings.own.items()}
     admin = _streaming_meaning(settings.admin) if settings.admin else None
     told = {item.id: item.notices for item in settings.workspaces if item.notices.to}
-    return admin, own, destinations, settings.log_store, settings.notices, told
+    rest = {name: getattr(settings, name) for name in Settings.model_fields if name not in _BY_PARTS}
+    return admin, own, destinations, rest, told
 
 
 def _streaming_meaning(streaming: Streaming) -> Streaming:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 from logstream.console.changed import in_a_line
 from logstream.console.service.meaning import meaning_of
+from logstream.control.audit import Actor
 from logstream.destinations.base import Step
 from logstream.destinations.credentials import Connections
 from logstream.destinations.overlaps import overlaps
@@ -70,7 +72,7 @@ class SettingsService:
         made = {**self.current().settings.destinations, name: DestinationSettings.model_validate(destination)}
         return next(((option, what) for (of, option), what in overlaps(made, self._connections) if of == name), None)
 
-    def save(self, document: object, author: str, expected: int | None) -> Snapshot:
+    def save(self, document: object, by: Actor, expected: int | None) -> Snapshot:
         """Validate settings whole and put them in force. Those that mean what is in force already change nothing.
 
         Raises `SettingsError` for settings that do not hold together, `DatabaseError` for a log store that cannot be read for
@@ -81,7 +83,7 @@ class SettingsService:
             return current
         if settings.log_store != current.settings.log_store:
             require_log_store(self._exporter.store_dsn, settings.log_store)
-        return self._repository.apply(settings, author, expected=expected)
+        return self._repository.apply(settings, by.name, expected=expected, source=by.source)
 
     def would_change(self, document: object) -> list[SettingsChange]:
         """What saving settings would change. Raises `SettingsError` as `save` does."""
@@ -93,27 +95,28 @@ class SettingsService:
         return self.current().settings.as_document()
 
     def save_admin(
-        self, streaming: Data | None, author: str, expected: int | None, more: Document | None = None
+        self, streaming: Data | None, by: Actor, expected: int | None, more: Document | None = None
     ) -> Snapshot:
         """Replace the admin's setting; `more` is the document it is put into, if not the one in force."""
-        return self.save(with_admin(more or self.document(), streaming), author, expected)
+        return self.save(with_admin(more or self.document(), streaming), by, expected)
 
     def save_workspace(
-        self, workspace_id: int, streaming: Data | None, author: str, expected: int | None, more: Document | None = None
+        self, workspace_id: int, streaming: Data | None, by: Actor, expected: int | None, more: Document | None = None
     ) -> Snapshot:
         """Replace a workspace's own setting. Raises `Locked` while the admin setting is on."""
-        return self.save(with_workspace(more or self.document(), workspace_id, streaming), author, expected)
+        return self.save(with_workspace(more or self.document(), workspace_id, streaming), by, expected)
 
-    def save_destination(self, name: str, destination: Data | None, author: str, expected: int | None) -> Snapshot:
+    def save_destination(self, name: str, destination: Data | None, by: Actor, expected: int | None) -> Snapshot:
         """Add, replace or take away a destination."""
         if destination is None and name not in self.current().settings.destinations:
             raise NotThere(f'no destination named "{name}"')
-        return self.save(with_destination(self.document(), name, destination), author, expected)
+        return self.save(with_destination(self.document(), name, destination), by, expected)
 
-    def restore(self, snapshot_id: int, author: str, expected: int | None) -> Snapshot:
+    def restore(self, snapshot_id: int, by: Actor, expected: int | None) -> Snapshot:
         """Put an earlier version in force again. Raises `NotThere` if there is none."""
         document = self.snapshot(snapshot_id).settings.as_document()
-        return self.save(document, f"{author} (version {snapshot_id} again)", expected)
+        again = replace(by, name=f"{by.name} (version {snapshot_id} again)")
+        return self.save(document, again, expected)
 
     def as_yaml(self) -> str:
         """The settings in force as `settings.yaml`."""

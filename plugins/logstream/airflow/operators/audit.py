@@ -1,0 +1,26 @@
+"""`stream_audit_events`: what people did to the streaming itself becomes events of the admin workspace, where that is chosen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from logstream.airflow.operators.base import LogstreamOperator, exporter
+from logstream.units import counted
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class StreamAuditEvents(LogstreamOperator):
+    """Writes changed settings, tests, holds, redeliveries and edits of credentials into the log store, each once.
+
+    Only where `audit.stream` of the settings is on. Red if the log store does not take them: they wait, and nothing is lost.
+    """
+
+    def execute(self, context: Context) -> None:
+        """Write what is not written yet, the oldest first."""
+        from logstream.export.audit import stream_audit_events
+
+        with exporter() as engine:
+            written = stream_audit_events(engine)
+        self.log.info("%s written into the log store.", counted(written, "audit event", "audit events"))
