@@ -286,7 +286,7 @@ def test_a_failed_daily_check_is_shown_until_it_passes_or_events_arrive(
     assert all(step.ok for step in console.destinations.check("d0", {"type": "file", **settings["d0"].options}, ANN))
     assert failed() == ["d1"]
     # another destination by that name says nothing of it
-    console.destinations.check("d1", {"type": "file", "path": str(ledger.folder / "other")})
+    console.destinations.check("d1", {"type": "file", "path": str(ledger.folder / "other")}, ANN)
     assert failed() == ["d1"]
     # and what has arrived since shows that it works; an empty window shows nothing
     ledger.window(window(5))
@@ -300,7 +300,7 @@ def test_a_failed_daily_check_is_shown_until_it_passes_or_events_arrive(
     assert cli("destinations", "check", "--dsn", console.exporter.store_dsn, "d0").returncode == 0
     assert failed() == []
     notices.note_checks({"d0": "writes: no"})
-    console.destinations.hold("d0", "ann")
+    console.destinations.hold("d0", ANN)
     assert failed() == [], "one that is held is known to get nothing"
 
 
