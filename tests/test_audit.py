@@ -235,9 +235,7 @@ def test_many_at_once(console: Console, store: psycopg.Connection, monkeypatch: 
 
 # no act without a trace
 
-CHANGES_NOTHING = {
-    "/parts/validate", "/parts/preview", "/parts/rights", "/api/v1/preview",
-}  # fmt: skip
+CHANGES_NOTHING = {"/parts/validate", "/parts/preview", "/parts/rights", "/parts/event", "/api/v1/preview"}
 """What is posted because it is long, or secret, and only looked at."""
 
 

@@ -124,6 +124,27 @@ def test_a_broken_template_says_where(admin: Person, stage: Stage) -> None:
     admin.complaints.clear()  # the browser says so of the answer 422
 
 
+def test_the_editor_explains_and_warns(admin: Person, stage: Stage) -> None:
+    start_from(stage, OVERRIDDEN)
+    page = admin.visit()
+    editor = page.get_by_label("Message template")
+    # a value of the event puts its path where the cursor is, by keyboard too, and that can be undone
+    page.get_by_text("The event and its paths").click()
+    page.get_by_role("button", name=re.compile("^recipe_id ")).first.focus()
+    admin.page.keyboard.press("Enter")
+    expect(editor).to_have_value("{{{$.recipe_id}}}")
+    page.get_by_role("button", name="Undo").click()
+    expect(editor).to_have_value("")
+    # each placeholder says what it becomes
+    page.get_by_role("button", name="{{{now_utc}}}", exact=True).focus()
+    expect(page.locator("#meaning")).to_contain_text("in milliseconds since 1970")
+    # a path that matches nothing in a selected kind is warned of; lines are numbered; the message's size is told
+    editor.fill('{\n  "a": {{{$.recipe_id}}},\n  "b": {{{log_message}}}\n}')
+    expect(page.locator("#preview")).to_contain_text("matches nothing in the sample of user activity")
+    expect(page.locator("#message-size")).to_contain_text("bytes")
+    assert page.locator(".numbers").first.inner_text().split() == ["1", "2", "3", "4"]
+
+
 def test_a_template_for_each_kind(admin: Person, stage: Stage) -> None:
     start_from(stage, OVERRIDDEN)
     page = admin.visit()

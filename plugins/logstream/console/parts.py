@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from logstream.console import runs
 from logstream.console.access import By, Reader, Writer, may_write, reader, test_notes
+from logstream.console.filters import spell
 from logstream.console.forms import lines_of, streaming_of
 from logstream.console.layout import PAGE, Id, Its, Sent, Text, one, show, with_utc
 from logstream.console.mistakes import destination_mistakes, label_of, message_field
@@ -20,9 +21,10 @@ from logstream.console.requests import BackfillRequest, begin_backfill, range_of
 from logstream.console.setting_form import destination_fields, sent_destination
 from logstream.destinations import destination_types
 from logstream.errors import LogstreamError
-from logstream.events import Kind
+from logstream.events import EventType, Kind, Selection
 from logstream.jsontext import indented
 from logstream.rendering.fit import misfits
+from logstream.rendering.paths import matching_nothing
 from logstream.settings.edits import Data
 from logstream.settings.models import DEFAULT_KIND, DESTINATION_NAME, by_kind
 
@@ -90,10 +92,21 @@ def preview_part(request: Request, console: Its, user: Reader, form: Sent) -> Re
         )
     _, destination = sent_destination(form)
     fit = misfits(setting.get("message"), [kind], destination["type"], destination) if destination else []
+    fit += [
+        f"`{path}` matches nothing in the sample of {spell([word.replace('_', ' ') for word in kinds])}: it becomes `null`"
+        for path, kinds in matching_nothing(setting.get("message"), _selected(setting) or [kind]).items()
+    ]
     pretty = indented(found.message)
     return show(
-        request, "parts/preview.html", user, found=found, fit=fit, pretty=pretty[:20_000], cut=len(pretty) > 20_000
-    )
+        request, "parts/preview.html", user, found=found, fit=fit, pretty=pretty[:20_000], cut=len(pretty) > 20_000,
+        size=len(found.message.encode()),
+    )  # fmt: skip
+
+
+def _selected(setting: Data) -> list[str]:
+    """The kinds of events that a form selects."""
+    events = [EventType(event) for event in setting.get("events", ()) if event in list(EventType)]
+    return sorted(Selection.of(events, (), ()).kinds)
 
 
 def _excerpt(template: str, line: int, column: int | None) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from logstream.destinations import destination_types
 from logstream.destinations.access import Access
 from logstream.destinations.base import Destination
 from logstream.events import Kind
+from logstream.rendering.placeholders import MEANINGS
 from logstream.rendering.template import NAMES
 from logstream.settings.edits import Data, Document, with_destination
 from logstream.settings.message_files import shipped_templates
@@ -35,7 +36,7 @@ def setting_form(console: Console, streaming: Data, edited: Mapping[str, Any] | 
         "lines": EVENT_LINES,
         "names": sorted(known),
         "templates": shipped_templates(),
-        "placeholders": [f"{{{{{{{name}}}}}}}" for name in (*NAMES, "$.context.user_email")],
+        "placeholders": [(f"{{{{{{{name}}}}}}}", MEANINGS[name]) for name in NAMES],
         "kinds": list(Kind),
         "messages": [
             (kind, message_field(kind), by_kind(streaming.get("message")).get(kind, ""))

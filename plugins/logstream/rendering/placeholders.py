@@ -54,3 +54,29 @@ WORKSPACE: dict[str, Extract] = {
     "workspace.name": _json(lambda view: view.workspace.name),
 }
 """Placeholders of the customer. A template that has no other says nothing of the event."""
+
+MEANINGS = {
+    "log_message": "The event as JSON, whole.",
+    "log_message_str": "The event as a string that holds its JSON, as Grafana Loki wants it.",
+    "event.id": "The event's id in the log store: the same however often it is sent.",
+    "event.kind": "job, user_activity, api_platform, log_service or genie.",
+    "event.type": "What happened, such as user_login or succeeded.",
+    "event.occurred_at": "When it happened, ISO 8601.",
+    "event.occurred_at_s": "When it happened, in seconds since 1970, with a fraction.",
+    "event.occurred_at_ms": "When it happened, in milliseconds since 1970.",
+    "event.occurred_at_us": "When it happened, in microseconds since 1970.",
+    "event.occurred_at_ns": "When it happened, in nanoseconds since 1970.",
+    "event.recorded_at": "When the log store got it, ISO 8601.",
+    "ocsf": "The event in the Open Cybersecurity Schema Framework.",
+    "ecs": "The event in the Elastic Common Schema.",
+    "cim": "The event in Splunk's Common Information Model.",
+    "datadog": "The event with Datadog's standard attributes.",
+    "workspace.id": "The id of the customer's workspace.",
+    "workspace.external_id": "The customer's id at your platform; null if there is none.",
+    "workspace.name": "The customer's name.",
+    "now": "When the message is made, ISO 8601. An export that is repeated makes other bytes.",
+    "now_utc": "When the message is made, in milliseconds since 1970, with a fraction.",
+    "now_utc_micro": "When the message is made, in microseconds since 1970.",
+    "now_utc_nano": "When the message is made, in nanoseconds since 1970.",
+}
+"""What each placeholder becomes, in a sentence; a test holds that there is one for each."""

@@ -114,6 +114,12 @@ class Template:
         return tuple(bound)
 
     @property
+    def paths(self) -> list[str]:
+        """The JSONPaths in it, each once, in their order."""
+        names = [piece.name for piece in self.pieces if isinstance(piece, Slot) and piece.name.startswith("$")]
+        return list(dict.fromkeys(names))
+
+    @property
     def uses_now(self) -> bool:
         """Whether exporting again gives other bytes."""
         return any(isinstance(piece, Clock) for piece in self.pieces)

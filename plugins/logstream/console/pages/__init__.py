@@ -13,10 +13,11 @@ from logstream.console.pages import (
     deliveries,
     destinations,
     history,
+    messages,
     overview,
     settings,
 )
 
 router = APIRouter(dependencies=[Depends(reader)], default_response_class=HTMLResponse)
-for subject in (overview, settings, customers, destinations, credentials, deliveries, history, activity):
+for subject in (overview, settings, customers, destinations, credentials, deliveries, history, activity, messages):
     router.include_router(subject.router)

@@ -88,8 +88,41 @@ const show = (field) => {
 
 on("click", "a[href^='#message']", (link) => show(document.getElementById(link.hash.slice(1))));
 
-// placeholders go where the cursor is
+// placeholders, and paths of the event's values, go where the cursor is
 on("click", "[data-insert]", (button) => typeInto(editing(), button.dataset.insert));
+
+for (const type of ["mouseover", "focusin"]) {
+  on(type, "[data-meaning]", (chip) => {
+    document.getElementById("meaning").textContent = `${chip.dataset.insert}: ${chip.dataset.meaning}`;
+  });
+}
+
+on("click", "[data-undo]", () => {
+  editing().focus();
+  document.execCommand("undo");
+});
+
+// the numbers of an editor's lines, beside it
+const number = (editor) => {
+  const numbers = editor.parentElement.querySelector(".numbers");
+  const count = editor.value.split("\n").length;
+  if (numbers.childElementCount === 0 && Number(numbers.dataset.count) === count) return;
+  numbers.textContent = Array.from({ length: count }, (_, index) => index + 1).join("\n");
+  numbers.dataset.count = count;
+  numbers.scrollTop = editor.scrollTop;
+};
+for (const editor of document.querySelectorAll(".template")) {
+  number(editor);
+  editor.addEventListener("scroll", () => {
+    editor.parentElement.querySelector(".numbers").scrollTop = editor.scrollTop;
+  });
+}
+on("input", ".template", number);
+
+on("change", "#preview_kind, #preview_event, #mask", () => {
+  const event = document.querySelector(".event[open]");
+  if (event) htmx.trigger(event, "refresh");
+});
 
 on("click", "[data-template]", async (button) => {
   const editor = editing();
