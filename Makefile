@@ -31,7 +31,7 @@ test: $(READY) ## All tests, real servers included
 
 .PHONY: unit
 unit: $(READY) ## The quick part of the tests: no Airflow is started
-	@$(BIN)/python -m pytest -m "not e2e"
+	@$(BIN)/python -m pytest -m "not e2e" -n 3 --dist loadscope --no-loadscope-reorder
 
 .PHONY: soak
 soak: $(READY) ## The long fault tests: the compose file's processes killed, hundreds of kills of workers and of the database, 1,000 worlds (an hour or so)

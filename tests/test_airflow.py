@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
 from collections import Counter
 from datetime import datetime
@@ -11,12 +13,15 @@ from typing import Any
 import psycopg
 import pytest
 
+from logstream.airflow.connections import AirflowConnections
 from logstream.cli import main
 from logstream.database import connect
-from logstream.testing.airflow import DAG
+from logstream.export.exporter import Exporter
+from logstream.testing.airflow import DAG, USERS
 from logstream.window import Window
 
-from .stage import DAY, EVERYTHING, FIRST, HOURS, SECOND, THIRD, WINDOWS, Stage
+from .documented import blocks, lines_of
+from .stage import DAY, DAYS, EVERYTHING, FIRST, HOURS, PROJECT, SECOND, THIRD, WINDOWS, Stage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
@@ -165,6 +170,38 @@ def test_a_window_without_events_is_a_success(stage: Stage, tmp_path: Path) -> N
     empty = Window(DAY - HOURS, DAY)
     assert stage.run(empty, "empty") == "success"
     assert "0 events" in stage.log("empty", "seal_window")
+
+
+def test_airflows_own_way_to_try_a_dag_exports_a_window(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/operating.md shows it, at another time. Its interval is the one that ended last by then."""
+    (line,) = [
+        line for block in blocks(PROJECT / "docs/operating.md") for line in lines_of(block) if "dags test" in line
+    ]
+    variable, _, command = line.partition(" airflow ")
+    monkeypatch.setenv(*variable.split("="))
+    stage.apply(override({"type": "file", "path": str(tmp_path / "out"), "packaging": "batch"}))
+    window = Window(DAYS[2] + HOURS, DAYS[2] + 2 * HOURS)
+    stage.airflow.command(*command.replace("2026-11-24T00:05:00Z", window.end.isoformat()).split())
+    delivered = [line for path in (tmp_path / "out").rglob("*.ndjson") for line in path.read_bytes().splitlines()]
+    assert len(delivered) == count(stage.store, window) > 100
+
+
+def test_the_commands_that_show_the_rest_api_are_run(stage: Stage, tmp_path: Path) -> None:
+    """Those of docs/console.md, as they stand there, with a user and the settings' number filled in."""
+    (script,) = blocks(PROJECT / "docs/console.md")
+    user = f'"username": "admin", "password": "{USERS["admin"]}"'
+    script = script.replace('"username": "...", "password": "..."', user).replace('"42"', "*")
+    (tmp_path / "settings.yaml").write_text(f"destinations: {{other: {{type: file, path: {tmp_path}/other}}}}\n")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path, env={**os.environ, "AIRFLOW": stage.airflow.url}, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "etag: " in done.stdout.lower(), done.stdout + done.stderr
+    with Exporter(stage.store, stage.store, AirflowConnections()) as engine:
+        assert list(engine.settings.current().settings.destinations) == ["other"], done.stdout
 
 
 def test_no_credential_is_anywhere_that_airflow_or_logstream_writes(stage: Stage) -> None:
