@@ -17,6 +17,7 @@ from logstream.errors import DatabaseError
 from logstream.ledger.records import State
 from logstream.settings.models import LogStoreSettings
 from logstream.store import PostgresStore
+from logstream.store.catalogue import Relation
 from logstream.store.check import check_store
 from logstream.store.schema import create_tables
 
@@ -184,6 +185,28 @@ def test_texts_of_other_encodings_arrive_in_utf8_and_what_is_no_character_is_rej
         reader = PostgresStore(store.info.dsn)
         assert reader.workspaces()[0].name == text
         reader.close()
+
+
+@pytest.mark.parametrize("encoding", [*TEXTS, "EUC_JIS_2004"])
+def test_each_character_is_read_as_postgresql_reads_it(database: str, encoding: str) -> None:
+    """All that its own table has: what the platform's people see is what arrives, circled digits and company signs too."""
+    relation = Relation(1, "events", "r", encoding, {})
+    places = range(0xA1, 0xFF)
+    texts = [bytes((byte,)) for byte in range(0x80, 0x100)]
+    if encoding.startswith("EUC_"):
+        pairs = list(itertools.product(places, places))
+        texts = [*map(bytes, pairs), *(bytes((0x8E, place)) for place in places)]
+        texts += [bytes((0x8F, *pair)) for pair in pairs]
+    with connect(database) as connection:
+        connection.execute(
+            "create function pg_temp.read(text bytea, encoding name) returns text language plpgsql as $$"
+            " begin return convert_from(text, encoding); exception when others then return null; end $$"
+        )
+        query = "select text, pg_temp.read(text, %s) from unnest(%s::bytea[]) as text"
+        found = {bytes(text): read for text, read in connection.execute(query, (encoding, texts)) if read is not None}
+    assert len(found) > 80
+    assert {text: (read.encode(), None) for text, read in found.items()} == {text: relation.utf8(text) for text in found}
+    assert {text: relation.received(text) for text in found} == found
 
 
 def test_settings_and_ledger_are_not_kept_where_characters_are_missing(postgres: str) -> None:  # noqa: F811

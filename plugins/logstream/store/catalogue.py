@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import psycopg
 from psycopg import sql
 
 from logstream.errors import NotSetUp
+from logstream.store import encodings
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,7 @@ class Relation:
             return None
         if self.encoding == "SQL_ASCII":
             return "utf-8"
-        name = {"EUC_CN": "gb2312"}.get(self.encoding, self.encoding)
-        try:
-            return codecs.lookup(name.replace("WIN", "cp").replace("KOI8", "koi8_")).name
-        except LookupError:  # EUC_TW, MULE_INTERNAL
-            return None
+        return encodings.codec_of(self.encoding)
 
     def sent(self, text: str) -> str:
         """A text (an SQL expression) as it is sent to us: as its bytes where it may be none in UTF-8 (`codec`).
@@ -73,14 +69,14 @@ class Relation:
 
     def received(self, text: str | bytes | None) -> str | None:
         """A text that was `sent`: bytes that are no character stand in it as `\\xe9`, so texts that differ still do."""
-        return text.decode(self.codec or "utf-8", "backslashreplace") if isinstance(text, bytes) else text
+        return encodings.read(text, self.codec or "utf-8", strict=False) if isinstance(text, bytes) else text
 
     def utf8(self, text: bytes) -> tuple[bytes, str | None]:
         """The UTF-8 of a text that was `sent`, and why there is none (`None` where there is)."""
-        if self.codec in (None, "utf-8"):
+        if self.codec is None or self.codec == "utf-8":
             return text, None  # it is looked at where it is parsed
         try:
-            return (text if text.isascii() else text.decode(self.codec).encode()), None
+            return (text if text.isascii() else encodings.read(text, self.codec).encode()), None
         except UnicodeDecodeError as error:
             return text, f"its payload is not {self.encoding} (byte {error.start})"
 
