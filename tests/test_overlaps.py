@@ -454,3 +454,11 @@ def test_the_form_shows_it_at_the_field() -> None:
         except FormMistakes as error:
             found = set(error.fields)
         assert found == wrong
+
+
+@pytest.mark.timeout(60)
+def test_keys_whose_comparison_would_not_end_are_taken_to_overlap() -> None:
+    """Templates of a customer, who saves them: what stands twice in one has, in the other, a sign at a place far from its end."""
+    days = "{dd}" * 8
+    far = s3(key=f"{{external_id}}0{days}/{{external_id}}1{days}/{{event_id}}")
+    assert refused(s3(key="{external_id}/{external_id}/{event_id}"), far) == BOTH

@@ -205,7 +205,9 @@ def test_each_character_is_read_as_postgresql_reads_it(database: str, encoding: 
         query = "select text, pg_temp.read(text, %s) from unnest(%s::bytea[]) as text"
         found = {bytes(text): read for text, read in connection.execute(query, (encoding, texts)) if read is not None}
     assert len(found) > 80
-    assert {text: (read.encode(), None) for text, read in found.items()} == {text: relation.utf8(text) for text in found}
+    assert {text: (read.encode(), None) for text, read in found.items()} == {
+        text: relation.utf8(text) for text in found
+    }
     assert {text: relation.received(text) for text in found} == found
 
 

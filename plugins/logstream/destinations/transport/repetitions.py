@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 from logstream.destinations.transport.patterns import (
@@ -69,23 +70,34 @@ def _expression_of(piece: str | Signs | OneOf) -> str:
     return f"{before}[{re.escape(piece.first)}]" + (f"[{re.escape(piece.more)}]*" if piece.more else "")
 
 
+MOST_SETS = 2_000
+"""A search through sets of states can come to more of them than any computer holds: after so many the answer is yes. Templates
+that people write come to a few dozen."""
+
+
 @lru_cache(maxsize=10_000)
 def _fits(placeholder: Placeholder, places: frozenset[tuple[str, str, Segment]]) -> bool:
-    """Whether one value fits between the texts of all places: a search through the states of all their automata at once."""
+    """Whether one value fits between the texts of all places: a search through the states of all their automata at once.
+
+    Where that search would be too long it is `True`: more is allowed than is ever written, never less.
+    """
     own, own_end = automaton_of((placeholder,))
     others = [(*automaton_of(segment), after) for _, after, segment in places]
     begin = tuple(
         _after(edges, frozenset({0}), text) for (text, _, _), (edges, _, _) in zip(places, others, strict=True)
     )
+    different = _different_signs([own, *(edges for edges, _, _ in others)])
     seen, todo = {(0, begin)}, [(0, begin)]
     while todo:
+        if len(seen) > MOST_SETS:
+            return True
         state, sets = todo.pop()
         if state == own_end and all(
             end in _after(edges, states, text) for states, (edges, end, text) in zip(sets, others, strict=True)
         ):
             return True
         for signs, following in own[state]:
-            for sign in signs:
+            for sign in signs & different:
                 pair = (
                     following,
                     tuple(_after(edges, states, sign) for states, (edges, _, _) in zip(sets, others, strict=True)),
@@ -94,6 +106,13 @@ def _fits(placeholder: Placeholder, places: frozenset[tuple[str, str, Segment]])
                     seen.add(pair)
                     todo.append(pair)
     return False
+
+
+def _different_signs(automata: Iterable[Edges]) -> frozenset[str]:
+    """One sign of those that no edge tells apart."""
+    classes = list({signs for edges in automata for leaving in edges for signs, _ in leaving})
+    every = frozenset[str]().union(*classes)
+    return frozenset({tuple(sign in signs for signs in classes): sign for sign in sorted(every)}.values())
 
 
 def _after(edges: Edges, states: frozenset[int], text: str) -> frozenset[int]:
