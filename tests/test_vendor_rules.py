@@ -51,7 +51,7 @@ REFUSED: dict[tuple[str, str], list[Any]] = {
     ("new_relic", "attributes"): [{"": "x"}, {"n" * 256: "x"}, {"a": "x" * 4_095}, {f"a{number}": "" for number in range(256)},
                                    {"accountId": "1"}, {"logtype": "audit", "eventType": "Log"}, {"timestamp": "2026-11-26"}],
     ("elasticsearch", "index"): ["Audit", "_audit", "-audit", "+audit", "a/b", "a*b", "a?b", 'a"b', "a<b", "a|b", "a b", "a,b",
-                                 "a#b", "a:b", "..", "x" * 256],
+                                 "a#b", "a:b", ".", "..", "a\\b", "a>b", "", "a\u2028b", "Ä", "x" * 256, "é" * 128, "<logs-{now/d}>"],
     ("azure_monitor", "rule_id"): ["audit-rule", "/subscriptions/x/dataCollectionRules/audit", "dcr-", "dcr-1", "dcr-" + "A" * 32],
     ("azure_monitor", "stream"): ["Audit_CL", "custom-audit", "Custom-", "Microsoft-"],
     ("azure_monitor", "endpoint"): ["x.ingest.monitor.azure.com", "https://x.ingest.monitor.azure.com/dataCollectionRules", "https://u:p@x.ingest.monitor.azure.com",
@@ -80,7 +80,7 @@ TAKEN: dict[tuple[str, str], list[Any]] = {
     ("sumo_logic", "fields"): [{"env": "prod", "team_a": "x y"}, {f"a{number}": "x" * 200 for number in range(30)}, {"n" * 255: ""}],
     ("grafana_loki", "tenant"): ["t1", "team-a_(x)'*!.b"],
     ("new_relic", "attributes"): [{"logtype": "audit", "a.b": "ü"}, {"accountid": "1", "service.name": "x"}],
-    ("elasticsearch", "index"): ["workato-audit", "logs-workato.audit-default", "x" * 255],
+    ("elasticsearch", "index"): ["workato-audit", "logs-workato.audit-default", "x" * 255, ".audit", "größe", "監査", "a+b@c!~(1)"],
     ("azure_monitor", "stream"): ["Custom-Audit_CL", "Microsoft-CommonSecurityLog"],
 }  # fmt: skip
 

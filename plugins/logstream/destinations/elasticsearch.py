@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from pydantic import Field
@@ -18,6 +18,7 @@ from logstream.destinations.parcel import Parcel
 from logstream.destinations.request import RequestDestination, RequestOptions
 from logstream.destinations.transport.answers import object_in
 from logstream.destinations.transport.urls import at_endpoint
+from logstream.destinations.vendor_rules import Accepts, elasticsearch_index
 from logstream.events import EPOCH, Event
 from logstream.jsontext import with_member
 from logstream.shapes import is_time_or_milliseconds, time_of
@@ -39,10 +40,9 @@ class Action(StrEnum):
 class ElasticsearchOptions(RequestOptions):
     """Options of `elasticsearch`."""
 
-    index: str = Field(
-        min_length=1, max_length=255, pattern=r"^[a-z0-9][a-z0-9._-]*$", description="The index or data stream.",
-        examples=["workato-audit"],
-    )  # fmt: skip
+    index: Annotated[str, Accepts(elasticsearch_index)] = Field(
+        min_length=1, description="The index or data stream.", examples=["workato-audit"]
+    )
     action: Action = Field(
         default=Action.CREATE,
         description="create: one that is there stays (data streams need it). index: it is replaced.",

@@ -147,7 +147,16 @@ def new_relic_attributes(given: Mapping[str, str]) -> None:
 
 
 def elasticsearch_index(name: str) -> None:
-    """https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create (path parameter `index`)"""
+    """https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create (path parameter `index`)
+
+    Date math (`<logs-{now/d}>`) is refused with the signs that it needs: what is sent again the next day would be there twice.
+    """
+    if name != name.lower():
+        raise ValueError("small letters only")
+    if not name.isprintable() or any(sign in name for sign in '\\/*?"<>| ,#:'):
+        raise ValueError('no spaces, and none of the signs \\ / * ? " < > | , # :')
+    if name.startswith(("-", "_", "+")) or name in {".", ".."}:
+        raise ValueError("it may not begin with - _ or +, nor be . or ..")
     if len(name.encode()) > 255:
         raise ValueError("an index has a name of at most 255 bytes")
 

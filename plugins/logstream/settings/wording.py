@@ -15,7 +15,6 @@ PATTERNS: dict[str, str] = {
     r"^[A-Za-z0-9:/_-]+$": "letters, digits and the signs : / _ - only",
     r"^[A-Za-z_]{1,40}$": "letters and _ only, 40 at most",
     r"^[a-z0-9.-]+$": "small letters, digits and the signs . - only",
-    r"^[a-z0-9][a-z0-9._-]*$": "small letters, digits and the signs . _ - only, a letter or digit first",
     r"^[a-z0-9][a-z0-9._-]+$": "small letters, digits and the signs . _ - only, a letter or digit first",
     r"^[a-zA-Z_][a-zA-Z0-9_]*$": "letters, digits and _ only, no digit first",
     r"^(?:[a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9_]*$": "letters, digits and _ only, no digit first and no two _ first",
