@@ -52,6 +52,10 @@ bench: $(READY) ## Measure beside what people would use instead; ARGS="--quick" 
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-bench/bin/python --requirement benchmarks/requirements.txt
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: bench-airflow
+bench-airflow: $(READY) ## One window through Airflow on Celery, and where its seconds go; ARGS="--events 20000 --destinations 50 --workers 2"
+	@$(BIN)/python -m benchmarks.scale $(ARGS)
+
 .PHONY: lint
 lint: $(READY) ## Format and lint checks, types, import rules
 	@$(BIN)/ruff format --check .
