@@ -31,6 +31,12 @@ with DAG(
         "window_start": Param(None, type=["null", "string"], description=WHEN),
         "window_end": Param(None, type=["null", "string"], description=WHEN),
         "rejected": Param(False, type="boolean", description="Send the rejected events again instead."),
+        "events": Param(
+            None,
+            type=["null", "array"],
+            items={"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
+            description="With that, only these: [delivery id, event id] each.",
+        ),
     },
 ):
     Redeliver(task_id="redeliver")

@@ -259,7 +259,7 @@ def test_the_first_page_says_what_needs_a_person(console: Console, store: psycop
     assert "Its last window has failed" in hidden
     ledger.delivery(window(0), "gone", 1, "failed")
     console.destinations.hold("d2", ANN)
-    assert "and 2 more" in overview(console) or "and 1 more" in overview(console)
+    assert re.search(r"and \d more:", overview(console))
 
 
 def test_a_failed_daily_check_is_shown_until_it_passes_or_events_arrive(

@@ -57,13 +57,18 @@ def test_a_backfill_says_how_many_windows(admin: Person, stage: Stage, bucket: s
         },
     )
     page = admin.visit("deliveries")
+    page.get_by_text("Backfill: export a historical range").click()
     form = page.locator("#backfill-form")
     form.get_by_label("From (UTC)").fill(f"{WINDOWS[0].start:%Y-%m-%dT%H:%M}")
     form.get_by_label("To (UTC)").fill(f"{WINDOWS[1].end:%Y-%m-%dT%H:%M}")
     expect(page.locator("#backfill")).to_contain_text("This makes 2 windows")
+    expect(page.locator("#backfill")).to_contain_text("of this time")
     form.get_by_label("Only to").fill("lake")
     page.get_by_role("button", name="Start the backfill").click()
     expect(page.locator("#backfill")).to_contain_text("has started: 2 windows")
+    # how far it has come is followed at the top, and seen by each who opens the page
+    progress = page.get_by_role("status", name="Backfill")
+    expect(progress).to_contain_text("of 2 windows")
     status, answer, _ = call(
         stage,
         "POST",
@@ -75,3 +80,16 @@ def test_a_backfill_says_how_many_windows(admin: Person, stage: Stage, bucket: s
     assert [run["conf"] for run in started] == [{"destinations": ["lake"]}] * 2
     for run in started:
         assert stage.airflow.wait_for_run(run["dag_run_id"]) == "success"
+    page.evaluate("htmx.trigger('#fresh', 'refresh')")
+    expect(progress).to_contain_text("2 of 2 windows")
+    # what it would do a second time
+    page = admin.visit("deliveries?customer=c1")
+    expect(page.get_by_role("columnheader", name="Of the customer")).to_be_visible()
+    page.get_by_text("Backfill: export a historical range").click()
+    form = page.locator("#backfill-form")
+    form.get_by_label("From (UTC)").fill(f"{WINDOWS[0].start:%Y-%m-%dT%H:%M}")
+    form.get_by_label("To (UTC)").fill(f"{WINDOWS[1].end:%Y-%m-%dT%H:%M}")
+    expect(page.locator("#backfill")).to_contain_text("2 windows of this time exist already")
+    expect(page.locator("#backfill")).to_contain_text("Written again, under the same keys: lake (2 windows)")
+    page = admin.visit("deliveries?customer=no-one")
+    expect(page.get_by_role("alert")).to_contain_text("No customer has that id, external id or name")

@@ -95,14 +95,30 @@ def test_dead_letters_are_sent_again(admin: Person, stage: Stage, bucket: str) -
     # no message can be made of an event that is nested so deep
     deep, moment = '{"a":' + "[" * 9_999 + "]" * 9_999 + "}", OURS[3].start
     with psycopg.connect(stage.store, autocommit=True) as store:
-        store.execute(
-            "insert into events values (%s, 100, 'user_activity', %s, %s, %s)", (9_000_777, moment, moment, deep)
-        )
+        for number in (9_000_777, 9_000_778):
+            store.execute(
+                "insert into events values (%s, 100, 'user_activity', %s, %s, %s)", (number, moment, moment, deep)
+            )
     assert stage.run(OURS[3], "console_refused") == "success"
     with psycopg.connect(stage.store, autocommit=True) as store:
         store.execute("update events set payload = '{}' where id = 9000777")
     page = admin.visit("dead-letters?destination=lake")
-    expect(page.get_by_role("row", name="user_activity 9000777")).to_contain_text("nested")
+    expect(page.get_by_role("navigation", name="Audit log streaming")).to_contain_text(re.compile(r"Dead letters \d"))
+    row = page.get_by_role("row", name="user_activity 9000777")
+    expect(row).to_contain_text("nested")
+    row.get_by_role("button", name="Show event 9000777").click()
+    expect(row.locator("pre")).to_have_text("{}")
+    # one of them is not to be delivered: that takes a note
+    page.get_by_role("checkbox", name="Event 9000778 of lake").check()
+    for note in ("", "a test event"):
+        page.get_by_label("Why they are not to be delivered").fill(note)
+        page.get_by_role("checkbox", name="Event 9000778 of lake").check()
+        page.get_by_role("button", name="Discard the ticked ones").click()
+        admin.agree("Discard")
+        if not note:
+            expect(page.get_by_role("alert")).to_contain_text("Say in a note why")
+    expect(page.get_by_role("status")).to_contain_text("Discarded")
+    expect(page.get_by_role("row", name="user_activity 9000778")).to_have_count(0)
     page.get_by_role("button", name="Send those of lake again").click()
     expect(question(page)).to_have_accessible_name("Send the dead letters of lake again?")
     admin.agree("Send again")
@@ -110,7 +126,7 @@ def test_dead_letters_are_sent_again(admin: Person, stage: Stage, bucket: str) -
     assert stage.airflow.wait_for_run(unquote(run), dag="logstream_redeliver") == "success"
     expect(admin.visit("dead-letters?destination=lake").get_by_text("There are none.")).to_be_visible()
     with psycopg.connect(stage.store, autocommit=True) as store:
-        store.execute("delete from events where id = 9000777")
+        store.execute("delete from events where id in (9000777, 9000778)")
 
 
 def test_a_template_replaces_what_was_written_after_a_question(admin: Person, stage: Stage) -> None:

@@ -36,6 +36,7 @@ def test_viewers_look_and_do_not_touch(viewer: Person, stage: Stage) -> None:
         ("parts/test", {"destination_type": "file", "option.path": "/tmp/x"}),
         ("history", {"version": "1", "file": "version: 1"}),
         ("deliveries", {"destination": "lake"}),
+        ("dead-letters", {"do": "discard", "letter": "1:1", "note": "mine"}),
         ("parts/backfill", {"start": "2025-03-01T00:00", "end": "2025-03-02T00:00", "do": "start"}),
     ):
         answer = viewer.context.request.post(viewer.base + path, form={**form, "csrf_token": token})
@@ -43,6 +44,9 @@ def test_viewers_look_and_do_not_touch(viewer: Person, stage: Stage) -> None:
     assert call(stage, "GET", "api/v1/settings", user="viewer")[1] == before[1]
     assert call(stage, "PUT", "api/v1/settings", {}, user="viewer", If_Match="*")[0] == 403
     assert call(stage, "POST", "api/v1/preview", {"newest": True}, user="viewer")[0] == 403
+    assert call(stage, "GET", "api/v1/rejected/1/1", user="viewer")[0] == 403, "a real event"
+    assert viewer.context.request.get(viewer.base + "parts/dead-letter/1/1").status == 403
+    assert call(stage, "POST", "api/v1/rejected/discard", {"events": [], "note": "x"}, user="viewer")[0] == 403
     assert call(stage, "POST", "api/v1/preview", {"message": '{"m": {{{log_message}}}}'}, user="viewer")[0] == 200
     assert call(stage, "GET", "api/v1/settings")[2]["etag"] == before[2]["etag"]
 

@@ -14,6 +14,8 @@ DONE = {
     "window": "A run delivers the window to {name} again.",
     "noted": "Noted: what was lost and shown here is acknowledged.",
     "again": "A run sends them again, by the settings in force.",
+    "some": "A run sends those that you have ticked again, by the settings in force.",
+    "discarded": "Discarded: they are neither listed nor sent again any more. The ledger keeps them, with your note.",
 }
 
 _RUN = re.compile(r"dags/logstream_[a-z_]+/runs/[A-Za-z0-9_%:.+~-]+\Z")

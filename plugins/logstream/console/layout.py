@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from logstream import __version__
 from logstream.console.access import csrf_token, form_of, may_create_connections, may_write
-from logstream.console.api.contract import BIG
+from logstream.console.bounds import BIG
 from logstream.console.chart import Shade
 from logstream.console.deps import the_console
 from logstream.console.filters import FILTERS, query_of

@@ -27,6 +27,7 @@ from logstream.rendering.fit import misfits
 from logstream.rendering.paths import matching_nothing
 from logstream.settings.edits import Data
 from logstream.settings.models import DEFAULT_KIND, DESTINATION_NAME, by_kind
+from logstream.window import Window
 
 GAPS = 100
 """Gaps that are listed one by one, the oldest."""
@@ -199,4 +200,10 @@ def backfill_part(request: Request, console: Its, user: Writer, by: By, form: Se
             begun = begin_backfill(console, user, by, start, end, wanted.destinations)
     except LogstreamError as error:
         return show(request, "parts/backfill.html", user, mistake=problem_of(error).detail)
-    return show(request, "parts/backfill.html", user, plan=plan, begun=begun, dag=runs.EXPORT_DAG)
+    again = None
+    if plan.first and plan.last and not begun:
+        again = console.deliveries.again(Window(plan.first.start, plan.last.end), chosen)
+    answer = show(request, "parts/backfill.html", user, plan=plan, begun=begun, again=again, dag=runs.EXPORT_DAG)
+    if begun:
+        answer.headers["HX-Trigger"] = "begun"
+    return answer

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from logstream.console import runs
 from logstream.console.access import may_start_runs
+from logstream.console.bounds import BIG
 from logstream.console.service import Console
 from logstream.control.audit import Act, Actor
 from logstream.errors import InputError, NotThere
@@ -28,6 +29,29 @@ class Acknowledgement(BaseModel):
     destination: str | None = Field(None, pattern=DESTINATION_NAME)
 
 
+class DeadLetter(BaseModel):
+    """A rejected event of a delivery."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    delivery_id: int = Field(ge=0, le=BIG)
+    event_id: int = Field(ge=-BIG, le=BIG)
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """As the ledger names it."""
+        return self.delivery_id, self.event_id
+
+
+class Discarding(BaseModel):
+    """Dead letters that are not to be delivered, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    events: list[DeadLetter] = Field(min_length=1, max_length=1000)
+    note: str = Field(min_length=1, max_length=500)
+
+
 class RedeliveryRequest(BaseModel):
     """What to deliver: what is owed (of one window if given), or the dead letters; to one destination or to all."""
 
@@ -37,6 +61,7 @@ class RedeliveryRequest(BaseModel):
     start: str | None = Field(None, max_length=40)
     end: str | None = Field(None, max_length=40)
     rejected: bool = False
+    events: list[DeadLetter] | None = Field(None, max_length=1000, description="With `rejected`, only these.")
 
 
 class BackfillRequest(BaseModel):
@@ -70,8 +95,12 @@ def delivery_filter(
     start: str | None,
     end: str | None,
     before_id: int | None,
+    customer: str | None = None,
 ) -> DeliveryFilter:
-    """A filter from what a browser or a tool sends. Raises `InputError` for times that are none."""
+    """A filter from what a browser or a tool sends. `customer` is a workspace's id, external id or name.
+
+    Raises `InputError` for times that are none, and for a customer that is not known.
+    """
     last = console.overview.delivery(before_id) if before_id is not None else None
     return DeliveryFilter(
         destination or None,
@@ -79,6 +108,7 @@ def delivery_filter(
         parse_time(start, "start") if start else None,
         parse_time(end, "end") if end else None,
         (last.window.start, last.id) if last else None,
+        console.customers.named(customer).id if customer else None,
     )
 
 
@@ -88,6 +118,8 @@ def begin_redelivery(console: Console, user: Any, by: Actor, wanted: RedeliveryR
     if wanted.destination and wanted.destination not in console.settings.current().settings.destinations:
         raise NotThere(f'no destination named "{wanted.destination}"')
     conf: dict[str, Any] = {"destination": wanted.destination, "rejected": wanted.rejected}
+    if wanted.events is not None:
+        conf["events"] = [list(event.key) for event in wanted.events]
     if wanted.start or wanted.end:
         window = Window(parse_time(wanted.start or "", "start"), parse_time(wanted.end or "", "end")).as_json()
         conf |= {"window_start": window["start"], "window_end": window["end"]}

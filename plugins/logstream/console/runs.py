@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +14,7 @@ from airflow.api.common.trigger_dag import trigger_dag
 from airflow.exceptions import AirflowException, DagNotFound
 from airflow.models.backfill import (
     AlreadyRunningBackfill,
+    Backfill,
     ReprocessBehavior,
     _create_backfill,
 )
@@ -23,12 +24,15 @@ from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from airflow.utils.types import DagRunTriggeredByType
-from sqlalchemy import select, tuple_
+from sqlalchemy import func, select, tuple_
 
 from logstream.errors import InputError
 from logstream.window import Window
 
 EXPORT_DAG, REDELIVER_DAG = "logstream_export", "logstream_redeliver"
+
+BACKFILL_SHOWN = timedelta(hours=1)
+"""How long after its end a backfill is shown."""
 
 MAX_BACKFILL_WINDOWS = 9_000
 """A month of windows of five minutes. Airflow makes the runs of a backfill at once, before it answers."""
@@ -136,6 +140,42 @@ def start_backfill(start: datetime, end: datetime, destinations: Sequence[str], 
     except AirflowException as error:
         raise InputError(f"Airflow starts no backfill: {error}") from None
     return int(backfill.id)
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillProgress:
+    """How far the newest backfill of the export DAG has come: its runs by what became of them."""
+
+    id: int
+    start: datetime
+    end: datetime
+    total: int
+    succeeded: int
+    failed: int
+    ended: bool
+
+    @property
+    def share(self) -> int:
+        """How much of it is done, in per cent."""
+        return 100 * (self.succeeded + self.failed) // max(self.total, 1)
+
+
+def newest_backfill() -> BackfillProgress | None:
+    """The newest backfill of the export DAG, while it runs and for `BACKFILL_SHOWN` after its end."""
+    with create_session() as session:
+        found = session.scalar(
+            select(Backfill).where(Backfill.dag_id == EXPORT_DAG).order_by(Backfill.id.desc()).limit(1)
+        )
+        if found is None or (found.completed_at and found.completed_at < datetime.now(UTC) - BACKFILL_SHOWN):
+            return None
+        rows = session.execute(
+            select(DagRun.state, func.count()).where(DagRun.backfill_id == found.id).group_by(DagRun.state)
+        ).all()
+    counts = {str(state): count for state, count in rows}
+    return BackfillProgress(
+        found.id, found.from_date, found.to_date, sum(counts.values()), counts.get("success", 0), counts.get("failed", 0),
+        found.completed_at is not None,
+    )  # fmt: skip
 
 
 def start_redelivery(conf: dict[str, Any], user: str) -> str:

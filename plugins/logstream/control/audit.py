@@ -27,6 +27,7 @@ class Act(StrEnum):
     REDELIVERY_STARTED = "redelivery_started"
     BACKFILL_STARTED = "backfill_started"
     LOSSES_ACKNOWLEDGED = "losses_acknowledged"
+    DEAD_LETTERS_DISCARDED = "dead_letters_discarded"
     OWED_WRITTEN_OFF = "owed_written_off"
     CONNECTION_CREATED = "connection_created"
     CONNECTION_CHANGED = "connection_changed"

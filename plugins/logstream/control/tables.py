@@ -173,6 +173,14 @@ rejections = Table(
     Column("request", Text, comment="The request or object that the event was in"),
     Column("redelivered_at", DateTime(timezone=True), comment="When it was delivered after all, on demand"),
     Column("rejected_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("discarded_at", DateTime(timezone=True), comment="When a person decided that it is not to be delivered"),
+    Column("discarded_by", Text),
+    Column("note", Text, comment="Why it was discarded"),
+)
+Index(
+    "rejections_open",
+    rejections.c.delivery_id,
+    postgresql_where=rejections.c.redelivered_at.is_(None) & rejections.c.discarded_at.is_(None),
 )
 
 losses = Table(

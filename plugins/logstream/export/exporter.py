@@ -85,6 +85,8 @@ class Exporter(Deployment):
         """See `export.removed`."""
         return write_off(self, destination, by, note)
 
-    def redeliver_rejected(self, destination: str | None = None) -> list[Redelivery]:
+    def redeliver_rejected(
+        self, destination: str | None = None, keys: Collection[tuple[int, int]] | None = None
+    ) -> list[Redelivery]:
         """See `export.redeliver`."""
-        return redeliver_rejected(self, destination)
+        return redeliver_rejected(self, destination, keys)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
 from logstream import clock
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.objects import ObjectDestination
-from logstream.destinations.parcel import LaneRef, Parcel, Tally, sizes_of, tally_of
+from logstream.destinations.parcel import EventRef, LaneRef, Parcel, Tally, sizes_of, tally_of
 from logstream.destinations.registry import make_destination
 from logstream.errors import InputError
 from logstream.events import Event
@@ -92,13 +92,15 @@ def _left(deployment: Deployment, destination: str | None, window: Window | None
     ]  # fmt: skip
 
 
-def redeliver_rejected(deployment: Deployment, destination: str | None = None) -> list[Redelivery]:
-    """Send the dead letters again, of one destination or of all: rendered and addressed by the settings in force.
+def redeliver_rejected(
+    deployment: Deployment, destination: str | None = None, keys: Collection[tuple[int, int]] | None = None
+) -> list[Redelivery]:
+    """Send dead letters again, of one destination or of all: rendered and addressed by the settings in force.
 
-    What arrives is sealed anew.
+    `keys` are (delivery id, event id) of those that are meant, where not all are. What arrives is sealed anew.
     """
     rejected: dict[tuple[int, int], list[RejectedEvent]] = {}
-    for row in deployment.ledger.rejected(destination=destination):
+    for row in deployment.ledger.rejected(destination=destination, keys=keys):
         rejected.setdefault((row.delivery_id, row.lane), []).append(row)
     results = asyncio.run(_redeliver(deployment, rejected)) if rejected else []
     seal(deployment, {delivery for result in results for delivery in result.deliveries})
@@ -188,6 +190,12 @@ class Redeliverer:
         )
         chunk = renderer.render([event for event in events if renderer.knows(event)])
         result.rejected_again += len(events) - len(chunk.events) + bad
+        if chunk.bad:
+            # a person mends them by the reason that holds now
+            refused = [
+                (EventRef(bad.event.id, bad.event.workspace_id, bad.event.kind), bad.reason) for bad in chunk.bad
+            ]
+            await self._writer.recount(lane, News([Rejection(event, reason) for event, reason in refused]))
         external = {w.id: w.external_id for w in named}
         lanes, contents = self._destination.options.lanes, contents_of(streamings)
         name = LaneRef(lane.destination, lane.window, lane.lane, lanes, external, contents, masks_of(streamings))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, select, text
+from sqlalchemy import Connection, delete, exists, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from logstream.control.tables import deliveries, lane_parts, lanes, rejections, superseded_parts
@@ -34,6 +34,21 @@ _WAS_TAKEN = text(
     )
     """
 )
+
+
+_ADD_PARTS = insert(lane_parts).on_conflict_do_nothing()
+
+_REJECT = insert(rejections)
+_REJECT = _REJECT.on_conflict_do_update(
+    index_elements=["delivery_id", "event_id"],
+    # what is refused again is refused for its newest reason, and is no more what a person has discarded
+    set_={
+        "reason": _REJECT.excluded.reason, "request": _REJECT.excluded.request, "rejected_at": func.clock_timestamp(),
+        "discarded_at": None, "discarded_by": None, "note": None,
+    },
+    where=rejections.c.redelivered_at.is_(None),
+)  # fmt: skip
+"""An event that was delivered after all stays so, whatever an attempt that was late says."""
 
 
 class Lanes(Book):
@@ -90,9 +105,9 @@ class Lanes(Book):
                     document = (b"[" + b",".join(some) + b"]").decode()
                     done |= {(row[0], row[1]) for row in connection.exec_driver_sql(statement, (document,))}
             # a lane that is another attempt's by now takes nothing of this one
-            for table, rows in ((rejections, rejected), (lane_parts, parts)):
+            for statement_of, rows in ((_REJECT, rejected), (_ADD_PARTS, parts)):
                 if ours := [row for row in rows if (row["delivery_id"], row["lane"]) in done]:
-                    connection.execute(insert(table).on_conflict_do_nothing(), ours)
+                    connection.execute(statement_of, ours)
             _write_ends(connection, [write for write in writes if write.key in done])
             if settled := [number for write in writes if write.key in done for number in write.announced]:
                 connection.execute(delete(superseded_parts).where(any_of(superseded_parts.c.id, settled)))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, Row, Select, func, select, text, tuple_
+from sqlalchemy import Engine, Row, Select, exists, func, select, text, tuple_
 
 from logstream.control.tables import SCHEMA, checks, deliveries, destinations, lanes, losses
 from logstream.database import database_errors
@@ -47,6 +47,10 @@ class DeliverySummary:
         return self.sealed_at - self.window.end if self.sealed_at else None
 
 
+LOOKED_THROUGH = 5_000
+"""A delivery's workspaces are in its lanes: so many deliveries are looked into for those of one workspace."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryFilter:
     """Which deliveries to show. `before` is the (window start, id) of the last one shown."""
@@ -56,6 +60,8 @@ class DeliveryFilter:
     start: datetime | None = None
     end: datetime | None = None
     before: tuple[datetime, int] | None = None
+    workspace: int | None = None
+    """Only those that were planned with events of this workspace, of the newest `LOOKED_THROUGH` that are left."""
 
 
 _NEWEST = text(
@@ -120,7 +126,7 @@ class Overview:
 
     def deliveries(self, wanted: DeliveryFilter, limit: int = 50) -> list[DeliverySummary]:
         """The newest deliveries first."""
-        page = select(deliveries).order_by(deliveries.c.window_start.desc(), deliveries.c.id.desc()).limit(limit)
+        page = select(deliveries).order_by(deliveries.c.window_start.desc(), deliveries.c.id.desc())
         if wanted.destination:
             page = page.where(deliveries.c.destination == wanted.destination)
         if wanted.state:
@@ -131,7 +137,12 @@ class Overview:
             page = page.where(deliveries.c.window_end <= wanted.end)
         if wanted.before:
             page = page.where(tuple_(deliveries.c.window_start, deliveries.c.id) < wanted.before)
-        chosen = page.subquery()
+        if wanted.workspace is not None:
+            some = page.limit(LOOKED_THROUGH).subquery()
+            planned = lanes.c.planned.op("->")(str(wanted.workspace)).is_not(None)
+            page = select(some).where(exists().where(lanes.c.delivery_id == some.c.id, planned))
+            page = page.order_by(some.c.window_start.desc(), some.c.id.desc())
+        chosen = page.limit(limit).subquery()
         query = (
             select(
                 chosen,
@@ -209,6 +220,17 @@ class Overview:
     def owed_windows(self) -> dict[str, int]:
         """How many windows each destination has not got, of those that have not got some: removed ones, too."""
         query = select(deliveries.c.destination, func.count()).where(is_owed()).group_by(deliveries.c.destination)
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def delivered_within(self, span: Window) -> dict[str, int]:
+        """How many windows within a span each destination has got."""
+        query = (
+            select(deliveries.c.destination, func.count())
+            .where(deliveries.c.window_start >= span.start, deliveries.c.window_end <= span.end)
+            .where(deliveries.c.state == "delivered")
+            .group_by(deliveries.c.destination)
+        )
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select, tuple_, update
 
 from logstream.control.tables import deliveries, rejections
 from logstream.database import database_errors
@@ -33,18 +33,38 @@ class Rejections(Book):
 
     def count_rejected(self, limit: int) -> int:
         """How many dead letters there are, counted up to a limit."""
-        some = select(rejections.c.event_id).where(rejections.c.redelivered_at.is_(None)).limit(limit).subquery()
+        some = select(rejections.c.event_id).where(_open()).limit(limit).subquery()
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return connection.scalar(select(func.count()).select_from(some)) or 0
 
+    def discard(self, keys: Collection[tuple[int, int]], author: str, note: str) -> int:
+        """Note that a person decided that some dead letters, (delivery id, event id), are not to be delivered.
+
+        They stay rejected: they are neither listed nor sent again any more. Return how many there were of them.
+        """
+        chosen = _open() & tuple_(rejections.c.delivery_id, rejections.c.event_id).in_(list(keys))
+        row = {"discarded_at": func.clock_timestamp(), "discarded_by": author, "note": note}
+        with database_errors("writing the ledger"), self._engine.begin() as connection:
+            return connection.execute(update(rejections).where(chosen).values(row)).rowcount
+
     def rejected(
-        self, delivery_ids: Iterable[int] | None = None, destination: str | None = None, *, limit: int | None = None
+        self,
+        delivery_ids: Iterable[int] | None = None,
+        destination: str | None = None,
+        *,
+        limit: int | None = None,
+        keys: Collection[tuple[int, int]] | None = None,
+        discarded: bool = False,
     ) -> list[RejectedEvent]:
-        """The dead letters: rejected events that were not delivered later, by window and event."""
+        """The dead letters: rejected events that were not delivered later, by window and event.
+
+        `keys` are (delivery id, event id) of those that are wanted. Those that a person has discarded are left out, but with
+        `discarded`: they are rejected all the same.
+        """
         query = (
             select(rejections, deliveries.c.destination, deliveries.c.window_start, deliveries.c.window_end)
             .join(deliveries, deliveries.c.id == rejections.c.delivery_id)
-            .where(rejections.c.redelivered_at.is_(None))
+            .where(rejections.c.redelivered_at.is_(None) if discarded else _open())
             .order_by(deliveries.c.window_start, rejections.c.delivery_id, rejections.c.event_id)
             .limit(limit)
         )
@@ -52,6 +72,8 @@ class Rejections(Book):
             query = query.where(any_of(rejections.c.delivery_id, delivery_ids))
         if destination is not None:
             query = query.where(deliveries.c.destination == destination)
+        if keys is not None:
+            query = query.where(tuple_(rejections.c.delivery_id, rejections.c.event_id).in_(list(keys)))
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             rows = connection.execute(query).all()
         return [
@@ -61,3 +83,7 @@ class Rejections(Book):
             )
             for row in rows
         ]  # fmt: skip
+
+
+def _open() -> ColumnElement[bool]:
+    return rejections.c.redelivered_at.is_(None) & rejections.c.discarded_at.is_(None)

@@ -146,7 +146,9 @@ class PlaceVerifier:
     ) -> tuple[set[tuple[int, int]], dict[tuple[int, int], datetime]]:
         """Events that deliveries have rejected, and when those were delivered that were later: by (delivery id, event id)."""
         some = self._ledger.with_dead_letters(delivery_ids)
-        rejected = {(row.delivery_id, row.event_id) for row in self._ledger.rejected(some)} if some else set()
+        rejected = (
+            {(row.delivery_id, row.event_id) for row in self._ledger.rejected(some, discarded=True)} if some else set()
+        )
         redelivered = {
             (number, event_id): moment
             for number in some

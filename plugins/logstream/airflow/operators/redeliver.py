@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class Redeliver(LogstreamOperator):
-    """Delivers by the run's parameters: `destination`, `window_start` and `window_end`, `rejected`. All may be left out."""
+    """Delivers by the run's parameters: `destination`, `window_start` and `window_end`, `rejected`, `events`.
+
+    All may be left out.
+    """
 
     def execute(self, context: Context) -> None:
         """Deliver; fail naming what did not arrive."""
@@ -29,7 +32,8 @@ class Redeliver(LogstreamOperator):
                 parse_time(given["window_start"], "window_start"), parse_time(given["window_end"], "window_end")
             )
         if given.get("rejected"):
-            self._rejected(destination)
+            events = given.get("events")
+            self._rejected(destination, [(int(delivery), int(event)) for delivery, event in events] if events else None)
         else:
             self._owed(destination, window, carrier_of(context))
 
@@ -52,9 +56,9 @@ class Redeliver(LogstreamOperator):
                 f"{len(failed)} of {counted(len(reports), 'delivery', 'deliveries')}: " + "; ".join(failed[:5])
             )
 
-    def _rejected(self, destination: str | None) -> None:
+    def _rejected(self, destination: str | None, keys: list[tuple[int, int]] | None) -> None:
         with exporter() as engine:
-            results = engine.redeliver_rejected(destination)
+            results = engine.redeliver_rejected(destination, keys)
         if not results:
             self.log.info("There are no dead letters.")
         for result in results:

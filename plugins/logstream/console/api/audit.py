@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from logstream.console.access import Reader, may_write
-from logstream.console.api.contract import BIG, Its
+from logstream.console.api.contract import Its
+from logstream.console.bounds import BIG
 
 router = APIRouter()
 

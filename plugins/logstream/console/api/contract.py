@@ -8,12 +8,12 @@ from typing import Annotated, Any
 from fastapi import Body, Depends, Header, HTTPException, Path, Query, Response
 
 from logstream.console.access import may_write
+from logstream.console.bounds import BIG
 from logstream.console.deps import the_console
 from logstream.console.service import Console
 from logstream.settings.models import DESTINATION_NAME
 from logstream.settings.repository import Snapshot
 
-BIG = 2**63 - 1
 Id = Annotated[int, Path(ge=0, le=BIG)]
 Name = Annotated[str, Path(pattern=DESTINATION_NAME)]
 SomeName = Annotated[str | None, Query(pattern=DESTINATION_NAME)]

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from logstream.console import runs
 from logstream.console.access import By, Reader, Writer
 from logstream.console.api.contract import (
-    BIG,
     CHANGING,
+    Id,
     Its,
     SomeName,
     shown_reason,
 )
+from logstream.console.bounds import BIG
 from logstream.console.requests import (
     Acknowledgement,
     BackfillRequest,
+    Discarding,
     RedeliveryRequest,
     begin_backfill,
     begin_redelivery,
@@ -56,10 +58,11 @@ def get_deliveries(
     start: Annotated[str | None, Query(max_length=40)] = None,
     end: Annotated[str | None, Query(max_length=40)] = None,
     before_id: Annotated[int | None, Query(ge=0, le=BIG, description="The id of the last one that was shown.")] = None,
+    customer: Annotated[str | None, Query(max_length=200, description="A workspace's id, external id or name.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> list[dict[str, Any]]:
     """What happened, newest first: per window and destination."""
-    wanted = delivery_filter(console, destination, state, start, end, before_id)
+    wanted = delivery_filter(console, destination, state, start, end, before_id, customer)
     return [_delivery(item, user) for item in console.deliveries.newest(wanted, limit)]
 
 
@@ -99,11 +102,27 @@ def get_rejected(
 ) -> list[dict[str, Any]]:
     """The dead letters: events that were refused, and why."""
     return [
-        {"destination": row.destination, "window": row.window.as_json(), "event_id": row.event_id,
+        {"delivery_id": row.delivery_id, "destination": row.destination, "window": row.window.as_json(), "event_id": row.event_id,
          "workspace_id": row.workspace_id, "kind": row.kind, "reason": shown_reason(row.reason, user), "request": row.request,
          "rejected_at": row.rejected_at}
         for row in console.deliveries.rejected(destination, limit)
     ]  # fmt: skip
+
+
+@router.get("/rejected/{delivery_id}/{event_id}", responses=CHANGING)
+def get_rejected_event(
+    console: Its, user: Writer, delivery_id: Id, event_id: Annotated[int, Path(ge=-BIG, le=BIG)]
+) -> dict[str, Any]:
+    """A dead letter's event as the log store holds it; null where it no longer does. It takes the right to change settings."""
+    _, payload = console.deliveries.content((delivery_id, event_id))
+    return {"event": None if payload is None else payload.decode("utf-8", "replace")}
+
+
+@router.post("/rejected/discard")
+def discard(console: Its, user: Writer, by: By, wanted: Discarding) -> dict[str, int]:
+    """Decide that dead letters are not to be delivered: they are neither listed nor sent again any more."""
+    keys = [event.key for event in wanted.events]
+    return {"events": console.deliveries.discard(keys, by, wanted.note)}
 
 
 @router.post("/redeliveries", responses=CHANGING, status_code=202)

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
 from logstream.console.access import By, Writer
 from logstream.console.api.contract import (
-    BIG,
     CHANGING,
     Document,
     Expected,
@@ -18,6 +17,7 @@ from logstream.console.api.contract import (
     saved,
     schema_of,
 )
+from logstream.console.bounds import BIG
 from logstream.console.problems import change_as_json
 from logstream.settings.document import parse_yaml
 

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query, Response
 
 from logstream.console.access import By, Writer
 from logstream.console.api.contract import (
-    BIG,
     CHANGING,
     Document,
     Expected,
@@ -18,6 +17,7 @@ from logstream.console.api.contract import (
     saved,
     schema_of,
 )
+from logstream.console.bounds import BIG
 from logstream.console.service.customers import SORTS, Customer
 from logstream.ledger.condition import Condition
 

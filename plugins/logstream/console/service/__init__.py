@@ -24,6 +24,6 @@ class Console:
         self.audit = AuditService(self.exporter, self.settings)
         self.customers = CustomerService(self.exporter, self.overview, self.settings)
         self.destinations = DestinationService(self.exporter, self.overview, self.settings, connections, self.audit)
-        self.deliveries = DeliveryService(self.exporter, self.overview, self.audit)
+        self.deliveries = DeliveryService(self.exporter, self.overview, self.settings, self.audit)
         self.standing = OverviewService(self.exporter, self.settings, self.deliveries)
         self.messages = MessageService(self.exporter, self.settings, self.customers)

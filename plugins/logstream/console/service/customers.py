@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from logstream.console.service.settings import SettingsService
-from logstream.errors import NotThere
+from logstream.errors import InputError, NotThere
 from logstream.export.exporter import Exporter
 from logstream.ledger.condition import DestinationStatus
 from logstream.ledger.overview import DeliveryFilter, DeliverySummary, Overview
@@ -127,6 +127,18 @@ class CustomerService:
         name = streaming.destination if streaming else None
         status = self._overview.statuses([name])[name] if name else None
         return Customer(workspace or Workspace(workspace_id), reason, name, status)
+
+    def named(self, text: str) -> Workspace:
+        """The workspace of an id, an external id or a name. Raises `InputError` where none has it, or several have."""
+        text = text.strip()
+        known = self.workspaces()
+        for field in ("id", "external_id", "name") if text else ():
+            found = [workspace for workspace in known if str(getattr(workspace, field) or "") == text]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                raise InputError(f"{len(found):,} customers have that name; give the id of one")
+        raise InputError("no customer has that id, external id or name")
 
     def deliveries(self, customer: Customer, limit: int = 20) -> list[tuple[DeliverySummary, int]]:
         """The newest deliveries to a customer's destination, with how many of its events each has."""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 
 from logstream.console.service.audit import AuditService
+from logstream.console.service.settings import SettingsService
 from logstream.control.audit import Act, Actor
+from logstream.destinations import destination_types
+from logstream.destinations.base import Destination
+from logstream.destinations.objects import ObjectDestination
+from logstream.errors import InputError, NotThere
 from logstream.export.exporter import Exporter
 from logstream.export.removed import Removed, removed
 from logstream.ledger.coverage import AskedBy
@@ -19,11 +26,24 @@ COUNTED = 1000
 """So many dead letters are counted for the navigation; more are as many to a person."""
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What exporting a span once more means: windows of it that exist, and by destination how many it has got already.
+
+    Objects are `replaced` by the same ones; other receivers see the events `repeated`.
+    """
+
+    windows: int
+    replaced: dict[str, int]
+    repeated: dict[str, int]
+
+
 class DeliveryService:
     """Looks at the ledger. Safe to use from several threads."""
 
-    def __init__(self, exporter: Exporter, overview: Overview, audit: AuditService) -> None:
-        self._exporter, self._overview, self._audit = exporter, overview, audit
+    def __init__(self, exporter: Exporter, overview: Overview, settings: SettingsService, audit: AuditService) -> None:
+        self._exporter, self._overview = exporter, overview
+        self._settings, self._audit = settings, audit
 
     def newest(self, wanted: DeliveryFilter, limit: int = 50) -> list[DeliverySummary]:
         """The newest deliveries first."""
@@ -53,6 +73,38 @@ class DeliveryService:
         events = self._exporter.ledger.acknowledge(by.name, destination or None, seen)
         self._audit.record(Act.LOSSES_ACKNOWLEDGED, by, destination or "", events=events)
         return events
+
+    def discard(self, keys: Collection[tuple[int, int]], by: Actor, note: str) -> int:
+        """Note that some dead letters are not to be delivered; return how many there were. Raises `InputError` without a note."""
+        if not note.strip():
+            raise InputError("say in a note why they are not to be delivered")
+        events = self._exporter.ledger.discard(keys, by.name, note.strip())
+        self._audit.record(Act.DEAD_LETTERS_DISCARDED, by, events=events, note=note.strip())
+        return events
+
+    def content(self, key: tuple[int, int]) -> tuple[RejectedEvent, bytes | None]:
+        """A dead letter with its event as the log store holds it; `None` where it no longer does.
+
+        Raises `NotThere` where there is no such dead letter.
+        """
+        found = self._exporter.ledger.rejected(keys=[key])
+        if not found:
+            raise NotThere("there is no such dead letter, or it was delivered or discarded meanwhile")
+        store = self._exporter.store(self._settings.current())
+        events = store.events([key[1]]).events
+        return found[0], next((event.payload for event in events if event.workspace_id == found[0].workspace_id), None)
+
+    def again(self, span: Window, names: Collection[str]) -> Again:
+        """What an export of a span would send again to some destinations, or to all that the settings have."""
+        types, known = destination_types(), self._settings.current().settings.destinations
+        got = {name: windows for name, windows in self._overview.delivered_within(span).items() if name in known}
+        chosen = {name: windows for name, windows in got.items() if not names or name in names}
+        replaced = {name for name in chosen if issubclass(types.get(known[name].type, Destination), ObjectDestination)}
+        return Again(
+            len(self._exporter.ledger.planned_within(span)),
+            {name: windows for name, windows in sorted(chosen.items()) if name in replaced},
+            {name: windows for name, windows in sorted(chosen.items()) if name not in replaced},
+        )
 
     def count_dead_letters(self) -> int:
         """How many dead letters there are, counted up to `COUNTED`."""

@@ -263,3 +263,27 @@ document.addEventListener("htmx:afterSwap", () => {
   }
   kept = [];
 });
+
+// one box ticks all of a name
+on("change", "[data-ticks]", (box) => {
+  for (const other of document.getElementsByName(box.dataset.ticks)) other.checked = box.checked;
+});
+
+// on a narrow screen a row of a table is a list of its cells, each with its column's name; it stays a table to a screen reader
+const label = () => {
+  for (const table of document.querySelectorAll(".scroll table:not(.changes, [role])")) {
+    table.setAttribute("role", "table");
+    const names = [...table.querySelectorAll("thead th")].map((head) => head.textContent.trim());
+    for (const group of table.querySelectorAll("thead, tbody")) group.setAttribute("role", "rowgroup");
+    for (const row of table.rows) {
+      row.setAttribute("role", "row");
+      [...row.cells].forEach((cell, index) => {
+        const scope = cell.tagName === "TH" && (cell.scope === "row" ? "rowheader" : "columnheader");
+        cell.setAttribute("role", scope || "cell");
+        if (!scope && names[index] && cell.colSpan === 1) cell.dataset.label = names[index];
+      });
+    }
+  }
+};
+label();
+document.addEventListener("htmx:afterSwap", label);
