@@ -83,7 +83,9 @@ def test_every_task_says_what_it_does_and_every_owner_leads_to_the_console(monke
     found = dags(monkeypatch, AIRFLOW__API__BASE_URL="https://airflow.example/")
     assert sorted(found) == ["logstream_check", "logstream_export", "logstream_redeliver", "logstream_watch"]
     for dag in found.values():
-        assert dag.doc_md and dag.owner_links == {"logstream": "https://airflow.example/logstream/"}
+        assert dag.doc_md and dag.owner_links == {
+            "logstream": "https://airflow.example/plugin/audit-log-streaming/logstream/"
+        }
         for task in dag.tasks:
             assert task.owner == "logstream" and len(task.doc_md) > 50, task.task_id
     assert all(dag.owner_links == {} for dag in dags(monkeypatch, AIRFLOW__API__BASE_URL="").values())

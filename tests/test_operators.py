@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
 
+from logstream.airflow.links import DeliveriesLink
 from logstream.airflow.operators import (
     Deliver,
     GrowingDelay,
@@ -288,3 +289,78 @@ def test_how_long_a_run_waits(monkeypatch: pytest.MonkeyPatch, text: str, second
             wait_seconds()
     else:
         assert wait_seconds() == seconds
+
+
+class Log:
+    """A task's log that keeps its warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def info(self, *_: Any) -> None:
+        """Not a warning."""
+
+    error = exception = info
+
+    def warning(self, message: str, *given: Any) -> None:
+        self.warnings.append(message % given)
+
+
+def test_what_is_rejected_or_lost_is_a_warning_in_the_tasks_log(
+    engine: Make,
+    filled: psycopg.Connection,
+    sink: LogSink,
+    tmp_path: Path,
+    airflow: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = Log()
+    for operator in (Deliver, SealWindow):
+        monkeypatch.setattr(operator, "log", log)
+    deep = '{"id": "deep", "x": ' + "[" * 600 + "]" * 600 + "}"
+    filled.execute(
+        "insert into events values (77777, 100, 'job', %s, %s, %s)", (window(0).start, window(0).start, deep)
+    )
+    exporter = engine(two_destinations(tmp_path / "out"))
+    airflow(exporter, 0)
+
+    said = "\n".join(log.warnings)
+    assert said.count("1 event was rejected and kept as dead letters") == 2, "where it is sent, and where it is sealed"
+    assert "out, window 2026-" in said and "out, lane " in said
+    # what was planned is gone before it is delivered
+    filled.execute("insert into events values (77778, 100, 'job', %s, %s, '{}')", (window(1).start, window(1).start))
+    planned = exporter.plan(window(1))
+    filled.execute("delete from events where recorded_at >= %s and recorded_at < %s", (window(1).start, window(1).end))
+    exporter.deliver([key for share in planned.shares for key in share.lanes])
+    pushed = Pushed()
+    pushed.xcom_push("deliveries", list(planned.delivery_ids))
+    context: Any = {"data_interval_start": window(1).start, "data_interval_end": window(1).end, "ti": pushed}
+    context["outlet_events"] = defaultdict(lambda: type("Events", (), {"add": staticmethod(lambda *_, **__: None)}))
+    with pytest.raises(AirflowFailException, match="lost"):
+        SealWindow(task_id="seal").execute(context)
+    assert any("lost: the log store no longer held them" in line for line in log.warnings)
+
+
+@pytest.mark.parametrize(
+    ("context", "query"),
+    [
+        (
+            {
+                "data_interval_start": window(0).start,
+                "data_interval_end": pendulum.instance(window(0).end).in_tz("Europe/Berlin"),
+            },
+            "?start=2026-03-01T00%3A00%3A00&end=2026-03-01T00%3A00%3A05",
+        ),
+        ({"data_interval_start": window(0).start, "data_interval_end": window(0).start}, ""),
+        ({"data_interval_start": None, "data_interval_end": None}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_button_of_a_task_opens_the_console_at_its_window(
+    context: dict[str, Any], query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example/")
+    instance: Any = SimpleNamespace(get_template_context=lambda: context)
+    task = SealWindow(task_id="seal")
+    link = DeliveriesLink().get_link(task, ti_key=instance)
+    assert link == f"https://airflow.example/plugin/audit-log-streaming/logstream/deliveries{query}"

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-from logstream.airflow.links import PREFIX, DeliveriesLink
+from logstream.airflow.links import PREFIX, ROUTE, DeliveriesLink
 
 
 class ConsoleApp:
@@ -47,7 +47,7 @@ class LogstreamPlugin(AirflowPlugin):
             "href": f"{PREFIX}/",
             "destination": "nav",
             "category": "admin",
-            "url_route": "audit-log-streaming",
+            "url_route": ROUTE,
             "icon": f"{PREFIX}/static/icon.svg",
             "icon_dark_mode": f"{PREFIX}/static/icon-dark.svg",
         }

@@ -89,6 +89,9 @@ def test_a_broken_credential_is_found_repaired_and_caught_up_with(admin: Person,
     expect(needs(page, "story")).to_have_count(0)
     credential(wrong)
     assert stage.run(second, "story_second") == "failed"
+    tasks = "/api/v2/dags/logstream_export/dagRuns/story_second/taskInstances/deliver/listMapped"
+    (mapped,) = stage.airflow.call("GET", tasks)["task_instances"]
+    assert (mapped["state"], "story" in mapped["rendered_map_index"]) == ("failed", True), "it keeps its label"
     # why, on the first page
     assert refresh(admin, page) == 200
     expect(needs(page, "story")).to_contain_text("failing")

@@ -45,7 +45,14 @@ def test_an_override_from_nothing(admin: Person, stage: Stage, bucket: str) -> N
     log = row.get_by_role("link", name="log").get_attribute("href") or ""
     assert re.fullmatch(rf"/dags/logstream_export/runs/{run}/tasks/deliver/mapped/\d+", log), log
     found = stage.airflow.call("GET", f"/api/v2/dags/logstream_export/dagRuns/{run}/taskInstances/seal_window/links")
-    assert found["extra_links"] == {"Deliveries": f"{admin.base}deliveries"}
+    # the button of a task: the console in the frame, filtered to the run's window
+    admin.page.goto(found["extra_links"]["Deliveries"])
+    frame = admin.page.frame_locator("iframe")
+    expect(frame.get_by_role("row", name=re.compile(f"{OURS[0].start:%Y-%m-%d %H:%M:%S}")).first).to_contain_text(
+        "delivered"
+    )
+    windows = frame.get_by_role("region", name="Deliveries", exact=True).locator("tbody tr td:first-child")
+    assert {text[:19] for text in windows.all_inner_texts()} == {f"{OURS[0].start:%Y-%m-%d %H:%M:%S}"}
     keys = stage.s3.objects(bucket)
     assert any(key.startswith("all/") for key in keys), sorted(keys)
     assert b'"vendor_product":"Workato"' in next(

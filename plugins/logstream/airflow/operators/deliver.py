@@ -60,7 +60,7 @@ class Deliver(LogstreamOperator):
             self.log.error("%s, lane %s: stopped. %s", lane.destination, lane.lane, result.error)
             return
         self.log.info(
-            "%s, lane %s: %s of %s, %s, in %s, %.1f s%s.",
+            "%s, lane %s: %s of %s, %s, in %s, %.1f s.",
             lane.destination,
             lane.lane,
             counted(lane.delivered.total(), "event"),
@@ -68,7 +68,11 @@ class Deliver(LogstreamOperator):
             size(lane.bytes),
             counted(lane.requests, "request"),
             result.seconds,
-            f"; {counted(lane.rejected.total(), 'event was', 'events were')} rejected" if lane.rejected else "",
         )
+        if lane.rejected:
+            self.log.warning(
+                "%s, lane %s: %s rejected and kept as dead letters; `logstream rejected` and the console have the reasons.",
+                lane.destination, lane.lane, counted(lane.rejected.total(), "event was", "events were"),
+            )  # fmt: skip
         if result.remarks:
             self.log.warning("%s, lane %s: %s", lane.destination, lane.lane, result.remarks)

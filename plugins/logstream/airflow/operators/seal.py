@@ -87,15 +87,25 @@ class SealWindow(LogstreamOperator):
 
         _count(report)
         self.log.info(
-            "%s%s: %s, %s, %s in %s%s.",
+            "%s%s: %s, %s, %s in %s.",
             report.destination,
             "" if report.window == window else f", window {report.window}",
             report.state,
             counted(report.events, "event"),
             size(report.bytes),
             counted(report.requests, "request"),
-            f", {report.rejected} rejected" if report.rejected else "",
         )
+        for events, what in (
+            (
+                report.rejected,
+                "rejected and kept as dead letters; `logstream rejected` and the console have the reasons",
+            ),
+            (report.lost, "lost: the log store no longer held them; `logstream owed` says which"),
+        ):
+            if events:
+                self.log.warning(
+                    "%s, window %s: %s %s.", report.destination, report.window, counted(events, "event was", "events were"), what
+                )  # fmt: skip
         if report.state is State.DELIVERED:
             context["outlet_events"][ASSETS].add(
                 Asset(f"logstream_{report.destination}", uri=f"logstream://destination/{report.destination}"),
