@@ -161,6 +161,26 @@ def test_deliveries_of_one_customer(console: Console, refused: Exporter, filled:
             console.customers.named(text)
 
 
+def test_what_was_delivered_for_a_customer_by_day(
+    console: Console, refused: Exporter, filled: psycopg.Connection
+) -> None:
+    customer = console.customers.find(100)
+    assert customer.destination is not None
+    ((day, windows, events),) = console.customers.by_day(customer)
+    assert (day.isoformat(), windows) == ("2026-03-01", 1)
+    assert events == sum(count for _, count in console.customers.deliveries(customer)) > 0
+    # windows of another day, none of it with events of this customer
+    filled.execute("update logstream.deliveries set window_start = window_start - interval '1 day' where destination = %s",
+                   (customer.destination,))  # fmt: skip
+    run(refused, 1)
+    assert [(day.isoformat(), windows) for day, windows, _ in console.customers.by_day(customer)] == [
+        ("2026-03-01", 1),
+        ("2026-02-28", 1),
+    ]
+    effective = console.customers.effective(customer)
+    assert effective is not None and effective.destination == customer.destination
+
+
 def test_a_backfill_says_what_it_would_send_again(console: Console, refused: Exporter) -> None:
     span = Window(window(0).start, window(3).end)
     again = console.deliveries.again(span, [])

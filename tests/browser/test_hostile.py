@@ -133,7 +133,7 @@ def test_pages_say_only_what_was_done(admin: Person, stage: Stage) -> None:
     for path in ("destinations", "deliveries", "dead-letters"):
         for lie in ("done=Your+session+has+ended%3A+call+555-1234", "done=held&name=a+b", "done=__class__"):
             expect(admin.visit(f"{path}?{lie}").locator(".note.good")).to_have_count(0)
-    expect(admin.visit("?saved=4711").locator(".note.good")).to_have_count(0)
+    expect(admin.visit("settings?saved=4711").locator(".note.good")).to_have_count(0)
     page = admin.visit("destinations?done=held&name=lake&run=https://evil.example")
     expect(page.get_by_role("status")).to_contain_text("lake is held")
     expect(page.get_by_role("link", name="Watch it in Airflow")).to_have_count(0)

@@ -90,10 +90,11 @@ def test_a_broken_credential_is_found_repaired_and_caught_up_with(admin: Person,
     credential(wrong)
     assert stage.run(second, "story_second") == "failed"
     tasks = "/api/v2/dags/logstream_export/dagRuns/story_second/taskInstances/deliver/listMapped"
-    (mapped,) = stage.airflow.call("GET", tasks)["task_instances"]
-    assert (mapped["state"], "story" in mapped["rendered_map_index"]) == ("failed", True), "it keeps its label"
+    mapped = stage.airflow.call("GET", tasks)["task_instances"]
+    assert "failed" in {task["state"] for task in mapped}
+    assert all("story" in task["rendered_map_index"] for task in mapped), "those that failed keep their labels"
     # why, on the first page
-    assert refresh(admin, page) == 200
+    page = admin.visit("")
     expect(needs(page, "story")).to_contain_text("failing")
     expect(needs(page, "story")).to_contain_text("401")
     expect(needs(page, "story")).to_contain_text("Test it on its page")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine, Row, Select, exists, func, select, text, tuple_
@@ -222,6 +222,26 @@ class Overview:
         query = select(deliveries.c.destination, func.count()).where(is_owed()).group_by(deliveries.c.destination)
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
+
+    def by_day(self, workspace_id: int, destination: str, limit: int) -> list[tuple[date, int, int]]:
+        """What a destination got of one workspace in its newest deliveries: (day in UTC, windows, events), newest first."""
+        query = text(
+            f"""
+            with newest as materialized (
+                select id, window_start from {SCHEMA}.deliveries where destination = :destination
+                order by window_start desc limit :limit
+            ), theirs as (
+                select l.delivery_id, sum(k.value::bigint) as events
+                from newest n join {SCHEMA}.lanes l on l.delivery_id = n.id,
+                    json_each_text(l.delivered -> :workspace) k group by 1
+            )
+            select (n.window_start at time zone 'UTC')::date as day, count(*) as windows, coalesce(sum(t.events), 0) as events
+            from newest n left join theirs t on t.delivery_id = n.id group by 1 order by 1 desc
+            """  # noqa: S608 - the schema is ours
+        )
+        given = {"workspace": str(workspace_id), "destination": destination, "limit": limit}
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            return [(row.day, row.windows, int(row.events)) for row in connection.execute(query, given)]
 
     def delivered_within(self, span: Window) -> dict[str, int]:
         """How many windows within a span each destination has got."""

@@ -12,7 +12,7 @@ from logstream.console.layout import PAGE, Id, Its, MaybeId, Sent, Text, one, sh
 from logstream.console.pages.saving import after_save
 from logstream.console.problems import Problem, problem_of
 from logstream.console.service import Console
-from logstream.console.service.customers import SORTS, Customer
+from logstream.console.service.customers import DAYS_OF, SORTS, Customer
 from logstream.console.setting_form import (
     refuse_mistakes,
     sent_destination,
@@ -63,9 +63,17 @@ def _customer(
     return show(
         request, "customer.html", user, problem.status if problem else 200, tab="customers", customer=customer,
         version=version, saved=saved, problem=problem, locked=settings.overrides,
-        deliveries=console.customers.deliveries(customer), workspace_id=customer.workspace.id, standing=customer.status,
+        deliveries=console.customers.deliveries(customer), effective=console.customers.effective(customer),
+        workspace_id=customer.workspace.id, standing=customer.status,
         own=customer.workspace.id in settings.own, **shown, **setting_form(console, streaming, edited),
     )  # fmt: skip
+
+
+@router.get("/parts/customers/{workspace_id}/days")
+def days_part(request: Request, console: Its, user: Reader, workspace_id: Id) -> Response:
+    """What was delivered for a customer, by day."""
+    days = console.customers.by_day(console.customers.find(workspace_id))
+    return show(request, "parts/days.html", user, days=days, most=DAYS_OF)
 
 
 @router.post("/customers/{workspace_id}")

@@ -23,6 +23,7 @@ from logstream.console.setting_form import (
     unproven,
 )
 from logstream.errors import InputError, LogstreamError, NotThere
+from logstream.ledger.health import HealingPolicy
 from logstream.ledger.overview import DeliveryFilter
 from logstream.settings.edits import Data, users_of
 
@@ -100,10 +101,12 @@ def _destination(
 ) -> HTMLResponse:  # fmt: skip
     settings = console.settings.current().settings
     by_admin, own = users_of(settings, name)
+    standing, policy = console.overview.statuses([name])[name], HealingPolicy.from_environment()
     return show(
         request, "destination.html", user, problem.status if problem else 200, tab="destinations", version=version,
         saved=saved, problem=problem, users=own, by_admin=by_admin, admin_on=settings.overrides,
-        standing=console.overview.statuses([name])[name], locked=False, fixed_name=True, names=sorted(settings.destinations),
+        standing=standing, ready=standing.ready_in(policy.owed_per_run, policy.gaps_per_run),
+        locked=False, fixed_name=True, names=sorted(settings.destinations),
         deliveries=console.deliveries.newest(DeliveryFilter(destination=name), 10),
         losses=console.deliveries.losses(name), most=LOSSES, **shown,
         **destination_fields(settings.destinations, name, given),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from logstream.console.service.settings import SettingsService
@@ -12,7 +12,11 @@ from logstream.errors import InputError, NotThere
 from logstream.export.exporter import Exporter
 from logstream.ledger.condition import DestinationStatus
 from logstream.ledger.overview import DeliveryFilter, DeliverySummary, Overview
+from logstream.settings.models import Streaming
 from logstream.settings.resolution import Reason, Route, Workspace, overridden, resolve, route_of
+
+DAYS_OF = 300
+"""Windows of which it is told by day what a customer's destination got of it: a day of windows of five minutes."""
 
 WORKSPACES_SECONDS = 2.0
 """How long the list of workspaces is kept: a page is looked at in less."""
@@ -139,6 +143,17 @@ class CustomerService:
             if found:
                 raise InputError(f"{len(found):,} customers have that name; give the id of one")
         raise InputError("no customer has that id, external id or name")
+
+    def effective(self, customer: Customer) -> Streaming | None:
+        """The setting by which a customer's events are streamed now: the admin's, its own, or none."""
+        settings = self._settings.current().settings
+        return route_of(settings.admin, settings.own.get(customer.workspace.id))[0]
+
+    def by_day(self, customer: Customer) -> list[tuple[date, int, int]]:
+        """What its destination got of it in the newest `DAYS_OF` windows, newest day first: (day, windows, events)."""
+        if customer.destination is None:
+            return []
+        return self._overview.by_day(customer.workspace.id, customer.destination, DAYS_OF)
 
     def deliveries(self, customer: Customer, limit: int = 20) -> list[tuple[DeliverySummary, int]]:
         """The newest deliveries to a customer's destination, with how many of its events each has."""
