@@ -139,7 +139,7 @@ def report(composed: Composed, options: argparse.Namespace) -> int:
     delivered = sum(1 for path in composed.out.rglob("*.ndjson") for _ in path.open("rb"))
     for what, seconds in found:
         print(f"{what:45}{seconds:8.1f} s")
-    print(f"{'from queued to sealed':45}{total:8.1f} s")
+    print(f"{'from queued to ended':45}{total:8.1f} s")
     facts = {
         "events": options.events, "destinations": options.destinations, "workers": options.workers,
         "seconds": round(total, 1), "delivered": delivered, **sums,
