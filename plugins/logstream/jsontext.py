@@ -21,6 +21,9 @@ from logstream.errors import BadEvent
 MAX_DEPTH = 512
 """Levels of nesting an event may have. Receivers' parsers give up between 512 and 1,024."""
 
+SHALLOW_BYTES = 2 * MAX_DEPTH
+"""JSON of no more bytes cannot be nested deeper: a level of arrays costs two."""
+
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
@@ -30,7 +33,7 @@ _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 def may_nest_deeply(payload: bytes) -> bool:
     """Whether JSON is large enough, and has enough brackets, to be nested deeper than `MAX_DEPTH`. Nearly free."""
     size = len(payload)
-    if size <= 2 * MAX_DEPTH:  # a level of arrays costs two bytes
+    if size <= SHALLOW_BYTES:
         return False
     arrays = payload.count(b"[")
     if size - 2 * arrays < 5 * (MAX_DEPTH - arrays):  # a level of objects costs at least five: {"":}

@@ -39,6 +39,9 @@ log = logging.getLogger("logstream")
 CHUNK_EVENTS = 10_000
 CHUNK_BYTES = 8 * 1024 * 1024
 
+SPARE = 0.9
+"""How full a chunk is meant to be: what PostgreSQL sends beyond a full one is thrown away, with the connection it came over."""
+
 READ_SECONDS = 300.0
 """How long a chunk may take to be read and packaged: a log store that is silent for longer fails the lanes."""
 
@@ -88,6 +91,10 @@ class DeliveryPipeline:
         self._keeper, self._threads = keeper, threads
         self._refusals = Refusals(partial(writer.has_taken_of, lanes[0]))
         self._chunks = 0
+        # what an event takes: as planned, then as it was in the chunk before
+        self._event_bytes = sum(lane.planned_bytes for lane in lanes) / (
+            sum(lane.planned.total() for lane in lanes) or 1
+        )
         self._rendered = False
         """Whether a message was made of any event."""
         self._external_ids = {w.id: w.external_id for w in workspaces()} if destination.needs_external_ids else {}
@@ -278,9 +285,12 @@ class DeliveryPipeline:
             number: (work, [], []) for number, work in self._works.items()
         }
         page = Page([], more=False)
+        events = size = 0
         for page in self._store.read(
-            self._window, self._renderer.filters, position, max_events=CHUNK_EVENTS, max_bytes=CHUNK_BYTES
+            self._window, self._renderer.filters, position, max_events=self._most_events(), max_bytes=CHUNK_BYTES
         ):
+            events += len(page.events)
+            size += sum([len(event[5]) for event in page.events])
             for number, chunk in self._lanes.divide(self._renderer.render(page.events, page.bad)):
                 work, parcels, bad = packed[number]
                 left = work.skip(chunk)
@@ -288,4 +298,10 @@ class DeliveryPipeline:
                 parcels.extend(work.packer.pack(left.events, left.messages))
                 bad.extend(left.bad)
             position = page.last or position
+        if events:
+            self._event_bytes = size / events
         return list(packed.values()), position, page.more
+
+    def _most_events(self) -> int:
+        """How many events to ask for: as many as are likely to fill a chunk, and hardly more."""
+        return max(1, min(CHUNK_EVENTS, int(SPARE * CHUNK_BYTES / max(self._event_bytes, 1))))
