@@ -6,7 +6,7 @@ The masks here look at every value of an event twice. `search.FREE_STEPS` is sma
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,9 +16,12 @@ import pytest
 from logstream.destinations.credentials import HttpCredentials
 from logstream.destinations.http import HttpDestination
 from logstream.errors import BadEvent
+from logstream.export import outbox
 from logstream.export.exporter import Exporter
 from logstream.export.refusals import MOST_DOUBTED
 from logstream.jsonpath import search
+from logstream.ledger.lane_writes import LaneWrite
+from logstream.ledger.lanes import Lanes
 from logstream.ledger.records import Delivery, State
 from logstream.rendering import renderer
 from logstream.testing.servers import LogSink
@@ -158,6 +161,27 @@ def test_rows_that_are_no_events_are_believed(store: psycopg.Connection, exporte
     fill(store, "{no JSON", '{"deep": ' + "[" * 600 + "]" * 600 + "}")
     report = run(exporter, [])
     assert (report.state, report.events, report.rejected) == (State.DELIVERED, 0, 2), report.error
+
+
+def test_many_dead_letters_at_the_end_enter_the_ledger_in_portions(
+    store: psycopg.Connection, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All in one write would take longer than a write may: the lane would end at no attempt."""
+    written: list[int] = []
+    write = Lanes.write
+
+    def noting(lanes: Lanes, writes: Sequence[LaneWrite]) -> set[tuple[int, int]]:
+        written.extend(len(one.rejections) for one in writes)
+        return write(lanes, writes)
+
+    monkeypatch.setattr(outbox, "REJECTED_AT_ONCE", 10)
+    monkeypatch.setattr(Lanes, "write", noting)
+    store.execute("alter table events alter column payload type text using payload::text")
+    fill(store, GOOD, *["{no JSON"] * 35)
+    report = run(exporter, [])
+    assert (report.state, report.events, report.rejected) == (State.DELIVERED, 1, 35), report.error
+    assert rejected(exporter) == list(range(2, 37))
+    assert [events for events in written if events] == [10, 10, 10, 5]
 
 
 def test_an_attempt_that_goes_on_believes_by_what_the_one_before_delivered(

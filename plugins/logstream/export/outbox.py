@@ -20,6 +20,9 @@ from logstream.ledger.records import Lane, News, Rejection
 CHECKPOINT_SECONDS = 1.0
 """How often a lane's counts are written."""
 
+REJECTED_AT_ONCE = 20_000
+"""So many dead letters enter the ledger in one write, which has to end in `threads.ANSWER_SECONDS`: they take about a second."""
+
 
 class Outbox:
     """Sends parcels, several at once, and checkpoints them in order.
@@ -114,7 +117,9 @@ class Outbox:
         await self.drain()
         if self.doubtful:
             raise self._refusals.failure()
-        self._take_bad(None)
+        while self._bad:
+            self._take_bad(None, most=REJECTED_AT_ONCE)
+            await self._checkpoint()
 
     @property
     def doubtful(self) -> bool:
@@ -230,8 +235,10 @@ class Outbox:
         lane.position = max(lane.position or parcel.last, parcel.last)
         self._take_bad(parcel.last)
 
-    def _take_bad(self, until: Cursor | None) -> None:
-        while self._bad and (until is None or cursor_of(self._bad[0].event) < until):
+    def _take_bad(self, until: Cursor | None, most: int | None = None) -> None:
+        """Count events that cannot be sent: those before a place, or so many of those that are left."""
+        end = None if most is None else len(self._rejected) + most
+        while self._bad and len(self._rejected) != end and (until is None or cursor_of(self._bad[0].event) < until):
             row = self._bad.popleft()
             cursor, event = cursor_of(row.event), EventRef(row.event.id, row.event.workspace_id, row.event.kind)
             if row.doubted:
