@@ -306,6 +306,27 @@ def test_preview_of_a_template_for_each_kind(cli: Cli, tmp_path: Path) -> None:
     assert shown("job.event", "--kind", "log_service")["kind"] == "log_service"
     twice = cli("preview", "--template", "job.json", "--template", "all.json", "--event", "job.event")
     assert (twice.returncode, "there are two for default" in twice.stderr) == (2, True)
+    # a mistake names its own file, and no other
+    (tmp_path / "all.json").write_text('{"kind": {{{event.kind}}')
+    wrong = cli("preview", *templates, "--event", "job.event")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("error: all.json (of default): line 1"), wrong.stderr
+
+
+def test_connections_that_do_not_exist_are_warned_of(
+    cli: Cli, loaded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_THERE", "aws://")
+    (tmp_path / "settings.yaml").write_text(
+        "destinations:\n"
+        "  lake: {type: s3, connection: there, bucket: audit}\n"
+        "  pond: {type: s3, connection: mistyped, bucket: audit-2}\n"
+        "notices: {to: [{kind: webhook, connection: pager}, {kind: webhook, connection: There, path: /x}]}\n"
+    )
+    done = cli("settings", "apply", "--dsn", loaded, "settings.yaml")
+    assert done.returncode == 0, done.stderr
+    warned = [line for line in done.stderr.splitlines() if "there is no Airflow connection" in line]
+    assert [line.split(": ")[2] for line in warned] == ["destinations.pond.connection", "notices.to[0].connection"]
+    assert all(line.startswith("warning: settings.yaml: ") for line in warned)
 
 
 def test_destinations(cli: Cli, loaded: str, s3: S3Server, bucket: str, tmp_path: Path) -> None:

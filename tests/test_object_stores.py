@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from collections import Counter
@@ -15,14 +16,17 @@ import pytest
 
 from logstream.airflow.connections import AirflowConnections
 from logstream.destinations import check_options
+from logstream.destinations.registry import make_destination
 from logstream.destinations.transport import object_packing
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
 from logstream.ledger.records import Delivery, State
+from logstream.settings.models import DestinationSettings
+from logstream.steps import Step
 from logstream.store.load import load_file
 from logstream.testing.contract import WINDOW, WORKSPACES, canonical, stored
 from logstream.testing.events import EventMaker, workspace_line
-from logstream.testing.servers import AzuriteServer, FlakyProxy, GcsServer, S3rver, S3Server
+from logstream.testing.servers import AzuriteServer, FlakyProxy, GcsServer, S3rver, S3Server, free_port
 from logstream.validation import validate_settings
 from logstream.verify.verifier import verify
 
@@ -182,6 +186,35 @@ def test_s3_servers_by_other_people(
     report = run(type="s3", bucket=bucket, prefix="other/")
     assert report.state is State.FAILED
     assert "the credentials of connection `store` are refused" in (report.error or "")
+
+
+AZURE_AT = "DefaultEndpointsProtocol=http;AccountName=acme;AccountKey=a2V5;BlobEndpoint=ADDRESS/acme;"
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "connection"),
+    [
+        ("s3", {"bucket": "audit"}, {"conn_type": "aws", "login": "a", "password": "b", "extra": {"endpoint_url": "ADDRESS"}}),
+        ("azure_blob", {"container": "audit"}, {"conn_type": "wasb", "extra": {"connection_string": AZURE_AT}}),
+        ("gcs", {"bucket": "audit"}, {"conn_type": "google_cloud_platform", "extra": {"endpoint_url": "ADDRESS"}}),
+    ],
+)  # fmt: skip
+def test_the_check_of_a_server_that_cannot_be_reached_says_where_to_look(
+    kind: str, where: dict[str, str], connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no matter of rights."""
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_DEAD", json.dumps(connection).replace("ADDRESS", f"http://127.0.0.1:{free_port()}")
+    )
+    settings = DestinationSettings.model_validate({"type": kind, "connection": "dead", **where})
+    destination = make_destination("lake", settings, AirflowConnections())
+
+    async def steps() -> list[Step]:
+        return [step async for step in destination.run_check()]
+
+    (step,) = asyncio.run(steps())
+    assert not step.ok and step.name.endswith("can be reached"), step
+    assert "address in connection `dead`" in step.remedy and "right to write" not in step.remedy
 
 
 def test_a_gcs_server_that_cannot_be_put_to_is_told_as_that(

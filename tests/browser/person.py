@@ -36,6 +36,9 @@ PAGES = [
     "deliveries",
     "dead-letters",
     "history",
+    "activity",
+    "notices",
+    "customers/100/notices",
 ]
 
 

@@ -152,6 +152,28 @@ def test_the_editor_explains_and_warns(admin: Person, stage: Stage) -> None:
     assert page.locator(".numbers").first.inner_text().split() == ["1", "2", "3", "4"]
 
 
+def test_who_is_told(admin: Person, stage: Stage) -> None:
+    start_from(stage, OVERRIDDEN)
+    for path, key in (("notices", None), ("customers/100/notices", 100)):
+        page = admin.visit(path)
+        page.get_by_label("Kind").select_option("webhook")
+        page.get_by_label("Connection").fill("siem")
+        page.get_by_label("Where").fill("a b")
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator("[id='error-receiver.0.where']")).not_to_be_empty()
+        page.get_by_label("Where").fill("/hook")
+        page.get_by_text("Only news of some topics").click()
+        page.get_by_role("checkbox", name="Lost").check()
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("status").first).to_contain_text("Saved as version")
+        expect(page.get_by_role("group", name="Another receiver")).to_be_visible()
+        document = call(stage, "GET", "api/v1/settings")[1]
+        notices = document["notices"] if key is None else document["workspaces"][0]["notices"]
+        assert notices == {"to": [{"kind": "webhook", "connection": "siem", "path": "/hook", "about": ["lost"]}]}
+    expect(page.get_by_text("they hear nothing")).to_have_count(0)
+    admin.complaints.clear()  # the browser says so of the answers 422
+
+
 def test_a_template_for_each_kind(admin: Person, stage: Stage) -> None:
     start_from(stage, OVERRIDDEN)
     page = admin.visit()

@@ -41,8 +41,7 @@ def preview(options: argparse.Namespace, out: TextIO) -> None:
 
     files = _by_kind(options.template)
     templates = {kind: _read_template(file) for kind, file in files.items()}
-    names = ", ".join(files.values())
-    print(render(templates, _read(options.event), names, str(options.event), options.kind), file=out)
+    print(render(templates, _read(options.event), files, str(options.event), options.kind), file=out)
 
 
 def _by_kind(values: Sequence[str]) -> dict[str, str]:

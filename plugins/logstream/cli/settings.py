@@ -40,6 +40,7 @@ def settings_apply(options: argparse.Namespace, out: TextIO) -> None:
     settings = validate_settings(read_document(options.file), str(options.file), connections=AirflowConnections())
     for warning in warnings_of(settings):
         print(f"warning: {options.file}: {warning}", file=sys.stderr)
+    _note_unknown_connections(settings, options.file)
     store = dsns(options)[0]
     unknown = require_log_store(store, settings.log_store)
     if unknown:
@@ -77,6 +78,28 @@ def _note_strangers(dsn: str, settings: Settings, file: Path) -> None:
         print(
             f"warning: {file}: the log store has no workspace {', '.join(strangers[:10])}{more}; settings of a workspace hold "
             "from when it is there",
+            file=sys.stderr,
+        )
+
+
+def _note_unknown_connections(settings: Settings, file: Path) -> None:
+    """Name the connections that destinations and receivers of notices name and that there are not: an id may be mistyped.
+
+    They are taken all the same: a connection may be made later, or be known where Airflow runs and not here.
+    """
+    from logstream.airflow.connections.lookup import unknown_connections
+
+    users: dict[str, str] = {}
+    for name, destination in settings.destinations.items():
+        connection = destination.options.get("connection")
+        if isinstance(connection, str):
+            users.setdefault(connection, f"destinations.{name}.connection")
+    for path, receiver in settings.receivers():
+        users.setdefault(receiver.connection, f"{path}.connection")
+    for connection in unknown_connections(users):
+        print(
+            f"warning: {file}: {users[connection]}: there is no Airflow connection `{connection}` that this command can see; add "
+            f"it under Admin > Connections, or set AIRFLOW_CONN_{connection.upper()}",
             file=sys.stderr,
         )
 

@@ -32,6 +32,7 @@ LABELS = {
     "message": "Message template",
     **{message_field(kind): f"Message template of {kind.replace('_', ' ')}" for kind in Kind},
     "mask": "Masked fields",
+    "lag_minutes": "Minutes behind",
 }
 """The fields of a setting by their ids in the form, in its order; the destination's options are before the message."""
 
@@ -51,6 +52,8 @@ class FormMistakes(InputError):
 
 def label_of(field: str) -> str:
     """What a field of the form is called on the page."""
+    if found := re.fullmatch(r"receiver\.(\d+)\.(\w+)", field):
+        return f"Receiver {int(found[1]) + 1}, {found[2]}"
     return LABELS.get(field) or option_label(field.removeprefix("option."))
 
 

@@ -258,6 +258,13 @@ class ObjectStoreDestination(ObjectDestination[O]):
             if isinstance(outcome, GiveUp) and not isinstance(error, refused.PermissionDeniedError):
                 yield Step(f"{self.place} can be reached", False, summary(error), outcome.reason)
                 return
+            if isinstance(outcome, Retry):
+                remedy = (
+                    f"see that the address in connection `{self.options.connection}` is right (left out, the vendor's own), that "
+                    "the server runs and takes requests, and that it can be reached from here: proxies, firewalls, DNS"
+                )
+                yield Step(f"{self.place} can be reached", False, summary(error), remedy)
+                return
         async for step in self.check_writing(f"Grant this connection the right to write to {self.place}"):
             yield step
 

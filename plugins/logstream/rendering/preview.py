@@ -58,10 +58,11 @@ def render_event(
 
 
 def preview(
-    message: str | Mapping[str, str], event: str, template_name: str = "template", event_name: str = "event",
-    kind: str | None = None,
+    message: str | Mapping[str, str], event: str, template_name: str | Mapping[str, str] = "template",
+    event_name: str = "event", kind: str | None = None,
 ) -> str:  # fmt: skip
-    """Render an event: its payload, or a line as `logstream store load` takes it. `message` may be by kind of event.
+    """Render an event: its payload, or a line as `logstream store load` takes it. `message` may be by kind of event, and the name
+    of its template, too.
 
     A payload's kind is told by its fields unless `kind` says it. Raises `InputError` naming template or event, with line and
     column for a template's mistake.
@@ -71,19 +72,21 @@ def preview(
     except BadEvent as error:
         raise InputError(f"{event_name}: {error}") from None
     sources = {DEFAULT_KIND: message} if isinstance(message, str) else message
+    names = dict.fromkeys(sources, template_name) if isinstance(template_name, str) else template_name
     for own, source in sources.items():
         try:
             compile_template(source)
         except TemplateError as error:
-            raise InputError(f"{template_name}{'' if len(sources) == 1 else f' of {own}'}: {error}") from None
+            raise InputError(f"{names[own]}{'' if len(sources) == 1 else f' (of {own})'}: {error}") from None
+    of = stored.kind if stored.kind in sources else DEFAULT_KIND
     try:
-        chosen = sources.get(stored.kind, sources.get(DEFAULT_KIND))
+        chosen = sources.get(of)
         renderer = Renderer.of(chosen, drop_lines=False, now_ns=clock.time_ns())
         rendered = renderer.render(stored, SAMPLE_WORKSPACE if stored.workspace_id == SAMPLE_WORKSPACE.id else None)
     except BadEvent as error:
         raise InputError(f"{event_name}: {error}") from None
     if renderer.fallback_reason:
-        raise InputError(f"{template_name}: the template breaks on this event: {renderer.fallback_reason}")
+        raise InputError(f"{names.get(of, of)}: the template breaks on this event: {renderer.fallback_reason}")
     return rendered.decode("utf-8")
 
 

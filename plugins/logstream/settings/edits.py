@@ -47,6 +47,25 @@ def with_workspace(document: Document, workspace_id: int, streaming: Data | None
     return {**document, "workspaces": workspaces}
 
 
+def with_notices(document: Document, workspace_id: int | None, notices: Data) -> Document:
+    """Who is told of all, or (with an id) of the destination of a workspace's own setting; with nothing in them, taken away."""
+    given = {name: value for name, value in notices.items() if value}
+    if workspace_id is None:
+        rest = {key: value for key, value in document.items() if key != "notices"}
+        return {**rest, "notices": given} if given else rest
+    workspaces = [dict(item) for item in document.get("workspaces", ())]
+    place = next((item for item in workspaces if item["id"] == workspace_id), None)
+    if place is None and given:
+        workspaces.append({"id": workspace_id, "notices": given})
+    elif place is not None:
+        place.pop("notices", None)
+        place.update({"notices": given} if given else {})
+    return {
+        **document,
+        "workspaces": [item for item in workspaces if item.keys() != {"id"} or item["id"] != workspace_id],
+    }
+
+
 def with_destination(document: Document, name: str, destination: Data | None) -> Document:
     """A destination, added, replaced or (`None`) taken away."""
     destinations = dict(document.get("destinations") or {})

@@ -14,10 +14,22 @@ from logstream.console.pages import (
     destinations,
     history,
     messages,
+    notices,
     overview,
     settings,
 )
 
 router = APIRouter(dependencies=[Depends(reader)], default_response_class=HTMLResponse)
-for subject in (overview, settings, customers, destinations, credentials, deliveries, history, activity, messages):
+for subject in (
+    overview,
+    settings,
+    customers,
+    destinations,
+    credentials,
+    deliveries,
+    history,
+    activity,
+    messages,
+    notices,
+):
     router.include_router(subject.router)
