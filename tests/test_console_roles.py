@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -16,6 +17,7 @@ from urllib.parse import urlencode
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from logstream.console.app import create_app
 from logstream.database import connect
 from logstream.store.schema import create_tables
 from logstream.testing.airflow import LocalAirflow
@@ -207,6 +209,33 @@ def test_a_connection_of_the_environment_is_edited_there(call: Call) -> None:
     assert "comes from the environment" in answer and "canary" not in answer
     form = credentials(False, "from_outside", "user", "http", address="https://h", password="x")
     assert "comes from the environment" in call("POST", "/logstream/parts/credentials", form, "Op")[1]
+
+
+LOOKS = {"/parts/preview", "/parts/event", "/api/v1/preview"}
+"""What is posted because it is long, and only looked at."""
+
+TELLS = {"/parts/log-store", "/api/v1/log-store", "/parts/credentials"}
+"""What is read by those who may change alone."""
+
+
+def test_each_route_and_role(call: Call) -> None:
+    """Who may not is refused before anything else is asked of what was sent."""
+    routes = [
+        (method, route.path)  # type: ignore[attr-defined]
+        for route in create_app().routes
+        for method in sorted((getattr(route, "methods", None) or set()) - {"HEAD", "OPTIONS"})
+    ]
+    assert len(routes) > 60
+    wrong = []
+    for method, path in routes:
+        filled = re.sub(r"\{(\w+)\}", lambda found: "lake" if found[1] in ("name", "kind") else "100", path)
+        for role in ("User", "Viewer", "Public"):
+            body = None if method == "GET" else {} if path.startswith("/api/") else ""
+            status, _ = call(method, f"/logstream{filled}", body, role)
+            reads = (method == "GET" and path not in TELLS) or path in LOOKS
+            if (status == 403) != (role == "Public" or not reads):
+                wrong.append((method, path, role, status))
+    assert wrong == []
 
 
 def test_nobody(call: Call) -> None:

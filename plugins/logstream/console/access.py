@@ -6,6 +6,7 @@ customers' data goes, and with which connection. Every route depends on one of t
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -32,8 +33,30 @@ MAX_FORM_BYTES = 20_000_000
 User = Annotated[Any, Depends(get_user)]
 
 
+PERMISSION = "LOGSTREAM_PERMISSION"
+"""Names a resource of the auth manager: `can_read` on it lets users look, `can_edit` change, in place of the rules below."""
+
+
+def own_permission(user: Any, method: Literal["GET", "PUT"]) -> bool | None:
+    """Whether a user has the console's own permission; `None` where it has none, or the auth manager cannot carry one.
+
+    Flask AppBuilder's manager can. One that grants what no role was ever given (the simple one lets every user see every custom
+    view) cannot tell, and is not asked.
+    """
+    resource = os.environ.get(PERMISSION)
+    if not resource:
+        return None
+    manager = get_auth_manager()
+    if manager.is_authorized_custom_view(method=method, resource_name=f"{resource} (nobody has this)", user=user):
+        return None
+    return bool(manager.is_authorized_custom_view(method=method, resource_name=resource, user=user))
+
+
 def may_read(user: Any) -> bool:
-    """Whether a user may see runs of the export DAG."""
+    """Whether a user may look: has the console's own permission, or else may see runs of the export DAG."""
+    own = own_permission(user, "GET")
+    if own is not None:
+        return own
     return bool(
         get_auth_manager().is_authorized_dag(
             method="GET", access_entity=DagAccessEntity.RUN, details=DagDetails(id=EXPORT_DAG), user=user
@@ -42,7 +65,10 @@ def may_read(user: Any) -> bool:
 
 
 def may_write(user: Any) -> bool:
-    """Whether a user may edit Airflow's connections."""
+    """Whether a user may change: has the console's own permission, or else may edit Airflow's connections."""
+    own = own_permission(user, "PUT")
+    if own is not None:
+        return own
     return bool(get_auth_manager().is_authorized_connection(method="PUT", details=ConnectionDetails(), user=user))
 
 

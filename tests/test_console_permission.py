@@ -1,0 +1,59 @@
+"""The console's own permission, asked of Airflow's real auth managers."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from airflow.providers.fab.auth_manager.fab_auth_manager import FabAuthManager
+
+from logstream.console import access
+
+OWN = "Audit log streaming"
+RUNS = {("can_read", "DAGs"), ("can_read", "DAG Runs")}
+CONNECTIONS = {("can_edit", "Connections"), ("can_read", "Connections")}
+
+
+@pytest.fixture
+def fab(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = object.__new__(FabAuthManager)
+    monkeypatch.setattr(access, "get_auth_manager", lambda: manager)
+
+
+def user(*perms: tuple[str, str]) -> Any:
+    return SimpleNamespace(perms=set(perms))
+
+
+def test_without_it_airflows_rights_decide(fab: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(access.PERMISSION, raising=False)
+    holder = user(("can_read", OWN), ("can_edit", OWN))
+    assert (access.may_read(holder), access.may_write(holder)) == (False, False)
+    operator = user(*RUNS, *CONNECTIONS)
+    assert (access.may_read(operator), access.may_write(operator)) == (True, True)
+    assert (access.may_read(user(*RUNS)), access.may_write(user(*RUNS))) == (True, False)
+
+
+def test_with_it_it_alone_decides(fab: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(access.PERMISSION, OWN)
+    operator = user(*RUNS, *CONNECTIONS)
+    assert (access.may_read(operator), access.may_write(operator)) == (False, False)
+    auditor, owner = user(("can_read", OWN)), user(("can_read", OWN), ("can_edit", OWN))
+    assert (access.may_read(auditor), access.may_write(auditor)) == (True, False)
+    assert (access.may_read(owner), access.may_write(owner)) == (True, True)
+    # credentials are connections of Airflow's, by its own rights
+    monkeypatch.setattr(access.Connection, "get_team_name", lambda _: None)
+    assert not access.may_use_connection(owner, "PUT", "lake")
+    assert access.may_use_connection(operator, "PUT", "lake")
+
+
+def test_a_manager_that_grants_what_nobody_was_given_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = object.__new__(SimpleAuthManager)
+    monkeypatch.setattr(access, "get_auth_manager", lambda: manager)
+    monkeypatch.setenv(access.PERMISSION, OWN)
+    viewer, admin = (SimpleAuthManagerUser(username=role, role=role) for role in ("viewer", "admin"))
+    assert access.own_permission(viewer, "PUT") is None
+    assert (access.may_read(viewer), access.may_write(viewer)) == (True, False)
+    assert (access.may_read(admin), access.may_write(admin)) == (True, True)
