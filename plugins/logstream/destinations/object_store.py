@@ -258,7 +258,7 @@ class ObjectStoreDestination(ObjectDestination[O]):
             if isinstance(outcome, GiveUp) and not isinstance(error, refused.PermissionDeniedError):
                 yield Step(f"{self.place} can be reached", False, summary(error), outcome.reason)
                 return
-            if isinstance(outcome, Retry):
+            if isinstance(outcome, Retry) and _NO_ANSWER in str(error):
                 remedy = (
                     f"see that the address in connection `{self.options.connection}` is right (left out, the vendor's own), that "
                     "the server runs and takes requests, and that it can be reached from here: proxies, firewalls, DNS"
@@ -271,6 +271,10 @@ class ObjectStoreDestination(ObjectDestination[O]):
     def missing(self, error: Exception) -> bool:
         """Whether an error says that the bucket, not the object, is not there."""
         return bool(re.search(r"NoSuchBucket|ContainerNotFound|bucket does not exist", str(error)))
+
+
+_NO_ANSWER = "HTTP error: "
+"""What obstore writes where there was no answer; of one that it does not like it writes the status."""
 
 
 def _is_taken(error: Exception) -> bool:
