@@ -214,7 +214,10 @@ def test_a_connection_of_the_environment_is_edited_there(call: Call) -> None:
 LOOKS = {"/parts/preview", "/parts/event", "/api/v1/preview"}
 """What is posted because it is long, and only looked at."""
 
-TELLS = {"/parts/log-store", "/api/v1/log-store", "/parts/credentials"}
+LETTER = "{delivery_id}/{event_id}"
+TELLS = {
+    "/parts/log-store", "/api/v1/log-store", "/parts/credentials", f"/parts/dead-letter/{LETTER}", f"/api/v1/rejected/{LETTER}",
+}  # fmt: skip
 """What is read by those who may change alone."""
 
 
