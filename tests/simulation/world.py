@@ -10,6 +10,7 @@ import psycopg
 
 from logstream import clock
 from logstream.export import pipeline
+from logstream.ledger import book
 from logstream.validation import validate_settings
 from tests.simulation.model import Model
 from tests.simulation.moments import START, moment_of, span_of
@@ -44,6 +45,8 @@ from tests.simulation.witness import Witness, owed_in
 from tests.simulation.workers import Workers
 from tests.simulation.writers import Writers
 
+PAUSE = 3.0
+"""Real seconds after which the database ends the transaction of a worker that has fallen asleep in the middle of it."""
 PATIENCE = 14
 """Calm runs after which nothing may be owed."""
 HOURS_7 = 7 * 3600.0
@@ -55,7 +58,11 @@ def live(place: Universe, script: Script) -> list[str]:
     """Let a world happen. Returns what was wrong with it."""
     with place.database() as (name, dsn):
         time_of_world = WorldClock()
-        with clock.use(time_of_world), patch.object(pipeline, "CHUNK_EVENTS", script.page):
+        with (
+            clock.use(time_of_world),
+            patch.object(pipeline, "CHUNK_EVENTS", script.page),
+            patch.object(book, "PAUSE_SECONDS", PAUSE),
+        ):
             world = World(place, name, dsn, script, time_of_world)
             try:
                 world.run()

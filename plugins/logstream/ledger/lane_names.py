@@ -49,7 +49,7 @@ class LaneNames(Book):
                 kept[lane.key] = {**kept.get(lane.key, {}), **{str(w.id): [w.external_id, w.name] for w in found}}
                 names = {"delivery_id": lane.delivery_id, "lane": lane.lane, "attempt": lane.attempt}
                 rows.append({**names, "names": kept[lane.key]})
-            with database_errors("writing the ledger"), self._engine.begin() as connection:
+            with self._writing("writing the ledger") as connection:
                 connection.exec_driver_sql(_KEEP, (orjson.dumps(rows).decode(),))
         told = dict(chain.from_iterable(kept[lane.key].items() for lane in lanes))
         return [Workspace(int(number), external_id, name) for number, (external_id, name) in told.items()]

@@ -94,7 +94,7 @@ class Lanes(Book):
         rejected = [row for write in writes for row in write.rejections]
         parts = [write.parts for write in writes if write.parts]
         done: set[tuple[int, int]] = set()
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
+        with self._writing("writing the ledger") as connection:
             if all(write.state is State.DELIVERING for write in writes):
                 connection.exec_driver_sql("set local synchronous_commit = off")
             for statement, some in (
@@ -122,7 +122,7 @@ class Lanes(Book):
             [item.key[0] for item in announcements], [item.key[1] for item in announcements],
             [item.attempt for item in announcements], [item.entries for item in announcements],
         )  # fmt: skip
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
+        with self._writing("writing the ledger") as connection:
             return {row[0]: row[1] for row in connection.exec_driver_sql(ANNOUNCE, columns)}
 
     def was_taken(self, destination: str, snapshot_id: int) -> bool:

@@ -16,7 +16,6 @@ from typing import TypeVar
 
 from logstream import clock
 from logstream.control.tables import SCHEMA
-from logstream.database import database_errors
 from logstream.errors import DeliveryError, LogstreamError
 from logstream.ledger.lane_writes import lease_lost
 from logstream.ledger.lanes import Lanes
@@ -81,19 +80,19 @@ class Leases(Lanes):
         given = {
             **_names(keys), "owner": owner, "seconds": LEASE_SECONDS, "now_ns": now_ns, "delivered": delivered,
         }  # fmt: skip
-        with database_errors("taking lanes"), self._engine.begin() as connection:
+        with self._writing("taking lanes") as connection:
             return {(row[0], row[1]) for row in connection.exec_driver_sql(_TAKE, given)}
 
     def renew(self, lanes: Collection[Lane], owner: str) -> set[tuple[int, int]]:
         """Make leases last from now on; return the names of the lanes that are still ours."""
         given = {**_held(lanes), "owner": owner, "seconds": LEASE_SECONDS}
-        with database_errors("renewing leases"), self._engine.begin() as connection:
+        with self._writing("renewing leases") as connection:
             connection.exec_driver_sql("set local synchronous_commit = off")
             return {(row[0], row[1]) for row in connection.exec_driver_sql(_RENEW, given)}
 
     def release(self, lanes: Collection[Lane], owner: str) -> None:
         """Give lanes back that are still ours."""
-        with database_errors("giving lanes back"), self._engine.begin() as connection:
+        with self._writing("giving lanes back") as connection:
             connection.exec_driver_sql(_RELEASE, {**_held(lanes), "owner": owner})
 
 

@@ -119,7 +119,7 @@ class Losses(Book):
             of_it = select(deliveries.c.id).where(deliveries.c.destination == destination)
             noted = noted.where(losses.c.delivery_id.in_(of_it))
         noted = noted.values(acknowledged_at=func.clock_timestamp(), acknowledged_by=by)
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
+        with self._writing("writing the ledger") as connection:
             return sum(connection.execute(noted.returning(losses.c.events)).scalars())
 
 

@@ -45,7 +45,7 @@ class Manifests(Book):
         What another run has completed meanwhile stays complete: who comes with an older view of its lanes changes nothing.
         """
         left = select(lanes.c.lane).where(lanes.c.delivery_id == deliveries.c.id, lanes.c.state != State.DELIVERED)
-        with database_errors("sealing deliveries"), self._engine.begin() as connection:
+        with self._writing("sealing deliveries") as connection:
             for state in set(outcomes.values()):
                 statement = update(deliveries).where(
                     any_of(deliveries.c.id, [number for number, found in outcomes.items() if found is state])
@@ -70,7 +70,7 @@ class Manifests(Book):
         """
         if not sealed:
             return []
-        with database_errors("writing manifests"), self._engine.begin() as connection:
+        with self._writing("writing manifests") as connection:
             _lock(connection)
             made = self._in_force(connection, sealed)
             last = self._ends(connection, {item.destination for item in sealed})
@@ -105,7 +105,7 @@ class Manifests(Book):
 
         So it is after the control database was restored from a backup, or begun anew.
         """
-        with database_errors("writing manifests"), self._engine.begin() as connection:
+        with self._writing("writing manifests") as connection:
             _lock(connection)
             rows = connection.execute(select(deliveries).where(deliveries.c.destination == destination))
             ids = {(row.window_start, row.window_end): row.id for row in rows}
@@ -128,7 +128,7 @@ class Manifests(Book):
         names = [(manifest.destination, manifest.sequence) for manifest in put]
         if not names:
             return
-        with database_errors("writing manifests"), self._engine.begin() as connection:
+        with self._writing("writing manifests") as connection:
             connection.exec_driver_sql(_NOTE_PUT, tuple(list(column) for column in zip(*names, strict=True)))
 
     def drop_end(self, destination: str, sequence: int) -> bool:
@@ -137,7 +137,7 @@ class Manifests(Book):
         What was never put was seen by no auditor. Its deliveries are not complete: they are sealed again.
         """
         end = (manifests.c.destination == destination) & (manifests.c.sequence >= sequence)
-        with database_errors("writing manifests"), self._engine.begin() as connection:
+        with self._writing("writing manifests") as connection:
             _lock(connection)
             put = connection.execute(select(manifests.c.sequence).where(end, manifests.c.put_at.is_not(None)).limit(1))
             if put.first() is not None:

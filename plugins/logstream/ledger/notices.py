@@ -47,7 +47,7 @@ class Notices(Book):
 
         `compare` is given what was told last by subject, and looks at the ledger while no other look does.
         """
-        with database_errors("writing notices"), self._engine.begin() as connection:
+        with self._writing("writing notices") as connection:
             connection.execute(text(f"lock table {SCHEMA}.noticed in share row exclusive mode"))
             before = {row.subject: Told.from_json(row.told) for row in connection.execute(select(noticed))}
             found = compare(before)
@@ -65,7 +65,7 @@ class Notices(Book):
 
     def add(self, found: Sequence[Notice], audiences: Sequence[Audience]) -> int:
         """Put down news that no look finds, for the next `take`."""
-        with database_errors("writing notices"), self._engine.begin() as connection:
+        with self._writing("writing notices") as connection:
             return _add(connection, found, audiences)
 
     def take(self, receivers: Collection[str]) -> dict[str, list[Pending]]:
@@ -76,7 +76,7 @@ class Notices(Book):
         now = func.clock_timestamp()
         untold = notices.c.told_at.is_(None)
         free = untold & (func.coalesce(notices.c.taken_until, now) <= now)
-        with database_errors("reading notices"), self._engine.begin() as connection:
+        with self._writing("reading notices") as connection:
             stale = untold & ((notices.c.noted_at < now - STALE_AFTER) | ~any_of(notices.c.receiver, receivers))
             connection.execute(delete(notices).where(stale | (notices.c.told_at < now - KEPT_FOR)))
             chosen = select(notices.c.id).where(free).with_for_update(skip_locked=True).scalar_subquery()
@@ -95,13 +95,13 @@ class Notices(Book):
     def tell_done(self, notice_id: int) -> None:
         """Put down that something was told."""
         done = update(notices).where(notices.c.id == notice_id).values(told_at=func.clock_timestamp(), error=None)
-        with database_errors("writing notices"), self._engine.begin() as connection:
+        with self._writing("writing notices") as connection:
             connection.execute(done)
 
     def tell_later(self, notice_ids: Collection[int], error: str) -> None:
         """Give back what could not be told: the next look tries it again."""
         again = update(notices).where(any_of(notices.c.id, notice_ids)).values(taken_until=None, error=error)
-        with database_errors("writing notices"), self._engine.begin() as connection:
+        with self._writing("writing notices") as connection:
             connection.execute(again)
 
     def failed_checks(self) -> dict[str, str]:
@@ -114,12 +114,12 @@ class Notices(Book):
         """Put down how the check of one destination ended that a person asked for."""
         row = {"destination": destination, "error": error, "checked_at": func.clock_timestamp()}
         statement = upsert(checks).values(row)
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
+        with self._writing("writing the ledger") as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["destination"], set_=row))
 
     def note_checks(self, results: Mapping[str, str | None]) -> None:
         """Put down how the check of every destination ended: the reason of one that failed. Others are forgotten."""
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
+        with self._writing("writing the ledger") as connection:
             # two at once would each insert what the other has
             connection.execute(text(f"lock table {SCHEMA}.checks in share row exclusive mode"))
             connection.execute(delete(checks))

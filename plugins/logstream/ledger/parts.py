@@ -76,7 +76,7 @@ class Parts(Book):
         while some := list(itertools.islice(parts, 5_000)):
             packs.append(pack(some))
         rows = [{"delivery_id": delivery_id, "entries": entries} for entries in reversed(packs)]
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
+        with self._writing("writing the ledger") as connection:
             connection.execute(delete(superseded_parts).where(superseded_parts.c.delivery_id == delivery_id))
             for row in rows:  # one after the other: their order is that of their ids
                 connection.execute(insert(superseded_parts), row)
@@ -120,7 +120,7 @@ class Parts(Book):
         Counts and manifests stay. Returns how many deliveries were pruned.
         """
         old = (deliveries.c.window_end <= before) & (deliveries.c.state == State.DELIVERED)
-        with database_errors("pruning the ledger"), self._engine.begin() as connection:
+        with self._writing("pruning the ledger") as connection:
             pruned = update(deliveries).where(old, deliveries.c.pruned_at.is_(None)).returning(deliveries.c.id)
             ids = list(connection.execute(pruned.values(pruned_at=func.clock_timestamp(), forgotten=None)).scalars())
             for table in (lane_parts, superseded_parts):

@@ -14,7 +14,6 @@ import orjson
 from sqlalchemy import Connection, select, update
 
 from logstream.control.tables import SCHEMA, deliveries, lanes
-from logstream.database import database_errors
 from logstream.destinations.parcel import Tally
 from logstream.events import Cursor
 from logstream.ledger.book import Book, any_of
@@ -124,7 +123,7 @@ class Plans(Book):
 
         Raises what `claim` raises: `WindowTaken` where another run has meanwhile made a window of some of its time.
         """
-        with database_errors("planning deliveries"), self._engine.begin() as connection:
+        with self._writing("planning deliveries", asks_store=True) as connection:
             if claim is not None:
                 claim(connection)
             return self._plan(connection, planned, stock, terms or Terms())

@@ -44,7 +44,7 @@ class Rejections(Book):
         """
         chosen = _open() & tuple_(rejections.c.delivery_id, rejections.c.event_id).in_(list(keys))
         row = {"discarded_at": func.clock_timestamp(), "discarded_by": author, "note": note}
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
+        with self._writing("writing the ledger") as connection:
             return connection.execute(update(rejections).where(chosen).values(row)).rowcount
 
     def rejected(

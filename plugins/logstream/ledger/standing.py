@@ -47,7 +47,7 @@ class Standing(Debts):
     def note(self, outcomes: Mapping[str, Outcome], suspend_after: int) -> list[Change]:
         """Take note of what became of destinations in a window; return what people should hear of."""
         changes = []
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
+        with self._writing("writing the ledger") as connection:
             now = connection.exec_driver_sql("select clock_timestamp()").scalar_one()
             known = {
                 row.name: _health(row)
@@ -81,12 +81,12 @@ class Standing(Debts):
         """Hold a destination: nothing is sent to it, what it would have got is owed, until a person resumes it."""
         row = {"suspended_at": func.clock_timestamp(), "error": reason.replace("\0", " "), "held": True}
         statement = insert(destinations).values(name=destination, **row)
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
+        with self._writing("writing the ledger") as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
 
     def resume(self, destination: str) -> bool:
         """Forget that a destination failed, so that the next run delivers to it. Returns whether it was suspended."""
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
+        with self._writing("writing the ledger") as connection:
             gone = delete(destinations).where(destinations.c.name == destination).returning(destinations.c.suspended_at)
             row = connection.execute(gone).first()
         return row is not None and row.suspended_at is not None

@@ -105,7 +105,7 @@ class Windows(Book):
 
     def note_schedule(self, wanted: Schedule | None) -> None:
         """Note what the schedule demands; `None` where windows are only exported on request."""
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
+        with self._writing("writing the ledger") as connection:
             if wanted is None:
                 connection.execute(delete(schedule))
                 return

@@ -69,7 +69,7 @@ class WriteOffs(Book):
 
         What another run is delivering at this moment is not owed, and stays that run's.
         """
-        with database_errors("writing the ledger"), self._engine.begin() as connection:
+        with self._writing("writing the ledger") as connection:
             # in the order in which plans lock them
             owed = (
                 select(deliveries.c.id, deliveries.c.planned_at)
@@ -91,7 +91,7 @@ class WriteOffs(Book):
     def seal_written_off(self, written_off: WrittenOff) -> WrittenOff:
         """Write down that deliveries are complete, without those that a run has planned again since; return which are."""
         plans = written_off.plans
-        with database_errors("sealing deliveries"), self._engine.begin() as connection:
+        with self._writing("sealing deliveries") as connection:
             sealed = connection.exec_driver_sql(_SEAL, (list(plans), list(plans.values()))).scalars()
             return written_off.only(set(sealed))
 
