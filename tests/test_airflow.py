@@ -119,7 +119,9 @@ def test_one_broken_destination_fails_at_once_and_delays_no_other(stage: Stage, 
             (SECOND.start, SECOND.end),
         ).fetchone()
     assert (len(stage.sink.events()) - before,) == wanted
-    assert max(stage.sink.keys.values()) == 1
+    # that a destination is tried out, again and again, has one key
+    sent = {key: times for key, times in stage.sink.keys.items() if not key.startswith("logstream-check-")}
+    assert sent and max(sent.values()) == 1
 
 
 def test_a_run_waits_for_whoever_still_writes(stage: Stage, tmp_path: Path) -> None:
@@ -190,7 +192,7 @@ def test_airflows_own_way_to_try_a_dag_exports_a_window(
 
 def test_the_commands_that_show_the_rest_api_are_run(stage: Stage, tmp_path: Path) -> None:
     """Those of docs/console.md, as they stand there, with a user and the settings' number filled in."""
-    (script,) = blocks(PROJECT / "docs/console.md")
+    (script,) = [block for block in blocks(PROJECT / "docs/console.md") if "curl " in block]
     user = f'"username": "admin", "password": "{USERS["admin"]}"'
     script = script.replace('"username": "...", "password": "..."', user).replace('"42"', "*")
     (tmp_path / "settings.yaml").write_text(f"destinations: {{other: {{type: file, path: {tmp_path}/other}}}}\n")

@@ -55,6 +55,7 @@ VARIABLES = {
     "LOGSTREAM_HOME": "where Logstream keeps what it keeps locally",
     "LOGSTREAM_NOTIFIERS": "who is told of what",
     "LOGSTREAM_OWED_PER_RUN": "owed windows that a run takes along for each destination",
+    "LOGSTREAM_PERMISSION": "the resource of the auth manager that decides who may use the console",
     "LOGSTREAM_SCHEDULE": "the export DAG's schedule",
     "LOGSTREAM_SUSPEND_AFTER": "failed windows in a row that suspend a destination",
     "LOGSTREAM_WAIT_SECONDS": "how long a run waits for a window to close",
