@@ -125,8 +125,8 @@ class Author:
             happenings += self.window()
             self.now = self.next()
         happenings += [Settle(writer, self.happens(0.8)) for writer in self.writers]
-        page = self.chance.choice((1, 3, 7, 10_000, 10_000))
-        return Script(self.seed, self.now.start, tuple(happenings), self.workspaces, page)
+        pages = self.chance.choice(((1,), (3,), (10_000,), (10_000,), (7, 3), (10_000, 7, 1)))
+        return Script(self.seed, self.now.start, tuple(happenings), self.workspaces, pages)
 
     def next(self) -> Span:
         """The next window of the schedule. Where the schedule has changed, its first windows are cut on its own grid."""
@@ -160,9 +160,9 @@ class Author:
     def begun(self) -> Iterator[Happening]:
         """A window is exported again by other settings than those by which it was begun: each try of that was killed.
 
-        Meanwhile rows come, or are purged.
+        Meanwhile rows come, or are purged. Or it is not exported again: what is owed is left to later runs.
         """
-        for run in range(2):
+        for run in range(self.chance.choice((1, 2, 2))):
             self.document = deepcopy(self.document)
             what = self.chance.choice((self.other_options, self.other_objects, self.other_message))(self.document)
             yield Apply(self.document, what)

@@ -267,8 +267,8 @@ class Script:
     end: int
     happenings: tuple[Happening, ...]
     workspaces: tuple[int, ...]
-    page: int = 10_000
-    """Rows that are read at once."""
+    pages: tuple[int, ...] = (10_000,)
+    """Rows that are read at once, by one attempt after another: what is delivered must not depend on it."""
 
     def rows(self) -> Iterator[Row]:
         """All that the platform writes."""

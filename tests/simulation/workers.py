@@ -6,13 +6,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import cycle
 from typing import TypeVar
 
 import psycopg
 
 from logstream.errors import LogstreamError
+from logstream.export import pipeline
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
 from tests.simulation.fates import Attempt, Fate, Killed, watch
@@ -29,10 +31,11 @@ class Workers:
 
     def __init__(
         self, dsn: str, connections: Connections, store: psycopg.Connection, time_of_world: WorldClock,
-        complaints: list[str],
+        complaints: list[str], pages: Sequence[int],
     ) -> None:  # fmt: skip
         self._dsn, self._connections, self._store, self._clock = dsn, connections, store, time_of_world
         self._complaints = complaints
+        self._pages = cycle(pages)
         self._idle: list[Exporter] = []
         self.zombies: list[Attempt] = []
         self.undisturbed = False
@@ -101,6 +104,7 @@ class Workers:
             self._idle.append(engine)
             return result
 
+        pipeline.CHUNK_EVENTS = next(self._pages)  # put back where the world ends
         self._sending = fate or Fate()
         return Attempt(work, self._sending)
 

@@ -60,7 +60,7 @@ def live(place: Universe, script: Script) -> list[str]:
         time_of_world = WorldClock()
         with (
             clock.use(time_of_world),
-            patch.object(pipeline, "CHUNK_EVENTS", script.page),
+            patch.object(pipeline, "CHUNK_EVENTS", script.pages[0]),
             patch.object(book, "PAUSE_SECONDS", PAUSE),
         ):
             world = World(place, name, dsn, script, time_of_world)
@@ -85,7 +85,9 @@ class World:
         self._end = script.end
         self._store = psycopg.connect(dsn, autocommit=True, application_name="world")
         self._writers = Writers(dsn, name)
-        self._workers = Workers(dsn, Connections(place.url, name), self._store, time_of_world, self._complaints)
+        self._workers = Workers(
+            dsn, Connections(place.url, name), self._store, time_of_world, self._complaints, script.pages
+        )
         self._notes = Notes(self._model, self._store)
         self._runs = Runs(self._workers, self._notes, self._model, self._writers, self._complaints)
         with self._store.cursor() as cursor:
