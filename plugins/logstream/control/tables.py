@@ -130,6 +130,11 @@ lanes = Table(
     Column("names", JSON, comment="{workspace id: [external id, name]} at its first attempt, where wanted"),
     Column("position_us", BigInteger, comment="recorded_at of the last delivered event, microseconds since 2000"),
     Column("position_id", BigInteger, comment="id of the last delivered event"),
+    Column(
+        "trail",
+        BigInteger,
+        comment="Digest of the names of the requests that were sent after counted_*, up to the position",
+    ),
     Column("counted_us", BigInteger, comment="As position_us: what the counts below take in; never after the position"),
     Column("counted_id", BigInteger, comment="As position_id"),
     Column(

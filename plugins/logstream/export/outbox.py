@@ -15,7 +15,7 @@ from logstream.export.refusals import Refusals
 from logstream.export.select import Unsendable
 from logstream.export.send import Confirm, RetryPolicy, Sent, send
 from logstream.ledger.checkpoints import LedgerWriter
-from logstream.ledger.records import Lane, News, Rejection
+from logstream.ledger.records import Lane, News, Rejection, trail_of
 
 CHECKPOINT_SECONDS = 1.0
 """How often a lane's counts are written."""
@@ -180,6 +180,7 @@ class Outbox:
         self._irregular = False
         await self._writer.checkpoint(self._lane, news)
         self._written = clock.monotonic()
+        self._lane.trail = 0
         del self._rejected[: len(news.rejected)], self._parts[: len(news.parts)], self._settled[: len(news.announced)]
 
     def _release(self, places: int) -> None:
@@ -231,6 +232,7 @@ class Outbox:
         lane.bytes += sent.bytes
         lane.requests += sent.requests
         lane.part += 1
+        lane.trail = trail_of(lane.trail or 0, parcel.name)
         lane.counted = parcel.last
         lane.position = max(lane.position or parcel.last, parcel.last)
         self._take_bad(parcel.last)

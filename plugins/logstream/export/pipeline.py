@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from functools import partial
+from functools import partial, reduce
 
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.parcel import LaneRef, Packer, Parcel
@@ -27,7 +27,7 @@ from logstream.export.send import RetryPolicy
 from logstream.export.window_plan import selected
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.leases import LeaseKeeper
-from logstream.ledger.records import Lane
+from logstream.ledger.records import Lane, trail_of
 from logstream.settings.models import Streaming
 from logstream.settings.resolution import Workspace
 from logstream.store.base import EventStore, Page
@@ -42,6 +42,10 @@ CHUNK_BYTES = 8 * 1024 * 1024
 SPARE = 0.9
 """How full a chunk is meant to be: what PostgreSQL sends beyond a full one is thrown away, with the connection it came over."""
 
+AGAIN_BYTES = 64 * 1024 * 1024
+"""How much is kept of what an earlier attempt seems to have sent, until it is known to be the same; it sent that within
+`CHECKPOINT_SECONDS`. More than this is sent again."""
+
 READ_SECONDS = 300.0
 """How long a chunk may take to be read and packaged: a log store that is silent for longer fails the lanes."""
 
@@ -54,7 +58,10 @@ class LaneWork:
     def __init__(self, lane: Lane, packer: Packer, outbox: Outbox) -> None:
         self.lane, self.packer, self.outbox = lane, packer, outbox
         self.resume = lane.counted
-        self.delivered_to = lane.position
+        self._sent_to = lane.position if lane.trail is not None else lane.counted
+        self._again: list[Parcel] = []
+        """What an earlier attempt has sent and not counted, if nothing has come or gone there since."""
+        self._again_bytes = 0
         self.error: LogstreamError | None = None
 
     def skip(self, chunk: Chunk) -> Chunk:
@@ -69,9 +76,29 @@ class LaneWork:
 
     async def put(self, parcel: Parcel) -> None:
         """Send a parcel, unless an earlier attempt did: then it is counted."""
-        if self.delivered_to is not None and parcel.last <= self.delivered_to:
-            self.outbox.note(parcel)
+        if self._sent_to is not None and parcel.last <= self._sent_to:
+            self._again.append(parcel)
+            self._again_bytes += parcel.size
+            if parcel.last == self._sent_to or self._again_bytes > AGAIN_BYTES:
+                await self.take_up()
         else:
+            await self.take_up()
+            await self.outbox.put(parcel)
+
+    async def take_up(self) -> None:
+        """Count what an earlier attempt has sent. Where it is not the same that it sent, it is sent again.
+
+        A row that came late would be counted as sent, and was not; one that was purged would leave the rest without its name.
+        """
+        again, self._again, self._sent_to = self._again, [], None
+        if not again:
+            return
+        sent, self.lane.trail = self.lane.trail, 0
+        if sent == reduce(lambda trail, parcel: trail_of(trail, parcel.name), again, 0):
+            for parcel in again:
+                self.outbox.note(parcel)
+            return
+        for parcel in again:
             await self.outbox.put(parcel)
 
 
@@ -185,6 +212,7 @@ class DeliveryPipeline:
         try:
             for parcel in await asyncio.to_thread(lambda: list(work.packer.finish())):
                 await work.put(parcel)
+            await work.take_up()
             await work.outbox.drain()
         except LogstreamError as error:
             await self._stop(work, error)

@@ -36,8 +36,8 @@ class LaneWrite:
         """How far a lane has come; its counts stay as they were written last."""
         assert lane.position is not None, "it has sent something"  # noqa: S101
         us, number = lane.position
-        row = b'{"delivery_id":%d,"lane":%d,"attempt":%d,"position_us":%d,"position_id":%d}'
-        filled = row % (*lane.key, lane.attempt, us, number)
+        row = b'{"delivery_id":%d,"lane":%d,"attempt":%d,"position_us":%d,"position_id":%d,"trail":%d}'
+        filled = row % (*lane.key, lane.attempt, us, number, lane.trail or 0)
         return cls(lane.key, State.DELIVERING, filled, [], None, lane.destination, steps=True)
 
     @classmethod
@@ -79,6 +79,7 @@ class LaneWrite:
         row = {
             **name, "attempt": lane.attempt, "ends": ends, "void": void, "state": str(state),
             "position_us": position[0], "position_id": position[1],
+            "trail": 0 if lane.position == lane.counted else lane.trail,
             "counted_us": counted[0], "counted_id": counted[1], "part": lane.part,
             "delivered": tally_document(lane.delivered), "rejected": tally_document(lane.rejected),
             "delivered_events": lane.delivered.total(), "rejected_events": lane.rejected.total(),
@@ -131,7 +132,7 @@ def lease_lost(lane: Lane | LaneWrite | Announcement) -> LeaseLost:
 
 WRITE = f"""
 update {SCHEMA}.lanes l set
-    state = n.state, position_us = n.position_us, position_id = n.position_id,
+    state = n.state, position_us = n.position_us, position_id = n.position_id, trail = n.trail,
     counted_us = n.counted_us, counted_id = n.counted_id, part = n.part,
     delivered = n.delivered, rejected = n.rejected, sizes = n.sizes,
     delivered_events = n.delivered_events, rejected_events = n.rejected_events,
@@ -146,7 +147,7 @@ update {SCHEMA}.lanes l set
     finished_at = case n.state when 'delivered' then clock_timestamp() else l.finished_at end
 from json_to_recordset(%s::json) as n(
     delivery_id bigint, lane int, attempt bigint, ends boolean, void boolean, state text,
-    position_us bigint, position_id bigint, counted_us bigint,
+    position_us bigint, position_id bigint, trail bigint, counted_us bigint,
     counted_id bigint, part int, delivered json, rejected json, delivered_events bigint, rejected_events bigint,
     sizes json, bytes bigint, requests bigint, planned json, planned_events bigint, error text,
     permanent int)
@@ -159,9 +160,9 @@ returning l.delivery_id, l.lane
 # to others, behind a pooler.
 STEP = f"""
 with quick as materialized (select set_config('synchronous_commit', 'off', true) as it)
-update {SCHEMA}.lanes l set position_us = n.position_us, position_id = n.position_id
+update {SCHEMA}.lanes l set position_us = n.position_us, position_id = n.position_id, trail = n.trail
 from quick, json_to_recordset(%s::json) as n(
-    delivery_id bigint, lane int, attempt bigint, position_us bigint, position_id bigint)
+    delivery_id bigint, lane int, attempt bigint, position_us bigint, position_id bigint, trail bigint)
 where l.delivery_id = n.delivery_id and l.lane = n.lane and l.attempt = n.attempt and quick.it = 'off'
 returning l.delivery_id, l.lane
 """  # noqa: S608 - the schema is ours

@@ -175,15 +175,13 @@ def _known_lanes(connection: Connection, delivery_ids: Sequence[int]) -> dict[in
     columns = (
         lanes.c.delivery_id, lanes.c.lane, lanes.c.state, lanes.c.fingerprint, lanes.c.planned, lanes.c.planned_bytes,
         lanes.c.delivered, lanes.c.rejected, lanes.c.counted_us, lanes.c.counted_id,
-        lanes.c.position_us, lanes.c.position_id,
     )  # fmt: skip
     found: dict[int, dict[int, KnownLane]] = {}
     for row in connection.execute(select(*columns).where(any_of(lanes.c.delivery_id, delivery_ids))):
         counted = Cursor(row.counted_us, row.counted_id) if row.counted_us is not None else None
-        position = Cursor(row.position_us, row.position_id) if row.position_us is not None else None
         found.setdefault(row.delivery_id, {})[row.lane] = KnownLane(
             row.delivery_id, row.lane, State(row.state), row.fingerprint, tally_in(row.planned),
-            row.planned_bytes, tally_in(row.delivered), tally_in(row.rejected), counted, position,
+            row.planned_bytes, tally_in(row.delivered), tally_in(row.rejected), counted,
         )  # fmt: skip
     return found
 

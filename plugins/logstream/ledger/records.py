@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -112,6 +113,8 @@ class Lane:
     delivered: Tally = field(default_factory=Tally)
     rejected: Tally = field(default_factory=Tally)
     position: Cursor | None = None
+    trail: int | None = None
+    """`trail_of` the requests that were sent after `counted`, up to `position`; `None` where an older version wrote that."""
     counted: Cursor | None = None
     part: int = 0
     sizes: Counter[int] = field(default_factory=Counter)
@@ -251,6 +254,7 @@ def lane_in(row: Row[Any]) -> Lane:
         delivered=tally_in(row.delivered),
         rejected=tally_in(row.rejected),
         position=Cursor(row.position_us, row.position_id) if row.position_us is not None else None,
+        trail=row.trail,
         counted=Cursor(row.counted_us, row.counted_id) if row.counted_us is not None else None,
         part=row.part,
         sizes=Counter({int(workspace): size for workspace, size in row.sizes.items()}),
@@ -265,6 +269,11 @@ def lane_in(row: Row[Any]) -> Lane:
         finished_at=row.finished_at,
         pruned=row.pruned_at is not None,
     )
+
+
+def trail_of(trail: int, name: str) -> int:
+    """The digest of the names of some requests, with one more behind them."""
+    return zlib.crc32(name.encode(), trail)
 
 
 def tally_document(tally: Tally) -> dict[str, dict[str, int]]:

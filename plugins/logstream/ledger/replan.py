@@ -36,10 +36,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KnownLane:
-    """A lane as an earlier plan left it.
-
-    `counted` is the place up to which `delivered` and `rejected` count; `position`, the place up to which it was sent.
-    """
+    """A lane as an earlier plan left it. `counted` is the place up to which `delivered` and `rejected` count."""
 
     delivery_id: int
     lane: int
@@ -50,12 +47,6 @@ class KnownLane:
     delivered: Tally = field(default_factory=Tally)
     rejected: Tally = field(default_factory=Tally)
     counted: Cursor | None = None
-    position: Cursor | None = None
-
-    @property
-    def is_ahead(self) -> bool:
-        """Whether it was sent further than it is counted: what lies between is counted when it goes on, by the log store."""
-        return self.position is not None and (self.counted is None or self.position > self.counted)
 
     @property
     def done(self) -> Tally:
@@ -95,8 +86,6 @@ def replan_lane(known: KnownLane, new: PlannedLane | None, held: Tally, ahead: C
         came, gone = _differ(new.tally, known.done)
         # events that are delivered and purged since must not be replaced by fewer
         return Replanned(Fate.ANEW, new.tally) if came and not gone else Replanned(Fate.KEPT, known.done)
-    if known.is_ahead and _differ(new.tally, known.planned)[0] and not _differ(new.tally, known.done)[1]:
-        return Replanned(Fate.ANEW, new.tally, lost)  # rows may have come before the place up to which it was sent
     if new.tally == known.planned or not known.has_progress:
         return Replanned(Fate.RESUMED, new.tally, lost)
     left = +ahead()
