@@ -49,7 +49,7 @@ def test_with_it_it_alone_decides(fab: None, monkeypatch: pytest.MonkeyPatch) ->
     assert access.may_use_connection(operator, "PUT", "lake")
 
 
-def test_a_manager_that_grants_what_nobody_was_given_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manager_that_grants_what_was_given_to_no_role_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     manager = object.__new__(SimpleAuthManager)
     monkeypatch.setattr(access, "get_auth_manager", lambda: manager)
     monkeypatch.setenv(access.PERMISSION, OWN)

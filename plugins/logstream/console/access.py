@@ -47,7 +47,7 @@ def own_permission(user: Any, method: Literal["GET", "PUT"]) -> bool | None:
     if not resource:
         return None
     manager = get_auth_manager()
-    if manager.is_authorized_custom_view(method=method, resource_name=f"{resource} (nobody has this)", user=user):
+    if manager.is_authorized_custom_view(method=method, resource_name=f"{resource} (given to no role)", user=user):
         return None
     return bool(manager.is_authorized_custom_view(method=method, resource_name=resource, user=user))
 

@@ -16,6 +16,10 @@ from logstream.destinations.access.base import (
 )
 
 _ADDRESS = CredentialField("address", "Address", "address", required=True, example="https://logs.example.com")
+_PROXY = replace(
+    _ADDRESS, required=False, example="https://intake.example.com",
+    help="Only for a proxy of your own; else that of the vendor's site or region.",
+)  # fmt: skip
 _USER = CredentialField("user", "User", "login", required=True)
 _PASSWORD = CredentialField("password", "Password", "password", secret=True, required=True)
 _AUTHORITY = CredentialField(
@@ -66,8 +70,7 @@ DATADOG = Access(
     "http",
     _one(
         replace(_PASSWORD, name="api_key", label="API key"),
-        replace(_ADDRESS, required=False, example="https://intake.example.com",
-                help="Only for a proxy of your own; else that of the site."),
+        _PROXY,
     ),
     documentation="https://docs.datadoghq.com/account_management/api-app-keys/",
     rights=lambda _: _ingest_key("Datadog", "Organization Settings > API Keys > New Key\n(no application key, no scopes)"),
@@ -93,8 +96,7 @@ NEW_RELIC = Access(
     "http",
     _one(
         replace(_PASSWORD, name="license_key", label="Licence key"),
-        replace(_ADDRESS, required=False, example="https://intake.example.com",
-                help="Only for a proxy of your own; else that of the region."),
+        _PROXY,
     ),
     documentation="https://docs.newrelic.com/docs/apis/intro-apis/new-relic-api-keys/#license-key",
     rights=lambda _: _ingest_key("New Relic", "API keys > Create a key\nKey type: Ingest - License"),
