@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from logstream.ledger import book, leases
+from logstream.ledger import book, checkpoints
 from logstream.ledger.records import State
 
 from .test_engine import WINDOW, Make, engine, export, filled, override
@@ -34,7 +34,7 @@ def test_a_worker_that_pauses_between_a_statement_and_its_commit_holds_up_no_oth
 
     planned = exporter.plan(WINDOW)
     monkeypatch.setattr(book, "PAUSE_SECONDS", 0.5)
-    monkeypatch.setattr(leases, "LEASE_SECONDS", 1)
+    monkeypatch.setattr(checkpoints, "ANSWER_SECONDS", 1.0)
     event.listen(exporter.engine, "after_cursor_execute", pause)
     lanes = [key for share in planned.shares for key in share.lanes]
     worker = threading.Thread(target=exporter.deliver, args=(lanes,))
