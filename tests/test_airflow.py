@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -183,11 +184,23 @@ def test_airflows_own_way_to_try_a_dag_exports_a_window(
     ]
     variable, _, command = line.partition(" airflow ")
     monkeypatch.setenv(*variable.split("="))
+    told = stage.airflow.home / "lineage.ndjson"  # among what is searched for credentials
+    transport = {"type": "file", "log_file_path": str(told), "append": True}
+    monkeypatch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", json.dumps(transport))
+    # what answers the tasks is a thread of this process here, which a process that is forked has not
+    monkeypatch.setenv("AIRFLOW__OPENLINEAGE__EXECUTE_IN_THREAD", "True")
     stage.apply(override({"type": "file", "path": str(tmp_path / "out"), "packaging": "batch"}))
     window = Window(DAYS[2] + HOURS, DAYS[2] + 2 * HOURS)
     stage.airflow.command(*command.replace("2026-11-24T00:05:00Z", window.end.isoformat()).split())
     delivered = [line for path in (tmp_path / "out").rglob("*.ndjson") for line in path.read_bytes().splitlines()]
     assert len(delivered) == count(stage.store, window) > 100
+    # and what it tells OpenLineage, of each task that delivered
+    events = [json.loads(line) for line in told.read_text().splitlines()]
+    ended = [one for one in events if one["eventType"] == "COMPLETE" and one["job"]["name"] == f"{DAG}.deliver"]
+    assert {data_set["name"] for one in ended for data_set in one["inputs"]} == {"e2e_store.public.events"}
+    outputs = [data_set for one in ended for data_set in one["outputs"]]
+    assert {(one["namespace"], one["name"]) for one in outputs} == {("file", str(tmp_path / "out"))}
+    assert sum(one["outputFacets"]["outputStatistics"]["rowCount"] for one in outputs) == len(delivered)
 
 
 def test_the_commands_that_show_the_rest_api_are_run(stage: Stage, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, cast
 from obstore.store import AzureStore
 from pydantic import Field
 
+from logstream.datasets import DataSet, of_objects
 from logstream.destinations.access.microsoft import AZURE_BLOB
 from logstream.destinations.credentials import AzureBlobCredentials
 from logstream.destinations.object_options import (
@@ -73,6 +74,11 @@ class AzureBlobDestination(ObjectStoreDestination[AzureBlobOptions]):
     def place(self) -> str:
         """The container."""
         return f"container `{self.options.container}`"
+
+    def data_set(self) -> DataSet:
+        """The container of the account, and the prefix. OpenLineage's rule has the Data Lake's host, whatever the cloud."""
+        account = self.connections.azure_blob(self.options.connection).account_name
+        return of_objects(f"wasbs://{self.options.container}@{account}.dfs.core.windows.net", self.prefix)
 
     def server(self) -> str:
         """The account: within it, a name means one container."""

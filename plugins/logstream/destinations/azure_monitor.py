@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from logstream.datasets import DataSet, of_requests
 from logstream.destinations.access.microsoft import AZURE_MONITOR
 from logstream.destinations.base import Limits, Step
 from logstream.destinations.credentials import HttpCredentials
@@ -53,8 +54,13 @@ class AzureMonitorDestination(RequestDestination[AzureMonitorOptions]):
     title = "Azure Monitor"
     connection_type = "azure"
     options_model = AzureMonitorOptions
+    kept_in = ("rule_id", "stream")
     access = AZURE_MONITOR
     _token: Callable[[str], str]
+
+    def data_set(self) -> DataSet:
+        """The rule's stream at the endpoint, both of the options."""
+        return of_requests(self.options.endpoint, self.kept_name)
 
     @property
     def limits(self) -> Limits:

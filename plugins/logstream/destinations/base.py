@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Generic, TypeVar, final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from logstream.datasets import DataSet
 from logstream.destinations.access.base import Access
 from logstream.destinations.credentials import Connections
 from logstream.destinations.outcome import Outcome, Retry
@@ -115,6 +116,13 @@ class Destination(ABC, Generic[O]):
     @abstractmethod
     def packer(self, lane: LaneRef, part: int) -> Packer:
         """A packer for a lane, of which `part` parcels are delivered already."""
+
+    def data_set(self) -> DataSet:
+        """The place it writes to, by OpenLineage's names. Asked unopened; blocks. Raises `InputError` for its connection.
+
+        A destination that says nothing of its place is known by its name in the settings.
+        """
+        return DataSet("logstream://destination", self.name)
 
     def options_problem(self) -> str | None:
         """Why no event could be sent with its options, each of which may be right; `None` if some can. Asked unopened."""

@@ -55,6 +55,7 @@ class ElasticsearchDestination(RequestDestination[ElasticsearchOptions]):
     type = "elasticsearch"
     title = "Elasticsearch"
     options_model = ElasticsearchOptions
+    kept_in = ("index",)
     access = ELASTICSEARCH
     content_type = "application/x-ndjson"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from logstream.datasets import DataSet
 from logstream.destinations.base import Step
 from logstream.destinations.object_options import ObjectOptions
 from logstream.destinations.objects import ObjectDestination, ReadError
@@ -70,6 +71,10 @@ class FileDestination(ObjectDestination[FileOptions]):
         return str(Path(self.options.path).absolute())
 
     place_option = "path"
+
+    def data_set(self) -> DataSet:
+        """The folder."""
+        return DataSet("file", self.place)
 
     @property
     def container(self) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from obstore.store import GCSStore
 from pydantic import Field
 
+from logstream.datasets import DataSet, of_objects
 from logstream.destinations.access.google import GCS
 from logstream.destinations.credentials import GcsCredentials
 from logstream.destinations.object_options import (
@@ -74,6 +75,10 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
     def place(self) -> str:
         """The bucket."""
         return f"bucket `{self.options.bucket}`"
+
+    def data_set(self) -> DataSet:
+        """The bucket and the prefix."""
+        return of_objects(f"gs://{self.options.bucket}", self.prefix)
 
     def server(self) -> str:
         """Google's, where a name means one bucket for all, or another endpoint."""

@@ -50,6 +50,7 @@ class GrafanaLokiDestination(RequestDestination[GrafanaLokiOptions]):
     type = "grafana_loki"
     title = "Grafana Loki"
     options_model = GrafanaLokiOptions
+    kept_in = ("tenant",)
     access = GRAFANA_LOKI
     envelope = len(b'{"streams":[]}')
 

@@ -62,6 +62,7 @@ class HttpDestination(RequestDestination[HttpOptions]):
     title = "HTTP endpoint"
     options_model = HttpOptions
     takes_html = True
+    kept_in = ("path",)
     _key: bytes | None = None
 
     @property

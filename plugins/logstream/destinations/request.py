@@ -13,6 +13,7 @@ import aiohttp
 from pydantic import Field
 
 from logstream import clock
+from logstream.datasets import DataSet, of_requests
 from logstream.destinations.access.requests import HTTP
 from logstream.destinations.base import ConnectionOptions, Destination, Limits, Step
 from logstream.destinations.credentials import HttpCredentials
@@ -77,6 +78,19 @@ class RequestDestination(Destination[O]):
     _session: aiohttp.ClientSession | None = None
     _reach: Reach
     _credentials: HttpCredentials
+
+    kept_in: ClassVar[tuple[str, ...]] = ()
+    """The options that name what the receiver keeps events in: an index, a stream."""
+
+    def data_set(self) -> DataSet:
+        """The receiver's scheme, host and port, and what it keeps events in; else the destination's name."""
+        return of_requests(self.url(self.credentials()), self.kept_name)
+
+    @property
+    def kept_name(self) -> str:
+        """The options of `kept_in`, without a query; where they are empty, the destination's name."""
+        given = [getattr(self.options, option) or "" for option in self.kept_in]
+        return "/".join(filter(None, given)).partition("?")[0].strip("/") or self.name
 
     def options_problem(self) -> str | None:
         """Options that leave no room for an event, at the longest of them."""

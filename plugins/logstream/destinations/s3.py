@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from obstore.store import S3Store
 from pydantic import Field, model_validator
 
+from logstream.datasets import DataSet, of_objects
 from logstream.destinations.access.amazon import S3
 from logstream.destinations.credentials import AwsCredentials
 from logstream.destinations.object_options import (
@@ -108,6 +109,10 @@ class S3Destination(ObjectStoreDestination[S3Options]):
     def place(self) -> str:
         """The bucket."""
         return f"bucket `{self.options.bucket}`"
+
+    def data_set(self) -> DataSet:
+        """The bucket and the prefix."""
+        return of_objects(f"s3://{self.options.bucket}", self.prefix)
 
     def server(self) -> str:
         """The endpoint, or the partition of AWS: within one, a name means one bucket."""

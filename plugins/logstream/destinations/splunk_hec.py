@@ -48,6 +48,7 @@ class SplunkHecDestination(RequestDestination[SplunkHecOptions]):
     type = "splunk_hec"
     title = "Splunk HTTP Event Collector"
     options_model = SplunkHecOptions
+    kept_in = ("index",)
     access = SPLUNK
 
     @property

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from logstream.database import connect, database_errors, is_stale
+from logstream.datasets import DataSet, of_table
 from logstream.events import Cursor, Event
 from logstream.settings.models import LogStoreSettings
 from logstream.settings.resolution import Workspace
@@ -28,6 +29,11 @@ from logstream.store.lineage import sources
 from logstream.store.reading import PAGE_BYTES, by_id_query, nameless_query, pages, read_query, run, start_copy
 from logstream.store.rows import Rows, is_nameless
 from logstream.window import Window
+
+_TABLE_NAMES = (
+    "select n.nspname::text, c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+    " where c.oid = any(%s::text[]::regclass[]) order by 1, 2"
+)
 
 
 class PostgresStore:
@@ -63,6 +69,14 @@ class PostgresStore:
         except BaseException:
             connection.close()
             raise
+
+    def data_sets(self) -> list[DataSet]:
+        """The tables that feed the log store, as lineage tools know them."""
+        with self._connection() as connection, database_errors("looking for the tables of the log store"):
+            found = sources(connection, self._settings.events, self._settings.written_tables)
+            rows = connection.execute(_TABLE_NAMES, [[*found.tables, *found.others]]).fetchall()
+            at = connection.info
+            return [of_table(at.host or at.hostaddr, at.port, at.dbname, schema, table) for schema, table in rows]
 
     def now(self) -> datetime:
         """The database's clock."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from logstream.airflow.operators.base import LogstreamOperator, carrier_of, exporter
+from logstream.airflow.operators.lineage import TellsLineage
 from logstream.units import counted
 from logstream.window import Window, parse_time
 
@@ -14,13 +15,21 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from logstream.export.deliver import LaneResult
+    from logstream.export.exporter import Exporter
+    from logstream.export.lineage import Lineage
+    from logstream.export.redeliver import Redelivery
 
 
-class Redeliver(LogstreamOperator):
+class Redeliver(LogstreamOperator, TellsLineage):
     """Delivers by the run's parameters: `destination`, `window_start` and `window_end`, `rejected`, `events`.
 
     All may be left out.
     """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._results: list[LaneResult] = []
+        self._sent_again: list[Redelivery] = []
 
     def execute(self, context: Context) -> None:
         """Deliver; fail naming what did not arrive."""
@@ -58,7 +67,7 @@ class Redeliver(LogstreamOperator):
 
     def _rejected(self, destination: str | None, keys: list[tuple[int, int]] | None) -> None:
         with exporter() as engine:
-            results = engine.redeliver_rejected(destination, keys)
+            results = self._sent_again = engine.redeliver_rejected(destination, keys)
         if not results:
             self.log.info("There are no dead letters.")
         for result in results:
@@ -73,7 +82,14 @@ class Redeliver(LogstreamOperator):
         if failed:
             raise AirflowFailException("; ".join(failed[:5]))
 
+    def lineage(self, engine: Exporter) -> Lineage:
+        """From the log store's tables to the places of the destinations that got something."""
+        from logstream.export.lineage import lineage_of, moves_of_lanes, moves_of_rejected
+
+        return lineage_of(engine, moves_of_lanes(self._results) | moves_of_rejected(self._sent_again))
+
     def _say(self, result: LaneResult) -> None:
+        self._results.append(result)
         if result.error:
             lane = result.lane
             self.log.error("%s, lane %s, window %s: %s", lane.destination, lane.lane, lane.window, result.error)
