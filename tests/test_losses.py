@@ -18,6 +18,7 @@ from logstream.export.pipeline import DeliveryPipeline
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.records import Delivery, State
 from logstream.testing.servers import LogSink
+from logstream.validation import validate_settings
 from logstream.verify.verifier import verify
 from logstream.window import Window
 from tests.test_engine import WINDOW, Connections, Make, engine, export, files, filled, override
@@ -290,3 +291,28 @@ def test_a_rejection_at_a_windows_end_is_counted_once_though_the_lane_could_not_
     (report,) = exporter.redeliver_owed()
     assert (report.state, report.rejected) == (State.DELIVERED, 1)
     assert verify(exporter, WINDOW).findings == []
+
+
+@pytest.mark.parametrize("left", [0, 1, 3])
+def test_a_dead_letter_whose_row_is_purged_is_named_as_lost_when_its_lane_begins_anew(
+    engine: Make, filled: psycopg.Connection, sink: LogSink, left: int
+) -> None:
+    """Of three that were refused some are still in the log store, and are refused again."""
+    nested = f'{{"deep": {"[" * 600}{"]" * 600}}}'
+    filled.execute(
+        "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload)"
+        " select 90000 + n, 101, 'api_platform', %(at)s, %(at)s, %(deep)s from generate_series(1, 3) n",
+        {"at": WINDOW.start, "deep": nested},
+    )
+    hook = {"type": "http", "connection": "sink", "format": "single", "lanes": 1, "concurrency": 1}
+    exporter = quick(engine(override(hook)))
+    sink.fail = lambda _: 503 if sink.requests > 100 else None
+    export(exporter)
+    (before,) = exporter.ledger.lanes_in(WINDOW)
+    assert (before.state, before.rejected.total()) == (State.FAILED, 3)
+    purge(filled, "id > 90000 + %s", left)
+    sink.fail = lambda _: None
+    exporter.settings.apply(validate_settings(override({**hook, "lanes": 2})))
+    export(exporter)
+    assert books(exporter, WINDOW)["d"] == (1_500, left, 3 - left)
+    assert {row.event_id for row in exporter.ledger.rejected()} == {90_001 + number for number in range(left)}

@@ -55,6 +55,19 @@ class Verdict:
         self.done: dict[Place, set[int]] = defaultdict(set)
         """Rows that are at a destination, that it had and lost, or that are named as rejected by it."""
 
+    def _left_behind(self, place: Place) -> set[int]:
+        """Rows that were purged before their window was sent by changed options: the new place does not get those, and they stay
+        where they were. What had been delivered by the older options, and what by the newer, may be counted by either."""
+        window, destination = place
+        found = set[int]()
+        for newer in self.model.planned[window]:
+            options = newer.document["destinations"].get(destination)
+            older = [
+                plan for plan in self.model.planned[window] if plan.document["destinations"].get(destination) != options
+            ]
+            found |= set[int]().union(*(plan.ids for plan in older)) - newer.ids
+        return found & self.model.purged
+
     def _places(self) -> dict[Place, Document]:
         """Each delivery, and each place that has none though its window's settings select rows for it, with its settings."""
         found = dict(self.seen.deliveries)
@@ -277,11 +290,14 @@ class Verdict:
             rows = [row for row in self.model.rows_in(window) if route_of(document, row) == destination]
             wanted = {row.id for row in rows if row.id not in self.model.purged}
             done = {row.id for row in rows} & self.done[place]
-            store, judged = self._counts(wanted), self._counts(done)
+            store = self._counts(wanted)
+            judged = [self._counts(done), self._counts(done - self._left_behind(place))]
             for workspace, kind in store:  # what was written off may be in the log store, and need not be
                 written_off = self.seen.written_off[place, workspace, kind]
-                judged[workspace, kind] += max(0, min(written_off, store[workspace, kind] - judged[workspace, kind]))
-            if place not in self.seen.owed and store != judged:
+                for counts in judged:
+                    missing = store[workspace, kind] - counts[workspace, kind]
+                    counts[workspace, kind] += max(0, min(written_off, missing))
+            if place not in self.seen.owed and store not in judged:
                 self.must_find[place].append(
                     f"the store holds {len(wanted)} events, {len(done)} are delivered or rejected"
                 )

@@ -252,8 +252,12 @@ class World:
                 self._complaints.append(f"{destination} got other bytes under a key that it had before")
         seen = Witness(self._workers, self._store, self._receivers, self._documents, self._end).seen()
         for destination, receiver in self._receivers.items():
-            # what was put again since, or is superseded and may be gone, is not missed
-            for key in receiver.forgotten.keys() & (receiver.objects.keys() | seen.superseded.get(destination, set())):
-                rows = {number_of(message) for message in messages_in(key, receiver.forgotten[key])}
-                self._model.not_missed[destination] |= rows
+            # what was put again since, or is superseded and may be gone, is not missed; unless it was lost again elsewhere
+            there = receiver.objects.keys() | seen.superseded.get(destination, set())
+            missed = {
+                number_of(message)
+                for key in receiver.forgotten.keys() - there
+                for message in messages_in(key, receiver.forgotten[key])
+            }
+            self._model.not_missed[destination] |= self._model.forgotten[destination] - missed
         return self._complaints + list(judge(self._model, seen, self._end))

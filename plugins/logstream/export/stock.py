@@ -64,6 +64,10 @@ class Stock:
         counts = store.count(window, by_log_type=by_log_type, after=after, workspace_ids=sorted(workspace_ids))
         return selected(counts, streamings, destination)
 
+    def gone(self, window: Window, snapshot_id: int, event_ids: Collection[int]) -> set[int]:
+        """Which of some events of a window the log store no longer holds."""
+        return self._deployment.store(self._snapshot(snapshot_id)).gone(window, event_ids)
+
     def _snapshot(self, snapshot_id: int) -> Snapshot:
         if snapshot_id not in self._snapshots:
             self._snapshots[snapshot_id] = self._deployment.settings.get(snapshot_id)

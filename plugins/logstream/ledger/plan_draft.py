@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -45,6 +45,13 @@ class Stock(Protocol):
         self, window: Window, snapshot_id: int, destination: str, workspace_ids: Collection[int], after: Cursor | None
     ) -> Tally:
         """Those of some workspaces that come after a place in the window."""
+
+    def gone(self, window: Window, snapshot_id: int, event_ids: Collection[int]) -> set[int]:
+        """Which of some events of the window the log store no longer holds."""
+
+
+Refused = Callable[[int, int], Mapping[int, tuple[int, str]]]
+"""The events that were rejected of a lane of a delivery, and not sent since: by their ids (workspace id, kind)."""
 
 
 @dataclass(slots=True)
@@ -106,7 +113,13 @@ def begin_afresh(
 
 
 def go_on(
-    draft: Draft, row: Any, item: PlannedDelivery, known: Mapping[int, KnownLane], lost: Lost, stock: Stock
+    draft: Draft,
+    row: Any,
+    item: PlannedDelivery,
+    known: Mapping[int, KnownLane],
+    lost: Lost,
+    stock: Stock,
+    refused: Refused,
 ) -> None:
     """It is not complete: go on with its lanes as far as can be."""
     draft.deliveries.append((row.id, item.snapshot_id, 0))
@@ -127,6 +140,9 @@ def go_on(
         newly.update(fate.lost)
         if fate.fate in (Fate.ANEW, Fate.DROPPED):
             draft.void.append((row.id, number))
+            if lane.rejected:  # their dead letters go with the lane: those that no plan can have again are to be named
+                letters = refused(row.id, number)
+                newly.update(letters[event] for event in stock.gone(item.window, row.snapshot_id, letters))
         unchanged = fate.fate is Fate.KEPT or (fate.fate is Fate.RESUMED and fate.planned == lane.planned)
         _plan_lane(draft, item, row.id, number, fate, new, unchanged=unchanged)
     if lost.purged or newly:

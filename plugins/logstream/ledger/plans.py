@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from functools import partial
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection, select, update
 
-from logstream.control.tables import SCHEMA, deliveries, lanes
+from logstream.control.tables import SCHEMA, deliveries, lanes, rejections
 from logstream.destinations.parcel import Tally
 from logstream.events import Cursor
 from logstream.ledger.book import Book, any_of
@@ -141,7 +142,7 @@ class Plans(Book):
             elif row.state == State.DELIVERED:
                 begin_afresh(draft, row, item, known.get(row.id, {}), before, stock)
             else:
-                go_on(draft, row, item, known.get(row.id, {}), before, stock)
+                go_on(draft, row, item, known.get(row.id, {}), before, stock, partial(_refused, connection))
             if row.id in written_off:
                 plan_written_off(draft, row.id, known.get(row.id, {}), written_off[row.id])
         _write(connection, draft, terms)
@@ -184,6 +185,13 @@ def _known_lanes(connection: Connection, delivery_ids: Sequence[int]) -> dict[in
             row.planned_bytes, tally_in(row.delivered), tally_in(row.rejected), counted,
         )  # fmt: skip
     return found
+
+
+def _refused(connection: Connection, delivery_id: int, lane: int) -> dict[int, tuple[int, str]]:
+    columns = rejections.c.event_id, rejections.c.workspace_id, rejections.c.kind
+    of_lane = (rejections.c.delivery_id == delivery_id) & (rejections.c.lane == lane)
+    query = select(*columns).where(of_lane, rejections.c.redelivered_at.is_(None))
+    return {row.event_id: (row.workspace_id, row.kind) for row in connection.execute(query)}
 
 
 def _write(connection: Connection, draft: Draft, terms: Terms) -> None:

@@ -26,7 +26,16 @@ from logstream.store.closing import ClosedWindow
 from logstream.store.contract import EVENTS, WORKSPACES, require
 from logstream.store.counting import count
 from logstream.store.lineage import sources
-from logstream.store.reading import PAGE_BYTES, by_id_query, nameless_query, pages, read_query, run, start_copy
+from logstream.store.reading import (
+    PAGE_BYTES,
+    by_id_query,
+    held_query,
+    nameless_query,
+    pages,
+    read_query,
+    run,
+    start_copy,
+)
 from logstream.store.rows import Rows, is_nameless
 from logstream.window import Window
 
@@ -172,6 +181,20 @@ class PostgresStore:
             more=False,
             bad=[row for page in found for row in page.bad],
         )
+
+    def gone(self, window: Window, ids: Collection[int]) -> set[int]:
+        """Which of the events of a window with these ids are no longer there.
+
+        Rows that have no id cannot be told from one another: they count as being there.
+        """
+        asked = sorted(number for number in ids if not is_nameless(number))
+        held: set[int] = set()
+        with self._connection() as connection, database_errors("looking for events"):
+            rows = self._described(connection)
+            for start in range(0, len(asked), 10_000):
+                query = held_query(rows, window, asked[start : start + 10_000])
+                held.update(number for (number,) in run(connection, query))
+        return set(asked) - held
 
     @staticmethod
     def _copied(connection: psycopg.Connection, rows: Rows, query: sql.Composed, room: int) -> Iterator[Page]:

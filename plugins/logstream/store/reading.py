@@ -92,6 +92,13 @@ def by_id_query(rows: Rows, ids: Sequence[int]) -> sql.Composed:
     )
 
 
+def held_query(rows: Rows, window: Window, ids: Sequence[int]) -> sql.Composed:
+    """The statement that finds which ids of some there are in a window."""
+    return sql.SQL("select e.id::bigint from {} where e.id = any({}::bigint[]) and {}").format(
+        sql.SQL(rows.source), sql.Literal(list(ids)), in_window(window)
+    )
+
+
 @lru_cache(maxsize=32)
 def _conditions(rows: Rows, filters: tuple[Filter, ...]) -> str:
     """The SQL of a reading's filters: made once, it is asked for with every chunk."""
