@@ -80,10 +80,16 @@ def reader(request: Request, user: User) -> Any:
     return user
 
 
-async def writer(request: Request, user: Annotated[Any, Depends(reader)]) -> Any:
-    """The user of a request, who may write. Raises 403 for a reader, and for a request that another site made."""
+def changer(user: Annotated[Any, Depends(reader)]) -> Any:
+    """The user of a request, who may change the settings. Raises 403 for a reader."""
+    # no coroutine: an auth manager may ask its database, and the event loop serves everyone
     if not may_write(user):
         raise HTTPException(403, "You may look at this and not change it: that takes the right to edit connections.")
+    return user
+
+
+async def writer(request: Request, user: Annotated[Any, Depends(changer)]) -> Any:
+    """The user of a request, who may write. Raises 403 for a reader, and for a request that another site made."""
     await _refuse_forged(request, user)
     return user
 

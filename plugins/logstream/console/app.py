@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
@@ -22,7 +23,7 @@ from logstream.console.door import Door
 from logstream.console.layout import show
 from logstream.console.problems import problem_of
 from logstream.errors import LogstreamError
-from logstream.settings.models import DestinationSettings, Settings, Streaming
+from logstream.settings.models import DestinationSettings, Settings, Streaming, dotted, explain_items
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -114,7 +115,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     problems = []
     if isinstance(error, RequestValidationError):
-        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        problems = [f"{dotted(path)}: {what}" for path, what in explain_items(error.errors(), BaseModel)]
     return _answer(request, 422, "The request cannot be used.", problems)
 
 

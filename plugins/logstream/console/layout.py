@@ -53,7 +53,7 @@ async def form_data(request: Request) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, value in (await form_of(request)).multi_items():
         text = value if isinstance(value, str) else (await value.read()).decode("utf-8", "replace")
-        if CONTROL.search(text):
+        if CONTROL.search(name) or CONTROL.search(text):
             raise HTTPException(422, f"{label_of(name)} holds a control character.")
         found.setdefault(name, []).append(text)
     return found

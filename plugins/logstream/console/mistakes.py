@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from logstream.console.filters import short
 from logstream.destinations import check_options
 from logstream.errors import InputError
 from logstream.events import Kind
@@ -103,7 +104,7 @@ def destination_mistakes(destination: Data) -> Mistakes:
     except KeyError:
         return {"destination_type": "this type is not installed here"}
     for path, what in found:
-        place = "".join(f"{part}: " for part in path[1:] if isinstance(part, str))
+        place = "".join(f"{short(part, 60)}: " for part in path[1:] if isinstance(part, str))
         wrong.setdefault(f"option.{path[0]}" if path else "destination_type", place + what)
     return wrong
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import HTTPException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from logstream.console import runs
 from logstream.console.access import may_start_runs
@@ -16,23 +16,33 @@ from logstream.control.audit import Act, Actor
 from logstream.errors import InputError, NotThere
 from logstream.events import Kind
 from logstream.ledger.overview import DeliveryFilter
-from logstream.settings.models import DESTINATION_NAME, Message
+from logstream.settings.characters import control_characters
+from logstream.settings.models import DESTINATION_NAME, Message, dotted
 from logstream.window import Window, parse_time
 
 
-class Acknowledgement(BaseModel):
-    """Which losses a person takes note of: those noted by `seen` (ISO 8601), of one destination or of all."""
+class Body(BaseModel):
+    """What is sent to be kept or done: its texts hold no control characters, and it has no unknown fields."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_seen(cls, sent: object) -> object:
+        for path in control_characters(sent):
+            raise ValueError(f"{dotted(path)} holds a control character")
+        return sent
+
+
+class Acknowledgement(Body):
+    """Which losses a person takes note of: those noted by `seen` (ISO 8601), of one destination or of all."""
 
     seen: str = Field(max_length=40)
     destination: str | None = Field(None, pattern=DESTINATION_NAME)
 
 
-class DeadLetter(BaseModel):
+class DeadLetter(Body):
     """A rejected event of a delivery."""
-
-    model_config = ConfigDict(extra="forbid")
 
     delivery_id: int = Field(ge=0, le=BIG)
     event_id: int = Field(ge=-BIG, le=BIG)
@@ -43,19 +53,15 @@ class DeadLetter(BaseModel):
         return self.delivery_id, self.event_id
 
 
-class Discarding(BaseModel):
+class Discarding(Body):
     """Dead letters that are not to be delivered, and why."""
-
-    model_config = ConfigDict(extra="forbid")
 
     events: list[DeadLetter] = Field(min_length=1, max_length=1000)
     note: str = Field(min_length=1, max_length=500)
 
 
-class RedeliveryRequest(BaseModel):
+class RedeliveryRequest(Body):
     """What to deliver: what is owed (of one window if given), or the dead letters; to one destination or to all."""
-
-    model_config = ConfigDict(extra="forbid")
 
     destination: str | None = Field(None, pattern=DESTINATION_NAME)
     start: str | None = Field(None, max_length=40)
@@ -64,10 +70,8 @@ class RedeliveryRequest(BaseModel):
     events: list[DeadLetter] | None = Field(None, max_length=1000, description="With `rejected`, only these.")
 
 
-class BackfillRequest(BaseModel):
+class BackfillRequest(Body):
     """A range, and the destinations it is for (all if none is named). With `dry_run` nothing is started."""
-
-    model_config = ConfigDict(extra="forbid")
 
     start: str = Field(max_length=40)
     end: str = Field(max_length=40)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from logstream.collector import collection_waits
 from logstream.errors import InputError, SettingsError
 from logstream.settings.message_files import find_message_file
 
@@ -19,6 +20,9 @@ else:
 
 DEEPEST = 100
 """How many lists and mappings may be in one another."""
+
+MOST_REPEATED = 1_000_000
+"""So many values may be repeated by aliases (`*name`): a few lines can name more than there is memory for."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -66,8 +70,9 @@ def parse_yaml(text: str, source: str = "settings") -> object:
     """Parse YAML into plain data. Raises `InputError` with line and column."""
     try:
         with suppress(yaml.YAMLError):
-            _check_depth(text)
-            return yaml.load(text, Loader=_FastLoader)  # noqa: S506 - a SafeLoader
+            _check_size(text)
+            with collection_waits:
+                return yaml.load(text, Loader=_FastLoader)  # noqa: S506 - a SafeLoader
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -77,23 +82,41 @@ def parse_yaml(text: str, source: str = "settings") -> object:
         raise InputError(f"{source}: not YAML: {str(error).splitlines()[0]}") from None
 
 
-def _check_depth(text: str) -> None:
-    """Raise `RecursionError` for what is nested deeper than settings are: building it with libyaml would end the process."""
-    depth = 0
+def _check_size(text: str) -> None:
+    """Raise `RecursionError` for what is nested deeper than settings are, or larger than its text by aliases.
+
+    Building what is nested deeply with libyaml would end the process.
+    """
+    values, repeated = 0, 0
+    within: list[tuple[str | None, int]] = []
+    sizes: dict[str, int] = {}
     for event in yaml.parse(text, Loader=_FastLoader):
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = within.pop()
+            if anchor:
+                sizes[anchor] = values - before
+            continue
+        values += 1
         if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > DEEPEST:
+            within.append((event.anchor, values))
+            if len(within) > DEEPEST:
                 raise RecursionError("nested too deeply")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in within):
+                raise RecursionError(f"*{event.anchor} is a part of itself")
+            again = sizes.get(str(event.anchor), 0)
+            values += again
+            repeated += again
+            if repeated > MOST_REPEATED:
+                raise RecursionError(f"aliases repeat more than {MOST_REPEATED:,} values")
 
 
 def write_yaml(document: dict[str, Any]) -> str:
     """Plain data as YAML text, in the order given."""
     # libyaml where it is there: ten thousand workspaces take seconds without
     dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return str(yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True, width=100))
+    with collection_waits:
+        return str(yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
 def _inline_messages(document: dict[Any, Any], path: Path) -> None:

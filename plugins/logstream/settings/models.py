@@ -317,17 +317,26 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 def explain_parts(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[str | int, ...], str]]:
     """The same as `explain`, with the path apart."""
+    return explain_items(error.errors(), model)
+
+
+def explain_items(
+    items: Iterable[Mapping[str, Any]], model: type[BaseModel]
+) -> list[tuple[tuple[str | int, ...], str]]:
+    """The same of the single errors, as pydantic and FastAPI list them."""
     result = []
-    for item in error.errors():
+    for item in items:
         path = tuple(part for part in item["loc"] if part != "[key]")
         kind, value = item["type"], item.get("input")
         if kind == "extra_forbidden":
             what = "unknown field" + did_you_mean(str(path[-1]), _fields_at(model, path[:-1]))
         elif kind == "enum" and isinstance(value, str):
             known = [str(word).strip("'") for word in str(item["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
-            what = f'no such choice "{value}"' + (did_you_mean(value, known) or f"; choose from {', '.join(known)}")
+            what = f'no such choice "{_brief(value)}"' + (
+                did_you_mean(value, known) or f"; choose from {', '.join(known)}"
+            )
         elif kind == "literal_error":
-            what = f'no such choice "{value}"; choose from {item["ctx"]["expected"]}'
+            what = f'no such choice "{_brief(value)}"; choose from {item["ctx"]["expected"]}'
         elif kind == "missing":
             what = "is required"
         elif kind == "value_error":
@@ -379,8 +388,14 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def _brief(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def _short(value: object) -> str:
-    text = repr(value)
+    # of a text no more is written out than is shown: it may be megabytes
+    text = repr(value[:100] if isinstance(value, str) else value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

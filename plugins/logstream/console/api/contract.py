@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any
 
-from fastapi import Body, Depends, Header, HTTPException, Path, Query, Response
+from fastapi import Depends, Header, HTTPException, Path, Query, Request, Response
 
 from logstream.console.access import may_write
 from logstream.console.bounds import BIG
@@ -17,8 +18,26 @@ from logstream.settings.repository import Snapshot
 Id = Annotated[int, Path(ge=0, le=BIG)]
 Name = Annotated[str, Path(pattern=DESTINATION_NAME)]
 SomeName = Annotated[str | None, Query(pattern=DESTINATION_NAME)]
-Document = Annotated[dict[str, Any], Body()]
 Its = Annotated[Console, Depends(the_console)]
+
+
+async def body_of(request: Request) -> bytes:
+    """A request's body as it came."""
+    return await request.body()
+
+
+def document_of(body: Annotated[bytes, Depends(body_of)]) -> dict[str, Any]:
+    """A body as a JSON object. Raises 422 for any other. All settings may be megabytes, so this is a thread's work."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        raise HTTPException(422, "The body is no JSON, or nested too deeply.") from None
+    if not isinstance(found, dict):
+        raise HTTPException(422, "The body is no JSON object.")
+    return found
+
+
+Document = Annotated[dict[str, Any], Depends(document_of)]
 
 REFUSED: dict[int | str, dict[str, Any]] = {
     401: {"description": "No user is logged in."},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Response
 
 from logstream.console.access import By, Writer
 from logstream.console.api.contract import (
@@ -13,6 +13,7 @@ from logstream.console.api.contract import (
     Expected,
     Id,
     Its,
+    body_of,
     etag,
     saved,
     schema_of,
@@ -51,9 +52,9 @@ def get_yaml(console: Its) -> Response:
     )
 
 
-async def _text_body(request: Request) -> str:
+def _text_of(body: Annotated[bytes, Depends(body_of)]) -> str:
     try:
-        return (await request.body()).decode("utf-8")
+        return body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise HTTPException(422, f"not UTF-8 text (byte {error.start})") from None
 
@@ -63,7 +64,7 @@ def put_yaml(
     console: Its,
     user: Writer,
     by: By,
-    text: Annotated[str, Depends(_text_body)],
+    text: Annotated[str, Depends(_text_of)],
     expected: Expected,
     response: Response,
 ) -> dict[str, Any]:

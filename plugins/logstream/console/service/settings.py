@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+from logstream.collector import collection_waits
 from logstream.console.changed import in_a_line
 from logstream.console.service.meaning import meaning_of
 from logstream.control.audit import Actor
@@ -78,8 +79,10 @@ class SettingsService:
         Raises `SettingsError` for settings that do not hold together, `DatabaseError` for a log store that cannot be read for
         sure, `SettingsMoved` if `expected` is no longer in force.
         """
-        settings, current = self.validate(document), self.current()
-        if expected in (None, current.id) and meaning_of(settings) == meaning_of(current.settings):
+        with collection_waits:
+            settings, current = self.validate(document), self.current()
+            same = meaning_of(settings) == meaning_of(current.settings)
+        if same and expected in (None, current.id):
             return current
         if settings.log_store != current.settings.log_store:
             require_log_store(self._exporter.store_dsn, settings.log_store)
@@ -87,8 +90,9 @@ class SettingsService:
 
     def would_change(self, document: object) -> list[SettingsChange]:
         """What saving settings would change. Raises `SettingsError` as `save` does."""
-        settings, current = self.validate(document), self.current().settings
-        return changes(current, settings) if meaning_of(settings) != meaning_of(current) else []
+        with collection_waits:
+            settings, current = self.validate(document), self.current().settings
+            return changes(current, settings) if meaning_of(settings) != meaning_of(current) else []
 
     def document(self) -> Document:
         """The settings in force as plain data, the caller's to change."""

@@ -1,0 +1,433 @@
+"""What the console lets in: nothing of strangers, of users no more than fits, and no more at once than leaves room for others."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from airflow.timetables.interval import CronDataIntervalTimetable, DeltaDataIntervalTimetable
+from fastapi import HTTPException
+
+from logstream.collector import collection_waits
+from logstream.console import door, runs
+from logstream.console.api import contract
+from logstream.console.pages import history
+from logstream.console.turns import Turns
+from logstream.errors import InputError
+from logstream.settings import document
+from logstream.settings.document import parse_yaml
+from logstream.window import Window
+
+from .asked import ROOT, Asked, ask
+
+__all__ = ["ask"]  # a fixture
+
+LAKE = {"type": "file", "path": "/tmp/x"}
+JSON = {"Content-Type": "application/json"}
+
+
+def call_raw(ask: Asked, method: str, path: str, receive: Any, **headers: str) -> int:
+    """Call the ASGI app with a body of one's own making: the status."""
+    told: list[int] = []
+    scope = {
+        "type": "http", "http_version": "1.1", "method": method, "scheme": "http", "path": f"{ROOT}/{path}", "query_string": b"",
+        "raw_path": f"{ROOT}/{path}".encode(), "root_path": "", "server": ("testserver", 80), "client": ("192.0.2.7", 1),
+        "headers": [(name.lower().replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+    }  # fmt: skip
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            told.append(message["status"])
+
+    asyncio.run(ask.app(scope, receive, send))  # type: ignore[arg-type]
+    return told[0]
+
+
+def posts(ask: Asked) -> list[tuple[str, str]]:
+    """Every route that takes a body, with something in the place of its parameters."""
+    return [
+        (method, re.sub(r"\{(\w+)\}", lambda found: "lake" if found[1] == "name" else "1", route.path[1:]))
+        for route in ask.app.routes[-1].app.routes  # type: ignore[attr-defined]
+        for method in (getattr(route, "methods", None) or set()) & {"POST", "PUT", "DELETE"}
+    ]
+
+
+def test_no_byte_of_a_stranger_is_read(ask: Asked) -> None:
+    async def receive() -> Any:
+        raise AssertionError("the body is read")
+
+    found = posts(ask)
+    assert len(found) > 30
+    for method, path in found:
+        status = call_raw(ask, method, path, receive, Content_Type="application/json", Content_Length="10")
+        assert status == (401 if path.startswith("api/") else 303), (method, path)
+
+
+def test_what_is_longer_than_it_may_be_is_refused_at_once_and_while_it_comes(ask: Asked) -> None:
+    token = f"Bearer {ask.token('admin')}"
+
+    async def unread() -> Any:
+        raise AssertionError("the body is read")
+
+    came = 0
+
+    async def endless() -> Any:
+        nonlocal came
+        came += 1
+        return {"type": "http.request", "body": b" " * 100_000, "more_body": True}
+
+    for path, most in (("api/v1/preview", 1_000_000), ("api/v1/check", 1_000_000), ("api/v1/backfills", 1_000_000)):
+        said = {"Authorization": token, "Content_Type": "application/json"}
+        assert call_raw(ask, "POST", path, unread, Content_Length=str(most + 1), **said) == 413
+        came = 0
+        assert call_raw(ask, "POST", path, endless, **said) == 413
+        assert came == most // 100_000 + 1, "no more is read than may be"
+    assert call_raw(ask, "PUT", "api/v1/settings", unread, Content_Length="20000001", Authorization=token) == 413
+    for nonsense in ("-1", "x", "9" * 30):
+        assert call_raw(ask, "POST", "api/v1/check", unread, Content_Length=nonsense, Authorization=token) == 400
+    # a form that is sent as one long line is slow to take apart: files are sent in parts
+    status = call_raw(
+        ask, "POST", "history", unread, Content_Length="2000000", Content_Type="application/x-www-form-urlencoded",
+        Authorization=token,
+    )  # fmt: skip
+    assert status == 413
+
+
+def test_a_file_of_settings_may_be_large(ask: Asked) -> None:
+    text = "# " + "x" * 4_500_000 + "\ndestinations: {lake: {type: file, path: /tmp/x}}\n"
+    shown = ask("POST", "history", data={"version": str(ask.version())}, files={"file": ("settings.yaml", text)})
+    assert shown.status_code == 200 and "destinations.lake" in shown.text
+    form = shown.text[: shown.text.index('name="seen"')].rsplit("<form", 1)[1]
+    assert 'enctype="multipart/form-data"' in form, "it is sent again as it came"
+    seen = {"version": (None, str(ask.version())), "seen": (None, text)}
+    assert ask("POST", "history", files=seen).status_code == 303
+    assert "lake" in ask("GET", "api/v1/settings").json()["destinations"]
+    assert ask("PUT", "api/v1/settings.yaml", content=text).status_code == 200
+
+
+def test_a_body_that_does_not_come_to_its_end_is_given_up(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "BODY_SECONDS", 0.05)
+
+    async def stalled() -> Any:
+        await asyncio.Event().wait()
+
+    token = f"Bearer {ask.token('admin')}"
+    assert call_raw(ask, "POST", "api/v1/preview", stalled, Authorization=token, Content_Type="application/json") == 408
+
+
+# turns
+
+
+def test_each_has_some_and_none_has_all() -> None:
+    async def work() -> None:
+        turns = Turns(of_a_user=2, at_once=3, patience=0.05)
+        async with turns.turn("ann"), turns.turn("ann"):
+            with pytest.raises(HTTPException) as refused:
+                async with turns.turn("ann"):
+                    raise AssertionError("a third at once")
+            assert (refused.value.status_code, refused.value.headers) == (429, {"Retry-After": "10"})
+            async with turns.turn("ben"):
+                with pytest.raises(HTTPException):
+                    async with turns.turn("cyn"):
+                        raise AssertionError("a fourth at once")
+            # one that broke off has given its turn back
+            with pytest.raises(ZeroDivisionError):
+                async with turns.turn("ben"):
+                    raise ZeroDivisionError
+            async with turns.turn("ben"):
+                pass
+        # one that waits is let in as soon as there is room
+        patient, order = Turns(of_a_user=1), []
+
+        async def one(name: str, seconds: float) -> None:
+            async with patient.turn("ann"):
+                order.append(name)
+                await asyncio.sleep(seconds)
+
+        await asyncio.gather(one("first", 0.05), one("second", 0))
+        assert order == ["first", "second"]
+
+    asyncio.run(work())
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Semaphore]]:
+    """What takes its time does so until the event is set; the semaphore is released by each that has begun."""
+    go, begun = threading.Event(), threading.Semaphore(0)
+
+    def stands(*_: Any, **__: Any) -> Any:
+        begun.release()
+        assert go.wait(30)
+        raise InputError("enough")
+
+    monkeypatch.setattr("logstream.console.service.messages.MessageService.preview", stands)
+    monkeypatch.setattr("logstream.console.service.destinations.DestinationService.check", stands)
+    monkeypatch.setattr(history, "parse_yaml", stands)
+    monkeypatch.setattr(runs, "plan_backfill", stands)
+    yield go, begun
+    go.set()
+
+
+SLOW: dict[str, dict[str, Any]] = {
+    "api/v1/preview": {"json": {}},
+    "parts/preview": {"data": {"preview_kind": "job"}},
+    "parts/event": {"data": {"preview_kind": "job"}},
+    "api/v1/check": {"json": LAKE},
+    "parts/test": {"data": {"destination_type": "file", "option.path": "/tmp/x"}},
+    "history": {"files": {"file": ("settings.yaml", "version: 1"), "version": (None, "1")}},
+    "api/v1/backfills": {"json": {"start": "2026-03-01T00:00:00Z", "end": "2026-03-02T00:00:00Z", "dry_run": True}},
+    "parts/backfill": {"data": {"start": "2026-03-01T00:00:00Z", "end": "2026-03-02T00:00:00Z"}},
+}
+"""Previews, tests, imports and dry runs."""
+
+
+def test_who_waits_for_much_holds_up_nobody_else(
+    ask: Asked, held: tuple[threading.Event, threading.Semaphore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "Turns", lambda: Turns(patience=0.05))
+    for path in SLOW:
+        held[0].clear()
+        holds_up_nobody(Asked(), *held, path)
+
+
+def holds_up_nobody(asked: Asked, go: threading.Event, begun: threading.Semaphore, path: str) -> None:
+    async def work() -> None:
+        transport = httpx.ASGITransport(asked.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+
+            def send(method: str, where: str, name: str, **sent: Any) -> Any:
+                headers = {"Authorization": f"Bearer {asked.token('admin', name)}"}
+                return client.request(method, f"{ROOT}/{where}", headers=headers, **sent)
+
+            async with asyncio.timeout(60):
+                slow = [asyncio.create_task(send("POST", path, "ann", **SLOW[path])) for _ in range(2)]
+                for _ in slow:
+                    await asyncio.to_thread(begun.acquire)
+                # this loop answers meanwhile: it is not what waits
+                assert (await send("GET", "api/v1/samples/job", "ann")).status_code == 200
+                refused = await send("POST", path, "ann", **SLOW[path])
+                assert (refused.status_code, refused.headers["Retry-After"]) == (429, "10")
+                other = asyncio.create_task(send("POST", path, "ben", **SLOW[path]))
+                await asyncio.to_thread(begun.acquire)
+                go.set()
+                assert {answer.status_code for answer in await asyncio.gather(*slow, other)} <= {200, 422}
+
+    asyncio.run(work())
+
+
+def test_nothing_large_is_taken_apart_by_the_loop(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What parses and validates does so in a thread of its own: the loop serves every user of Airflow."""
+    seen: dict[str, set[int]] = {}
+
+    def watch(owner: Any, name: str) -> None:
+        kept: Callable[..., Any] = getattr(owner, name)
+
+        def watched(*given: Any, **named: Any) -> Any:
+            if len(given[0]) > 10_000:  # tokens of users are JSON, too
+                seen.setdefault(name, set()).add(threading.get_ident())
+            return kept(*given, **named)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(history, "parse_yaml")
+    watch(contract.json, "loads")
+    monkeypatch.setattr(
+        "logstream.console.service.settings.validate_settings",
+        lambda given, **_: seen.setdefault("validate", set()).add(threading.get_ident()) or document_of(given),
+    )
+
+    async def work() -> None:
+        loop = threading.get_ident()
+        headers = {"Authorization": f"Bearer {ask.token('admin')}", "If-Match": "*"}
+        transport = httpx.ASGITransport(ask.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=headers) as client:
+            wanted = {"workspaces": [{"id": number} for number in range(2_000)]}
+            assert (await client.put(f"{ROOT}/api/v1/settings", json=wanted)).status_code == 200
+            files = {"file": ("settings.yaml", json.dumps(wanted)), "version": (None, "1")}
+            assert (await client.post(f"{ROOT}/history", files=files)).status_code == 200
+        assert set(seen) >= {"parse_yaml", "loads", "validate"}
+        assert all(loop not in threads for threads in seen.values()), seen
+
+    asyncio.run(work())
+
+
+def document_of(given: Any) -> Any:
+    from logstream.validation import validate_settings
+
+    return validate_settings(given)
+
+
+# ten thousand workspaces, and windows of a month
+
+
+def test_the_collector_waits_while_settings_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With it, ten thousand workspaces take three times as long."""
+    states = []
+
+    def load(*_: Any, **__: Any) -> Any:
+        states.append(gc.isenabled())
+        with collection_waits:
+            states.append(gc.isenabled())
+        states.append(gc.isenabled())
+        return {}
+
+    monkeypatch.setattr(document.yaml, "load", load)
+    assert gc.isenabled()
+    parse_yaml("version: 1")
+    assert (states, gc.isenabled()) == ([False, False, False], True)
+    with pytest.raises(ZeroDivisionError), collection_waits:
+        raise ZeroDivisionError
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with collection_waits:
+            pass
+        assert not gc.isenabled(), "it stays as it was"
+    finally:
+        gc.enable()
+
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+SPANS = [
+    (START, timedelta(days=1)),
+    (datetime(2026, 2, 27, 23, 59, 30, tzinfo=UTC), timedelta(days=3, minutes=7)),
+    (datetime(2026, 10, 25, 0, 2, 1, 500_000, tzinfo=UTC), timedelta(hours=5)),
+    (datetime(2025, 12, 31, 12, tzinfo=UTC), timedelta(seconds=30)),
+]
+
+
+def same_as_airflows(timetable: Any, start: datetime, end: datetime) -> None:
+    """Whether ours are the windows of a range that Airflow itself lists for a backfill."""
+    from airflow.sdk import DAG
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    with DAG("d", schedule=timetable, start_date=datetime(2020, 1, 1, tzinfo=UTC)) as dag:
+        pass
+    serialized = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    intervals = [info.data_interval for info in serialized.iter_dagrun_infos_between(start, end)]
+    theirs = [Window(interval.start, interval.end) for interval in intervals if interval.end <= end]
+    assert list(runs.windows_between(serialized, start, end)) == theirs
+
+
+@pytest.mark.parametrize(
+    ("cron", "times"),
+    [("*/30 * * * *", 1), ("7,22,37 */3 * * *", 1), ("@daily", 9), ("0 3 * * 1-5", 9), ("0 0 1 * *", 60)],
+)
+def test_windows_of_a_schedule_are_those_that_airflow_makes(cron: str, times: int) -> None:
+    for start, length in SPANS:
+        for zone in ("UTC", "Europe/Berlin"):
+            same_as_airflows(CronDataIntervalTimetable(cron, timezone=zone), start, start + times * length)
+    same_as_airflows(DeltaDataIntervalTimetable(timedelta(hours=5)), START, START + timedelta(days=times))
+
+
+def test_a_month_of_windows_does_not_ask_airflow_for_each() -> None:
+    """Each of its answers takes half a millisecond, so a month of five minutes took five seconds."""
+    dag = SimpleNamespace(timetable=CronDataIntervalTimetable("*/5 * * * *", timezone="UTC"))
+    found = list(runs.windows_between(dag, START, START + timedelta(days=31)))
+    assert len(found) == 31 * 288
+    assert found[0] == Window(START, START + timedelta(minutes=5)) and found[-1].end == START + timedelta(days=31)
+
+
+# hostile documents
+
+
+def bomb(levels: int) -> str:
+    """A few lines of YAML that are 9 to the power of their number when they are written out."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, levels)]
+    return "\n".join(lines)
+
+
+LARGER = {
+    bomb(12): "repeat more than", "a: &a [*a]": "a part of itself", "a: &a {b: {c: *a}}": "a part of itself",
+    "[" * 5_000: "nested too deeply", "a: *b": "undefined alias",
+}  # fmt: skip
+
+
+def test_a_document_that_is_larger_than_its_text_is_refused(ask: Asked) -> None:
+    for text, wrong in LARGER.items():
+        for answer in (
+            ask("PUT", "api/v1/settings.yaml", content=text),
+            ask("POST", "history", data={"version": "1"}, files={"file": ("settings.yaml", text)}),
+        ):
+            assert answer.status_code == 422 and wrong in answer.text, answer.text
+
+
+def test_aliases_that_repeat_a_little_are_welcome() -> None:
+    text = "a: &mine [job_status]\nb: *mine\nc: [*mine, *mine]\n"
+    assert parse_yaml(text) == {"a": ["job_status"], "b": ["job_status"], "c": [["job_status"], ["job_status"]]}
+    assert "&" not in yaml.dump(parse_yaml(bomb(3)), Dumper=yaml.SafeDumper).split("a0")[0]
+
+
+NO_DOCUMENT = ["[" * 100_000, '{"a":' * 3_000 + "1" + "}" * 3_000, "[]", "7", "{", "\x00", ""]
+
+
+def test_a_body_that_is_no_document_is_refused(ask: Asked) -> None:
+    for path in ("settings", "settings/admin", "destinations/lake", "workspaces/1/settings"):
+        for body in NO_DOCUMENT:
+            answer = ask("PUT", f"api/v1/{path}", content=body, headers=JSON)
+            assert answer.status_code == 422 and "broke off" not in answer.text, answer.text
+
+
+HOSTILE = ["\x00", "a\x1b[2Jb", "a\x08", "\x7f"]
+
+NOTES = {
+    "rejected/discard": {"events": [{"delivery_id": 1, "event_id": 1}], "note": "?"},
+    "redeliveries": {"destination": None, "start": "?", "end": "?"},
+    "backfills": {"start": "?", "end": "?", "dry_run": True},
+    "losses/acknowledge": {"seen": "?"},
+}
+
+
+def test_control_characters_come_in_by_no_way(ask: Asked) -> None:
+    for sign in HOSTILE:
+        refuses(ask, sign)
+
+
+def refuses(ask: Asked, sign: str) -> None:
+    for path, body in NOTES.items():
+        text = json.dumps(body).replace('"?"', json.dumps(sign))
+        answer = ask("POST", f"api/v1/{path}", content=text, headers=JSON)
+        assert answer.status_code == 422 and "control character" in answer.text, (path, answer.text)
+    for path in (
+        "settings",
+        "destinations/lake/options",
+        "customers/1",
+        "dead-letters",
+        "parts/test",
+        "parts/validate",
+    ):
+        for form in ({"destination_name": sign}, {f"option.path{sign}": "x"}):
+            answer = ask("POST", path, data=form)
+            assert answer.status_code == 422 and "control character" in answer.text, (path, answer.text)
+    for path in ("customers", "deliveries", "activity", "api/v1/workspaces", "api/v1/deliveries"):
+        assert ask("GET", path, params={"query": sign}).status_code == 422
+    wrong = ask("PUT", "api/v1/settings", json={"destinations": {"lake": {**LAKE, "path": f"/tmp/{sign}"}}})
+    assert wrong.json()["problems"] == ["destinations.lake.path: holds a control character"]
+
+
+def test_what_the_api_refuses_it_refuses_in_its_own_words(ask: Asked) -> None:
+    for path, words in {
+        "api/v1/versions?limit=0": "query.limit: must be 1 or more (got '0')",
+        "api/v1/versions?limit=x": "query.limit: must be a whole number (got 'x')",
+        "api/v1/deliveries?state=lost": 'query.state: no such choice "lost"',
+        "api/v1/deliveries?destination=a%20b": "query.destination: letters, digits and the signs _ . - only",
+    }.items():
+        answer = ask("GET", path)
+        assert (answer.status_code, len(answer.json()["problems"])) == (422, 1)
+        assert answer.json()["problems"][0].startswith(words)
+    answer = ask("POST", "api/v1/backfills", json={"start": 7, "until": "x"})
+    assert answer.json()["problems"] == [
+        "body.start: must be text (got 7)", "body.end: is required", "body.until: unknown field",
+    ]  # fmt: skip
