@@ -127,7 +127,14 @@ def report(composed: Composed, options: argparse.Namespace) -> int:
     tasks = rows(composed.metadata, query)
     found: list[tuple[str, float]] = []
     before = run["queued_at"]
-    for name in ("wait_for_closed_window", "resolve_routes", "plan_deliveries", "deliver", "seal_window"):
+    for name in (
+        "wait_for_closed_window",
+        "resolve_routes",
+        "plan_deliveries",
+        "deliver",
+        "seal_window",
+        "emit_asset_events",
+    ):
         own = [task for task in tasks if task["task_id"] == name]
         first, last = min(task["start_date"] for task in own), max(task["end_date"] for task in own)
         found.append((f"until {name} begins", (first - before).total_seconds()))

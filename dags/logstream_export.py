@@ -7,13 +7,13 @@ from airflow.sdk import DAG, Param, TriggerRule
 from logstream.airflow.links import owner_links
 from logstream.airflow.operators import (
     AFTER_A_LOST_WORKER,
-    Deliver,
+    EmitAssetEvents,
     GrowingDelay,
     PlanDeliveries,
     ResolveRoutes,
     SealWindow,
     WaitForClosedWindow,
-    deliver_pool,
+    deliver_tasks,
     export_deadline,
     export_schedule,
 )
@@ -47,12 +47,9 @@ with DAG(
     closed = WaitForClosedWindow(task_id="wait_for_closed_window")
     routes = ResolveRoutes(task_id="resolve_routes")
     plan = PlanDeliveries(task_id="plan_deliveries", snapshot=routes.output)
-    deliver = Deliver.partial(
-        task_id="deliver",
-        doc_md=Deliver.__doc__,
-        pool=deliver_pool(),
-        map_index_template="{{ task.share['label'] }}",
-    ).expand(share=plan.output)
+    deliver = deliver_tasks(plan)
     seal = SealWindow(task_id="seal_window", trigger_rule=TriggerRule.ALL_DONE)
 
-    closed >> routes >> plan >> deliver >> seal
+    emit = EmitAssetEvents(task_id="emit_asset_events").as_teardown()
+
+    closed >> routes >> plan >> deliver >> seal >> emit

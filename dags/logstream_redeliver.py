@@ -5,7 +5,7 @@ from datetime import datetime
 from airflow.sdk import DAG, Param
 
 from logstream.airflow.links import owner_links
-from logstream.airflow.operators import AFTER_A_LOST_WORKER, GrowingDelay, Redeliver
+from logstream.airflow.operators import AFTER_A_LOST_WORKER, EmitAssetEvents, GrowingDelay, Redeliver
 
 WHEN = "ISO 8601 with an offset, like 2026-11-24T00:00:00Z. Leave both out for all windows that are owed."
 
@@ -39,4 +39,7 @@ with DAG(
         ),
     },
 ):
-    Redeliver(task_id="redeliver")
+    redeliver = Redeliver(task_id="redeliver")
+    emit = EmitAssetEvents(task_id="emit_asset_events", source="redeliver").as_teardown()
+
+    redeliver >> emit

@@ -67,6 +67,8 @@ class Stage:
 @contextmanager
 def airflow_stage(postgres: str, s3: S3Server, folder: Path) -> Iterator[Stage]:
     """Start it; stop it at the end."""
+    from .documented import blocks
+
     folder.mkdir()
     with connect(postgres) as connection:
         for name in ("e2e_store", "e2e_airflow"):
@@ -82,6 +84,13 @@ def airflow_stage(postgres: str, s3: S3Server, folder: Path) -> Iterator[Stage]:
     with connect(store) as connection:
         create_tables(connection)
         load_file(connection, folder / "events.ndjson")
+    # a DAG of the platform's own that waits for a destination, as docs/operating.md shows it
+    consumers = folder / "consumers"
+    consumers.mkdir()
+    (consumers / "siem_report.py").write_text(blocks(PROJECT / "docs/operating.md", "python")[0])
+    local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    bundles = [{"name": "dags-folder", "classpath": local, "kwargs": {}},
+               {"name": "consumers", "classpath": local, "kwargs": {"path": str(consumers)}}]  # fmt: skip
     given = conninfo_to_dict(store)
     connection_fields = {
         "conn_type": "postgres",
@@ -95,6 +104,7 @@ def airflow_stage(postgres: str, s3: S3Server, folder: Path) -> Iterator[Stage]:
             "AIRFLOW_CONN_LAKE": s3.connection,
             "AIRFLOW_CONN_SIEM": sink.connection,
             "AIRFLOW_CONN_SIEM_WRONG": sink.connection.replace(sink.token, "canary-5f0e-7b1f0c94e2"),
+            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
             "LOGSTREAM_SCHEDULE": "0 */6 * * *",
             "LOGSTREAM_WAIT_SECONDS": "30",
         }

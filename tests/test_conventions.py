@@ -98,6 +98,17 @@ def test_the_pool_of_the_tasks_that_deliver(monkeypatch: pytest.MonkeyPatch) -> 
     assert [task.task_id for task in export.tasks if task.pool == "receivers"] == ["deliver"]
 
 
+def test_groups_of_destinations_have_pools_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = "archive=lake,cold_* not-readable splunk=*_splunk archive=again"
+    export = dags(monkeypatch, LOGSTREAM_DELIVER_POOLS=groups)["logstream_export"]
+    pools = {task.task_id: task.pool for task in export.tasks if task.task_id.startswith("deliver")}
+    assert pools == {"deliver": "default_pool", "deliver_archive": "archive", "deliver_splunk": "splunk"}
+    seal = export.get_task("seal_window")
+    assert {*pools} == seal.upstream_task_ids
+    assert "shares_splunk" in export.get_task("deliver_splunk").upstream_task_ids
+    assert export.get_task("shares_splunk").upstream_task_ids == {"plan_deliveries"}
+
+
 def test_a_lost_worker_is_not_a_failing_receiver(monkeypatch: pytest.MonkeyPatch) -> None:
     """Airflow's own delay is that of tasks that could not say how they ended: the policy, which is asked otherwise, waits longer."""
     found = dags(monkeypatch)

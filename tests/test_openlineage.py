@@ -31,6 +31,7 @@ from logstream.store.postgres import PostgresStore
 from logstream.testing.servers import LogSink
 from tests.test_engine import EVERYTHING, WINDOW, Make, engine, filled
 from tests.test_healing import two_destinations
+from tests.test_operators import Pushed
 
 __all__ = ["engine", "filled"]  # fixtures
 
@@ -118,7 +119,7 @@ def test_a_task_that_fails_tells_of_what_has_arrived(
     exporter.seal(planned.delivery_ids)
     sink.fail = lambda _: None
     again = Redeliver(task_id="redeliver")
-    again.execute({"params": {}})  # type: ignore[typeddict-item]
+    again.execute({"params": {}, "ti": Pushed()})  # type: ignore[typeddict-item]
     told = ask(again)
     assert (places(told.inputs), places(told.outputs)) == (tables(exporter), [(sink.url, "hook")])
     assert told.outputs[0].outputFacets["outputStatistics"].rowCount == len(sink.events())
@@ -140,7 +141,7 @@ def test_dead_letters_that_are_sent_again_are_told_of(
     exporter.seal(planned.delivery_ids)
     assert len(list(exporter.ledger.rejected())) == 1
     again = Redeliver(task_id="redeliver")
-    again.execute({"params": {"rejected": True}})  # type: ignore[typeddict-item]
+    again.execute({"params": {"rejected": True}, "ti": Pushed()})  # type: ignore[typeddict-item]
     (told,) = ask(again).outputs
     assert (told.namespace, told.name) == (sink.url, "in/audit")
     counted = told.outputFacets["outputStatistics"]

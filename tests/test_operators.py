@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,12 +20,15 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from logstream.airflow.links import DeliveriesLink
 from logstream.airflow.operators import (
     Deliver,
+    EmitAssetEvents,
     GrowingDelay,
     PlanDeliveries,
+    Redeliver,
     SealWindow,
     WaitForClosedWindow,
 )
 from logstream.airflow.operators import base as operators
+from logstream.airflow.operators.pools import PickShares
 from logstream.airflow.operators.retries import NotDelivered
 from logstream.airflow.operators.wait import WindowClosedTrigger, wait_seconds
 from logstream.errors import InputError
@@ -71,7 +74,6 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Any:
         context: Any = {
             "data_interval_start": start, "data_interval_end": end, "ti": pushed,
             "dag_run": SimpleNamespace(run_type="scheduled", dag_id="logstream_export", run_id=f"scheduled__{number}"),
-            "outlet_events": defaultdict(lambda: type("Events", (), {"add": staticmethod(lambda *_, **__: None)})),
         }  # fmt: skip
         shares = PlanDeliveries(task_id="plan", snapshot=exporter.settings.current().id).execute(context)
         for share in json.loads(json.dumps(shares)):  # what travels in XCom is plain and small
@@ -102,6 +104,106 @@ def test_runs_are_red_until_a_destination_is_suspended(
     airflow(exporter, 5)
     assert exporter.ledger.owed() == []
     assert verify(exporter, Window(window(0).start, window(5).end)).findings == []
+
+
+class Emitted:
+    """Stands for Airflow's outlet events: keeps what is added under each alias."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, dict[str, Any]]] = []
+
+    def __getitem__(self, alias: Any) -> Emitted:
+        assert alias.name == "logstream_deliveries"
+        return self
+
+    def add(self, asset: Any, *, extra: dict[str, Any]) -> None:
+        self.events.append((asset.name, asset.uri, extra))
+
+
+def emitted(exporter: Exporter, source: str, pushed: Pushed, monkeypatch: pytest.MonkeyPatch) -> Emitted:
+    """What the task emits at the end of a run whose task `source` has pushed something."""
+
+    @contextmanager
+    def ours() -> Iterator[Exporter]:
+        yield exporter
+
+    monkeypatch.setattr("logstream.airflow.operators.emit.exporter", ours)
+    found = Emitted()
+    context: Any = {"ti": pushed, "outlet_events": found}
+    EmitAssetEvents(task_id="emit_asset_events", source=source).execute(context)
+    return found
+
+
+def test_who_waits_for_one_destination_is_told_though_another_failed(
+    engine: Make, sink: LogSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = engine(two_destinations(tmp_path / "out"))
+    exporter.policy = type(exporter.policy)(attempts=1)
+    sink.fail = lambda _: 503
+    planned = exporter.plan(window(0))
+    exporter.deliver([key for share in planned.shares for key in share.lanes])
+    pushed = Pushed()
+    pushed.xcom_push("deliveries", planned.delivery_ids)
+    assert emitted(exporter, "plan_deliveries", pushed, monkeypatch).events == [], "nothing is sealed yet"
+    reports = {report.destination: report for report in exporter.seal(planned.delivery_ids)}
+    told = {"start": "2026-03-01T00:00:00Z", "end": "2026-03-01T00:00:05Z"}
+    assert emitted(exporter, "plan_deliveries", pushed, monkeypatch).events == [
+        ("logstream_out", "logstream://destination/out",
+         {**told, "events": reports["out"].events, "bytes": reports["out"].bytes})
+    ]  # fmt: skip
+    assert reports["out"].events > 0
+
+    # what the other one is owed is delivered on demand, and told then
+    sink.fail = lambda _: None
+    monkeypatch.setattr("logstream.airflow.operators.redeliver.exporter", lambda: exporter)
+    again = Pushed()
+    context: Any = {"params": {}, "ti": again}
+    Redeliver(task_id="redeliver").execute(context)
+    (event,) = emitted(exporter, "redeliver", again, monkeypatch).events
+    assert event == (
+        "logstream_hook",
+        "logstream://destination/hook",
+        {**told, "events": len(sink.events()), "bytes": event[2]["bytes"]},
+    )
+    assert event[2]["bytes"] > 0
+
+
+def test_the_shares_of_a_group_of_destinations_are_apart_from_all_others(
+    engine: Make, sink: LogSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = engine(two_destinations(tmp_path / "out"))
+
+    @contextmanager
+    def ours() -> Iterator[Exporter]:
+        yield exporter
+
+    monkeypatch.setattr("logstream.airflow.operators.plan.exporter", ours)
+
+    def planned(number: int, groups: str) -> tuple[set[str], set[str], set[str]]:
+        monkeypatch.setenv("LOGSTREAM_DELIVER_POOLS", groups)
+        pushed = Pushed()
+        context: Any = {
+            "data_interval_start": window(number).start,
+            "data_interval_end": window(number).end,
+            "ti": pushed,
+        }
+        rest = PlanDeliveries(task_id="plan", snapshot=exporter.settings.current().id).execute(context)
+        hooks = PickShares(task_id="shares_hooks", group="hooks").execute(context)
+        others = PickShares(task_id="shares_others", group="others").execute(context)
+        carried = [{lane.destination for lane in exporter.ledger.lanes([(d, n) for share in shares for d, n in share["lanes"]])}
+                   for shares in (rest, hooks, others)]  # fmt: skip
+        return carried[0], carried[1], carried[2]
+
+    assert planned(0, "") == ({"out", "hook"}, set(), set())
+    assert planned(1, "hooks=h*k others=*") == (set(), {"hook"}, {"out"}), "the first group that has it"
+    assert planned(2, "others=nothing hooks=hook,out*") == (set(), {"hook", "out"}, set())
+    assert planned(3, "hooks=hook") == ({"out"}, {"hook"}, set())
+
+
+def test_a_run_that_planned_nothing_emits_nothing(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert emitted(engine(two_destinations(tmp_path)), "plan_deliveries", Pushed(), monkeypatch).events == []
 
 
 def test_runs_that_never_were_are_made_good_by_the_next_one(
@@ -335,7 +437,6 @@ def test_what_is_rejected_or_lost_is_a_warning_in_the_tasks_log(
     pushed = Pushed()
     pushed.xcom_push("deliveries", list(planned.delivery_ids))
     context: Any = {"data_interval_start": window(1).start, "data_interval_end": window(1).end, "ti": pushed}
-    context["outlet_events"] = defaultdict(lambda: type("Events", (), {"add": staticmethod(lambda *_, **__: None)}))
     with pytest.raises(AirflowFailException, match="lost"):
         SealWindow(task_id="seal").execute(context)
     assert any("lost: the log store no longer held them" in line for line in log.warnings)

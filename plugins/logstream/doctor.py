@@ -49,6 +49,7 @@ VARIABLES = {
     "LOGSTREAM_CONTROL_DSN": "where settings and ledger live, if not beside the log store",
     "LOGSTREAM_DEADLINE_MINUTES": "after how long a scheduled run that has not sealed its window is told of",
     "LOGSTREAM_DELIVER_POOL": "the Airflow pool of the tasks that deliver",
+    "LOGSTREAM_DELIVER_POOLS": "Airflow pools of groups of destinations",
     "LOGSTREAM_DSN": "the log store",
     "LOGSTREAM_FILE_ROOTS": "folders below which `file` destinations may write",
     "LOGSTREAM_GAPS_PER_RUN": "windows of gaps that a run takes along",

@@ -9,6 +9,9 @@ from typing import Any
 
 NAME = "Logstream"
 
+_OPERATORS = ["audit", "check", "deliver", "emit", "plan", "pools", "redeliver", "seal", "tell", "wait", "watch"]
+"""The modules that hold operators."""
+
 
 def get_provider_info() -> dict[str, Any]:
     """The metadata, as Airflow's `provider_info.schema.json` has it."""
@@ -20,10 +23,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": NAME,
-                "python-modules": [
-                    f"logstream.airflow.operators.{name}"
-                    for name in ("audit", "check", "deliver", "plan", "redeliver", "seal", "tell", "wait", "watch")
-                ],
+                "python-modules": [f"logstream.airflow.operators.{name}" for name in _OPERATORS],
             }
         ],
         "triggers": [{"integration-name": NAME, "python-modules": ["logstream.airflow.operators.wait"]}],

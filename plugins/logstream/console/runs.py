@@ -26,7 +26,7 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 from airflow.utils.session import create_session
 from airflow.utils.types import DagRunTriggeredByType
 from croniter import croniter
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, or_, select, tuple_
 
 from logstream.errors import InputError
 from logstream.window import Window
@@ -72,22 +72,24 @@ def links(windows: Iterable[tuple[Window, str]]) -> dict[tuple[Window, str], Lin
         ).all()
         run_of = {Window(row.data_interval_start, row.data_interval_end): row.run_id for row in runs}
         tasks = session.execute(
-            select(TaskInstance.run_id, TaskInstance.map_index, TaskInstance.rendered_map_index)
-            .where(TaskInstance.dag_id == EXPORT_DAG, TaskInstance.task_id == "deliver")
+            select(TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index, TaskInstance.rendered_map_index)
+            .where(TaskInstance.dag_id == EXPORT_DAG)
+            .where(or_(TaskInstance.task_id == "deliver", TaskInstance.task_id.startswith("deliver_", autoescape=True)))
             .where(TaskInstance.run_id.in_(list(run_of.values())))
         ).all()
-    carriers: dict[str, list[tuple[str, int]]] = {}
+    carriers: dict[str, list[tuple[str, str]]] = {}
     for row in tasks:
-        carriers.setdefault(row.run_id, []).append((row.rendered_map_index or "", row.map_index))
+        if row.map_index >= 0:
+            where = f"tasks/{row.task_id}/mapped/{row.map_index}"
+            carriers.setdefault(row.run_id, []).append((row.rendered_map_index or "", where))
     found = {}
     for window, destination in wanted:
         run_id = run_of.get(window)
         if run_id is None:
             continue
         run = f"dags/{EXPORT_DAG}/runs/{quote(run_id, safe='')}"
-        index = next((index for label, index in carriers.get(run_id, ()) if _names(label, destination)), None)
-        task = f"{run}/tasks/seal_window" if index is None or index < 0 else f"{run}/tasks/deliver/mapped/{index}"
-        found[window, destination] = Links(run, task)
+        carrier = next((where for label, where in carriers.get(run_id, ()) if _names(label, destination)), None)
+        found[window, destination] = Links(run, f"{run}/{carrier or 'tasks/seal_window'}")
     return found
 
 

@@ -48,10 +48,11 @@ class Exporter(Deployment):
     def plan(
         self, interval: Window, *, snapshot: Snapshot | None = None, only: Collection[str] | None = None,
         max_tasks: int = MAX_TASKS, heal: bool = False, asked_by: AskedBy = AskedBy.REQUEST, carrier: str | None = None,
+        group_of: Callable[[str], str] = lambda _: "",
     ) -> Planned:  # fmt: skip
         """See `export.plan`."""
         asked = Asked(interval, snapshot or self.settings.current(), only, asked_by, carrier)
-        return Planner(self).plan(asked, max_tasks=max_tasks, heal=heal)
+        return Planner(self).plan(asked, max_tasks=max_tasks, heal=heal, group_of=group_of)
 
     def deliver(self, keys: Iterable[tuple[int, int]], progress: Progress | None = None) -> list[LaneResult]:
         """See `export.deliver`."""

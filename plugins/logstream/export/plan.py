@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from logstream.errors import InputError
 from logstream.export.deployment import Deployment
 from logstream.export.heal import Healer
 from logstream.export.intervals import Asked, IntervalPlanner, PlannedWindow
-from logstream.export.shares import MAX_TASKS, Share, divide
+from logstream.export.shares import MAX_TASKS, Share, divide, divide_by_group
 from logstream.export.stock import Stock
 from logstream.ledger.health import Health, to_be_tried
 from logstream.ledger.records import PendingLane
@@ -60,11 +60,15 @@ class Planner:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
 
-    def plan(self, asked: Asked, *, max_tasks: int = MAX_TASKS, heal: bool = False) -> Planned:
+    def plan(
+        self, asked: Asked, *, max_tasks: int = MAX_TASKS, heal: bool = False,
+        group_of: Callable[[str], str] = lambda _: "",
+    ) -> Planned:  # fmt: skip
         """Plan what a run is asked to export, and write the plan to the ledger.
 
         With `heal`, some of what destinations are owed is planned along, oldest first, a destination that is suspended is
         only probed, by one lane of the oldest window that it has not got, and one that is held is left in peace.
+        Destinations for which `group_of` gives different names are in different shares.
         """
         deployment, settings = self._deployment, asked.snapshot.settings
         for name in asked.only or ():
@@ -90,7 +94,8 @@ class Planner:
             owed += more.ids
             todo += [(windows_of[lane[0][0]], lane) for lane in more.lanes]
         lanes = probes_only([lane for _, lane in sorted(todo, key=lambda pair: pair[0])], suspended)
-        return Planned(asked.interval, asked.snapshot, windows, divide(lanes, max_tasks), asked.only, owed)
+        shares = divide_by_group(lanes, max_tasks, group_of)
+        return Planned(asked.interval, asked.snapshot, windows, shares, asked.only, owed)
 
     def plan_owed(
         self, destination: str | None = None, window: Window | None = None, max_tasks: int = MAX_TASKS,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from logstream.ledger.records import PendingLane
 
@@ -29,6 +29,8 @@ class Share:
     label: str
     lanes: tuple[tuple[int, int], ...]
     bytes: int
+    group: str = ""
+    """The group of destinations that it is of, where the caller keeps groups apart."""
 
     def as_reference(self) -> dict[str, object]:
         """A small reference for XCom."""
@@ -63,6 +65,14 @@ def divide(lanes: Sequence[PendingLane], max_tasks: int = MAX_TASKS) -> list[Sha
         )
         for number, group in enumerate(filled, start=1)
     ]
+
+
+def divide_by_group(lanes: Sequence[PendingLane], max_tasks: int, group_of: Callable[[str], str]) -> list[Share]:
+    """The same for each group of destinations by itself: no task carries two. Each has up to `max_tasks`."""
+    groups: dict[str, list[PendingLane]] = defaultdict(list)
+    for lane in lanes:
+        groups[group_of(lane[1])].append(lane)
+    return [replace(share, group=group) for group in sorted(groups) for share in divide(groups[group], max_tasks)]
 
 
 def _pieces(lanes: Sequence[PendingLane], small: int) -> list[tuple[int, list[PendingLane]]]:

@@ -3,8 +3,10 @@
 from logstream.airflow.operators.audit import StreamAuditEvents
 from logstream.airflow.operators.check import CheckDestinations
 from logstream.airflow.operators.deadline import export_deadline
-from logstream.airflow.operators.deliver import Deliver, deliver_pool
+from logstream.airflow.operators.deliver import Deliver
+from logstream.airflow.operators.emit import EmitAssetEvents
 from logstream.airflow.operators.plan import PlanDeliveries, ResolveRoutes
+from logstream.airflow.operators.pools import deliver_tasks
 from logstream.airflow.operators.redeliver import Redeliver
 from logstream.airflow.operators.retries import AFTER_A_LOST_WORKER, GrowingDelay
 from logstream.airflow.operators.schedule import check_schedule, export_schedule
@@ -17,6 +19,7 @@ __all__ = [
     "AFTER_A_LOST_WORKER",
     "CheckDestinations",
     "Deliver",
+    "EmitAssetEvents",
     "GrowingDelay",
     "NameGaps",
     "PlanDeliveries",
@@ -27,7 +30,7 @@ __all__ = [
     "TellNews",
     "WaitForClosedWindow",
     "check_schedule",
-    "deliver_pool",
+    "deliver_tasks",
     "export_deadline",
     "export_schedule",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +19,6 @@ if TYPE_CHECKING:
     from logstream.export.deliver import LaneResult
     from logstream.export.exporter import Exporter
     from logstream.export.lineage import Lineage
-
-
-POOL = "LOGSTREAM_DELIVER_POOL"
-
-
-def deliver_pool() -> str:
-    """The Airflow pool whose slots the tasks `deliver` take: `LOGSTREAM_DELIVER_POOL`, else `default_pool`."""
-    return os.environ.get(POOL, "").strip() or "default_pool"
 
 
 class Deliver(LogstreamOperator, TellsLineage):

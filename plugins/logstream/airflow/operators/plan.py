@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from logstream.airflow.operators.base import (
@@ -15,6 +16,7 @@ from logstream.airflow.operators.base import (
     exporter,
     window_of,
 )
+from logstream.airflow.operators.pools import group_of, pool_groups, shares_key
 from logstream.airflow.operators.schedule import note_schedule
 from logstream.airflow.operators.watch import count_gaps
 from logstream.ledger.coverage import AskedBy
@@ -52,7 +54,8 @@ class PlanDeliveries(LogstreamOperator):
 
     It counts events, divides them in lanes, and lanes among tasks.
 
-    The ids of the deliveries go to `seal_window` by XCom, under the key `deliveries`.
+    The ids of the deliveries go to `seal_window` by XCom, under the key `deliveries`; the shares of groups of destinations
+    that have a pool of their own under the key `shares_POOL`.
     """
 
     template_fields: Sequence[str] = ("snapshot",)
@@ -65,6 +68,7 @@ class PlanDeliveries(LogstreamOperator):
         """Plan, and write the plan to the ledger."""
         from logstream.export.shares import MAX_TASKS
 
+        groups = pool_groups()
         interval = window_of(context)
         only = destinations_of(context)
         with exporter() as engine:
@@ -76,6 +80,7 @@ class PlanDeliveries(LogstreamOperator):
                 heal=only is None,
                 asked_by=asked_by(context),
                 carrier=carrier_of(context),
+                group_of=partial(group_of, groups=groups),
             )
             note_schedule(engine.ledger)
             coverage = engine.ledger.coverage()
@@ -102,7 +107,10 @@ class PlanDeliveries(LogstreamOperator):
             self.log.info(
                 "One task: %s, %s, about %s.", share.label, counted(len(share.lanes), "lane"), size(share.bytes)
             )
-        return [share.as_reference() for share in planned.shares]
+        for group in groups:
+            shares = [share.as_reference() for share in planned.shares if share.group == group.pool]
+            context["ti"].xcom_push(key=shares_key(group.pool), value=shares)
+        return [share.as_reference() for share in planned.shares if not share.group]
 
     def _say_windows(self, planned: Planned) -> None:
         if not planned.own:

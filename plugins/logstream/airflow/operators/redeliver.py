@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from logstream.airflow.operators.base import LogstreamOperator, carrier_of, exporter
+from logstream.airflow.operators.base import DELIVERIES, LogstreamOperator, carrier_of, exporter
 from logstream.airflow.operators.lineage import TellsLineage
 from logstream.units import counted
 from logstream.window import Window, parse_time
@@ -42,13 +42,15 @@ class Redeliver(LogstreamOperator, TellsLineage):
             )
         if given.get("rejected"):
             events = given.get("events")
-            self._rejected(destination, [(int(delivery), int(event)) for delivery, event in events] if events else None)
+            keys = [(int(delivery), int(event)) for delivery, event in events] if events else None
+            self._rejected(context, destination, keys)
         else:
-            self._owed(destination, window, carrier_of(context))
+            self._owed(context, destination, window)
 
-    def _owed(self, destination: str | None, window: Window | None, carrier: str | None) -> None:
+    def _owed(self, context: Context, destination: str | None, window: Window | None) -> None:
         with exporter() as engine:
-            reports = engine.redeliver_owed(destination, window, self._say, carrier)
+            reports = engine.redeliver_owed(destination, window, self._say, carrier_of(context))
+        context["ti"].xcom_push(key=DELIVERIES, value=[report.id for report in reports])
         if not reports:
             self.log.info("Nothing is owed.")
         for report in reports:
@@ -65,9 +67,11 @@ class Redeliver(LogstreamOperator, TellsLineage):
                 f"{len(failed)} of {counted(len(reports), 'delivery', 'deliveries')}: " + "; ".join(failed[:5])
             )
 
-    def _rejected(self, destination: str | None, keys: list[tuple[int, int]] | None) -> None:
+    def _rejected(self, context: Context, destination: str | None, keys: list[tuple[int, int]] | None) -> None:
         with exporter() as engine:
             results = self._sent_again = engine.redeliver_rejected(destination, keys)
+        sealed = {delivery for result in results for delivery in result.deliveries}
+        context["ti"].xcom_push(key=DELIVERIES, value=sorted(sealed))
         if not results:
             self.log.info("There are no dead letters.")
         for result in results:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk.observability import stats
 
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 
     from logstream.ledger.records import Delivery
 
-ASSETS = AssetAlias("logstream_deliveries")
-"""An event of asset `logstream://destination/NAME` is emitted under this alias for each delivery."""
-
 
 class SealWindow(LogstreamOperator):
     """Compares planned with delivered for every workspace and kind, and writes the outcome to the ledger.
@@ -35,7 +31,6 @@ class SealWindow(LogstreamOperator):
     def __init__(self, *, wait: str = "wait_for_closed_window", plan: str = "plan_deliveries", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.wait, self.plan = wait, plan
-        self.outlets = [ASSETS]
 
     def execute(self, context: Context) -> None:
         """Seal every delivery of the run; fail naming what is missing. A window that was left to a later run is skipped."""
@@ -55,10 +50,10 @@ class SealWindow(LogstreamOperator):
         untold: list[str] = []
         for report in reports:
             try:
-                self._tell(report, window, context)
-            except Exception as error:  # of one destination's event or metrics: the others are told all the same
+                self._tell(report, window)
+            except Exception as error:  # of one destination's metrics: the others are told all the same
                 self.log.exception("What became of %s cannot be told.", report.destination)
-                untold.append(f"{report.destination}: its asset event or metrics failed ({type(error).__name__})")
+                untold.append(f"{report.destination}: its metrics failed ({type(error).__name__})")
         if len(reports) != len(set(deliveries)):
             raise AirflowFailException("another run has planned this window anew meanwhile; this one proves nothing")
         for report in reports:
@@ -81,10 +76,8 @@ class SealWindow(LogstreamOperator):
             counted(len({report.destination for report in own if report.state is State.DELIVERED}), "destination"),
         )
 
-    def _tell(self, report: Delivery, window: Window, context: Context) -> None:
-        """Say in the log, in Airflow's metrics and by an asset event what became of one delivery."""
-        from logstream.ledger.records import State
-
+    def _tell(self, report: Delivery, window: Window) -> None:
+        """Say in the log and in Airflow's metrics what became of one delivery."""
         _count(report)
         self.log.info(
             "%s%s: %s, %s, %s in %s.",
@@ -106,11 +99,6 @@ class SealWindow(LogstreamOperator):
                 self.log.warning(
                     "%s, window %s: %s %s.", report.destination, report.window, counted(events, "event was", "events were"), what
                 )  # fmt: skip
-        if report.state is State.DELIVERED:
-            context["outlet_events"][ASSETS].add(
-                Asset(f"logstream_{report.destination}", uri=f"logstream://destination/{report.destination}"),
-                extra={**report.window.as_json(), "events": report.events, "bytes": report.bytes},
-            )
 
 
 def _count(report: Delivery) -> None:
