@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query
 
 from logstream.console import runs
-from logstream.console.access import By, Reader, Writer
+from logstream.console.access import By, Reader, Writer, may_write
 from logstream.console.api.contract import (
     CHANGING,
     Id,
@@ -100,10 +100,12 @@ def acknowledge_losses(console: Its, user: Writer, by: By, wanted: Acknowledgeme
 def get_rejected(
     console: Its, user: Reader, destination: SomeName = None, limit: Annotated[int, Query(ge=1, le=1000)] = 200
 ) -> list[dict[str, Any]]:
-    """The dead letters: events that were refused, and why."""
+    """The dead letters: events that were refused, and why, and in which request."""
+    writer = may_write(user)
     return [
         {"delivery_id": row.delivery_id, "destination": row.destination, "window": row.window.as_json(), "event_id": row.event_id,
-         "workspace_id": row.workspace_id, "kind": row.kind, "reason": shown_reason(row.reason, user), "request": row.request,
+         "workspace_id": row.workspace_id, "kind": row.kind, "reason": shown_reason(row.reason, user),
+         "request": row.request if writer else None,
          "rejected_at": row.rejected_at}
         for row in console.deliveries.rejected(destination, limit)
     ]  # fmt: skip
