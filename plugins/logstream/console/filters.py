@@ -44,8 +44,8 @@ def short(value: object, length: int = 80) -> str:
 
 
 def sentence(text: str) -> str:
-    """A text as a sentence: our errors begin in lower case and have no full stop."""
-    return text[:1].upper() + text[1:] + ("" if text[-1:] in ".!?" else ".")
+    """A text as a sentence: our errors begin in lower case and have no full stop, and a remedy may end with a statement."""
+    return text[:1].upper() + text[1:] + ("" if text[-1:] in ".!?;" else ".")
 
 
 def prose(text: object, length: int = 500) -> Markup:

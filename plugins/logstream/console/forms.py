@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 from logstream.console.mistakes import message_field, option_label
 from logstream.destinations.base import Options
 from logstream.destinations.documentation import kind_of
+from logstream.destinations.vendor_rules import Accepts
 from logstream.events import EventType
 from logstream.settings.models import DEFAULT_KIND, MESSAGE_KEYS
 
@@ -76,10 +77,17 @@ class Field:
         """Its name in the form."""
         return f"option.{self.name}"
 
+    @property
+    def hint(self) -> str:
+        """What it shows while it is empty: an example, or what it is if left out."""
+        shown = self.example or self.default
+        return f"e.g. {shown}" if shown else ""
+
 
 def fields_of(model: type[Options], values: Mapping[str, Any]) -> tuple[list[Field], list[Field]]:
     """A model's options with their values: those to see at once, and those that few need."""
-    fields = [_field(name, info, values) for name, info in model.model_fields.items()]
+    offered = {name: info for name, info in model.model_fields.items() if not _is_missing(info)}
+    fields = [_field(name, info, values) for name, info in offered.items()]
     by_name = {field.name: field for field in fields}
     # what only this type has is what its people look for; what all types share, some in words of their own, is mostly tuning
     shared = {name for base in model.__mro__[1:] if issubclass(base, Options) for name in base.model_fields}
@@ -146,6 +154,10 @@ def _control(name: str, info: FieldInfo) -> Control:
     if kind.startswith("list"):
         return Control.LINES
     return {"true or false": Control.SWITCH, "number": Control.NUMBER, "mapping": Control.PAIRS}.get(kind, Control.TEXT)
+
+
+def _is_missing(info: FieldInfo) -> bool:
+    return any(isinstance(part, Accepts) and part.missing for part in info.metadata)
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:

@@ -13,12 +13,12 @@ from logstream.destinations.access.microsoft import AZURE_BLOB
 from logstream.destinations.credentials import AzureBlobCredentials
 from logstream.destinations.object_options import (
     METADATA,
-    STORAGE_CLASS,
     TAGS,
     Metadata,
     StorageClass,
     StoreOptions,
     Tags,
+    storage_class,
 )
 from logstream.destinations.object_store import ObjectStoreDestination
 from logstream.destinations.origins import azure_server
@@ -47,7 +47,7 @@ class AzureBlobOptions(StoreOptions):
         description="The container.",
         examples=["audit"],
     )
-    storage_class: Annotated[StorageClass, Accepts(storage_class_among(AZURE_TIERS))] = STORAGE_CLASS
+    storage_class: Annotated[StorageClass, Accepts(storage_class_among(AZURE_TIERS))] = storage_class("Cool")
     metadata: Annotated[Metadata, Accepts(azure_metadata)] = METADATA
     tags: Annotated[Tags, Accepts(azure_tags)] = TAGS
 

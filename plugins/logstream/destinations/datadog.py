@@ -31,7 +31,9 @@ class DatadogOptions(RequestOptions):
     tags: Annotated[list[str] | str, Accepts(datadog_tags)] = Field(
         default=[], description="Tags (`ddtags`).", examples=[["env:prod", "team:security"]]
     )
-    hostname: str | None = Field(default=None, description="The host that events are said to be from.")
+    hostname: str | None = Field(
+        default=None, description="The host that events are said to be from.", examples=["workato"]
+    )
 
 
 class DatadogDestination(RequestDestination[DatadogOptions]):

@@ -17,12 +17,12 @@ from logstream.destinations.access.google import GCS
 from logstream.destinations.credentials import GcsCredentials
 from logstream.destinations.object_options import (
     METADATA,
-    STORAGE_CLASS,
     TAGS,
     Metadata,
     StorageClass,
     StoreOptions,
     Tags,
+    storage_class,
 )
 from logstream.destinations.object_store import BUCKET, ObjectStoreDestination
 from logstream.destinations.objects import ReadError
@@ -57,9 +57,9 @@ class GcsOptions(StoreOptions):
     bucket: Annotated[str, Accepts(gcs_bucket)] = Field(
         min_length=3, max_length=222, pattern=r"^[a-z0-9][a-z0-9._-]+$", description="The bucket.", examples=["audit"]
     )
-    storage_class: Annotated[StorageClass, Accepts(storage_class_among(GCS_CLASSES))] = STORAGE_CLASS
+    storage_class: Annotated[StorageClass, Accepts(storage_class_among(GCS_CLASSES))] = storage_class("NEARLINE")
     metadata: Annotated[Metadata, Accepts(gcs_metadata)] = METADATA
-    tags: Annotated[Tags, Accepts(no_tags)] = TAGS
+    tags: Annotated[Tags, Accepts(no_tags, missing=True)] = TAGS
 
 
 class GcsDestination(ObjectStoreDestination[GcsOptions]):

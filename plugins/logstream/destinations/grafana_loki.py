@@ -38,9 +38,10 @@ class GrafanaLokiOptions(RequestOptions):
         default=None,
         pattern=LABEL,
         description="A label for the workspace's id: many workspaces make many streams.",
+        examples=["workspace"],
     )
     tenant: Annotated[str | None, Accepts(loki_tenant)] = Field(
-        default=None, pattern=r"^[!-~]+$", description="The tenant (`X-Scope-OrgID`)."
+        default=None, pattern=r"^[!-~]+$", description="The tenant (`X-Scope-OrgID`).", examples=["audit"]
     )
 
 

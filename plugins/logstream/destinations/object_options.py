@@ -51,6 +51,7 @@ class ObjectOptions(Options):
         strict=True,
         description="packaging batch and parquet: an object is cut when it holds this many MiB of messages, before "
         "compression (32).",
+        examples=[64],
     )
     columns: Columns = Field(
         default_factory=dict,
@@ -112,12 +113,18 @@ Prefix = Annotated[
 
 Text = Annotated[str, Field(max_length=256, pattern=r"^[ -~]*$")]
 StorageClass = str | None
-STORAGE_CLASS: Any = Field(
-    default=None,
-    pattern=r"^[A-Za-z_]{1,40}$",
-    description="The storage class or access tier of the objects.",
-    examples=["STANDARD_IA"],
-)
+
+
+def storage_class(example: str) -> Any:
+    """The field of a store's storage classes, with one of them."""
+    return Field(
+        default=None,
+        pattern=r"^[A-Za-z_]{1,40}$",
+        description="The storage class or access tier of the objects.",
+        examples=[example],
+    )
+
+
 Metadata = dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")], Text]
 METADATA: Any = Field(
     default={}, max_length=20, description="User metadata of every object.", examples=[{"team": "audit"}]
@@ -132,6 +139,6 @@ class StoreOptions(ObjectOptions, ConnectionOptions):
     """Options of all object stores."""
 
     prefix: Prefix = Field(default="")
-    storage_class: StorageClass = STORAGE_CLASS
+    storage_class: StorageClass = storage_class("STANDARD")
     metadata: Metadata = METADATA
     tags: Tags = TAGS

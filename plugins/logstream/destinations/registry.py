@@ -83,8 +83,28 @@ def check_options(type_name: str, options: dict[str, Any]) -> list[tuple[tuple[s
     try:
         found = kind.options_model.model_validate(options)
     except ValidationError as error:
-        return explain_parts(error, kind.options_model)
+        wrong = explain_parts(error, kind.options_model)
+        return wrong + _wrong_beside(kind.options_model, options, {path[0] for path, _ in wrong if path})
     return refused_options(found) or _too_large(kind, found)
+
+
+def _wrong_beside(
+    model: type[Options], options: dict[str, Any], wrong: set[str | int]
+) -> list[tuple[tuple[str | int, ...], str]]:
+    """What is wrong with other options than those that are wrong by themselves: a person is to hear of all at once.
+
+    Vendors' rules, and what must hold between options, are asked of whole options: in the place of those that are wrong stand
+    their examples.
+    """
+    whole = {name: value for name, value in options.items() if name in model.model_fields and name not in wrong}
+    for name, field in model.model_fields.items():
+        if name in wrong and field.is_required():
+            whole[name] = field.examples[0] if field.examples else "example"
+    try:
+        found = refused_options(model.model_validate(whole))
+    except ValidationError as error:
+        found = explain_parts(error, model)
+    return [(path, what) for path, what in found if path and path[0] not in wrong]
 
 
 def _too_large(kind: type[Destination[Any]], options: Options) -> list[tuple[tuple[str | int, ...], str]]:

@@ -17,12 +17,12 @@ from logstream.destinations.access.amazon import S3
 from logstream.destinations.credentials import AwsCredentials
 from logstream.destinations.object_options import (
     METADATA,
-    STORAGE_CLASS,
     TAGS,
     Metadata,
     StorageClass,
     StoreOptions,
     Tags,
+    storage_class,
 )
 from logstream.destinations.object_store import BUCKET, ObjectStoreDestination
 from logstream.destinations.origins import s3_server
@@ -66,7 +66,7 @@ class S3Options(StoreOptions):
         min_length=3, max_length=255, pattern=r"^[A-Za-z0-9._-]+$", description="The bucket.", examples=["audit"]
     )
 
-    storage_class: Annotated[StorageClass, Accepts(s3_storage_class)] = STORAGE_CLASS
+    storage_class: Annotated[StorageClass, Accepts(s3_storage_class)] = storage_class("STANDARD_IA")
     metadata: Annotated[Metadata, Accepts(s3_metadata)] = METADATA
     tags: Annotated[Tags, Accepts(s3_tags)] = TAGS
     encryption: Encryption | None = Field(

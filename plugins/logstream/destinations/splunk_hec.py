@@ -38,7 +38,7 @@ class SplunkHecOptions(RequestOptions):
     )
     sourcetype: Annotated[str, Accepts(splunk_metadata)] = Field(default="_json", description="The source type.")
     host: Annotated[str | None, Accepts(splunk_metadata)] = Field(
-        default=None, description="The host that events are said to be from."
+        default=None, description="The host that events are said to be from.", examples=["workato"]
     )
 
 

@@ -24,8 +24,12 @@ class SumoLogicOptions(RequestOptions):
     category: HeaderText = Field(
         default=None, max_length=1000, pattern=HEADER_TEXT, description="The source category.", examples=["prod/audit"]
     )
-    name: HeaderText = Field(default=None, max_length=1000, pattern=HEADER_TEXT, description="The source name.")
-    host: HeaderText = Field(default=None, max_length=1000, pattern=HEADER_TEXT, description="The source host.")
+    name: HeaderText = Field(
+        default=None, max_length=1000, pattern=HEADER_TEXT, description="The source name.", examples=["audit"]
+    )
+    host: HeaderText = Field(
+        default=None, max_length=1000, pattern=HEADER_TEXT, description="The source host.", examples=["workato"]
+    )
     fields: Annotated[dict[str, str], Accepts(sumo_fields)] = Field(
         default={}, description="Fields of every event.", examples=[{"env": "prod"}]
     )

@@ -19,9 +19,13 @@ from logstream.destinations.transport.addresses import VARIABLE, private_address
 
 @dataclass(frozen=True, slots=True)
 class Accepts:
-    """Put beside a field's type in `Annotated`: the rule by which its vendor accepts a value. `None` is not asked about."""
+    """Put beside a field's type in `Annotated`: the rule by which its vendor accepts a value. `None` is not asked about.
+
+    Of a `missing` thing, which this vendor does not have, the rule accepts nothing, and no form shows the field.
+    """
 
     rule: Callable[[Any], None]
+    missing: bool = False
 
 
 def refused_options(options: BaseModel) -> list[tuple[tuple[str | int, ...], str]]:
