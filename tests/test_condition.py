@@ -144,6 +144,21 @@ def test_a_destination_from_its_first_window_over_an_outage_to_being_up_to_date_
     assert not looked(exporter).is_well
 
 
+def test_what_is_owed_and_does_not_come_is_called_owed(
+    engine: Make, filled: psycopg.Connection, sink: LogSink, tmp_path: Path
+) -> None:
+    exporter = quick(engine(two_destinations(tmp_path / "out")))
+    run(exporter, 0)
+    sink.fail = lambda _: 503
+    run(exporter, 1)
+    exporter.ledger.resume("hook")  # a person says that it is well again
+    assert words(exporter)["hook"] == "catching up"
+    filled.execute("update logstream.deliveries set sealed_at = sealed_at - interval '1 hour'")
+    assert words(exporter) == {"hook": "owed", "out": "up to date"}
+    (problem,) = looked(exporter).problems
+    assert (problem.condition, "1 window owed" in problem.text) == ("owed", True)
+
+
 def test_a_gap_is_one_problem_however_many_destinations_miss_its_events(
     engine: Make, filled: psycopg.Connection, tmp_path: Path
 ) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
 
-from logstream.units import counted, size
+from logstream.units import counted, size, span
 
 
 def as_text(value: Any) -> str:
@@ -24,17 +24,6 @@ def as_text(value: Any) -> str:
 def moment(value: datetime | None) -> str:
     """A time in UTC, to the second."""
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if value else "-"
-
-
-def span(value: timedelta | float | None) -> str:
-    """A duration in a unit that suits it."""
-    if value is None:
-        return "-"
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def short(value: object, length: int = 80) -> str:

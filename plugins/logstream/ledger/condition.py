@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from logstream.ledger.coverage import DUE_AFTER
-from logstream.ledger.health import Health
+from logstream.ledger.health import HealingPolicy, Health
+from logstream.units import span
 
 REJECTING_SHARE = 0.01
 """From this share of its newest events on, a destination that refuses them is said to be rejecting."""
@@ -79,6 +80,11 @@ _REMEDIES = {
     Condition.OWED: "See whether the export DAG runs; `logstream redeliver` delivers now.",
     Condition.GAPS: "See whether the export DAG is paused, or its scheduler away: the next runs export the gaps.",
 }
+
+
+_NUMBERED = frozenset(
+    {Condition.UP_TO_DATE, Condition.REJECTING, Condition.CATCHING_UP, Condition.OWED, Condition.GAPS}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +162,25 @@ class DestinationStatus:
         runs = max(-(-self.owed // max(owed_per_run, 1)), -(-self.gaps.windows // max(gaps_per_run, 1)))
         return runs * self.step
 
+    def numbers(self, policy: HealingPolicy | None = None) -> str:
+        """What belongs to its condition: its last window, a share, what is left; by the pace of a policy about when that is here.
+
+        Empty where nothing was delivered to it and nothing is owed to it.
+        """
+        if self.condition is Condition.UP_TO_DATE and self.delivered_until is not None:
+            ago = f", {span(max(self.now - self.delivered_until, timedelta(0)))} ago" if self.now else ""
+            return f"the last window ended {self.delivered_until:%Y-%m-%d %H:%M} UTC{ago}"
+        if self.condition is Condition.REJECTING:
+            return f"{self.rejected_share:.0%} of its newest events"
+        ready = self.ready_in(policy.owed_per_run, policy.gaps_per_run) if policy else None
+        return f"{self.backlog}, all of it here in about {span(ready)}" if ready else self.backlog
+
     @property
     def sentence(self) -> str:
         """Its condition with its numbers, for one line of a list."""
         condition = self.condition
-        if condition is Condition.UP_TO_DATE:
-            return f"{condition}: the last window ended {self.delivered_until:%Y-%m-%d %H:%M} UTC"
-        if condition is Condition.REJECTING:
-            return f"{condition}: {self.rejected_share:.0%} of its newest events"
-        if condition in (Condition.CATCHING_UP, Condition.OWED, Condition.GAPS):
-            return f"{condition}: {self.backlog}"
+        if condition in _NUMBERED:
+            return f"{condition}: {self.numbers()}"
         why = f": {self.health.error or self.error}" if self.health.error or self.error else ""
         left = f" ({self.backlog})" if self.owed or self.gaps.windows else ""
         return f"{condition}{left}{why}"

@@ -22,11 +22,14 @@ from logstream.destinations import destination_types
 from logstream.destinations.base import Step
 from logstream.errors import NotThere
 from logstream.ledger.condition import DestinationStatus
+from logstream.ledger.health import HealingPolicy
 
 router = APIRouter()
 
 
 def _status(status: DestinationStatus, user: Any) -> dict[str, Any]:
+    policy = HealingPolicy.from_environment()
+    ready = status.ready_in(policy.owed_per_run, policy.gaps_per_run)
     return {
         "name": status.name,
         "condition": status.condition,
@@ -41,6 +44,7 @@ def _status(status: DestinationStatus, user: Any) -> dict[str, Any]:
         "delivered_until": status.delivered_until,
         "owed_windows": status.owed,
         "owed_since": status.owed_since,
+        "ready_in_seconds": ready.total_seconds() if ready else None,
     }
 
 

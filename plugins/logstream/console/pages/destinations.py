@@ -51,7 +51,7 @@ def _destinations(
     return show(
         request, "destinations.html", user, problem.status if problem else 200, tab="destinations", rows=rows, done=done,
         admin_on=snapshot.settings.overrides, run=run_path(run), problem=problem, version=snapshot.id, total=total,
-        query=query, condition=condition, page=page, pages=max(1, -(-total // PAGE)),
+        query=query, condition=condition, page=page, pages=max(1, -(-total // PAGE)), policy=HealingPolicy.from_environment(),
     )  # fmt: skip
 
 
@@ -101,11 +101,11 @@ def _destination(
 ) -> HTMLResponse:  # fmt: skip
     settings = console.settings.current().settings
     by_admin, own = users_of(settings, name)
-    standing, policy = console.overview.statuses([name])[name], HealingPolicy.from_environment()
+    standing = console.overview.statuses([name])[name]
     return show(
         request, "destination.html", user, problem.status if problem else 200, tab="destinations", version=version,
         saved=saved, problem=problem, users=own, by_admin=by_admin, admin_on=settings.overrides,
-        standing=standing, ready=standing.ready_in(policy.owed_per_run, policy.gaps_per_run),
+        standing=standing, numbers=standing.numbers(HealingPolicy.from_environment()),
         locked=False, fixed_name=True, names=sorted(settings.destinations),
         deliveries=console.deliveries.newest(DeliveryFilter(destination=name), 10),
         losses=console.deliveries.losses(name), most=LOSSES, **shown,
