@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
-from logstream.airflow.operators import StreamAuditEvents
+from logstream.airflow.operators import Redeliver, StreamAuditEvents
 from logstream.cli import main
 from logstream.console.access import actor_of
 from logstream.console.app import create_app
@@ -113,9 +115,50 @@ def test_commands_are_kept_too(
         found = AuditTrail(exporter.engine).newest()
     assert {(event.actor.name, event.actor.source) for event in found} == {("operator", "command line")}
     assert [event.act for event in reversed(found)] == [
-        "settings_changed", "destination_tested", "redelivery_started", "losses_acknowledged", "owed_written_off",
+        "settings_changed", "destination_tested", "redelivery_started", "redelivery_ended", "losses_acknowledged",
+        "owed_written_off",
     ]  # fmt: skip
     assert found[0].detail == {"note": "gone", "events": 0}
+
+
+def test_how_a_redelivery_ended_is_kept(
+    console: Console, store: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logstream.airflow.operators.redeliver.exporter", lambda: console.exporter)
+    monkeypatch.setattr(type(console.exporter), "__exit__", lambda *_: None)
+    store.execute(ADMIN_WORKSPACE)
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    (tmp_path / "lake").write_text("a file where a folder should be")
+    setting = {"enabled": True, "events": ["user_activity"], "destination": "lake"}
+    lake = {"type": "file", "path": str(tmp_path / "lake")}
+    console.settings.save({"admin": setting, "destinations": {"lake": lake}}, ANN, None)
+    insert = "insert into events (workspace_id, kind, occurred_at, recorded_at, payload) values (8, 'user_activity', %s, %s, '{}')"
+    store.execute(insert, (start, start))
+    planned = console.exporter.plan(Window(start, start + timedelta(minutes=5)))
+    console.exporter.deliver(planned.shares[0].lanes)
+    console.exporter.seal(planned.delivery_ids)
+
+    def redeliver(**params: Any) -> None:
+        run = SimpleNamespace(dag_id="logstream_redeliver", run_id="r", triggering_user_name="ben")
+        task = SimpleNamespace(xcom_push=lambda **_: None)
+        Redeliver(task_id="redeliver").execute({"params": params, "dag_run": run, "ti": task})  # type: ignore[typeddict-item]
+
+    with pytest.raises(AirflowFailException):
+        redeliver(destination="lake")
+    (tmp_path / "lake").unlink()
+    redeliver(destination="lake")
+    redeliver(rejected=True)
+    monkeypatch.setattr(type(console.exporter), "redeliver_owed", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        redeliver()
+    ended = [event for event in reversed(console.audit.newest()) if event.act == "redelivery_ended"]
+    assert {(event.actor.name, event.actor.source) for event in ended} == {("ben", "a run in Airflow")}
+    assert [(event.subject, event.detail) for event in ended] == [
+        ("lake", {"rejected": False, "delivered": 0, "failed": 1, "events": 0}),
+        ("lake", {"rejected": False, "delivered": 1, "failed": 0, "events": 1}),
+        ("", {"rejected": True, "events": 0, "rejected_again": 0, "gone": 0, "failed": 0}),
+        ("", {"rejected": False, "broke_off": "ZeroDivisionError"}),
+    ]
 
 
 # streamed

@@ -143,12 +143,17 @@ def rejected(options: argparse.Namespace, out: TextIO) -> None:
 
 def redeliver(options: argparse.Namespace, out: TextIO) -> int:
     """`logstream redeliver`."""
+    from logstream.control.audit import Actor
+    from logstream.export.ended import owed_outcome, redelivery_ended
+
     with open_exporter(options) as exporter:
         check_destination(exporter, options.destination)
         note_act(exporter.settings, "redelivery_started", options.destination, rejected=options.rejected)
         if options.rejected:
             return _redeliver_rejected(exporter, options, out)
-        reports = exporter.redeliver_owed(options.destination)
+        with redelivery_ended(exporter, Actor(person()), options.destination, rejected=False) as outcome:
+            reports = exporter.redeliver_owed(options.destination)
+            outcome.update(owed_outcome(reports))
     if options.json:
         print(
             json.dumps([{"window": r.window.as_json() if r.window else None, **r.as_json()} for r in reports]), file=out
@@ -163,7 +168,12 @@ def redeliver(options: argparse.Namespace, out: TextIO) -> int:
 
 
 def _redeliver_rejected(exporter: Any, options: argparse.Namespace, out: TextIO) -> int:
-    results = exporter.redeliver_rejected(options.destination)
+    from logstream.control.audit import Actor
+    from logstream.export.ended import redelivery_ended, rejected_outcome
+
+    with redelivery_ended(exporter, Actor(person()), options.destination, rejected=True) as outcome:
+        results = exporter.redeliver_rejected(options.destination)
+        outcome.update(rejected_outcome(results))
     document = [
         {"destination": result.destination, "delivered": result.delivered, "rejected": result.rejected_again,
          "gone": result.gone, "error": result.error}

@@ -25,6 +25,7 @@ class Act(StrEnum):
     DESTINATION_HELD = "destination_held"
     DESTINATION_RESUMED = "destination_resumed"
     REDELIVERY_STARTED = "redelivery_started"
+    REDELIVERY_ENDED = "redelivery_ended"
     BACKFILL_STARTED = "backfill_started"
     LOSSES_ACKNOWLEDGED = "losses_acknowledged"
     DEAD_LETTERS_DISCARDED = "dead_letters_discarded"
@@ -40,6 +41,9 @@ class Act(StrEnum):
 
 COMMAND = "command line"
 """From where what a command does comes."""
+
+RUN = "a run in Airflow"
+"""From where what a run has made of it comes."""
 
 
 @dataclass(frozen=True, slots=True)

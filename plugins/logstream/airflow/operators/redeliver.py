@@ -14,6 +14,7 @@ from logstream.window import Window, parse_time
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from logstream.control.audit import Actor
     from logstream.export.deliver import LaneResult
     from logstream.export.exporter import Exporter
     from logstream.export.lineage import Lineage
@@ -48,8 +49,11 @@ class Redeliver(LogstreamOperator, TellsLineage):
             self._owed(context, destination, window)
 
     def _owed(self, context: Context, destination: str | None, window: Window | None) -> None:
-        with exporter() as engine:
+        from logstream.export.ended import owed_outcome, redelivery_ended
+
+        with exporter() as engine, redelivery_ended(engine, _actor(context), destination, rejected=False) as outcome:
             reports = engine.redeliver_owed(destination, window, self._say, carrier_of(context))
+            outcome.update(owed_outcome(reports))
         context["ti"].xcom_push(key=DELIVERIES, value=[report.id for report in reports])
         if not reports:
             self.log.info("Nothing is owed.")
@@ -68,8 +72,11 @@ class Redeliver(LogstreamOperator, TellsLineage):
             )
 
     def _rejected(self, context: Context, destination: str | None, keys: list[tuple[int, int]] | None) -> None:
-        with exporter() as engine:
+        from logstream.export.ended import redelivery_ended, rejected_outcome
+
+        with exporter() as engine, redelivery_ended(engine, _actor(context), destination, rejected=True) as outcome:
             results = self._sent_again = engine.redeliver_rejected(destination, keys)
+            outcome.update(rejected_outcome(results))
         sealed = {delivery for result in results for delivery in result.deliveries}
         context["ti"].xcom_push(key=DELIVERIES, value=sorted(sealed))
         if not results:
@@ -97,3 +104,10 @@ class Redeliver(LogstreamOperator, TellsLineage):
         if result.error:
             lane = result.lane
             self.log.error("%s, lane %s, window %s: %s", lane.destination, lane.lane, lane.window, result.error)
+
+
+def _actor(context: Context) -> Actor:
+    """Who has started the run."""
+    from logstream.control.audit import RUN, Actor
+
+    return Actor(getattr(context.get("dag_run"), "triggering_user_name", None) or "Airflow", RUN)
