@@ -14,7 +14,7 @@ help: ## Explain every target
 .PHONY: setup
 setup: $(READY) ## Make .venv with everything in it (nothing else is touched)
 
-$(READY): requirements-dev.lock pyproject.toml plugins/logstream/entry_points.txt deploy/setup.sh
+$(READY): requirements-dev.lock pyproject.toml plugins/logstream/entry_points.txt deploy/setup.sh deploy/node/package-lock.json
 	@PYTHON="$(PYTHON)" bash deploy/setup.sh
 
 .PHONY: demo

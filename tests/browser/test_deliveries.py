@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from playwright.sync_api import expect
 
@@ -65,9 +63,11 @@ def test_a_backfill_says_how_many_windows(admin: Person, stage: Stage, bucket: s
     form.get_by_label("To (UTC)").fill(f"{WINDOWS[1].end:%Y-%m-%dT%H:%M}")
     expect(page.locator("#backfill")).to_contain_text("This makes 2 windows")
     expect(page.locator("#backfill")).to_contain_text("of this time")
-    with admin.page.expect_response(re.compile("/parts/backfill")):
-        form.get_by_label("Only to").fill("lake")
+    # who types and clicks at once is not answered by what was looked up for the typing, a moment later
+    form.get_by_label("Only to").fill("lake")
     page.get_by_role("button", name="Start the backfill").click()
+    expect(page.locator("#backfill")).to_contain_text("has started: 2 windows")
+    admin.page.wait_for_timeout(600)
     expect(page.locator("#backfill")).to_contain_text("has started: 2 windows")
     # how far it has come is followed at the top, and seen by each who opens the page
     progress = page.get_by_role("status", name="Backfill")

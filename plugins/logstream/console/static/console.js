@@ -264,6 +264,17 @@ document.addEventListener("htmx:afterSwap", () => {
   kept = [];
 });
 
+// what a form would do is looked up a moment after it was typed in: that must not take the place of what was begun meanwhile
+let begun = null;
+document.addEventListener("htmx:confirm", (event) => {
+  const { elt, triggeringEvent } = event.detail;
+  const form = elt.closest("form");
+  if (!form?.matches("#backfill-form")) return;
+  const filled = new URLSearchParams(new FormData(form)).toString();
+  if (elt.matches("[data-begins]")) begun = filled;
+  else if (filled === begun && triggeringEvent?.type !== "submit") event.preventDefault();
+});
+
 // one box ticks all of a name
 on("change", "[data-ticks]", (box) => {
   for (const other of document.getElementsByName(box.dataset.ticks)) other.checked = box.checked;
