@@ -12,7 +12,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -89,6 +90,15 @@ class Composed:
         done = self.run(service, *words)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
         return done.stdout
+
+    @contextmanager
+    def as_version(self, image: Image) -> Iterator[None]:
+        """What is started or run meanwhile is of another image; what runs already stays what it is."""
+        before, self.image = self.image, image
+        try:
+            yield
+        finally:
+            self.image = before
 
     def start(self, instance: str) -> None:
         """Start an instance of a service by the command of the compose file."""

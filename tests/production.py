@@ -20,6 +20,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from logstream.control.engine import HEAD
+
 from .stage import PROJECT
 
 DOCKERFILE = (PROJECT / "deploy/Dockerfile").read_text().splitlines()
@@ -147,3 +149,33 @@ def make_image(root: Path) -> Image:
             (wheel,) = (root / "tmp/wheels").glob(Path(words[-1]).name)
             production.install(str(wheel))
     return Image(wheel, production, root / "opt/airflow/dags")
+
+
+NEXT_MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "{next}", "{head}"
+
+
+def upgrade():
+    op.add_column("lanes", sa.Column("of_next", sa.Integer(), nullable=False, server_default="1"), schema="logstream")
+
+
+def downgrade():
+    op.drop_column("lanes", "of_next", schema="logstream")
+"""
+
+
+def next_version(image: Image, root: Path) -> Image:
+    """The image of a Logstream that comes after this one: its control database has one migration more."""
+    production = Production(root)
+    production.install(str(image.wheel))
+    (control,) = production.folder.glob("lib/python*/site-packages/logstream/control")
+    following = f"{int(HEAD) + 1:04}"
+    (control / f"migrations/versions/v{following}_next.py").write_text(NEXT_MIGRATION.format(next=following, head=HEAD))
+    engine = control / "engine.py"
+    text = engine.read_text()
+    assert f'HEAD = "{HEAD}"' in text
+    engine.write_text(text.replace(f'HEAD = "{HEAD}"', f'HEAD = "{following}"'))
+    return Image(image.wheel, production, image.dags)

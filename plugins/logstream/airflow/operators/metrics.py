@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 IN_SUM = {
     "logstream.well": "1 if nothing needs a person, else 0",
-    "logstream.problems": "what needs a person: how many things",
+    "logstream.problems": "how many things need a person",
     "logstream.owed_windows": "windows that destinations have not got",
     "logstream.gap_windows": "windows that no run has exported",
     "logstream.lost_events": "events that are lost, and that no person has taken note of",
     "logstream.most_lag_seconds": "how old the oldest thing is that a destination has not got",
-    **{f"logstream.destinations.{one.slug}": f"destinations of which {one} is said" for one in Condition},
+    **{f"logstream.destinations.{one.slug}": f"destinations in the condition {one}" for one in Condition},
 }
 """Gauges without tags, and what they are."""
 
