@@ -22,7 +22,9 @@ from logstream.window import Window
 
 from .composed import PROCESSES, SECOND_WORKER, WORKER, Composed, until
 from .documented import shown
-from .test_compose import DAG, composed
+from .production import next_version
+from .test_compose import AFTER, BEFORE, DAG, DURING, arrived, composed, with_events
+from .test_compose import EVENTS as EVENTS_OF_UPGRADE
 
 __all__ = ["composed"]  # a fixture
 
@@ -175,6 +177,53 @@ def test_nothing_is_lost_or_repeated_whatever_is_killed(
     bounds = ("--from", WINDOWS[0].start.isoformat(), "--to", WINDOWS[-1].end.isoformat())
     found = composed.run("logstream", "verify", *bounds, "--json")
     assert found.returncode == 0, found.stdout[-2000:]
+
+
+def test_windows_go_on_while_the_next_version_comes_in(composed: Composed, tmp_path: Path) -> None:
+    """The database is upgraded first, then the workers, one after another: a worker of before leaves its tasks to the others."""
+    with_events(composed, tmp_path)
+    newer = next_version(composed.image, tmp_path / "next")
+    ended = len(backfilled(composed))
+
+    def backfill(window: Window) -> None:
+        until(lambda: not open_backfills(composed), "Airflow does not close the backfill before")
+        day = window.start.isoformat()
+        composed.done("airflow-cli", "backfill", "create", "--dag-id", DAG, "--from-date", day, "--to-date", day)
+
+    backfill(BEFORE)
+    until(lambda: len(backfilled(composed)) == ended + 1, lambda: composed.log(WORKER))
+    with composed.as_version(newer):
+        composed.done("logstream", "control", "upgrade")
+    # both workers are of before: they end their tasks, which are tried again later
+    backfill(DURING)
+    until(lambda: refused(composed), lambda: composed.log(WORKER))
+    with connect(composed.store) as connection:
+        query = "select count(*) from logstream.deliveries where window_start = %s"
+        assert connection.execute(query, (DURING.start,)).fetchone() == (0,)
+    for worker in (WORKER, SECOND_WORKER):
+        composed.ask(worker)
+        until(lambda worker=worker: not composed.processes[worker].alive(), lambda worker=worker: composed.log(worker))
+        with composed.as_version(newer):
+            composed.start(worker)
+    until(lambda: len(backfilled(composed)) == ended + 2, lambda: composed.log(WORKER))
+    backfill(AFTER)
+    until(lambda: len(backfilled(composed)) == ended + 3, lambda: composed.log(WORKER))
+    assert {*backfilled(composed)} == {"success"}
+    assert arrived(composed) == Counter(range(3 * EVENTS_OF_UPGRADE))
+    with composed.as_version(newer):
+        composed.done("logstream", "verify", "--from", BEFORE.start.isoformat(), "--to", AFTER.end.isoformat())
+
+
+def open_backfills(composed: Composed) -> bool:
+    """Whether Airflow would refuse another one: it closes a backfill some time after its runs have ended."""
+    with connect(composed.metadata) as connection:
+        return bool(connection.execute("select 1 from backfill where completed_at is null").fetchall())
+
+
+def refused(composed: Composed) -> bool:
+    """Whether a worker of before has said in a task's log that it has done nothing."""
+    logs = (composed.folder / "logs").rglob("*.log")
+    return any("upgrade this worker, it has done nothing" in path.read_text(errors="replace") for path in logs)
 
 
 def backfilled(composed: Composed) -> list[str]:
