@@ -141,6 +141,15 @@ def picture(person: Person, name: str) -> None:
         person.page.screenshot(path=Path(PICTURES) / f"{name}.png", caret="initial")
 
 
+def picture_of_airflow(person: Person, path: str, shown: str, name: str) -> None:
+    """The same of a page of Airflow's own, once it shows a text."""
+    if PICTURES:
+        person.page.goto(f"{person.stage.airflow.url}/{path}")
+        expect(person.page.get_by_text(shown).first).to_be_visible()
+        person.page.wait_for_load_state("networkidle")
+        picture(person, name)
+
+
 def call(
     stage: Stage, method: str, path: str, body: object = None, user: str | None = "admin", **headers: str
 ) -> tuple[int, Any, dict[str, str]]:

@@ -110,6 +110,7 @@ def test_dead_letters_are_sent_again(admin: Person, stage: Stage, bucket: str) -
     expect(row).to_contain_text("nested")
     row.get_by_role("button", name="Show event 9000777").click()
     expect(row.locator("pre")).to_have_text("{}")
+    picture(admin, "dead-letters-light")
     # one of them is not to be delivered: that takes a note
     page.get_by_role("checkbox", name="Event 9000778 of lake").check()
     for note in ("", "a test event"):

@@ -49,7 +49,7 @@ def test_pages_shut_nobody_out(admin: Person, stage: Stage) -> None:
             found = page.evaluate("options => axe.run(options)", {**options, "resultTypes": ["violations"]})
             told = [(item["id"], item["help"], item["nodes"][0]["html"][:200]) for item in found["violations"]]
             assert told == [], (path, scheme)
-            if path in ("customers", "deliveries"):
+            if path in ("customers", "deliveries", "activity", "notices"):
                 picture(admin, f"{path}-{scheme}")
     admin.complaints.clear()  # the browser says so of the answer 404
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from ..stage import Stage
-from .person import OURS, OVERRIDDEN, Person, call, fill_destination, picture, start_from
+from .person import OURS, OVERRIDDEN, Person, call, fill_destination, picture, picture_of_airflow, start_from
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -37,6 +37,7 @@ def test_an_override_from_nothing(admin: Person, stage: Stage, bucket: str) -> N
     assert call(stage, "GET", "api/v1/settings/admin")[1]["destination"] == "lake"
     run = "console_override"
     assert stage.run(OURS[0], run) == "success"
+    picture_of_airflow(admin, f"dags/logstream_export/runs/{run}", "seal_window", "run")
     page = admin.visit("deliveries?destination=lake")
     row = page.get_by_role("row", name=re.compile(f"{OURS[0].start:%Y-%m-%d %H:%M:%S}")).first
     expect(row).to_contain_text("delivered")
