@@ -16,7 +16,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
 from logstream import __version__
-from logstream.console import api, pages, parts
+from logstream.console import api, pages
 from logstream.console.access import login_url, reader
 from logstream.console.api.contract import PREFIX
 from logstream.console.door import Door
@@ -52,7 +52,6 @@ def create_app() -> FastAPI:
 
     app.include_router(api.router)
     app.include_router(pages.router)
-    app.include_router(parts.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_middleware(Door, refuse=_http_error)
     app.middleware("http")(_with_headers)

@@ -122,6 +122,7 @@ def windows_between(dag: Any, start: datetime, end: datetime) -> Iterator[Window
     summer time, the expression alone says them.
     """
     timetable = dag.timetable
+    found: Iterator[Window]
     if isinstance(timetable, CronDataIntervalTimetable) and timetable.serialize()["timezone"] == "UTC":
         first = start - timedelta(seconds=1)
         moments = croniter(timetable.serialize()["expression"], first).all_next(datetime)

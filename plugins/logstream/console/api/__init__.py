@@ -9,9 +9,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends
 
 from logstream.console.access import reader
-from logstream.console.api import audit, deliveries, destinations, messages, settings, workspaces
+from logstream.console.api import audit, customers, deliveries, destinations, messages, settings
 from logstream.console.api.contract import PREFIX, REFUSED
 
 router = APIRouter(prefix=PREFIX, dependencies=[Depends(reader)], responses=REFUSED)
-for subject in (settings, workspaces, destinations, messages, deliveries, audit):
+for subject in (settings, customers, destinations, messages, deliveries, audit):
     router.include_router(subject.router)

@@ -7,16 +7,19 @@ from fastapi.responses import HTMLResponse
 
 from logstream.console.access import reader
 from logstream.console.pages import (
-    activity,
+    audit,
+    backfills,
     credentials,
     customers,
     deliveries,
+    destination_form,
     destinations,
     history,
     messages,
     notices,
     overview,
     settings,
+    timeline,
 )
 
 router = APIRouter(dependencies=[Depends(reader)], default_response_class=HTMLResponse)
@@ -25,10 +28,13 @@ for subject in (
     settings,
     customers,
     destinations,
+    destination_form,
     credentials,
     deliveries,
+    backfills,
+    timeline,
     history,
-    activity,
+    audit,
     messages,
     notices,
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -69,3 +70,9 @@ def import_settings(request: Request, console: Its, user: Writer, by: By, form: 
     except LogstreamError as error:
         return _history(request, console, user, problem=problem_of(error))
     return back(request, "history", saved=saved.id)
+
+
+@router.get("/parts/changed/{version}")
+def changed_part(console: Its, version: Id) -> Response:
+    """What a version changed, in one line."""
+    return HTMLResponse(escape(console.settings.change_in_a_line(version)))

@@ -72,3 +72,13 @@ def save_settings(request: Request, console: Its, user: Writer, by: By, form: Se
         version = problem.version or console.settings.current().id
         return _settings(request, console, user, streaming, version=version, problem=problem, edited=edited)
     return after_save(request, "settings", form, saved.id)
+
+
+@router.get("/parts/log-store")
+def log_store_part(request: Request, console: Its, user: Writer) -> Response:
+    """Whether the log store is what it must be."""
+    try:
+        return show(request, "parts/log_store.html", user, steps=console.settings.check_log_store())
+    except LogstreamError as error:
+        problem = problem_of(error)
+        return show(request, "parts/log_store.html", user, mistakes=problem.problems or [problem.detail])

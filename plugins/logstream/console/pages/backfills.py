@@ -1,0 +1,44 @@
+"""Backfills: what one would make, and starting it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+
+from logstream.console import runs
+from logstream.console.access import By, Writer
+from logstream.console.forms import lines_of
+from logstream.console.layout import Its, Sent, one, show, with_utc
+from logstream.console.problems import problem_of
+from logstream.console.requests import BackfillRequest, begin_backfill, range_of
+from logstream.errors import LogstreamError
+from logstream.window import Window
+
+router = APIRouter(prefix="/parts", default_response_class=HTMLResponse)
+
+
+@router.post("/backfill")
+def backfill_part(request: Request, console: Its, user: Writer, by: By, form: Sent) -> Response:
+    """How many windows a backfill makes; or start it."""
+    known = console.settings.current().settings.destinations
+    chosen = lines_of(form.get("destinations", ()))
+    if unknown := [name for name in chosen if name not in known]:
+        return show(request, "parts/backfill.html", user, mistake=f'no destination named "{unknown[0]}"')
+    wanted = BackfillRequest(
+        start=with_utc(one(form, "start"))[:40], end=with_utc(one(form, "end"))[:40], destinations=chosen
+    )
+    begun = None
+    try:
+        start, end = range_of(console, wanted.start, wanted.end, wanted.destinations)
+        plan = runs.plan_backfill(start, end)
+        if one(form, "do") == "start":
+            begun = begin_backfill(console, user, by, start, end, wanted.destinations)
+    except LogstreamError as error:
+        return show(request, "parts/backfill.html", user, mistake=problem_of(error).detail)
+    again = None
+    if plan.first and plan.last and not begun:
+        again = console.deliveries.again(Window(plan.first.start, plan.last.end), chosen)
+    answer = show(request, "parts/backfill.html", user, plan=plan, begun=begun, again=again, dag=runs.EXPORT_DAG)
+    if begun:
+        answer.headers["HX-Trigger"] = "begun"
+    return answer
