@@ -22,6 +22,7 @@ from logstream.console.service import Console
 from logstream.control.audit import Act, Actor, AuditEvent, AuditTrail
 from logstream.errors import DatabaseError, InputError
 from logstream.export.audit import stream_audit_events
+from logstream.export.ended import note_ended_backfills
 from logstream.export.exporter import Exporter
 from logstream.window import Window
 
@@ -159,6 +160,53 @@ def test_how_a_redelivery_ended_is_kept(
         ("", {"rejected": True, "events": 0, "rejected_again": 0, "gone": 0, "failed": 0}),
         ("", {"rejected": False, "broke_off": "ZeroDivisionError"}),
     ]
+
+
+def test_how_a_backfill_ended_is_kept(console: Console, store: psycopg.Connection, tmp_path: Path) -> None:
+    store.execute(ADMIN_WORKSPACE)
+    start, step = datetime(2026, 3, 1, tzinfo=UTC), timedelta(minutes=5)
+    windows = [Window(start + number * step, start + (number + 1) * step) for number in range(3)]
+    insert = "insert into events (workspace_id, kind, occurred_at, recorded_at, payload) values (8, 'user_activity', %s, %s, '{}')"
+    for window in windows:
+        store.execute(insert, (window.start, window.start))
+    (tmp_path / "blocked").write_text("a file where a folder should be")
+    lake, bad = (
+        {"type": "file", "path": str(tmp_path / place), "packaging": "batch"} for place in ("lake", "blocked/inside")
+    )
+
+    def run(window: Window, options: dict[str, str]) -> None:
+        setting = {"enabled": True, "events": ["user_activity"], "destination": "lake"}
+        console.settings.save({"admin": setting, "destinations": {"lake": options}}, ANN, None)
+        planned = console.exporter.plan(window)
+        assert note_ended_backfills(console.exporter) == 0, "one is under way"
+        console.exporter.deliver(planned.shares[0].lanes)
+        console.exporter.seal(planned.delivery_ids)
+
+    run(windows[0], lake)  # before it began: no part of it
+    span = Window(windows[0].start, windows[2].end).as_json()
+    console.audit.record(Act.BACKFILL_STARTED, ANN, "", **span, windows=3, destinations=["lake"], backfill=7)
+    run(windows[0], lake)
+    run(windows[1], bad)
+    assert note_ended_backfills(console.exporter) == 0, "one is to come"
+    run(windows[2], lake)
+    assert note_ended_backfills(console.exporter) == 1
+    assert note_ended_backfills(console.exporter) == 0, "it is kept once"
+    # of one that was cancelled nothing more comes
+    console.audit.record(Act.BACKFILL_STARTED, ANN, "", **span, windows=3, destinations=[], backfill=8)
+    run(windows[2], lake)
+    assert note_ended_backfills(console.exporter) == 0
+    store.execute("update logstream.audit_events set happened_at = happened_at - interval '2 hours'")
+    age = "case window_start when %s then interval '90 minutes' else interval '3 hours' end"
+    store.execute(
+        f"update logstream.deliveries set planned_at = planned_at - {age}, sealed_at = sealed_at - {age}",
+        (windows[2].start, windows[2].start),
+    )
+    assert note_ended_backfills(console.exporter) == 1
+    first, second = (event for event in reversed(console.audit.newest()) if event.act == "backfill_ended")
+    assert (first.actor, first.detail) == (
+        Actor("ann", "a run in Airflow"), {"backfill": 7, "delivered": 2, "failed": 1, "missing": 0},
+    )  # fmt: skip
+    assert second.detail == {"backfill": 8, "delivered": 1, "failed": 0, "missing": 2}
 
 
 # streamed

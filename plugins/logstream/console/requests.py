@@ -132,12 +132,14 @@ def begin_redelivery(console: Console, user: Any, by: Actor, wanted: RedeliveryR
     return run
 
 
-def begin_backfill(console: Console, user: Any, by: Actor, start: datetime, end: datetime, names: list[str]) -> int:
-    """Start a backfill of the export DAG; return its id."""
+def begin_backfill(
+    console: Console, user: Any, by: Actor, start: datetime, end: datetime, names: list[str], windows: int
+) -> int:
+    """Start a backfill of the export DAG, which makes so many windows; return its id."""
     may_start(user)
     begun = runs.start_backfill(start, end, names, by.name)
     span = Window(start, end).as_json()
-    console.audit.record(Act.BACKFILL_STARTED, by, "", **span, destinations=names, backfill=begun)
+    console.audit.record(Act.BACKFILL_STARTED, by, "", **span, windows=windows, destinations=names, backfill=begun)
     return begun
 
 

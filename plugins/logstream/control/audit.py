@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, exists, func, insert, select, update
 
 from logstream.control.tables import audit_events
 from logstream.database import database_errors
@@ -27,6 +27,7 @@ class Act(StrEnum):
     REDELIVERY_STARTED = "redelivery_started"
     REDELIVERY_ENDED = "redelivery_ended"
     BACKFILL_STARTED = "backfill_started"
+    BACKFILL_ENDED = "backfill_ended"
     LOSSES_ACKNOWLEDGED = "losses_acknowledged"
     DEAD_LETTERS_DISCARDED = "dead_letters_discarded"
     OWED_WRITTEN_OFF = "owed_written_off"
@@ -93,6 +94,26 @@ class AuditTrail:
             query = query.where(audit_events.c.id < before)
         if subject:
             query = query.where(audit_events.c.subject == subject)
+        with database_errors("reading the audit events"), self._engine.connect() as connection:
+            return [_event(row) for row in connection.execute(query)]
+
+    def open_backfills(self) -> list[AuditEvent]:
+        """The beginnings of backfills of the last 30 days whose ends are not kept yet, the oldest first."""
+        ended = audit_events.alias()
+        number = audit_events.c.detail["backfill"].as_string()
+        query = (
+            select(audit_events)
+            .where(audit_events.c.act == Act.BACKFILL_STARTED)
+            .where(audit_events.c.happened_at > func.clock_timestamp() - timedelta(days=30))
+            .where(
+                ~exists().where(
+                    ended.c.act == Act.BACKFILL_ENDED,
+                    ended.c.id > audit_events.c.id,
+                    ended.c.detail["backfill"].as_string() == number,
+                )
+            )
+            .order_by(audit_events.c.id)
+        )
         with database_errors("reading the audit events"), self._engine.connect() as connection:
             return [_event(row) for row in connection.execute(query)]
 

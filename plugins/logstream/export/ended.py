@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
-from logstream.control.audit import Act, Actor, AuditEvent, AuditTrail
+from sqlalchemy import func, select
+
+from logstream.control.audit import RUN, Act, Actor, AuditEvent, AuditTrail
+from logstream.control.tables import deliveries
+from logstream.database import database_errors
 from logstream.export.deployment import Deployment
 from logstream.export.redeliver import Redelivery
-from logstream.ledger.records import Delivery
+from logstream.ledger.records import Delivery, State
+from logstream.window import Window
+
+QUIET = timedelta(hours=1)
+"""A backfill of which nothing more has come for so long is over: its DAG was paused, or it was cancelled."""
 
 
 @contextmanager
@@ -48,3 +57,56 @@ def rejected_outcome(results: Iterable[Redelivery]) -> dict[str, int]:
         "gone": sum(result.gone for result in found),
         "failed": sum(1 for result in found if result.error),
     }
+
+
+def note_ended_backfills(deployment: Deployment) -> int:
+    """Keep how backfills ended that have been exported since; return how many did.
+
+    Airflow lets no task look at a backfill, so the ledger tells: a backfill is over when each of its windows was planned after
+    it began and nothing of them is under way, or after an hour in which nothing more came of it.
+    """
+    trail, noted = AuditTrail(deployment.engine), 0
+    for begun in trail.open_backfills():
+        outcome = _backfill_outcome(deployment, begun)
+        if outcome is None:
+            continue
+        detail = {"backfill": begun.detail["backfill"], **outcome}
+        event = AuditEvent(Act.BACKFILL_ENDED, Actor(begun.actor.name, RUN), begun.subject, detail)
+        trail.record(event, stream=deployment.settings.current().settings.audit.stream)
+        noted += 1
+    return noted
+
+
+def _backfill_outcome(deployment: Deployment, begun: AuditEvent) -> dict[str, int] | None:
+    """Windows that were delivered, that failed, and of which nothing has come; `None` while it goes on."""
+    since, wanted = begun.happened_at, begun.detail
+    span = Window(datetime.fromisoformat(wanted["start"]), datetime.fromisoformat(wanted["end"]))
+    theirs = select(deliveries).where(
+        deliveries.c.window_start >= span.start, deliveries.c.window_end <= span.end, deliveries.c.planned_at >= since
+    )
+    if wanted.get("destinations"):
+        theirs = theirs.where(deliveries.c.destination.in_(wanted["destinations"]))
+    of = theirs.subquery()
+    states = (
+        select(
+            func.bool_or(of.c.state == State.PLANNED).label("under_way"),
+            func.bool_and(of.c.state == State.DELIVERED).label("delivered"),
+            func.max(func.greatest(of.c.planned_at, of.c.sealed_at)).label("newest"),
+        )
+        .group_by(of.c.window_start, of.c.window_end)
+        .subquery()
+    )
+    query = select(
+        func.count().filter(states.c.delivered).label("delivered"),
+        func.count().filter(~states.c.delivered & ~states.c.under_way).label("failed"),
+        func.count().filter(states.c.under_way).label("under_way"),
+        func.max(states.c.newest).label("newest"),
+        func.clock_timestamp().label("now"),
+    )
+    with database_errors("reading the ledger"), deployment.engine.connect() as connection:
+        row = connection.execute(query).one()
+    missing = max(int(wanted.get("windows", 0)) - row.delivered - row.failed, 0)
+    quiet = row.now - max(filter(None, (row.newest, since))) > QUIET
+    if (row.under_way or missing) and not quiet:
+        return None
+    return {"delivered": row.delivered, "failed": row.failed, "missing": missing}

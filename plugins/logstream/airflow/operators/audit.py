@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class StreamAuditEvents(LogstreamOperator):
-    """Writes changed settings, tests, holds, redeliveries and edits of credentials into the log store, each once.
+    """Keeps how backfills ended, and writes what people did (changed settings, tests, holds, ...) into the log store, each once.
 
     Only where `audit.stream` of the settings is on. Red if the log store does not take them: they wait, and nothing is lost.
     """
@@ -20,7 +20,11 @@ class StreamAuditEvents(LogstreamOperator):
     def execute(self, context: Context) -> None:
         """Write what is not written yet, the oldest first."""
         from logstream.export.audit import stream_audit_events
+        from logstream.export.ended import note_ended_backfills
 
         with exporter() as engine:
+            ended = note_ended_backfills(engine)
             written = stream_audit_events(engine)
+        if ended:
+            self.log.info("%s ended.", counted(ended, "backfill has", "backfills have"))
         self.log.info("%s written into the log store.", counted(written, "audit event", "audit events"))

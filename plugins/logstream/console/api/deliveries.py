@@ -140,5 +140,5 @@ def backfill(console: Its, user: Writer, by: By, wanted: BackfillRequest) -> dic
     plan = runs.plan_backfill(start, end)
     answer: dict[str, Any] = {"windows": plan.windows, "backfill": None}
     if not wanted.dry_run:
-        answer["backfill"] = begin_backfill(console, user, by, start, end, wanted.destinations)
+        answer["backfill"] = begin_backfill(console, user, by, start, end, wanted.destinations, plan.windows)
     return answer

@@ -32,7 +32,7 @@ def backfill_part(request: Request, console: Its, user: Writer, by: By, form: Se
         start, end = range_of(console, wanted.start, wanted.end, wanted.destinations)
         plan = runs.plan_backfill(start, end)
         if one(form, "do") == "start":
-            begun = begin_backfill(console, user, by, start, end, wanted.destinations)
+            begun = begin_backfill(console, user, by, start, end, wanted.destinations, plan.windows)
     except LogstreamError as error:
         return show(request, "parts/backfill.html", user, mistake=problem_of(error).detail)
     again = None
