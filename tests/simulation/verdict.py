@@ -291,7 +291,9 @@ class Verdict:
             wanted = {row.id for row in rows if row.id not in self.model.purged}
             done = {row.id for row in rows} & self.done[place]
             store = self._counts(wanted)
-            judged = [self._counts(done), self._counts(done - self._left_behind(place))]
+            left, given_up = self._left_behind(place), self.model.given_up[destination]
+            # what was written off may have arrived all the same, where the answer did not: the ledger counts it as written off
+            judged = [self._counts(done - other) for other in (set[int](), left, given_up, left | given_up)]
             for workspace, kind in store:  # what was written off may be in the log store, and need not be
                 written_off = self.seen.written_off[place, workspace, kind]
                 for counts in judged:
