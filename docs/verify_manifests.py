@@ -89,8 +89,7 @@ class Verifier:
         for name in sorted(self.chains):
             self.chain(name, self.chains[name])
         in_force = {folder: set(names) for folder, names in self.known.items()}
-        for manifest, line in self.replaced:
-            self.object(manifest, line, in_force[manifest.folder])
+        self.superseded_objects(in_force)
         self.pinned()
         self.extra()
 
@@ -227,21 +226,39 @@ class Verifier:
             return []
         return lines
 
-    def object(self, manifest: Manifest, line: dict[str, Any], in_force: set[str] | None = None) -> None:
-        """One object: is it there, as it was delivered? One that is superseded (by those in force) may be gone."""
+    def object(self, manifest: Manifest, line: dict[str, Any]) -> None:
+        """One object: is it there, as it was delivered?"""
         try:
             name = place_of(line["name"], manifest.fields["prefix"] if manifest.fields else "")
-            if in_force is not None and (name in in_force or name not in self.files[manifest.folder]):
-                return
             if name not in self.files[manifest.folder]:
                 raise Unreadable("is missing")
             self.known[manifest.folder].add(name)
-            self.objects += in_force is None
-            self.superseded += in_force is not None
+            self.objects += 1
             if sha256(manifest.folder / name) != (line["sha256"], line["bytes"]):
                 raise Unreadable("was altered")
         except Unreadable as error:
             self.find(f"object {line['name']} {error}")
+
+    def superseded_objects(self, in_force: dict[Path, set[str]]) -> None:
+        """What is superseded (by those in force) may be gone. What is there is as one of the lines with its name says: of several
+        attempts that were about to put a name, any may have."""
+        contents: dict[tuple[Path, str], set[tuple[str, int]]] = {}
+        for manifest, line in self.replaced:
+            try:
+                name = place_of(line["name"], manifest.fields["prefix"] if manifest.fields else "")
+            except Unreadable as error:
+                self.find(f"object {line['name']} {error}")
+                continue
+            if name in self.files[manifest.folder] and name not in in_force[manifest.folder]:
+                contents.setdefault((manifest.folder, name), set()).add((line["sha256"], line["bytes"]))
+        for (folder, name), known in contents.items():
+            self.known[folder].add(name)
+            self.superseded += 1
+            try:
+                if sha256(folder / name) not in known:
+                    raise Unreadable("was altered")
+            except Unreadable as error:
+                self.find(f"object {name} {error}")
 
     def pinned(self) -> None:
         there = {manifest.digest for chain in self.chains.values() for manifest in chain.values()}

@@ -128,7 +128,7 @@ class HookContract(RequestContract):
 
 class TestHttpSingle(HookContract):
     options = {"path": "/in"}
-    many = 4_000  # one by one
+    many = 1_500  # one by one
 
 
 class TestHttpArray(HookContract, LimitsBytes):

@@ -207,13 +207,17 @@ def test_what_a_failed_attempt_left_under_other_names_is_superseded(
     assert known.isdisjoint(data(out)), "it is removed"
 
 
-def puts_and_dies(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Export a window with a worker that puts everything and is killed before it can write any of it down."""
+def puts_and_dies(exporter: Exporter, monkeypatch: pytest.MonkeyPatch, most: int = 1_000_000) -> None:
+    """Export a window with a worker that puts everything, or so many objects, and is killed before it can write any of it down."""
 
     def unwritten(*_: object) -> None:
         raise DatabaseError("the worker is gone")
 
+    put, puts = FileDestination.put_now, iter(range(1_000_000))
     with monkeypatch.context() as dead:
+        dead.setattr(
+            FileDestination, "put_now", lambda *a: put(*a) if next(puts) < most else GiveUp("the disk is gone")
+        )
         dead.setattr(Lanes, "write", unwritten)
         assert only(export(exporter, WINDOWS[0])[1]).state is State.FAILED
 
@@ -276,6 +280,31 @@ def test_the_only_copy_of_what_was_purged_is_named_and_stays(
     assert sum(listing["parts"] for listing in manifest(out, 1)["superseded"]) == delivery.lost
     assert not any("extra" in what for what in findings(exporter, WINDOWS[0]))
     assert audited(out).code == 0
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_of_two_attempts_that_were_to_put_one_name_either_may_have(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """A second attempt, by another template, puts some, and the rows are purged: what is there is what one of both put."""
+    out = tmp_path / "out"
+    exporter = engine(override(folder(out, packaging="file", lanes=1)))
+    puts_and_dies(exporter, monkeypatch)
+    left, before = data(out), files(out)
+    apply(exporter, folder(out, packaging="file", lanes=1), message='{"wrapped": {{{log_message}}}}')
+    puts_and_dies(exporter, monkeypatch, most=round(share * len(left)))
+    after = files(out)
+    assert sum(after[name] != before[name] for name in left) == round(share * len(left))
+    filled.execute("delete from events")
+    exporter.redeliver_owed()
+    assert data(out) == left, "they may be the only copies"
+    assert exporter.ledger.acknowledge("an administrator") == len(left)
+    clean(exporter, out, WINDOWS[0])
+    assert verify(exporter, WINDOWS[0]).superseded == len(left)
+    name = min(left)
+    (out / name).write_bytes(b"{}\n")
+    assert any(f"object {name}, which is superseded, was altered" in what for what in findings(exporter, WINDOWS[0]))
+    assert f"object {name} was altered" in audited(out).problems
 
 
 def test_what_had_arrived_and_is_purged_stays_where_it_is_when_the_rest_is_delivered_otherwise(

@@ -23,11 +23,16 @@ TROUBLES = 3
 
 
 def superseded_parts(ledger: Ledger, delivery_id: int) -> Iterator[Part]:
-    """What earlier exports made under names that the delivery has not now; of equal names the newest."""
-    seen = {part.name for _, part in ledger.parts([delivery_id])}
+    """What earlier exports made, or may have made, under names that the delivery has not now, the newest first.
+
+    A name comes once with each content: of two attempts that were about to put other bytes under one name either may have.
+    """
+    in_force = {part.name for _, part in ledger.parts([delivery_id])}
+    seen = set[tuple[str, str]]()
     for _, part in ledger.superseded([delivery_id]):
-        if part.name not in seen:
-            seen.add(part.name)
+        content = part.name, part.sha256
+        if part.name not in in_force and content not in seen:
+            seen.add(content)
             yield part
 
 

@@ -45,6 +45,8 @@ class ObjectVerifier:
         self._in_force: set[bytes] = set()
         self._superseded: set[bytes] = set()
         self._altered: dict[bytes, tuple[SealedDelivery, str]] = {}
+        self._as_superseded: set[bytes] = set()
+        """Superseded objects that are as one of the attempts that may have put them would have."""
 
     async def verify(self, sealed: Sequence[SealedDelivery], manifests: Sequence[Manifest], *, whole: bool) -> None:
         """Read every object of some deliveries, and their manifests, and look for objects that are none of anybody's.
@@ -57,14 +59,18 @@ class ObjectVerifier:
                     self._in_force.add(self._mark(part.name))
                     await self._room.acquire()  # no more are waiting in memory than are read
                     tasks.create_task(self._object(delivery, part))
+        looked_at = set[tuple[bytes, str]]()
         for delivery in sealed:
             async with asyncio.TaskGroup() as tasks:
                 async for part in self._parts(delivery, superseded=True):
                     mark = self._mark(part.name)
-                    if mark not in self._in_force and mark not in self._superseded:
+                    if mark not in self._in_force and (mark, part.sha256) not in looked_at:
+                        looked_at.add((mark, part.sha256))
                         self._superseded.add(mark)
                         await self._room.acquire()
                         tasks.create_task(self._superseded_object(delivery, part))
+        self._result.superseded += len(self._as_superseded | self._altered.keys())
+        self._altered = {mark: found for mark, found in self._altered.items() if mark not in self._as_superseded}
         if self._destination.options.manifests:
             for manifest in manifests:
                 await self._manifest(manifest)
@@ -129,17 +135,18 @@ class ObjectVerifier:
             self._room.release()
 
     async def _superseded_object(self, delivery: SealedDelivery, part: Part) -> None:
-        """One that a newer export has replaced may be gone; if it is there it is what it was."""
+        """One that a newer export has replaced may be gone; if it is there it is what it was, by one of those that name it."""
+        mark = self._mark(part.name)
         try:
             body = await self._destination.get(part.name)
         except FileNotFoundError:
             return
         else:
-            self._result.superseded += 1
-            if (what := await _difference(body, part)) is not None:
-                # unless another delivery has put the same name since
+            if (what := await _difference(body, part)) is None:
+                self._as_superseded.add(mark)
+            else:  # unless another delivery has put the same name since
                 words = f"object {part.name}, which is superseded, was altered: {what}"
-                self._altered[self._mark(part.name)] = delivery, words
+                self._altered[mark] = delivery, words
         finally:
             self._room.release()
 

@@ -31,7 +31,7 @@ class KeepsSecrets(ContractBase):
         self, store: psycopg.Connection, server: Vendor, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Not in the ledger, in errors, in logs or in a `repr`, whatever the receiver answers."""
-        self.fill(store, tmp_path, 50)
+        self.fill(store, tmp_path, 5)
         caplog.set_level(logging.DEBUG)
         server.token = CANARY
         connections = self.connections(server)
