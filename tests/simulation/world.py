@@ -168,7 +168,8 @@ class World:
         self._model.open -= {row.id for row in rows}
 
     def _save(self, document: Document) -> None:
-        second = self._now.start * 60 + (self._now.start > 0)
+        # where the schedule goes back to longer windows, the next one begins before the last: time goes on all the same
+        second = max(self._now.start * 60 + (self._now.start > 0), *(second for second, _ in self._model.saved[-1:]), 0)
         snapshot = self._workers.quietly(lambda engine: engine.settings.apply(validate_settings(self._real(document))))
         self._documents[snapshot.id] = document
         self._model.saved.append((second, document))
