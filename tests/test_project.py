@@ -262,6 +262,13 @@ def test_a_destinations_page_has_its_options_as_they_are(name: str) -> None:
     assert all(field.description for field in model.model_fields.values())
 
 
+def test_a_page_with_a_heading_gets_its_table() -> None:
+    model = destination_types()["file"].options_model
+    drawn = with_options("# `acme`: Acme logs\n", model)
+    assert drawn.startswith("# `acme`: Acme logs\n\n<!-- options: ") and "| `path` | text |" in drawn
+    assert with_options(drawn, model) == drawn
+
+
 def test_numbers_of_things_are_worded_by_one_function() -> None:
     """`counted` knows of one window; a text that has an s in any case does not."""
     nouns = "windows|gaps|events|lanes|deliveries|destinations|workspaces|requests|objects|manifests|changes|runs"

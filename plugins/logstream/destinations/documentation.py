@@ -61,11 +61,12 @@ def _text(value: object) -> str:
 
 
 def with_options(page: str, model: type[Options]) -> str:
-    """A page with its table drawn anew."""
+    """A page with its table drawn anew; at its end, where it has none yet."""
+    table = BEGIN + options_table(model) + END
     found = re.search(f"{re.escape(BEGIN)}.*?{re.escape(END)}", page, re.DOTALL)
     if found is None:
-        raise ValueError(f"there is no place for the table: {BEGIN.strip()} ... {END.strip()}")
-    return page[: found.start()] + BEGIN + options_table(model) + END + page[found.end() :]
+        return f"{page.rstrip()}\n\n{table}\n"
+    return page[: found.start()] + table + page[found.end() :]
 
 
 def main() -> None:
