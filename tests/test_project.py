@@ -262,6 +262,11 @@ def test_a_destinations_page_has_its_options_as_they_are(name: str) -> None:
     assert all(field.description for field in model.model_fields.values())
 
 
+def test_the_promise_of_the_readme_is_that_of_the_guarantees() -> None:
+    (promised,) = re.findall(r"(?:^> .*\n)+", (PROJECT / "README.md").read_text(), re.MULTILINE)
+    assert len(promised) > 200 and promised in (PROJECT / "docs/guarantees.md").read_text()
+
+
 def test_a_page_with_a_heading_gets_its_table() -> None:
     model = destination_types()["file"].options_model
     drawn = with_options("# `acme`: Acme logs\n", model)
