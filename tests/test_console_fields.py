@@ -134,6 +134,9 @@ def test_all_mistakes_of_all_types_stand_at_their_fields_at_once(ask: Asked) -> 
         page = Page(answer.text)
         assert set(page.mistakes) == {*wrong, "destination_name", "mask", "message", "message.job", "log_types"}, kind
         in_own_words(page)
+        listed = re.findall(r'<li><a href="#([^"]+)">', answer.text)
+        places = [answer.text.index(f'id="error-{name}"') for name in listed]
+        assert len(listed) == len(page.mistakes) and places == sorted(places), "as they stand below"
         assert f"{len(page.mistakes)} fields need a correction" in page.prose
         # the same while one types, and where it is tried out
         seen = Page(ask("POST", "parts/validate", data={**form, "touched": " ".join(wrong)}).text)

@@ -54,7 +54,7 @@ class CredentialMistakes(InputError):
 
     def __init__(self, fields: Mapping[str, str]) -> None:
         self.fields = dict(fields)
-        super().__init__("the connection was not saved: correct what is marked below")
+        super().__init__("the connection was not saved: correct the fields that are marked")
 
 
 def field_id(authentication: str, name: str) -> str:

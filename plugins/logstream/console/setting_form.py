@@ -9,7 +9,7 @@ from logstream.console import runs
 from logstream.console.access import test_notes
 from logstream.console.forms import EVENT_LINES, Form, fields_of, options_of, streaming_of
 from logstream.console.layout import one
-from logstream.console.mistakes import FormMistakes, message_field, mistakes_of
+from logstream.console.mistakes import FormMistakes, Mistakes, message_field, mistakes_of
 from logstream.console.service import Console
 from logstream.console.service.meaning import options_meaning
 from logstream.console.tested import Tested
@@ -101,7 +101,15 @@ def refuse_mistakes(console: Console, streaming: Data, name: str, destination: D
     if destination and not mistakes and (wrong := console.settings.place_mistake(name, destination)):
         mistakes = {f"option.{wrong[0]}": wrong[1]}
     if mistakes:
-        raise FormMistakes(mistakes)
+        raise FormMistakes(_as_they_stand(mistakes, destination))
+
+
+def _as_they_stand(mistakes: Mistakes, destination: Data | None) -> Mistakes:
+    """Mistakes in the order in which a form has a destination's fields."""
+    made = destination_types().get(str((destination or {}).get("type", "")))
+    seen, more = fields_of(made.options_model, {}) if made else ([], [])
+    place = {field.id: number for number, field in enumerate([*seen, *more])}
+    return dict(sorted(mistakes.items(), key=lambda item: place.get(item[0], 0)))
 
 
 def unproven(console: Console, form: Form, name: str, destination: Data | None) -> Tested | None:
