@@ -198,7 +198,7 @@ def stage(postgres: str, s3: S3Server) -> Iterator[Stage]:
         yield found
 
 
-AIRFLOW_MODULES = ("test_compose.py", "test_airflow.py", "test_away.py", "tests/browser/")
+AIRFLOW_MODULES = ("test_airflow.py", "test_away.py", "tests/browser/")
 
 collect_ignore = [] if os.environ.get("LOGSTREAM_SOAK") else ["test_scale_out.py"]
 """What only `make soak` runs."""
