@@ -107,7 +107,8 @@ def test_another_site_cannot_act_in_somebodys_name(admin: Person, stage: Stage) 
     assert put(admin.base + "api/v1/settings", data="{}", headers=json_headers).status == 403
     held = call(stage, "POST", "api/v1/destinations/lake/suspend", Origin="https://evil.example")
     assert held[0] == 403, "not with a bearer token either"
-    assert call(stage, "GET", "api/v1/destinations")[1][0]["condition"] == "up to date"
+    condition = call(stage, "GET", "api/v1/destinations")[1][0]["condition"]
+    assert condition != "held", "whatever other tests have delivered there"
     assert post(url, form={**form, "csrf_token": token}).ok
     assert post(url, form={"do": "resume", "csrf_token": token}).ok
 
