@@ -30,8 +30,8 @@ test: $(READY) ## All tests, real servers included
 	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 .PHONY: unit
-unit: $(READY) ## The quick part of the tests: no Airflow is started
-	@$(BIN)/python -m pytest -m "not e2e" -n 3 --dist loadscope --no-loadscope-reorder
+unit: $(READY) ## The quick part of the tests: no server is started, no package installed
+	@$(BIN)/python -m pytest -m "not e2e and not servers" -n 3 --dist loadscope --no-loadscope-reorder
 
 .PHONY: soak
 soak: $(READY) ## The long fault tests: the compose file's processes killed, hundreds of kills of workers and of the database, 1,000 worlds (an hour or so)

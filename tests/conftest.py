@@ -223,6 +223,20 @@ def _short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "RENEW_SECONDS", 0.5)
 
 
+SERVERS = {
+    "postgres", "postgres_of_wheel", "postgres_of_debian", "store", "s3", "s3rver", "seaweed", "azurite", "gcs", "servers", "secure",
+    "production", "image", "installed",
+}  # fmt: skip
+"""Fixtures that start servers, or install packages."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with such a fixture are no unit tests."""
+    for item in items:
+        if SERVERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("servers")
+
+
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 

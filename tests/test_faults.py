@@ -44,7 +44,7 @@ WORKSPACES = [Workspace(1000 + number, f"c{number}") for number in range(90)]
 WINDOWS = [Window(START + timedelta(minutes=n), START + timedelta(minutes=n + 1)) for n in range(MINUTES)]
 POLICY = RetryPolicy(attempts=20, base=0.01, cap=0.2)
 
-pytestmark = pytest.mark.timeout(7200 if SOAK else 240)
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(7200 if SOAK else 240)]
 
 
 class Stage:

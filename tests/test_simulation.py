@@ -33,6 +33,7 @@ def simulate(*arguments: str, folder: Path = PROJECT, **environment: str) -> sub
     return subprocess.run(command, cwd=folder, env=everything, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.servers
 @pytest.mark.timeout(14_400 if SOAK else 900)
 def test_worlds_lose_nothing_double_nothing_and_hide_nothing() -> None:
     done = simulate("--seed", str(SEED), "--worlds", str(WORLDS))
@@ -40,6 +41,7 @@ def test_worlds_lose_nothing_double_nothing_and_hide_nothing() -> None:
     assert f"{WORLDS} worlds" in done.stdout.splitlines()[-1]
 
 
+@pytest.mark.servers
 @pytest.mark.timeout(900)
 def test_worlds_without_the_wire_are_judged_alike() -> None:
     done = simulate("--seed", str(SEED), "--worlds", "20", "--no-wire")
@@ -69,6 +71,7 @@ def test_what_is_superseded_is_what_the_newest_manifest_of_a_window_says() -> No
     assert superseded_in(objects) == {"a"}
 
 
+@pytest.mark.servers
 @pytest.mark.timeout(900)
 def test_a_mistake_is_told_as_a_story_of_what_is_needed_for_it() -> None:
     with mutant(PATCHES / "08-job-status-keeps-lines.patch") as (folder, environment):

@@ -11,7 +11,8 @@ import pytest
 from logstream.destinations.file import FileDestination
 from logstream.destinations.outcome import GiveUp
 from logstream.errors import DatabaseError
-from logstream.export import sealer
+from logstream.export import outbox, sealer
+from logstream.export.beside import ManifestFolder
 from logstream.export.exporter import Exporter
 from logstream.export.window_plan import lane_of
 from logstream.ledger.lanes import Lanes
@@ -218,6 +219,7 @@ def puts_and_dies(exporter: Exporter, monkeypatch: pytest.MonkeyPatch, most: int
         dead.setattr(
             FileDestination, "put_now", lambda *a: put(*a) if next(puts) < most else GiveUp("the disk is gone")
         )
+        dead.setattr(outbox, "CHECKPOINT_SECONDS", 3600.0)  # however slow the machine is, it is killed at the end
         dead.setattr(Lanes, "write", unwritten)
         assert only(export(exporter, WINDOWS[0])[1]).state is State.FAILED
 
@@ -305,6 +307,31 @@ def test_of_two_attempts_that_were_to_put_one_name_either_may_have(
     (out / name).write_bytes(b"{}\n")
     assert any(f"object {name}, which is superseded, was altered" in what for what in findings(exporter, WINDOWS[0]))
     assert f"object {name} was altered" in audited(out).problems
+
+
+def test_a_listing_whose_manifest_could_not_be_put_is_not_left_when_there_is_nothing_to_list(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The delivery then begins anew by other options, and all of its rows are purged: its manifest has the same number."""
+
+    async def gone(*_: object) -> None:
+        raise DatabaseError("the worker is gone")
+
+    out = tmp_path / "out"
+    listing = out / "_manifests" / "d" / "00000001-00000.ndjson.gz"
+    exporter = engine(override(folder(out)))
+    with monkeypatch.context() as dead:
+        dead.setattr(ManifestFolder, "_create", gone)
+        export(exporter, WINDOWS[0])
+    assert listing.exists()
+    apply(exporter, folder(out, compression="gzip"))
+    puts_and_dies(exporter, monkeypatch)
+    filled.execute("delete from events")
+    exporter.redeliver_owed()
+    exporter.redeliver_owed()  # the first one finds that the manifest is outdated
+    assert manifest(out, 1)["listings"] == [] and not listing.exists()
+    assert exporter.ledger.acknowledge("an administrator")
+    clean(exporter, out, WINDOWS[0])
 
 
 def test_what_had_arrived_and_is_purged_stays_where_it_is_when_the_rest_is_delivered_otherwise(

@@ -139,25 +139,51 @@ class ManifestFolder:
         if there is not None and there != manifest.document.encode():
             raise self._taken(key, "its bytes are not those of the ledger's")
         # the manifest comes last: where it is, all that it speaks of is
+        left = False
         for superseded in (False, True):
             listings = fields["superseded" if superseded else "listings"]
             wanted = [
                 (self._key(prefix, sequence, listing_suffix(number, superseded=superseded)), listing["sha256"])
                 for number, listing in enumerate(listings)
             ]
-            await self._put_listings(wanted, made[superseded], earlier, look=there is not None)
+            left |= await self._put_listings(wanted, made[superseded], earlier, look=there is not None)
         if manifest.signature is not None:
             signature = self._key(prefix, sequence, ".sig")
             if await self._read(signature) != manifest.signature.encode():
                 await self._store(signature, manifest.signature.encode(), "text/plain")
         if there is None:
+            if left or not fields["listings"]:
+                await self._remove_left(fields)
             await self._create(key, manifest.document.encode())
+
+    async def _remove_left(self, fields: Mapping[str, Any]) -> None:
+        """Remove listings that a sealing had put under this number and that was then cut short, if there were more of them.
+
+        Looked for only where the manifest has none, or one was there already: elsewhere nothing was left.
+        """
+        for superseded in (False, True):
+            for number in itertools.count(len(fields["superseded" if superseded else "listings"])):
+                suffix = listing_suffix(number, superseded=superseded)
+                key = self._key(fields["prefix"], fields["sequence"], suffix)
+                if await self._read(key) is None:
+                    break
+                try:
+                    await self._destination.delete(key)
+                except Exception as error:  # many credentials may write and not delete
+                    log.info(
+                        "%s stays at %s: it cannot be removed: %s", key, self._destination.name, type(error).__name__
+                    )
+                    break
 
     async def _put_listings(
         self, wanted: Sequence[tuple[str, str]], made: Iterator[tuple[Listing, bytes]], earlier: Sequence[Carried], *,
         look: bool,
-    ) -> None:  # fmt: skip
-        """Put listings, given as keys and digests. With `look` only those that are not there: their manifest is."""
+    ) -> bool:  # fmt: skip
+        """Put listings, given as keys and digests. With `look` only those that are not there: their manifest is.
+
+        Returns whether any was there before.
+        """
+        found = False
         carried = {listing.sha256: listing for listing in earlier}
         for key, digest in wanted:
             old = carried.get(digest)
@@ -173,10 +199,14 @@ class ManifestFolder:
                     )
             elif body is None:
                 raise ManifestOutdated("what it lists has changed meanwhile: it was planned anew")
-            await self._put_listing(key, body, digest)
+            found |= await self._put_listing(key, body, digest)
+        return found
 
-    async def _put_listing(self, key: str, body: bytes, digest: str) -> None:
-        """Put a listing. One that a sealing has put and that was then cut short stays, where stores let nothing be replaced."""
+    async def _put_listing(self, key: str, body: bytes, digest: str) -> bool:
+        """Put a listing. One that a sealing has put and that was then cut short stays, where stores let nothing be replaced.
+
+        Returns whether one was there, as far as the store tells.
+        """
         media_type = MEDIA_TYPE[Compression.GZIP]
         try:
             await self._store(key, body, media_type, new=True)
@@ -186,6 +216,8 @@ class ManifestFolder:
                 raise
             if _digest(there) != digest:
                 await self._store(key, body, media_type)
+            return True
+        return False
 
     async def _lines(self, key: str) -> str | None:
         body = await self._read(key)

@@ -79,7 +79,9 @@ def replan_lane(known: KnownLane, new: PlannedLane | None, held: Tally, ahead: C
     if new is None:
         if held:
             return Replanned(Fate.DROPPED, Tally(), lost)
-        return Replanned(Fate.SETTLED if known.done or lost else Fate.DROPPED, known.done, lost)
+        # one that was settled with nothing done stays, too: `verify` knows a delivery by its lanes
+        settled = known.done or lost or known.state is State.DELIVERED
+        return Replanned(Fate.SETTLED if settled else Fate.DROPPED, known.done, lost)
     if new.fingerprint != known.fingerprint:
         return Replanned(Fate.ANEW, new.tally, lost)
     if known.state is State.DELIVERED:
