@@ -377,7 +377,7 @@ def test_tokens_are_for_the_cloud_that_the_endpoint_is_in(host: str, scope: str)
 
 @pytest.mark.parametrize("extra", ["no JSON", '{"sslmode": "require", "iam": true}'])
 def test_a_database_connection_that_cannot_be_used_is_no_missing_one(connections: Any, extra: str) -> None:
-    """With another database in its place, events would be read from where nobody expects it."""
+    """With another database in its place, events would be read from where the administrator does not expect it."""
     connections({"conn_type": "postgres", "host": "h", "extra": extra})
     with pytest.raises(ConnectionNotFound, match="connection `c`"):
         dsn_of("c")

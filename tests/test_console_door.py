@@ -191,16 +191,16 @@ SLOW: dict[str, dict[str, Any]] = {
 """Previews, tests, imports and dry runs."""
 
 
-def test_who_waits_for_much_holds_up_nobody_else(
+def test_a_user_who_waits_for_much_holds_up_no_other(
     ask: Asked, held: tuple[threading.Event, threading.Semaphore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(door, "Turns", lambda: Turns(patience=0.05))
     for path in SLOW:
         held[0].clear()
-        holds_up_nobody(Asked(), *held, path)
+        holds_up_no_other(Asked(), *held, path)
 
 
-def holds_up_nobody(asked: Asked, go: threading.Event, begun: threading.Semaphore, path: str) -> None:
+def holds_up_no_other(asked: Asked, go: threading.Event, begun: threading.Semaphore, path: str) -> None:
     async def work() -> None:
         transport = httpx.ASGITransport(asked.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:

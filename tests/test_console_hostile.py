@@ -138,7 +138,7 @@ def harmless(text: str, secret: str) -> None:
 # the receiver
 
 
-def test_what_receivers_answer_harms_nobody_who_reads_it(scene: Scene) -> None:
+def test_what_receivers_answer_harms_no_reader(scene: Scene) -> None:
     told = set()
     for path in pages(scene):
         answer = scene.ask("GET", path)

@@ -1,4 +1,4 @@
-"""The contract of destinations, run over all of ours and over one that is somebody else's package."""
+"""The contract of destinations, run over all of ours and over one that is another author's package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from logstream.testing.vendors import VENDORS, AzureMonitor, Vendor
 
 
 class Hook(Vendor):
-    """Somebody's own endpoint: a bearer token, one event, an array or lines."""
+    """A customer's own endpoint: a bearer token, one event, an array or lines."""
 
     path = "/in"
     max_bytes = 10_000_000

@@ -238,7 +238,7 @@ def test_backfills_across_live_runs(stage: Stage) -> None:
     while waiting:
         child, status = os.wait()
         window = waiting.pop(child)
-        # whoever finds that another has planned the window anew is tried again, as Airflow does
+        # a task that finds that another run has planned the window anew is tried again, as Airflow does
         if os.waitstatus_to_exitcode(status) != 0:
             tries += 1
             assert tries < 30

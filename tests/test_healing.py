@@ -1,4 +1,4 @@
-"""Destinations that are away: suspended, probed, and caught up with, while nobody else notices."""
+"""Destinations that are away: suspended, probed, and caught up with, while no other destination notices."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from logstream.airflow.operators import base as operators
 from logstream.datasets import DataSet, of_requests, of_table
 from logstream.destinations.registry import built_in, destination_type, make_destination
 from logstream.export.exporter import Exporter
+from logstream.export.plan import Planned
 from logstream.settings.models import DestinationSettings, LogStoreSettings
 from logstream.store.postgres import PostgresStore
 from logstream.testing.servers import LogSink
@@ -59,6 +60,13 @@ def with_engine(monkeypatch: pytest.MonkeyPatch, exporter: Exporter) -> None:
         monkeypatch.setattr(f"logstream.airflow.operators.{module}.exporter", ours)
 
 
+def planned_task(exporter: Exporter) -> tuple[Planned, Deliver]:
+    """A plan of the window, and the task that delivers all of it."""
+    planned = exporter.plan(WINDOW)
+    lanes = [key for share in planned.shares for key in share.lanes]
+    return planned, Deliver(task_id="deliver", share={"lanes": lanes, "label": "all"})
+
+
 CONTEXT: Any = {"data_interval_start": WINDOW.start, "data_interval_end": WINDOW.end}
 
 
@@ -80,10 +88,7 @@ def test_a_delivery_goes_from_the_log_stores_table_to_each_destinations_place(
 ) -> None:
     exporter = engine(two_destinations(tmp_path / "out"))
     with_engine(monkeypatch, exporter)
-    planned = exporter.plan(WINDOW)
-    task = Deliver(
-        task_id="deliver", share={"lanes": [key for share in planned.shares for key in share.lanes], "label": "all"}
-    )
+    planned, task = planned_task(exporter)
     before = ask(task, TaskInstanceState.RUNNING)
     assert (before.inputs, before.outputs) == ([], [])
     task.execute(CONTEXT)
@@ -107,10 +112,7 @@ def test_a_task_that_fails_tells_of_what_has_arrived(
     exporter.policy = type(exporter.policy)(attempts=1)
     with_engine(monkeypatch, exporter)
     sink.fail = lambda _: 503
-    planned = exporter.plan(WINDOW)
-    task = Deliver(
-        task_id="deliver", share={"lanes": [key for share in planned.shares for key in share.lanes], "label": "all"}
-    )
+    planned, task = planned_task(exporter)
     with pytest.raises(AirflowException):
         task.execute(CONTEXT)
     assert places(ask(task, TaskInstanceState.FAILED).outputs) == [("file", str(tmp_path / "out"))]
@@ -153,10 +155,7 @@ def test_a_destination_whose_place_cannot_be_told_hides_no_other(
 ) -> None:
     exporter = engine(two_destinations(tmp_path / "out"))
     with_engine(monkeypatch, exporter)
-    planned = exporter.plan(WINDOW)
-    task = Deliver(
-        task_id="deliver", share={"lanes": [key for share in planned.shares for key in share.lanes], "label": "all"}
-    )
+    _, task = planned_task(exporter)
     task.execute(CONTEXT)
     exporter.connections._http.clear()  # type: ignore[attr-defined]
     assert places(ask(task).outputs) == [("file", str(tmp_path / "out"))]

@@ -60,7 +60,7 @@ def test_one_route_for_each_workspace(admin: Streaming | None, own: dict[int, St
         if admin is ADMIN_ON:
             assert route.streaming == ADMIN_ON
         else:
-            # nobody else's setting is ever used
+            # no other workspace's setting is ever used
             mine = own.get(route.workspace.id)
             assert route.streaming == (mine if mine and mine.enabled else None)
     assert overridden(settings) == [key for key, value in own.items() if value.enabled]

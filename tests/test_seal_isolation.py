@@ -1,7 +1,7 @@
 """Whatever breaks while one delivery is sealed, wherever it breaks: that delivery fails by its name, and all others are sealed.
 
 The places are not listed here. A healthy sealing is watched, and each function that it calls for one destination alone is a
-place where an exception is then raised that nobody foresaw.
+place where an exception is then raised that no code foresees.
 """
 
 from __future__ import annotations

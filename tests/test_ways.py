@@ -145,7 +145,7 @@ PROXIES_OF = {
 def test_a_connections_own_proxy_comes_first(
     kind: str, servers: dict[str, int], proxy: Tinyproxy, http_sink: LogSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")  # nobody is there
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")  # no server is there
     monkeypatch.setenv("NO_PROXY", "*")
     base = f"http://127.0.0.1:{servers[kind]}"
     before = len(proxy.requests())

@@ -1,4 +1,4 @@
-"""Windows in the control database: they cannot overlap, whoever adds them, and years of them are read as a few spans."""
+"""Windows in the control database: they cannot overlap, by whatever statement they are added, and years of them are read as a few spans."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_window_over_another_cannot_be_made(database: str) -> None:
     for taken in (span(0, 5), span(4, 6), span(-1, 20), span(2, 3)):
         with pytest.raises(WindowTaken, match="another run has planned time of the window 2026-03-01T1"):
             claim(engine, taken)
-    # whoever writes past the rules is stopped by the database
+    # the database stops a statement that goes past the rules
     with pytest.raises(IntegrityError, match="windows_disjoint"), engine.begin() as connection:
         connection.execute(
             text("insert into logstream.windows (window_start, window_end, whole, snapshot_id, asked_by)"

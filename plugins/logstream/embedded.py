@@ -97,7 +97,7 @@ def _server(folder: Path):  # type: ignore[no-untyped-def]
     PostgresServer.lock_path = runtime / ".lockfile"
     PostgresServer._lock = fasteners.InterProcessLock(PostgresServer.lock_path)
     # As root the wheel makes a system user at its first use, before it takes its own lock: two processes that start at once
-    # on a new machine made two users of one name, and the data of one belonged to nobody (seen).
+    # on a new machine made two users of one name, and the data of one had no owner (seen).
     with fasteners.InterProcessLock(runtime / ".user.lock"):
         server = get_server(folder, start=False)
     if folder not in PostgresServer._instances:

@@ -50,7 +50,7 @@ FRAME = "/plugin/audit-log-streaming"
 
 
 class Person:
-    """A user of Airflow with a browser; without a name nobody has logged in.
+    """A user of Airflow with a browser; without a name it is not logged in.
 
     `visit` opens the console as users have it: inside the sandboxed frame of Airflow's UI, and returns that frame.
     """
@@ -134,7 +134,7 @@ def settle(page: Frame | Page) -> None:
 
 
 def picture(person: Person, name: str) -> None:
-    """Keep a picture, where somebody wants them."""
+    """Keep a picture, where a folder for them is given."""
     if PICTURES:
         Path(PICTURES).mkdir(parents=True, exist_ok=True)
         # to hide the caret it would write a style into the page, which our policy forbids

@@ -72,7 +72,7 @@ def every_route() -> list[tuple[str, str]]:
     return [(line.split(" ", 1)[0], line.split(" ", 1)[1].lstrip("/")) for line in filled]
 
 
-def test_nobody_reads_or_writes_anything(stage: Stage, chromium: Browser) -> None:
+def test_stranger_reads_or_writes_anything(stage: Stage, chromium: Browser) -> None:
     routes = every_route()
     assert len(routes) > 50
     for method, path in routes:
@@ -83,14 +83,14 @@ def test_nobody_reads_or_writes_anything(stage: Stage, chromium: Browser) -> Non
             assert status in (303, 307), (method, path, status)
             assert "/auth/login" in headers["location"]
         assert "lake" not in json.dumps(answer).replace(path, "")
-    nobody = Person(chromium, stage, None)
-    page = nobody.visit_directly("customers")
+    stranger = Person(chromium, stage, None)
+    page = stranger.visit_directly("customers")
     expect(page.get_by_label("Username")).to_be_visible()
     page.get_by_label("Username").fill("admin")
     page.get_by_label("Password").fill(USERS["admin"])
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Customers")).to_be_visible()
-    nobody.context.close()
+    stranger.context.close()
 
 
 def test_another_site_cannot_act_in_somebodys_name(admin: Person, stage: Stage) -> None:

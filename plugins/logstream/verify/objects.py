@@ -49,7 +49,7 @@ class ObjectVerifier:
         """Superseded objects that are as one of the attempts that may have put them would have."""
 
     async def verify(self, sealed: Sequence[SealedDelivery], manifests: Sequence[Manifest], *, whole: bool) -> None:
-        """Read every object of some deliveries, and their manifests, and look for objects that are none of anybody's.
+        """Read every object of some deliveries, and their manifests, and look for objects that no delivery made.
 
         With `whole`, nothing that this destination delivered lies outside them: everything below its prefix is judged.
         """
