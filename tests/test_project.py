@@ -281,7 +281,8 @@ def test_numbers_of_things_are_worded_by_one_function() -> None:
     worded = re.compile(rf"(?:%[sd]|:,\}}|\)\}}|\.\w+\}}|\}}\}}) (?:more |other )?(?:{nouns})\b")
     found = [
         f"{path.relative_to(PROJECT)}:{number}: {line.strip()}"
-        for path in [*sorted((PROJECT / "plugins").rglob("*")), PROJECT / "docs/verify_manifests.py"]
+        for folder in ("plugins", "include", "docs")
+        for path in sorted((PROJECT / folder).rglob("*"))
         if path.suffix in (".py", ".html") and "testing" not in path.parts
         for number, line in enumerate(path.read_text().splitlines(), start=1)
         if worded.search(re.sub(r"\{[A-Z_]+(?::,)?\}|\{result\.rejected:,\}", "", line))

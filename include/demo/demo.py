@@ -51,6 +51,7 @@ from logstream.store.schema import create_tables  # noqa: E402
 from logstream.testing.airflow import USERS, LocalAirflow  # noqa: E402
 from logstream.testing.events import EventMaker  # noqa: E402
 from logstream.testing.servers import AzuriteServer, LogSink, S3Server  # noqa: E402
+from logstream.units import counted  # noqa: E402
 from logstream.validation import validate_settings  # noqa: E402
 from logstream.window import Window  # noqa: E402
 
@@ -188,7 +189,10 @@ def load(store: str) -> None:
         began = time.monotonic()
         loaded = load_file(connection, file)
     took = time.monotonic() - began
-    say(f"loaded {loaded.workspaces} workspaces and {loaded.events:,} events into the log store in {took:.1f} s")
+    say(
+        f"loaded {counted(loaded.workspaces, 'workspace')} and {counted(loaded.events, 'event')} "
+        f"into the log store in {took:.1f} s"
+    )
 
 
 def apply(demo: Demo, name: str) -> Settings:
@@ -220,7 +224,9 @@ def run(demo: Demo) -> bool:
         run_id = demo.airflow.trigger(window, f"demo_{window.start:%H%M}")
         state = demo.airflow.wait_for_run(run_id)
         seconds = sum(task["duration"] or 0 for task in demo.airflow.tasks(run_id))
-        say(f"the run {run_id} is a {state}; its {len(demo.airflow.tasks(run_id))} tasks took {seconds:.1f} s of work")
+        say(
+            f"the run {run_id} is a {state}; its {counted(len(demo.airflow.tasks(run_id)), 'task')} took {seconds:.1f} s of work"
+        )
         fine = table(demo, window, settings) and state == "success" and fine
     fine = read_back(demo) and fine
     show_one()
@@ -256,7 +262,7 @@ def table(demo: Demo, window: Window, settings: Settings) -> bool:
 
 def _verdict(rows: list[WorkspaceReport]) -> str:
     missing = sum(row.selected - row.delivered for row in rows)
-    return "nothing is missing" if missing == 0 else f"{missing:,} events are MISSING"
+    return "nothing is missing" if missing == 0 else f"{counted(missing, 'event is', 'events are')} MISSING"
 
 
 def read_back(demo: Demo) -> bool:
@@ -273,18 +279,18 @@ def read_back(demo: Demo) -> bool:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(body)
             events += _count(key, body)
-        say(f"{kind} holds {len(objects):,} objects with {events:,} events")
+        say(f"{kind} holds {counted(len(objects), 'object')} with {counted(events, 'event')}")
         found += events
     events = len(demo.sink.events())
     (where / "http").mkdir(parents=True, exist_ok=True)
     (where / "http" / "received.ndjson").write_bytes(b"".join(body.rstrip(b"\n") + b"\n" for body in demo.sink.bodies))
-    say(f"the HTTP log service took {demo.sink.requests:,} requests with {events:,} events")
+    say(f"the HTTP log service took {counted(demo.sink.requests, 'request')} with {counted(events, 'event')}")
     found += events
     with Exporter(demo.store, demo.store, AirflowConnections()) as engine:
         ledger = sum(lane.delivered.total() for window in WINDOWS for lane in engine.ledger.lanes_in(window))
     same = found == ledger
     say(
-        f"at the destinations: {found:,} events; in the ledger: {ledger:,}. {'They agree.' if same else 'They DIFFER.'}"
+        f"at the destinations: {counted(found, 'event')}; in the ledger: {ledger:,}. {'They agree.' if same else 'They DIFFER.'}"
     )
     return same
 
