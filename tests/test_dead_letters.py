@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from logstream.console.service import Console
 from logstream.control.audit import Actor
 from logstream.errors import InputError, NotThere
 from logstream.export.exporter import Exporter
+from logstream.ledger.leases import LeaseKeeper
 from logstream.ledger.overview import DeliveryFilter
+from logstream.ledger.records import Lane
 from logstream.verify.verifier import verify
 from logstream.window import Window
 
@@ -187,3 +190,31 @@ def test_a_backfill_says_what_it_would_send_again(console: Console, refused: Exp
     assert (again.windows, again.replaced, again.repeated) == (1, {"out": 1}, {"hook": 1})
     assert console.deliveries.again(span, ["hook"]).replaced == {}
     assert console.deliveries.again(Window(window(5).start, window(6).end), []).windows == 0
+
+
+@pytest.mark.parametrize("meanwhile", ["sent", "discarded"])
+def test_what_becomes_of_one_before_its_lane_is_taken_is_seen(
+    console: Console, refused: Exporter, filled: psycopg.Connection, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, meanwhile: str,
+) -> None:  # fmt: skip
+    """Two people press the button at once, or one discards what another sends: nothing is sent, or counted, twice."""
+    mend(filled, *LETTERS)
+    taking = LeaseKeeper.take
+    others: list[int] = []
+
+    async def after_another(self: LeaseKeeper, *args: Any, **kwargs: Any) -> list[Lane]:
+        monkeypatch.setattr(LeaseKeeper, "take", taking)
+        if meanwhile == "sent":
+            (other,) = await asyncio.to_thread(refused.redeliver_rejected)
+            others.append(other.delivered)
+        else:
+            others.append(console.deliveries.discard(list(keys(console).values()), BEN, "test events"))
+        return await taking(self, *args, **kwargs)
+
+    monkeypatch.setattr(LeaseKeeper, "take", after_another)
+    results = refused.redeliver_rejected()
+    assert others == [3]
+    assert [(result.delivered, result.error) for result in results] == [(0, None)]
+    lane = next(lane for lane in refused.ledger.lanes_in(window(0)) if 100 in lane.workspace_ids)
+    assert (lane.missing(), lane.rejected.total()) == ({}, 0 if meanwhile == "sent" else 3)
+    assert verify(refused, window(0)).findings == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from logstream.errors import DatabaseError
 from logstream.export.exporter import Exporter
 from logstream.export.pipeline import DeliveryPipeline
 from logstream.ledger.checkpoints import LedgerWriter
-from logstream.ledger.records import Delivery, State
+from logstream.ledger.lane_writes import LaneWrite
+from logstream.ledger.records import Delivery, News, State
 from logstream.testing.servers import LogSink
 from logstream.validation import validate_settings
 from logstream.verify.verifier import verify
@@ -316,3 +318,40 @@ def test_a_dead_letter_whose_row_is_purged_is_named_as_lost_when_its_lane_begins
     export(exporter)
     assert books(exporter, WINDOW)["d"] == (1_500, left, 3 - left)
     assert {row.event_id for row in exporter.ledger.rejected()} == {90_001 + number for number in range(left)}
+
+
+def test_two_lanes_that_end_at_once_name_all_that_each_has_lost(
+    engine: Make, filled: psycopg.Connection, sink: LogSink
+) -> None:
+    """They are two tasks' lanes of one delivery, of which some was lost before: neither writes over what the other has found."""
+    hook = {"type": "http", "connection": "sink", "format": "single", "lanes": 2}
+    exporter = quick(engine(override(hook)))
+    sink.fail = lambda _: 503
+    export(exporter)
+    busy = [max(lane.planned.items(), key=lambda item: item[1])[0] for lane in exporter.ledger.lanes_in(WINDOW)]
+    assert len(busy) == 2
+    for workspace, kind in busy:
+        purge(
+            filled,
+            "id in (select id from events where workspace_id = %s and kind = %s and recorded_at < %s limit 3)",
+            workspace, kind, WINDOW.end,
+        )  # fmt: skip
+    exporter.redeliver_owed()
+    lanes = exporter.ledger.lanes_in(WINDOW)
+    exporter.ledger.take([lane.key for lane in lanes], "a task", 0)
+    lanes = exporter.ledger.lanes_in(WINDOW)
+    writes = []
+    for lane, key in zip(lanes, busy, strict=True):
+        lane.delivered = lane.planned.copy()
+        lane.delivered[key] -= 2
+        writes.append(LaneWrite.finish(lane, News()))
+    with psycopg.connect(filled.info.dsn) as held_up, ThreadPoolExecutor(2) as tasks:
+        held_up.execute("select from logstream.losses for update")
+        ends = [tasks.submit(exporter.ledger.write, [write]) for write in writes]
+        waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        while filled.execute(waiting).fetchone() != (2,):
+            assert not any(end.done() for end in ends)
+        held_up.rollback()
+        assert [end.result() for end in ends] == [set(), set()]
+    lost = {(loss.workspace_id, loss.kind): loss.events for loss in exporter.ledger.losses()}
+    assert lost == dict.fromkeys(busy, 5)

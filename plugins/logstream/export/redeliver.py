@@ -135,7 +135,8 @@ async def _redeliver(
                         again = Redeliverer(
                             writer, opened, deployment.store(now), now.settings, deployment.policy, deployment.ledger
                         )
-                        await again.run(lane, rejected[lane.key], result)
+                        letters = await asyncio.to_thread(_still, deployment, lane, rejected[lane.key])
+                        await again.run(lane, letters, result)
                     except Exception as error:  # it is this destination's alone, foreseen or not
                         result.error = reason_of(error, f"sending to {lane.destination} again")
                     finally:
@@ -145,6 +146,14 @@ async def _redeliver(
         await writer.close()
         threads.shutdown()
     return sorted(results.values(), key=lambda result: result.destination)
+
+
+def _still(deployment: Deployment, lane: Lane, rejected: Sequence[RejectedEvent]) -> list[RejectedEvent]:
+    """Those of some dead letters that still are, now that the lane is ours: others may have sent or discarded some, or exported
+    the window again."""
+    wanted = {row.event_id for row in rejected}
+    found = deployment.ledger.rejected([lane.delivery_id])
+    return [row for row in found if row.lane == lane.lane and row.event_id in wanted]
 
 
 def require_same_place(destination: Destination[Options], deployment: Deployment, lane: Lane) -> None:

@@ -14,7 +14,7 @@ from logstream.database import database_errors
 from logstream.destinations.parcel import Tally
 from logstream.ledger.book import Book, any_of
 from logstream.ledger.lane_writes import ANNOUNCE, REDELIVERED, STEP, WRITE, Announcement, LaneWrite
-from logstream.ledger.losses import losses_of, note_losses
+from logstream.ledger.losses import note_more_losses
 from logstream.ledger.records import Delivery, Lane, State, lane_in
 from logstream.window import Window
 
@@ -167,7 +167,4 @@ def _write_ends(connection: Connection, writes: Sequence[LaneWrite]) -> None:
     for write in writes:
         if write.lost:
             lost.setdefault(write.key[0], Tally()).update(write.lost)
-    if lost:
-        for number, tally in losses_of(connection, lost).items():
-            lost[number] += tally
-        note_losses(connection, lost)
+    note_more_losses(connection, lost)

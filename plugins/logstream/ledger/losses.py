@@ -133,6 +133,14 @@ on conflict (delivery_id, workspace_id, kind, reason) do update set
     acknowledged_by = case when excluded.events > l.events then null else l.acknowledged_by end
 """  # noqa: S608 - the schema is ours
 
+# added to what is there by then: lanes of one delivery may end at once, in tasks of their own
+_NOTE_MORE = f"""
+insert into {SCHEMA}.losses as l (delivery_id, workspace_id, kind, events)
+select * from unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[])
+on conflict (delivery_id, workspace_id, kind, reason) do update set
+    events = l.events + excluded.events, noted_at = clock_timestamp(), acknowledged_at = null, acknowledged_by = null
+"""  # noqa: S608 - the schema is ours
+
 # what is planned again after all is not written off any more; who decided what is left, and why, stays
 _WRITE_OFF_LESS = f"""
 update {SCHEMA}.losses l set events = n.events
@@ -153,11 +161,16 @@ def losses_of(connection: Connection, delivery_ids: Iterable[int], why: Why = Wh
 
 
 def note_losses(connection: Connection, lost: Mapping[int, Tally]) -> None:
-    """Write down, in the transaction of a plan or of a lane's end, what was purged of deliveries: by id, all in all.
+    """Write down, in the transaction of a plan, what was purged of deliveries: by id, all in all, of what has changed.
 
     Where more is lost than before, it is new, and not acknowledged. What is lost no longer is 0.
     """
     _write(connection, _NOTE, lost)
+
+
+def note_more_losses(connection: Connection, lost: Mapping[int, Tally]) -> None:
+    """Write down, in the transaction of a lane's end, what it has found to be purged beside what was known."""
+    _write(connection, _NOTE_MORE, lost)
 
 
 def write_off_less(connection: Connection, left: Mapping[int, Tally]) -> None:

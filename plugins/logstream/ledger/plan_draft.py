@@ -210,8 +210,9 @@ def _plan_lane(
 def _note_lost(draft: Draft, delivery_id: int, lost: Lost, newly: Tally, planned: Tally, held: Tally) -> None:
     before = lost.purged
     after = losses_after(before, newly, planned + lost.written_off, held)
-    if after != before:
-        draft.lost[delivery_id] = Tally({key: after[key] for key in before.keys() | after.keys()})
+    # those alone that have changed: a lane that ends meanwhile notes what it lacks itself
+    if changed := {key: after[key] for key in before.keys() | after.keys() if after[key] != before[key]}:
+        draft.lost[delivery_id] = Tally(changed)
 
 
 def _row(
