@@ -20,9 +20,9 @@ from logstream.console.access import actor_of
 from logstream.console.app import create_app
 from logstream.console.service import Console
 from logstream.control.audit import Act, Actor, AuditEvent, AuditTrail
-from logstream.errors import DatabaseError, InputError
+from logstream.errors import DatabaseError, DeliveryError, InputError
 from logstream.export.audit import stream_audit_events
-from logstream.export.ended import note_ended_backfills
+from logstream.export.ended import note_ended_backfills, redelivery_ended
 from logstream.export.exporter import Exporter
 from logstream.window import Window
 
@@ -160,6 +160,21 @@ def test_how_a_redelivery_ended_is_kept(
         ("", {"rejected": True, "events": 0, "rejected_again": 0, "gone": 0, "failed": 0}),
         ("", {"rejected": False, "broke_off": "ZeroDivisionError"}),
     ]
+
+
+def test_what_broke_a_redelivery_off_is_told_though_the_control_database_is_away_by_then(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    away = "postgresql://nobody@127.0.0.1:9/gone"
+    exporter = Exporter(away, away, Connections())
+    with (
+        pytest.raises(DeliveryError, match="the receiver's certificate has expired"),
+        redelivery_ended(exporter, ANN, "lake", rejected=False),
+    ):
+        raise DeliveryError("the receiver's certificate has expired")
+    assert "cannot be kept how the redelivery ended" in caplog.text
+    with pytest.raises(DatabaseError), redelivery_ended(exporter, ANN, "lake", rejected=False):
+        pass  # nothing else is wrong: that it is not kept is what is to be told
 
 
 def test_how_a_backfill_ended_is_kept(console: Console, store: psycopg.Connection, tmp_path: Path) -> None:

@@ -348,7 +348,9 @@ def test_two_lanes_that_end_at_once_name_all_that_each_has_lost(
     with psycopg.connect(filled.info.dsn) as held_up, ThreadPoolExecutor(2) as tasks:
         held_up.execute("select from logstream.losses for update")
         ends = [tasks.submit(exporter.ledger.write, [write]) for write in writes]
-        waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        waiting = (
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        )
         while filled.execute(waiting).fetchone() != (2,):
             assert not any(end.done() for end in ends)
         held_up.rollback()

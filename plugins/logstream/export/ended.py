@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -12,10 +13,13 @@ from sqlalchemy import func, select
 from logstream.control.audit import RUN, Act, Actor, AuditEvent, AuditTrail
 from logstream.control.tables import deliveries
 from logstream.database import database_errors
+from logstream.errors import LogstreamError
 from logstream.export.deployment import Deployment
 from logstream.export.redeliver import Redelivery
 from logstream.ledger.records import Delivery, State
 from logstream.window import Window
+
+log = logging.getLogger("logstream")
 
 QUIET = timedelta(hours=1)
 """A backfill of which nothing more has come for so long is over: its DAG was paused, or it was cancelled."""
@@ -34,11 +38,18 @@ def redelivery_ended(
         yield outcome
     except BaseException as error:
         outcome["broke_off"] = type(error).__name__
+        try:
+            _keep(deployment, by, destination, {**detail, **outcome})
+        except LogstreamError as unwritten:  # what broke it off (the same database, often) is what is to be told
+            log.warning("It cannot be kept how the redelivery ended: %s", unwritten)
         raise
-    finally:
-        event = AuditEvent(Act.REDELIVERY_ENDED, by, destination or "", {**detail, **outcome})
-        stream = deployment.settings.current().settings.audit.stream
-        AuditTrail(deployment.engine).record(event, stream=stream)
+    _keep(deployment, by, destination, {**detail, **outcome})
+
+
+def _keep(deployment: Deployment, by: Actor, destination: str | None, detail: dict[str, Any]) -> None:
+    event = AuditEvent(Act.REDELIVERY_ENDED, by, destination or "", detail)
+    stream = deployment.settings.current().settings.audit.stream
+    AuditTrail(deployment.engine).record(event, stream=stream)
 
 
 def owed_outcome(reports: Iterable[Delivery]) -> dict[str, int]:
