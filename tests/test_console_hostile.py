@@ -29,6 +29,9 @@ PLACE = "192.0.2.99"
 """What a receiver said, what a real event holds, and from where an administrator acted: none of a viewer's business."""
 
 HOSTILE = f"{ANSWER} <script>window.broken=1</script><img src=x onerror=alert(1)> `rm` {{{{7*7}}}} '\"></p> \u202eevil\u2066 \x1b[2J\x00\x07 "
+NAME = "canary-name-91e0 <script>window.broken=1</script> {{7*7}} \u202eevil\u2066\u200b \x1b[2J\x07" + "n" * 400
+"""What a customer called its workspace, there and at its own end: a log store takes any text but NUL."""
+
 START = datetime(2026, 3, 1, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(minutes=5))
 
@@ -51,7 +54,8 @@ def hostile(head: str, body: bytes) -> bytes:
 @pytest.fixture
 def scene(ask: Asked, store: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     store.execute(
-        "insert into workspaces (id, external_id, name, role) values (1, 'a', 'Acme', 'customer'), (2, 'b', 'B', 'customer')"
+        "insert into workspaces (id, external_id, name, role) values (1, %s, %s, 'customer'), (2, 'b', 'B', 'customer')",
+        (NAME, NAME),
     )
     for workspace, number in ((1, 1), (1, 2), (1, 3), (2, 1)):
         store.execute(
@@ -71,6 +75,7 @@ def scene(ask: Asked, store: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
                     {"id": 1, "streaming": {**setting, "destination": "refusing"}},
                     {"id": 2, "streaming": {**setting, "destination": "down"}},
                 ],
+                "admin": {**setting, "enabled": False, "destination": "down"},
                 "destinations": {
                     name: {"type": "http", "connection": name, "concurrency": 1} for name in ("refusing", "down")
                 },
@@ -102,7 +107,7 @@ def pages(scene: Scene) -> list[str]:
         if "GET" in (getattr(route, "methods", None) or ())
     ]
     return [*found, "destinations/refusing", "customers/1", "deliveries?destination=refusing", "dead-letters?destination=refusing",
-            "parts/timeline?destination=down", "deliveries?state=failed", "activity?subject=refusing"]  # fmt: skip
+            "parts/timeline?destination=down", "deliveries?state=failed", "activity?subject=refusing", "customers/1/notices"]  # fmt: skip
 
 
 class Tags(HTMLParser):
@@ -128,9 +133,11 @@ def harmless(text: str, secret: str) -> None:
         assert not any(name.startswith("on") for name in attributes), (tag, attributes)
         assert tag != "script" or str(attributes["src"]).startswith("/logstream/static/"), attributes
         assert tag != "img" or str(attributes["src"]).startswith("/logstream/static/"), attributes
-    assert not CONTROL.search(text) and not re.search("[\u202a-\u202e\u2066-\u2069]", text)
+    assert not CONTROL.search(text) and not re.search("[\u200b\u202a-\u202e\u2066-\u2069]", text)
     assert secret not in text and secret[:8] not in text
     for shown in page.texts:
+        if NAME[:16] in shown:
+            assert len(shown) < 300 and not re.search(rf"{NAME[:16]}.*\b49\b", shown), shown
         if ANSWER in shown:
             assert len(shown) < 600 and "`" not in shown and not re.search(rf"{ANSWER}.*\b49\b", shown), shown
 
@@ -187,6 +194,18 @@ def test_a_receiver_that_never_ends_its_answer_is_left(ask: Asked, monkeypatch: 
         monkeypatch.setenv("AIRFLOW_CONN_SINK", sink.connection)
         steps = ask("POST", "api/v1/check", json={"type": "http", "connection": "sink"}).json()
     assert steps["ok"] is False and "can be reached" in steps["steps"][-1]["remedy"]
+
+
+def test_what_customers_call_themselves_harms_no_reader(scene: Scene) -> None:
+    told = set()
+    for role in ("admin", "viewer"):
+        for path in pages(scene):
+            answer = scene.ask("GET", path, role)
+            if answer.headers.get("content-type", "").startswith("text/html") and answer.text:
+                harmless(answer.text, scene.secret)
+            if NAME[:16] in answer.text:
+                told.add(path)
+    assert told >= {"settings", "customers", "customers/1", "customers/1/notices", "api/v1/workspaces"}, told
 
 
 # the viewer

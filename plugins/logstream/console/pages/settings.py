@@ -12,7 +12,6 @@ from logstream.console.layout import Its, MaybeId, Sent, one, show, version_of
 from logstream.console.pages.saving import after_save
 from logstream.console.problems import Problem, problem_of
 from logstream.console.service import Console
-from logstream.console.service.customers import named
 from logstream.console.setting_form import (
     refuse_mistakes,
     sent_destination,
@@ -47,7 +46,7 @@ def _settings(
     standing = console.overview.statuses([name])[name] if name in settings.destinations else None
     return show(
         request, "settings.html", user, problem.status if problem else 200, tab="settings", version=version, saved=saved,
-        problem=problem, overridden=overridden, overridden_names=named(overridden),
+        problem=problem, overridden=overridden,
         workspaces=len(console.customers.workspaces()),
         admin_on=settings.overrides, standing=standing, locked=False, workspace_id=None,
         **shown, **setting_form(console, streaming, edited),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -172,10 +172,3 @@ def _haystack(route: Route) -> str:
     workspace = route.workspace
     words = (str(workspace.id), workspace.external_id or "", workspace.name or "", route.destination or "")
     return "\n".join(words).casefold()
-
-
-def named(workspaces: Iterable[Workspace], limit: int = 5) -> str:
-    """Some workspaces by name, in a sentence."""
-    shown = [workspace.name or workspace.external_id or str(workspace.id) for workspace in workspaces]
-    more = f" and {len(shown) - limit} more" if len(shown) > limit else ""
-    return ", ".join(shown[:limit]) + more
