@@ -27,7 +27,7 @@ from logstream.console.credentials import (
 )
 from logstream.console.setting_form import access_of
 from logstream.destinations import destination_types
-from logstream.destinations.access import Access, Shape
+from logstream.destinations.access import Access, CredentialField, Shape
 from logstream.destinations.access.amazon import S3
 from logstream.destinations.access.google import GCS
 from logstream.destinations.access.microsoft import AZURE_BLOB
@@ -149,6 +149,34 @@ def test_an_address_in_parts_becomes_one() -> None:
     assert "https://" in caught.value.fields["credential.key.address"]
 
 
+@pytest.mark.parametrize(("name", "way", "field"), [
+    (name, way.name, one.name) for name, access in sorted(ACCESSES.items())
+    for way in access.authentications for one in way.fields if one.example.startswith("http") and one.place != "host"  # that may be a name
+])  # fmt: skip
+def test_what_is_no_address_is_told_at_its_field(name: str, way: str, field: str) -> None:
+    """An endpoint without its scheme fails every run; `http://[` is no URL at all."""
+    access = ACCESSES[name]
+    for typed in (
+        "logs.example.com:9000",
+        "127.0.0.1:9000",
+        "ftp://logs.example.com",
+        "https://",
+        "http://[",
+        "https://h:99999",
+        "https://h\nX: y",
+    ):
+        with pytest.raises(CredentialMistakes) as caught:
+            made(access, way, None, **{field: typed})
+        assert f"credential.{way}.{field}" in caught.value.fields, typed
+
+
+@pytest.mark.parametrize("address", ["http://[", "https://h:99999"])
+def test_a_connection_whose_address_is_none_can_be_mended(address: str) -> None:
+    stored = StoredConnection("c", "http", host=address, password="t")
+    assert values(SPLUNK, stored)["address"] in (("", True), (address, False))
+    assert made(SPLUNK, "key", stored, address="https://h", token="").host == "https://h"
+
+
 @pytest.mark.parametrize(
     "address", ["https://u:canary-91f0@h", "https://h/receiver/canary-91f0", "https://h?key=canary-91f0"]
 )
@@ -156,6 +184,8 @@ def test_an_address_that_may_hold_a_secret_is_not_shown(address: str) -> None:
     stored = StoredConnection("c", "http", host=address, password="t")
     assert values(SPLUNK, stored)["address"] == ("", True)
     assert made(SPLUNK, "key", stored, address="", token="").host == address
+    endpoint = StoredConnection("c", "aws", login="AKIA", password="s", extra={"endpoint_url": address})
+    assert values(S3, endpoint)["endpoint"] == ("", True)
 
 
 def test_a_way_without_a_login_takes_the_login_away() -> None:
@@ -184,6 +214,10 @@ def test_what_is_more_than_a_line() -> None:
         assert any(wrong in text for text in caught.value.fields.values()), wrong
 
 
+def _is_address(one: CredentialField) -> bool:
+    return one.shape is Shape.ADDRESS or one.place == "host"
+
+
 @pytest.mark.parametrize("name", sorted(ACCESSES))
 @given(data=st.data())
 def test_no_secret_comes_back_whatever_a_connection_holds(name: str, data: st.DataObject) -> None:
@@ -196,8 +230,8 @@ def test_no_secret_comes_back_whatever_a_connection_holds(name: str, data: st.Da
         elif one.shape is Shape.HEADERS:
             secret = f"X: {CANARY}"
         else:
-            secret = f"https://h/{CANARY}" if one.place in ("host", "address") else CANARY
-        fields[one.name] = secret if one.secret else "https://h" if one.place in ("host", "address") else "plain"
+            secret = f"https://h/{CANARY}" if _is_address(one) else CANARY
+        fields[one.name] = secret if one.secret else "https://h" if _is_address(one) else "plain"
     stored = made(access, way.name, None, **fields)
     for kind in {
         kind.access.connection_type: kind.access for kind in destination_types().values() if kind.access

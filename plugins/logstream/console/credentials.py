@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from logstream.airflow.connections.http import base_url
 from logstream.console.forms import Form
 from logstream.destinations.access import Access, Authentication, CredentialField, Shape
+from logstream.destinations.transport.addresses import ForbiddenAddress, check_url
 from logstream.errors import ConnectionNotFound, InputError
 
 CONNECTION_ID = re.compile(r"[A-Za-z0-9_.-]{1,200}")
@@ -99,14 +101,17 @@ def _shown(one: CredentialField, stored: StoredConnection | None) -> ShownField:
     value = _stored_value(stored, one) if stored else None
     if value is None:
         return ShownField(one)
-    if one.secret or (one.place in ("host", "address") and _may_hold_a_secret(value)):
+    if one.secret or ((one.place == "host" or one.shape is Shape.ADDRESS) and _may_hold_a_secret(value)):
         return ShownField(one, "", kept=True)
     return ShownField(one, value)
 
 
 def _may_hold_a_secret(address: str) -> bool:
     """An address with a user, a path or a query: of webhooks and of collectors' URLs those are the secret."""
-    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+    except ValueError:
+        return True
     return "@" in parts.netloc or parts.path.strip("/") != "" or bool(parts.query)
 
 
@@ -154,7 +159,7 @@ def _read(one: CredentialField, typed: str) -> Any:
     longest = LONGEST.get(one.place, LONGEST_EXTRA)
     if len(typed) > longest:
         raise InputError(f"must have at most {longest:,} characters")
-    if one.shape is Shape.LINE and ("\n" in typed or "\r" in typed):
+    if one.shape in (Shape.LINE, Shape.ADDRESS) and ("\n" in typed or "\r" in typed):
         raise InputError("one line only")
     if one.shape is Shape.JSON:
         try:
@@ -169,8 +174,10 @@ def _read(one: CredentialField, typed: str) -> Any:
         if any(not colon for _, colon, _ in lines):
             raise InputError("one header a line, as `Name: value`")
         return {name.strip(): value.strip() for name, _, value in lines}
-    if one.place == "address" and urlsplit(typed).scheme not in ("http", "https"):
-        raise InputError("an address begins with https:// or http://")
+    if one.shape is Shape.ADDRESS:
+        # where it may not be, the test of the destination says, with what the operator may allow
+        with suppress(ForbiddenAddress):
+            check_url(typed)
     return typed.replace("\r\n", "\n")
 
 

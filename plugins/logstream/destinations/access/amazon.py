@@ -6,7 +6,15 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from logstream.destinations.access.base import Access, Authentication, CredentialField, OptionValues, Rights, given
+from logstream.destinations.access.base import (
+    Access,
+    Authentication,
+    CredentialField,
+    OptionValues,
+    Rights,
+    Shape,
+    given,
+)
 
 _KEY_ID = CredentialField(
     "access_key_id", "Access key ID", "login", example="AKIAIOSFODNN7EXAMPLE", required=True,
@@ -33,7 +41,7 @@ _REGION = CredentialField(
     aliases=("extra.config_kwargs.region_name",),
 )  # fmt: skip
 _ENDPOINT = CredentialField(
-    "endpoint", "Endpoint", "extra.endpoint_url", example="https://minio.example.com:9000",
+    "endpoint", "Endpoint", "extra.endpoint_url", shape=Shape.ADDRESS, example="https://minio.example.com:9000",
     help="Only for another server than Amazon's.", aliases=("extra.service_config.s3.endpoint_url",),
 )  # fmt: skip
 

@@ -15,6 +15,8 @@ class Shape(StrEnum):
     """What the value of a field is, and so how it is typed in."""
 
     LINE = "line"
+    ADDRESS = "address"
+    """An http(s) URL."""
     TEXT = "text"
     """Several lines, such as PEM."""
     JSON = "json"

@@ -21,7 +21,8 @@ _FILE = CredentialField(
     help="On every worker, and where the api-server runs.", aliases=("extra.extra__google_cloud_platform__key_path",),
 )  # fmt: skip
 _ENDPOINT = CredentialField(
-    "endpoint", "Endpoint", "extra.endpoint_url", example="http://localhost:9023", help="Only for another server than Google's."
+    "endpoint", "Endpoint", "extra.endpoint_url", shape=Shape.ADDRESS, example="http://localhost:9023",
+    help="Only for another server than Google's.",
 )  # fmt: skip
 
 

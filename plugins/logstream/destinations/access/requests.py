@@ -15,7 +15,9 @@ from logstream.destinations.access.base import (
     given,
 )
 
-_ADDRESS = CredentialField("address", "Address", "address", required=True, example="https://logs.example.com")
+_ADDRESS = CredentialField(
+    "address", "Address", "address", required=True, shape=Shape.ADDRESS, example="https://logs.example.com"
+)
 _PROXY = replace(
     _ADDRESS, required=False, example="https://intake.example.com",
     help="Only for a proxy of your own; else that of the vendor's site or region.",
@@ -80,7 +82,7 @@ SUMO_LOGIC = Access(
     "http",
     _one(
         CredentialField(
-            "url", "URL of the HTTP source", "address", secret=True, required=True,
+            "url", "URL of the HTTP source", "address", secret=True, required=True, shape=Shape.ADDRESS,
             example="https://endpoint1.collection.sumologic.com/receiver/v1/http/...",
             help="The whole URL: it is the secret.",
         ),
@@ -148,7 +150,7 @@ _HEADERS = CredentialField(
     help="Of every request, one a line.",
 )  # fmt: skip
 _BASE = CredentialField(
-    "address", "Base URL", "address", secret=True, required=True, example="https://logs.example.com",
+    "address", "Base URL", "address", secret=True, required=True, shape=Shape.ADDRESS, example="https://logs.example.com",
     help="It may hold a secret itself, so it is not shown again.",
 )  # fmt: skip
 _SIGNING = CredentialField(
