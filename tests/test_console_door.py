@@ -22,7 +22,7 @@ from logstream.collector import collection_waits
 from logstream.console import door, runs
 from logstream.console.api import contract
 from logstream.console.pages import history
-from logstream.console.turns import Turns
+from logstream.console.turns import MOST_WAITING, Turns
 from logstream.errors import InputError
 from logstream.settings import document
 from logstream.settings.document import parse_yaml
@@ -158,6 +158,57 @@ def test_each_has_some_and_none_has_all() -> None:
         assert order == ["first", "second"]
 
     asyncio.run(work())
+
+
+def test_those_who_wait_cost_the_loop_nothing_and_come_in_in_their_order() -> None:
+    """A script of one user may send thousands at once: what waits must not wake the loop that serves all of Airflow."""
+
+    async def work() -> None:
+        turns, come, refused = Turns(patience=3600), [], []
+        doors = [asyncio.Event() for _ in range(5000)]
+
+        async def one(number: int) -> None:
+            try:
+                async with turns.turn("ann"):
+                    come.append(number)
+                    await doors[number].wait()
+            except HTTPException as error:
+                refused.append(error.status_code)
+
+        tasks = [asyncio.create_task(one(number)) for number in range(len(doors))]
+        await ticks()
+        waiting = len(doors) - len(come) - len(refused)
+        assert (come, waiting, set(refused)) == ([0, 1], MOST_WAITING, {429})
+        loop, timers = asyncio.get_running_loop(), []
+        loop.call_at, call_at = lambda *given, **more: timers.append(given) or call_at(*given, **more), loop.call_at  # type: ignore[assignment,func-returns-value]
+        await asyncio.sleep(0.1)
+        assert len(timers) == 1, "the sleep of this test"
+        async with turns.turn("ben"):
+            pass
+        # one goes away while it waits, one as it is let in: neither keeps a turn
+        tasks[2].cancel()
+        await ticks()
+        doors[0].set()
+        await ticks()
+        doors[1].set()
+        await asyncio.sleep(0)  # the second has given its turn back, and the fifth was woken
+        tasks[4].cancel()
+        await ticks()
+        assert come == [0, 1, 3, 5]
+        for door_ in doors:
+            door_.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert come == sorted(come)
+        async with turns.turn("ann"), turns.turn("ann"):
+            pass
+
+    asyncio.run(work())
+
+
+async def ticks() -> None:
+    """Let all that can go on go on."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 @pytest.fixture

@@ -18,10 +18,11 @@ MOST_OF_A_USER = 2
 MOST_AT_ONCE = 8
 """So many of all users: a fifth of the api-server's threads."""
 
+MOST_WAITING = 100
+"""So many requests of one user wait; more are refused at once."""
+
 PATIENCE = 20.0
 """Seconds that a request waits for its turn, before it is refused."""
-
-_PAUSE = 0.02
 
 
 class Turns:
@@ -32,24 +33,52 @@ class Turns:
     ) -> None:
         self._of_a_user, self._at_once, self._patience = of_a_user, at_once, patience
         self._busy: Counter[str] = Counter()
+        # in the order in which they came; one that waits costs nothing until it is woken
+        self._waiting: dict[asyncio.Future[None], str] = {}
 
     @asynccontextmanager
     async def turn(self, user: str) -> AsyncIterator[None]:
         """Hold a turn of a user. Raises 429 where there is none in time."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + self._patience
-        while self._busy[user] >= self._of_a_user or self._busy.total() >= self._at_once:
-            if clock() >= deadline:
-                raise HTTPException(
-                    429,
-                    "Too much is being worked on at once; wait until it is done, and repeat.",
-                    {"Retry-After": "10"},
-                )
-            await asyncio.sleep(_PAUSE)
-        self._busy[user] += 1
+        await self._take(user)
         try:
             yield
         finally:
-            self._busy[user] -= 1
-            if not self._busy[user]:
-                del self._busy[user]
+            self._give_back(user)
+
+    async def _take(self, user: str) -> None:
+        if self._has_room(user):
+            self._busy[user] += 1
+            return
+        if list(self._waiting.values()).count(user) >= MOST_WAITING:
+            raise _refusal()
+        woken = asyncio.get_running_loop().create_future()
+        self._waiting[woken] = user
+        try:
+            async with asyncio.timeout(self._patience):
+                await woken
+        except BaseException as error:
+            if woken.done() and not woken.cancelled():  # it was given a turn at the moment at which it gave up
+                self._give_back(user)
+            if isinstance(error, TimeoutError):
+                raise _refusal() from None
+            raise
+        finally:
+            self._waiting.pop(woken, None)
+
+    def _has_room(self, user: str) -> bool:
+        return self._busy[user] < self._of_a_user and self._busy.total() < self._at_once
+
+    def _give_back(self, user: str) -> None:
+        self._busy[user] -= 1
+        self._busy += Counter()  # without those who have none
+        for woken, waits in self._waiting.items():
+            if not woken.done() and self._has_room(waits):
+                self._busy[waits] += 1
+                woken.set_result(None)
+                return
+
+
+def _refusal() -> HTTPException:
+    return HTTPException(
+        429, "Too much is being worked on at once; wait until it is done, and repeat.", {"Retry-After": "10"}
+    )
