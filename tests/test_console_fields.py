@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -145,7 +146,7 @@ def test_all_mistakes_of_all_types_stand_at_their_fields_at_once(ask: Asked) -> 
         }
         tried = Page(ask("POST", "parts/test", data=form).text)
         in_own_words(tried)
-        assert set(tried.mistakes) == set(wrong) and "Not tested: correct" in tried.prose
+        assert set(tried.mistakes) == {*wrong, "destination_name"} and "Not tested: correct" in tried.prose
     assert ask("GET", "api/v1/settings").json() == {}
 
 
@@ -198,6 +199,33 @@ def test_a_fault_of_ours_is_told_as_one_and_without_its_words(ask: Asked, monkey
         assert answer.status_code == 500
         assert "The api-server's log has the details" in unescape(answer.text), answer.text
         assert "Internal Server Error" not in answer.text and "canary-inside" not in answer.text
+
+
+def test_no_test_is_made_that_the_audit_cannot_name(ask: Asked, tmp_path: Path) -> None:
+    """A name of megabytes went to the receiver, and what was kept of who did was nothing."""
+    form = {"destination_type": "file", "option.path": str(tmp_path / "lake")}
+    for name in ("n" * 900_000, "n" * 300, "a/../b", "\N{RIGHT-TO-LEFT OVERRIDE}evil"):
+        answer = ask("POST", "parts/test", data={**form, "destination_name": name})
+        assert "Not tested: correct Destination name first" in answer.text
+        assert re.search('id="error-destination_name"[^>]*>[^<]', answer.text), "at its field"
+    assert not list(tmp_path.iterdir())
+    for name in ("lake", ""):
+        answer = ask("POST", "parts/test", data={**form, "destination_name": name})
+        assert "It works" in answer.text and re.search('id="error-destination_name"[^>]*></p>', answer.text)
+    tests = [event["subject"] for event in ask("GET", "api/v1/audit-events").json()]
+    assert tests == ["unsaved", "lake"]
+
+
+def test_a_backfill_of_more_destinations_than_it_may_name_is_refused_in_words(ask: Asked) -> None:
+    lake = {"type": "file", "path": "/tmp/x"}
+    names = [f"lake-{number}" for number in range(1001)]
+    document = {"destinations": {name: {**lake, "path": f"/tmp/{name}"} for name in names}}
+    assert ask("PUT", "api/v1/settings", json=document).status_code == 200
+    form = {"start": "2026-03-01T00:00", "end": "2026-03-01T01:00"}
+    answer = ask("POST", "parts/backfill", data={**form, "destinations": ",".join(names)})
+    assert answer.status_code == 200 and "1,000 destinations at most" in answer.text
+    twice = ask("POST", "parts/backfill", data={**form, "destinations": ",".join(["lake-1"] * 1001)})
+    assert twice.status_code == 200 and "at most" not in twice.text
 
 
 def test_what_a_failed_test_says_is_what_to_do(ask: Asked) -> None:

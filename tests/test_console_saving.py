@@ -9,6 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from logstream.console.deps import the_console
+from logstream.validation import validate_settings
+
 from .asked import Asked, ask
 
 __all__ = ["ask"]  # a fixture
@@ -134,3 +137,22 @@ def test_a_file_shows_what_it_changes_before_it_is_put_in_force(there: Asked, tm
     moved = there("POST", "history", files={**seen, "seen": (None, "version: 1")})
     assert moved.status_code == 409 and "have changed meanwhile" in moved.text
     assert there("GET", "api/v1/settings").json()["destinations"]["lake"]["lanes"] == 9
+
+
+@pytest.mark.parametrize("page", FORMS)
+def test_a_save_that_is_sent_twice_is_no_conflict_with_itself(there: Asked, tmp_path: Path, page: str) -> None:
+    form = form_of(there, page, tmp_path / "twice", anyway="true")
+    first, second = there("POST", page, data=form), there("POST", page, data=form)
+    assert first.status_code == second.status_code == 303
+    assert first.headers["location"] == second.headers["location"]
+    assert there("GET", first.headers["location"].removeprefix("/logstream/")).text.count("Saved") == 1
+    # what differs is one still: the second user is told
+    assert there("POST", page, data={**form, "option.path": str(tmp_path / "other")}).status_code == 409
+
+
+def test_two_requests_at_once_with_the_same_settings_make_one_version(there: Asked) -> None:
+    settings, version = the_console().exporter.settings, there.version()
+    wanted = validate_settings({"destinations": {"pond": {"type": "file", "path": "/tmp/pond"}}})
+    # both have looked at the version in force before either has saved
+    found = [settings.apply(wanted, "ann", expected=version) for _ in range(2)]
+    assert found[0].id == found[1].id == there.version() == version + 1

@@ -70,12 +70,16 @@ class RedeliveryRequest(Body):
     events: list[DeadLetter] | None = Field(None, max_length=1000, description="With `rejected`, only these.")
 
 
+MOST_NAMED = 1000
+"""Destinations that a backfill names; it is for all if it names none."""
+
+
 class BackfillRequest(Body):
     """A range, and the destinations it is for (all if none is named). With `dry_run` nothing is started."""
 
     start: str = Field(max_length=40)
     end: str = Field(max_length=40)
-    destinations: list[Annotated[str, Field(pattern=DESTINATION_NAME)]] = Field([], max_length=1000)
+    destinations: list[Annotated[str, Field(pattern=DESTINATION_NAME)]] = Field([], max_length=MOST_NAMED)
     dry_run: bool = False
 
 

@@ -79,7 +79,8 @@ class SettingsRepository:
     ) -> Snapshot:
         """Put settings in force, and keep who did, and from where. Settings equal to those in force make no new snapshot.
 
-        With `expected`, only if the snapshot in force is still that one; raises `SettingsMoved` otherwise.
+        With `expected`, only if the snapshot in force is still that one; raises `SettingsMoved` otherwise. What was sent twice
+        is no conflict with itself.
         """
         document = settings.as_document()
         digest = _digest(document)
@@ -87,8 +88,9 @@ class SettingsRepository:
             connection.execute(text(f"lock table {SCHEMA}.settings_snapshots in share row exclusive mode"))
             # there always is one: the first migration puts the empty settings in force
             newest = connection.execute(_NEWEST).one()
-            moved = expected is not None and newest.id != expected
-            if not moved and newest.digest != digest:
+            same = newest.digest == digest
+            moved = not same and expected is not None and newest.id != expected
+            if not moved and not same:
                 before = self._snapshot(connection, newest).settings
                 values = {"digest": digest, "document": document, "author": author}
                 newest = connection.execute(insert(snapshots).values(values).returning(*_HEAD)).one()

@@ -10,7 +10,7 @@ from logstream.console.access import By, Writer
 from logstream.console.forms import lines_of
 from logstream.console.layout import Its, Sent, one, show, with_utc
 from logstream.console.problems import problem_of
-from logstream.console.requests import BackfillRequest, begin_backfill, range_of
+from logstream.console.requests import MOST_NAMED, BackfillRequest, begin_backfill, range_of
 from logstream.errors import LogstreamError
 from logstream.window import Window
 
@@ -21,9 +21,13 @@ router = APIRouter(prefix="/parts", default_response_class=HTMLResponse)
 def backfill_part(request: Request, console: Its, user: Writer, by: By, form: Sent) -> Response:
     """How many windows a backfill makes; or start it."""
     known = console.settings.current().settings.destinations
-    chosen = lines_of(form.get("destinations", ()))
+    chosen = list(dict.fromkeys(lines_of(form.get("destinations", ()))))
     if unknown := [name for name in chosen if name not in known]:
         return show(request, "parts/backfill.html", user, mistake=f'no destination named "{unknown[0]}"')
+    if len(chosen) > MOST_NAMED:
+        return show(
+            request, "parts/backfill.html", user, mistake=f"name {MOST_NAMED:,} destinations at most, or none for all"
+        )
     wanted = BackfillRequest(
         start=with_utc(one(form, "start"))[:40], end=with_utc(one(form, "end"))[:40], destinations=chosen
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -16,6 +17,8 @@ from logstream.console.setting_form import destination_fields, sent_destination
 from logstream.destinations import destination_types
 from logstream.errors import LogstreamError
 from logstream.settings.edits import Data
+from logstream.settings.models import DESTINATION_NAME
+from logstream.settings.wording import PATTERNS
 
 router = APIRouter(prefix="/parts", default_response_class=HTMLResponse)
 
@@ -60,7 +63,10 @@ def test_part(request: Request, console: Its, user: Writer, by: By, form: Sent) 
     if not destination:
         return show(request, "parts/steps.html", user, steps=[], mistakes=["Choose a destination type first."])
     wrong = destination_mistakes(destination)
-    shown = {field: wrong.get(field, "") for field in option_fields(destination)}
+    # who tested what is kept by its name
+    if name and not re.fullmatch(DESTINATION_NAME, name):
+        wrong = {"destination_name": PATTERNS[DESTINATION_NAME], **wrong}
+    shown = {field: wrong.get(field, "") for field in ("destination_name", *option_fields(destination))}
     if wrong:
         todo = "Not tested: correct " + ", ".join(map(label_of, wrong)) + " first"
         return show(request, "parts/steps.html", user, steps=[], mistakes=[todo], shown=shown)

@@ -74,7 +74,8 @@ class SettingsService:
         return next(((option, what) for (of, option), what in overlaps(made, self._connections) if of == name), None)
 
     def save(self, document: object, by: Actor, expected: int | None) -> Snapshot:
-        """Validate settings whole and put them in force. Those that mean what is in force already change nothing.
+        """Validate settings whole and put them in force. Those that mean what is in force already change nothing, as when a
+        person clicks twice.
 
         Raises `SettingsError` for settings that do not hold together, `DatabaseError` for a log store that cannot be read for
         sure, `SettingsMoved` if `expected` is no longer in force.
@@ -82,7 +83,7 @@ class SettingsService:
         with collection_waits:
             settings, current = self.validate(document), self.current()
             same = meaning_of(settings) == meaning_of(current.settings)
-        if same and expected in (None, current.id):
+        if same:
             return current
         if settings.log_store != current.settings.log_store:
             require_log_store(self._exporter.store_dsn, settings.log_store)
