@@ -240,6 +240,18 @@ def overview(console: Console, *, writer: bool = True) -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", text).split())
 
 
+def test_what_is_under_way_has_not_arrived(console: Console, ledger: Ledger) -> None:
+    """A receiver that is away is tried for minutes, in which nothing has arrived there and nothing is owed yet."""
+    ledger.window(window(0))
+    ledger.delivery(window(0), "d0", 1)
+    assert "Oldest that is missing nothing" in overview(console)
+    ledger.window(window(5))
+    ledger.delivery(window(5), "d0", 1, "planned")
+    shown = overview(console)
+    assert "Every destination has got what it is to get, but for what is under way." in shown
+    assert "Oldest that is missing what is under way, from 2026-03-01 00:05:00 UTC" in shown
+
+
 def test_the_first_page_says_what_needs_a_person(console: Console, store: psycopg.Connection, ledger: Ledger) -> None:
     assert "All is well" in overview(console) or "no run has exported" in overview(console)
     for number in range(2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from logstream.console.chart import Chart, chart_of
 from logstream.console.service.deliveries import DeliveryService
@@ -17,6 +18,12 @@ class Charts:
 
     scheduled: Chart
     requested: Chart
+
+    @property
+    def under_way_since(self) -> datetime | None:
+        """The start of the oldest time shown that a run is still at work on; `None` if there is none."""
+        slots = [slot for chart in (self.scheduled, self.requested) for slot in chart.slots if slot.open > slot.owed]
+        return min((slot.span.start for slot in slots), default=None)
 
 
 class OverviewService:
