@@ -153,8 +153,9 @@ class Model:
         """A window was planned, or may have been, with what the store holds now."""
         ids = frozenset(row.id for row in self.rows_in(window) if row.id not in self.purged)
         made = Plan(document, ids, certain, whole, frozenset(self.open))
-        if made not in self.planned[window][-8:]:
-            self.planned[window].append(made)
+        if made in self.planned[window]:  # the same again: it is the last one now
+            self.planned[window].remove(made)
+        self.planned[window].append(made)
 
     def write_off(self, destination: str) -> None:
         """An administrator writes off what a destination is owed."""

@@ -154,17 +154,19 @@ class Verdict:
                 if document is None or route_of(document, row) != destination:
                     continue
                 missed = self.model.forgotten[destination] - self.model.not_missed[destination]
-                if row.id not in there[destination] and row.id in missed:
+                if not got and row.id in missed:  # a superseded copy may be there still
                     self.must_find[window, destination].append(f"{destination} has lost {self.name(row)}")
                 elif row.id not in self.model.purged:
                     yield from self._must((window, destination), row, document, got)
         for destination, kept in self.model.kept.items():
             for number in kept - self.model.forgotten[destination]:
                 window = self.window_of[number]
-                if number not in self.done[window, destination]:
+                if number not in self.done[window, destination] and not self._balanced(self.model.rows[number]):
                     yield f"{self.name(self.model.rows[number])} was at {destination} when it was purged, and is no longer"
         for destination, arrived in self.model.arrived.items():
             for number in arrived - self.model.forgotten[destination] - there[destination]:
+                if self._balanced(self.model.rows[number]):
+                    continue
                 yield f"{self.name(self.model.rows[number])} had arrived at {destination} when it was purged, and was removed"
         anywhere = set[int]().union(*there.values(), *self.model.forgotten.values())
         for destination, copies in self.model.copies.items():
