@@ -200,7 +200,7 @@ def stage(postgres: str, s3: S3Server) -> Iterator[Stage]:
 
 AIRFLOW_MODULES = ("test_airflow.py", "test_away.py", "tests/browser/")
 
-collect_ignore = [] if os.environ.get("LOGSTREAM_SOAK") else ["test_scale_out.py"]
+collect_ignore = [] if os.environ.get("LOGSTREAM_SOAK") else ["test_away.py", "test_scale_out.py"]
 """What only `make soak` runs."""
 
 

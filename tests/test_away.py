@@ -1,4 +1,7 @@
-"""Time that a real Airflow does not export: it is named meanwhile, and made good afterwards, without anyone doing anything."""
+"""Time that a real Airflow does not export: it is named meanwhile, and made good afterwards, without anyone doing anything.
+
+For `make soak`: it waits for many runs.
+"""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_worlds_lose_nothing_double_nothing_and_hide_nothing() -> None:
 @pytest.mark.servers
 @pytest.mark.timeout(900)
 def test_worlds_without_the_wire_are_judged_alike() -> None:
-    done = simulate("--seed", str(SEED), "--worlds", "20", "--no-wire")
+    done = simulate("--seed", str(SEED), "--worlds", "10", "--no-wire")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
