@@ -4,6 +4,8 @@ PYTHON ?= python3
 PORT ?= 8080
 BIN := .venv/bin
 READY := .venv/.ready
+# containers set it, and then each of the many processes here would compile all modules again
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 
