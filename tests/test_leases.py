@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from logstream.ledger import leases
 from logstream.ledger.lane_writes import LaneWrite
 from logstream.ledger.records import News, Rejection, State
 from logstream.testing.servers import LogSink
+from logstream.threads import LeftBehindThreads
 from tests.stage import PROJECT
 from tests.test_engine import WINDOW, Make, canonical, engine, files, filled, override, stored
 
@@ -202,3 +204,30 @@ def test_thirty_thousand_lanes_cost_no_lock(engine: Make, filled: psycopg.Connec
     assert before is not None and after is not None and after[0] <= before[0] + 20
     exporter.ledger.release(lanes, "a")
     assert filled.execute("select count(*) from logstream.lanes where leased_by is not null").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_a_lane_that_has_just_ended_is_not_said_to_be_taken_over(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken_over: bool
+) -> None:
+    """A renewal may come between a lane's last write and the moment at which its task knows that this is written."""
+    exporter = engine(override({"type": "file", "path": str(tmp_path), "lanes": 1}))
+    said: list[str] = []
+    monkeypatch.setattr(leases.log, "warning", lambda *words: said.append(words[0] % words[1:]))
+
+    async def ends() -> None:
+        threads = LeftBehindThreads(2, "test")
+        keeper = leases.LeaseKeeper(exporter.ledger, "a", threads)
+        (lane,) = await keeper.take([key for share in exporter.plan(WINDOW).shares for key in share.lanes])
+        if taken_over:
+            filled.execute("update logstream.lanes set leased_until = clock_timestamp()")
+            assert exporter.ledger.take([lane.key], "b", 2) == {lane.key}
+        else:
+            assert exporter.ledger.write([LaneWrite.finish(lane, News())]) == set()
+        keeper._fresh_until = 0.0  # it is time to renew
+        await keeper._renew(leases.LEASE_SECONDS)
+        await keeper.close()
+        threads.shutdown()
+
+    asyncio.run(ends())
+    assert len(said) == taken_over and all("was taken over by another attempt" in words for words in said)

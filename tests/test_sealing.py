@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from logstream.export.exporter import Exporter
 from logstream.export.sealer import Sealer
 from logstream.export.send import RetryPolicy
 from logstream.ledger.records import Delivery, State
+from logstream.proof import listings
 from logstream.proof.manifests import Manifest
 from logstream.testing.servers import AzuriteServer, S3rver, S3Server
 from logstream.validation import validate_settings
@@ -343,6 +346,40 @@ def test_a_manifest_that_does_not_follow_is_not_overwritten(
 
 
 # a destination that moves, and one that is named anew
+
+
+def test_a_file_that_unpacks_to_more_than_there_is_memory_is_no_listing(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is the customer's, and one task seals the windows of all customers."""
+    most, out = 1 << 20, tmp_path / "out"
+    monkeypatch.setattr(listings, "LISTING_BYTES", most, raising=False)
+    lines = b'{"name":"x","bytes":1,"sha256":"","events":0,"ids":""}\n'
+    bomb = gzip.compress(lines * ((64 << 20) // len(lines)), 1)
+    listing = out / "_manifests" / "d" / "00000001-00000.ndjson.gz"
+    listing.parent.mkdir(parents=True)
+    listing.write_bytes(bomb)
+    exporter = engine(override(folder(out)))
+
+    def peak(work: Callable[[], object]) -> int:
+        tracemalloc.start()
+        try:
+            work()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    planned = exporter.plan(WINDOW)
+    exporter.deliver([key for share in planned.shares for key in share.lanes])
+    assert peak(lambda: exporter.seal(planned.delivery_ids)) < 16 * most
+    clean(exporter, out)
+    listing.write_bytes(bomb)
+    found: list[str] = []
+    assert peak(lambda: found.extend(findings(exporter))) < 16 * most
+    assert found == [
+        f"listing {listing.relative_to(out)} at the destination was altered: it is longer than any listing"
+    ]
+    assert any("00000001-00000.ndjson.gz was altered" in problem for problem in audited(out).problems)
 
 
 def test_a_chain_goes_on_in_another_folder(engine: Make, tmp_path: Path) -> None:

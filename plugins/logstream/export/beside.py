@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import itertools
 import logging
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +18,7 @@ from logstream.errors import DeliveryError
 from logstream.export.refusals import LaneFailed
 from logstream.export.send import RetryPolicy
 from logstream.proof.chain import Link
+from logstream.proof.listings import NoListing, lines_beside
 from logstream.proof.manifests import (
     BrokenManifest,
     Listing,
@@ -260,6 +259,6 @@ def _found(made: Iterator[tuple[Listing, bytes]], digest: str) -> bytes | None:
 def _digest(body: bytes) -> str | None:
     """The digest of a listing's lines; `None` for what is no listing."""
     try:
-        return sha256(gzip.decompress(body))
-    except (OSError, EOFError, zlib.error):
+        return sha256(lines_beside(body))
+    except NoListing:
         return None

@@ -178,8 +178,13 @@ class LeaseKeeper:
             lanes = list(self._held.values())
             ours = await self._ask(lambda: self._ledger.renew(lanes, self._owner))
             self._fresh_until = began + LEASE_SECONDS
-            for lane in lanes:
-                if lane.key not in ours and self._held.pop(lane.key, None) is not None:
+            lost = [lane for lane in lanes if lane.key not in ours and self._held.pop(lane.key, None) is not None]
+            if not lost:
+                return
+            # one that has just been given back with its last write has its attempt still, and was not taken over
+            now = {lane.key: lane.attempt for lane in await self._ask(lambda: self._ledger.lanes(x.key for x in lost))}
+            for lane in lost:
+                if now.get(lane.key) != lane.attempt:
                     log.warning("%s", lease_lost(lane))
 
     async def _ask(self, call: Callable[[], _T]) -> _T:

@@ -5,12 +5,37 @@ A line of NDJSON each: `{"name", "bytes", "sha256", "events", "ids"}`, as `Part`
 
 from __future__ import annotations
 
+import gzip
+import io
+import zlib
 from collections.abc import Iterable, Iterator
 
 import msgspec
 import zstandard
 
 from logstream.destinations.parcel import Part
+
+LISTING_BYTES = 256 * 1024 * 1024
+"""More than the lines of a listing ever have: its 50,000 names take some 1 kB each at the most."""
+
+
+class NoListing(ValueError):
+    """What is where a listing should be is none: why, in words."""
+
+
+def lines_beside(body: bytes) -> bytes:
+    """The lines of a listing, from its file. Raises `NoListing`.
+
+    The store is the customer's: a file of a few MB may be made that becomes many GB when it is unpacked.
+    """
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
+            lines = file.read(LISTING_BYTES + 1)
+    except (OSError, EOFError, zlib.error):
+        raise NoListing("it is no gzip") from None
+    if len(lines) > LISTING_BYTES:
+        raise NoListing("it is longer than any listing")
+    return lines
 
 
 class _Line(msgspec.Struct):

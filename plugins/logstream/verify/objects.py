@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import re
-import zlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -15,7 +13,7 @@ from logstream.destinations.object_options import Packaging
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.parcel import Part, sha256
 from logstream.destinations.transport.keys import MANIFESTS
-from logstream.proof.listings import parts_in
+from logstream.proof.listings import NoListing, lines_beside, parts_in
 from logstream.proof.manifests import BrokenManifest, Manifest, file_suffixes, listing_suffix, manifest_key
 from logstream.units import counted
 from logstream.verify.aside import aside
@@ -115,10 +113,10 @@ class ObjectVerifier:
     async def _lines(self, key: str) -> bytes | None:
         """The lines of a listing; `None` for what is no listing."""
         try:
-            lines = gzip.decompress(await self._destination.get(key))
+            lines = lines_beside(await self._destination.get(key))
             for _ in parts_in(lines):
                 pass
-        except (OSError, EOFError, zlib.error, msgspec.MsgspecError):
+        except (OSError, NoListing, msgspec.MsgspecError):
             return None
         return lines
 
@@ -168,11 +166,11 @@ class ObjectVerifier:
             await self._same(manifest, "signature", key, manifest.signature)
         for key, listing, _ in _listings(manifest):
             try:
-                lines = gzip.decompress(await self._destination.get(key))
+                lines = lines_beside(await self._destination.get(key))
             except FileNotFoundError:
                 self._find(manifest, f"listing {key} is missing at the destination")
-            except (OSError, EOFError, zlib.error):
-                self._find(manifest, f"listing {key} at the destination was altered: it is no gzip")
+            except NoListing as error:
+                self._find(manifest, f"listing {key} at the destination was altered: {error}")
             else:
                 if sha256(lines) != listing["sha256"]:
                     self._find(manifest, f"listing {key} at the destination was altered")
