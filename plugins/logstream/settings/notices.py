@@ -41,7 +41,7 @@ class Topic(StrEnum):
 _MEANINGS = {
     Topic.FAILING: "a window could not be delivered to a destination",
     Topic.SUSPENDED: "a destination has failed too often in a row",
-    Topic.HELD: "a person has suspended a destination",
+    Topic.HELD: "a person holds a destination",
     Topic.REJECTING: "a destination refuses 1 % or more of its newest events; again whenever the share has doubled",
     Topic.LAGGING: "what a destination has not got is older than `lag_minutes`",
     Topic.LOST: "events are lost to a destination; again whenever there are more",
