@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import event
 
 from logstream.destinations.file import FileDestination
 from logstream.destinations.outcome import Outcome
@@ -231,3 +232,26 @@ def test_a_lane_that_has_just_ended_is_not_said_to_be_taken_over(
 
     asyncio.run(ends())
     assert len(said) == taken_over and all("was taken over by another attempt" in words for words in said)
+
+
+def test_many_dead_letters_of_one_write_enter_the_ledger_by_few_statements(engine: Make, tmp_path: Path) -> None:
+    """Row by row, half a million of them before one request took longer than a write may."""
+    exporter = engine(override({"type": "file", "path": str(tmp_path), "lanes": 1}))
+    (key,) = [key for share in exporter.plan(WINDOW).shares for key in share.lanes]
+    exporter.ledger.take([key], "a", 1)
+    (lane,) = exporter.ledger.lanes([key])
+    letters = [Rejection(EventRef(number, 100, "job"), f"reason\0{number}") for number in range(20_001)]
+    letters.append(Rejection(EventRef(20_000, 100, "job"), "the later of two with one id"))
+    statements: list[bool] = []
+
+    def executed(*given: Any) -> None:
+        if "rejections" in given[2]:
+            statements.append(given[5])
+
+    event.listen(exporter.engine, "before_cursor_execute", executed)
+    assert exporter.ledger.write([LaneWrite.checkpoint(lane, News(letters))]) == set()
+    event.remove(exporter.engine, "before_cursor_execute", executed)
+    assert statements == [False] * 3, "none is executed for each row"
+    found = {letter.event_id: letter.reason for letter in exporter.ledger.rejected()}
+    assert len(found) == 20_001
+    assert (found[7], found[20_000]) == ("reason 7", "the later of two with one id")
