@@ -19,6 +19,7 @@ from logstream.airflow.connections import AirflowConnections
 from logstream.destinations import open_destination
 from logstream.destinations.objects import ObjectDestination
 from logstream.errors import DeliveryError
+from logstream.export.beside import ManifestFolder
 from logstream.export.exporter import Exporter
 from logstream.export.sealer import Sealer
 from logstream.export.send import RetryPolicy
@@ -380,6 +381,45 @@ def test_a_file_that_unpacks_to_more_than_there_is_memory_is_no_listing(
         f"listing {listing.relative_to(out)} at the destination was altered: it is longer than any listing"
     ]
     assert any("00000001-00000.ndjson.gz was altered" in problem for problem in audited(out).problems)
+
+
+@pytest.mark.parametrize("pause", ["before its listings", "after its listings"])
+def test_a_sealing_that_was_taken_for_dead_harms_no_listing_of_another_manifest(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause: str
+) -> None:
+    """It pauses; meanwhile its window is planned by other options, and sealed under the same number."""
+    out = tmp_path / "out"
+    listing = out / "_manifests" / "d" / "00000001-00000.ndjson.gz"
+    listing.parent.mkdir(parents=True)
+    listing.write_bytes(b"what an earlier sealing has left")
+    exporter = engine(override(folder(out)))
+    planned = exporter.plan(WINDOW)
+    exporter.deliver([key for share in planned.shares for key in share.lanes])
+    putting = ManifestFolder._put_listings
+    there: list[dict[str, bytes]] = []
+
+    async def another() -> None:
+        monkeypatch.setattr(ManifestFolder, "_put_listings", putting)
+        apply(exporter, folder(out, compression="gzip"))
+        exporter.ledger.drop_end("d", 1)
+        await asyncio.to_thread(export, exporter)
+        there.append({name: body for name, body in files(out).items() if name.startswith("_manifests/")})
+
+    calls: list[object] = []
+
+    async def with_another(self: ManifestFolder, *args: Any, **kwargs: Any) -> bool:
+        calls.append(args)
+        if pause == "before its listings":
+            await another()
+        found = await putting(self, *args, **kwargs)
+        if pause == "after its listings" and len(calls) == 2:
+            await another()
+        return found
+
+    monkeypatch.setattr(ManifestFolder, "_put_listings", with_another)
+    exporter.seal(planned.delivery_ids)
+    assert len(there[0]) == 3
+    assert {name: body for name, body in files(out).items() if name in there[0]} == there[0]
 
 
 def test_a_chain_goes_on_in_another_folder(engine: Make, tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ class ManifestFolder:
         there = await self._read(key)
         if there is not None and there != manifest.document.encode():
             raise self._taken(key, "its bytes are not those of the ledger's")
+        ours = key, manifest.document.encode()
         # the manifest comes last: where it is, all that it speaks of is
         left = False
         for superseded in (False, True):
@@ -145,15 +146,22 @@ class ManifestFolder:
                 (self._key(prefix, sequence, listing_suffix(number, superseded=superseded)), listing["sha256"])
                 for number, listing in enumerate(listings)
             ]
-            left |= await self._put_listings(wanted, made[superseded], earlier, look=there is not None)
+            left |= await self._put_listings(wanted, made[superseded], earlier, look=there is not None, manifest=ours)
         if manifest.signature is not None:
             signature = self._key(prefix, sequence, ".sig")
             if await self._read(signature) != manifest.signature.encode():
                 await self._store(signature, manifest.signature.encode(), "text/plain")
         if there is None:
             if left or not fields["listings"]:
+                await self._require_no_other(*ours)
                 await self._remove_left(fields)
             await self._create(key, manifest.document.encode())
+
+    async def _require_no_other(self, key: str, document: bytes) -> None:
+        """Raise `ManifestTaken` if another manifest is there by now: its listings are no more ours to write over or remove."""
+        there = await self._read(key)
+        if there is not None and there != document:
+            raise self._taken(key, "it was put meanwhile")
 
     async def _remove_left(self, fields: Mapping[str, Any]) -> None:
         """Remove listings that a sealing had put under this number and that was then cut short, if there were more of them.
@@ -176,7 +184,7 @@ class ManifestFolder:
 
     async def _put_listings(
         self, wanted: Sequence[tuple[str, str]], made: Iterator[tuple[Listing, bytes]], earlier: Sequence[Carried], *,
-        look: bool,
+        look: bool, manifest: tuple[str, bytes],
     ) -> bool:  # fmt: skip
         """Put listings, given as keys and digests. With `look` only those that are not there: their manifest is.
 
@@ -198,11 +206,13 @@ class ManifestFolder:
                     )
             elif body is None:
                 raise ManifestOutdated("what it lists has changed meanwhile: it was planned anew")
-            found |= await self._put_listing(key, body, digest)
+            found |= await self._put_listing(key, body, digest, manifest=manifest)
         return found
 
-    async def _put_listing(self, key: str, body: bytes, digest: str) -> bool:
+    async def _put_listing(self, key: str, body: bytes, digest: str, *, manifest: tuple[str, bytes]) -> bool:
         """Put a listing. One that a sealing has put and that was then cut short stays, where stores let nothing be replaced.
+
+        One of another manifest that has taken the place of ours meanwhile is not written over: this sealing has paused for long.
 
         Returns whether one was there, as far as the store tells.
         """
@@ -214,6 +224,7 @@ class ManifestFolder:
             if there is None:
                 raise
             if _digest(there) != digest:
+                await self._require_no_other(*manifest)
                 await self._store(key, body, media_type)
             return True
         return False
