@@ -289,9 +289,9 @@ def test_a_failed_daily_check_is_shown_until_it_passes_or_events_arrive(
     assert failed() == ["d0", "d1"]
     assert not console.standing.status().is_well
     done = cli("status", "--dsn", console.exporter.store_dsn)
-    assert done.returncode == 1 and "d0: its last daily check has failed: writes: the token is not valid" in done.stdout
+    assert done.returncode == 1 and "d0: its last check has failed: writes: the token is not valid" in done.stdout
     shown = overview(console)
-    assert "check failed d0 Its last daily check has failed" in shown and "the token is not valid" in shown
+    assert "check failed d0 Its last check has failed" in shown and "the token is not valid" in shown
     assert "the token is not valid" not in overview(console, writer=False)
     # a person tries it out, as it is saved: that is the newest check
     settings = console.settings.current().settings.destinations

@@ -7,8 +7,9 @@ import gc
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -123,6 +124,39 @@ def test_a_body_that_does_not_come_to_its_end_is_given_up(ask: Asked, monkeypatc
 
     token = f"Bearer {ask.token('admin')}"
     assert call_raw(ask, "POST", "api/v1/preview", stalled, Authorization=token, Content_Type="application/json") == 408
+
+
+def test_a_body_that_comes_slowly_holds_up_its_sender_alone(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "Turns", partial(Turns, patience=0.05))
+    asked, users = Asked(), [f"slow{number}" for number in range(12)]
+
+    async def work() -> None:
+        go, begun = asyncio.Event(), asyncio.Semaphore(0)
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield b'{"kind": '
+            begun.release()
+            await go.wait()
+            yield b'"job"}'
+
+        transport = httpx.ASGITransport(asked.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+
+            async def send(name: str, content: Any) -> int:
+                role = "admin" if name == "ann" else "viewer"
+                headers = {"Authorization": f"Bearer {asked.token(role, name)}", "Content-Type": "application/json"}
+                return (await client.post(f"{ROOT}/api/v1/preview", headers=headers, content=content)).status_code
+
+            async with asyncio.timeout(60):
+                slow = [asyncio.create_task(send(name, slowly())) for name in users for _ in range(2)]
+                for _ in slow:
+                    await begun.acquire()
+                assert await send("ann", b"{}") in (200, 422)
+                assert await send(users[0], b"{}") == 429
+                go.set()
+                assert 429 not in await asyncio.gather(*slow)
+
+    asyncio.run(work())
 
 
 # turns
@@ -245,7 +279,7 @@ SLOW: dict[str, dict[str, Any]] = {
 def test_a_user_who_waits_for_much_holds_up_no_other(
     ask: Asked, held: tuple[threading.Event, threading.Semaphore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "Turns", lambda: Turns(patience=0.05))
+    monkeypatch.setattr(door, "Turns", partial(Turns, patience=0.05))
     for path in SLOW:
         held[0].clear()
         holds_up_no_other(Asked(), *held, path)

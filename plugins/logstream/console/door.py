@@ -6,6 +6,7 @@ FastAPI reads and parses a body before it asks who sent it; so this stands in fr
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
 
@@ -28,7 +29,10 @@ FORM = "application/x-www-form-urlencoded"
 """How small forms are sent. To take it apart is slow, and not a thread's work: a large one would hold up all requests."""
 
 BODY_SECONDS = 60.0
-"""Within this time a body must have arrived: meanwhile it holds one of its sender's turns."""
+"""Within this time a body must have arrived: meanwhile it holds one of its sender's turns, and no one else's."""
+
+MOST_BODIES = 64
+"""So many bodies of all users are arriving, or are worked on, at once: each is held in memory."""
 
 Answer = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -41,7 +45,8 @@ class Door:
 
     def __init__(self, app: ASGIApp, refuse: Answer) -> None:
         self._app, self._refuse = app, refuse
-        self._turns = Turns()
+        # what arrives slowly keeps no user but its sender from being worked for
+        self._arriving, self._working = Turns(at_once=MOST_BODIES), Turns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what may come in."""
@@ -58,8 +63,11 @@ class Door:
             request.state.logstream_user = user  # for the page that says what is wrong
             most = _most_bytes(request)
             _refuse_size(_length(request), most)
-            async with self._turns.turn(str(user.get_id())):
-                await self._app(scope, _limited(receive, most), send)
+            name = str(user.get_id())
+            async with self._arriving.turn(name):
+                body = await _arrived(_limited(receive, most))
+                async with self._working.turn(name):
+                    await self._app(scope, _again(body, receive), send)
         except HTTPException as error:
             response = await self._refuse(request, error)
             await response(scope, receive, send)
@@ -92,20 +100,35 @@ def _refuse_size(count: int, most: int) -> None:
 def _limited(receive: Receive, most: int) -> Receive:
     """The same, for bodies that do not say how long they are, or do not end: the reading stops with 413 or 408."""
     total, deadline = 0, asyncio.get_running_loop().time() + BODY_SECONDS
-    ended = False
 
     async def counted() -> Message:
-        nonlocal total, ended
-        if ended:  # the next message says that the client went away, whenever that is
-            return await receive()
+        nonlocal total
         try:
             async with asyncio.timeout_at(deadline):
                 message = await receive()
         except TimeoutError:
             raise HTTPException(408, f"The request did not arrive within {BODY_SECONDS:.0f} s.") from None
         total += len(message.get("body", b""))
-        ended = not message.get("more_body", False)
         _refuse_size(total, most)
         return message
 
     return counted
+
+
+async def _arrived(receive: Receive) -> list[Message]:
+    """The messages of a whole body, or up to that which says that the client went away meanwhile."""
+    messages = [await receive()]
+    while messages[-1].get("more_body", False):
+        messages.append(await receive())
+    return messages
+
+
+def _again(messages: list[Message], receive: Receive) -> Receive:
+    """Give what has arrived, then what comes after it: that the client went away, whenever that is."""
+    left = deque(messages)
+
+    async def again() -> Message:
+        await asyncio.sleep(0)  # a large form is taken apart piece by piece, with room for others in between
+        return left.popleft() if left else await receive()
+
+    return again

@@ -117,7 +117,7 @@ class DestinationStatus:
     error: str | None = None
     """Why the newest window that failed has failed."""
     check_error: str | None = None
-    """Why its last daily check has failed, where nothing has arrived there since."""
+    """Why its last check has failed, the daily one or one that a person made, where nothing has arrived there since."""
     now: datetime | None = None
     step: timedelta | None = None
 

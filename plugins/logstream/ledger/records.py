@@ -210,7 +210,8 @@ class Delivery:
         for lane in self.lanes:
             if lane.state is not State.DELIVERED:
                 self.state = State.FAILED
-                self.error = self.error or lane.last_error or f"lane {lane.lane} was not delivered"
+                stopped = f"lane {lane.lane} was not finished: its task never ran, was stopped, or lost its worker"
+                self.error = self.error or lane.last_error or stopped
             elif missing := lane.missing():
                 self.state = State.FAILED
                 (workspace, kind), events = next(iter(missing.items()))

@@ -95,7 +95,7 @@ def problems_of(
         elif not condition.is_well and condition is not Condition.GAPS:
             problems.append(Problem(condition, status.sentence, condition.remedy, status.name))
         if status.check_error and condition not in _AWAY and status.name not in removed:
-            text = f"its last daily check has failed: {status.check_error}"
+            text = f"its last check has failed: {status.check_error}"
             problems.append(Problem(CHECK_FAILED, text, Condition.FAILING.remedy, status.name))
         if status.lost:
             text = f"{counted(status.lost, 'event is', 'events are')} lost, no longer in the log store at the time of delivery"
@@ -106,7 +106,7 @@ def problems_of(
 
 
 CHECK_FAILED = "check failed"
-"""How a destination is called of which only the last daily check has failed."""
+"""How a destination is called of which only the last check has failed."""
 
 _AWAY = frozenset({Condition.HELD, Condition.SUSPENDED, Condition.FAILING})
 """Where a failed check says nothing new."""

@@ -43,7 +43,7 @@ _MEANINGS = {
     Topic.SUSPENDED: "a destination has failed too often in a row",
     Topic.HELD: "a person holds a destination",
     Topic.REJECTING: "a destination refuses 1 % or more of its newest events; again whenever the share has doubled",
-    Topic.LAGGING: "what a destination has not got is older than `lag_minutes`",
+    Topic.LAGGING: "what a destination has not got is older than the limit",
     Topic.LOST: "events are lost to a destination; again whenever there are more",
     Topic.CHECK: "the daily check of a destination has failed",
     Topic.GAPS: "there is time that no run has exported, and no run is exporting it",
