@@ -58,6 +58,8 @@ DOWN = Health(1, NOW, None, "it is down")
         ({"delivered_until": NOW, "rejected_share": 0.01}, "rejecting"),
         ({"delivered_until": NOW, "rejected_share": 0.009}, "up to date"),
         ({"health": DOWN, "delivered_until": NOW, "rejected_share": 1.0, "owed": 1, "last_sealed": NOW}, "failing"),
+        ({"trouble": "it is down", "delivered_until": NOW}, "failing"),
+        ({"trouble": "it is down", "health": Health(suspended_at=NOW, held=True)}, "held"),
         ({"health": Health(3, NOW, NOW, "it is down"), "owed": 9, "last_sealed": NOW}, "suspended"),
         ({"health": Health(suspended_at=NOW, held=True), "owed": 9, "last_sealed": NOW}, "held"),
     ],
@@ -74,13 +76,14 @@ def test_the_word(facts: dict[str, Any], condition: str) -> None:
         st.builds(Health, st.integers(0, 3), st.just(NOW), st.sampled_from([None, NOW]), st.just("down"), st.booleans()),
         st.sampled_from([None, NOW]), st.integers(0, 3), st.just(NOW - HOUR), st.sampled_from([Backlog(), GAP]),
         st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([None, NOW - STEP, NOW - HOUR]), st.integers(0, 2),
-        st.just(None), st.just(NOW), st.sampled_from([None, STEP]),
+        st.just(None), st.sampled_from([None, "down"]), st.just(None), st.just(NOW), st.sampled_from([None, STEP]),
     )
 )  # fmt: skip
 def test_up_to_date_is_said_of_nothing_that_lacks_anything(status: DestinationStatus) -> None:
     lacks = (
         status.owed or status.gaps.windows or status.health.failures or status.health.suspended or status.health.held
-    )
+        or status.trouble
+    )  # fmt: skip
     if status.condition is Condition.UP_TO_DATE:
         assert not lacks and status.delivered_until
     if status.rejected_share or status.lost:
@@ -111,6 +114,23 @@ def looked(exporter: Exporter) -> Status:
 
 def words(exporter: Exporter) -> dict[str, str]:
     return {status.name: status.condition.value for status in looked(exporter).destinations}
+
+
+def test_a_destination_is_failing_while_a_run_still_tries_again(engine: Make, sink: LogSink, tmp_path: Path) -> None:
+    exporter = quick(engine(two_destinations(tmp_path / "out")))
+    run(exporter, 0)
+    sink.fail = lambda _: 503
+    planned = exporter.plan(window(1))
+    keys = [key for share in planned.shares for key in share.lanes]
+    exporter.deliver(keys)
+    assert words(exporter) == {"hook": "failing", "out": "up to date"}, "its task is tried again by Airflow"
+    (problem,) = looked(exporter).problems
+    assert "503" in problem.text
+    sink.fail = lambda _: None
+    exporter.deliver(keys)
+    assert words(exporter) == {"hook": "up to date", "out": "up to date"}
+    exporter.seal(planned.delivery_ids)
+    assert looked(exporter).is_well
 
 
 def test_a_destination_from_its_first_window_over_an_outage_to_being_up_to_date_again(

@@ -262,13 +262,13 @@ def test_the_first_page_says_what_needs_a_person(console: Console, store: psycop
         "insert into logstream.destinations (name, failures, last_window, error) values ('d1', 1, now(), 'said <b>no</b> to us')"
     )
     shown = overview(console)
-    assert "d1 Its last window has failed (2 windows owed since 2026-03-01 00:00 UTC" in shown
+    assert "d1 What was tried last has failed (2 windows owed since 2026-03-01 00:00 UTC" in shown
     assert "said &lt;b&gt;no&lt;/b&gt; to us" in shown
     assert "Test it on its page" in shown and "logstream destinations check" not in shown
     assert "2 owed" in shown, "the strip counts windows"
     hidden = overview(console, writer=False)
     assert "said &lt;b&gt;" not in hidden, "a receiver's own words are for those who may change the settings"
-    assert "Its last window has failed" in hidden
+    assert "What was tried last has failed" in hidden
     ledger.delivery(window(0), "gone", 1, "failed")
     console.destinations.hold("d2", ANN)
     assert re.search(r"and \d more:", overview(console))

@@ -61,7 +61,7 @@ class Condition(StrEnum):
 _MEANINGS = {
     Condition.HELD: "a person holds it: nothing is sent there, what it would have got is owed to it",
     Condition.SUSPENDED: "it has failed too often in a row: each run tries one window, the rest is owed to it",
-    Condition.FAILING: "its last window has failed",
+    Condition.FAILING: "what was tried last has failed",
     Condition.REJECTING: "it refuses a share of its events, which are kept as dead letters",
     Condition.CATCHING_UP: "it is getting what it is owed, oldest windows first",
     Condition.OWED: "it is owed windows, and has got none for a while",
@@ -116,6 +116,8 @@ class DestinationStatus:
     """Events that are lost, and that no person has taken note of yet."""
     error: str | None = None
     """Why the newest window that failed has failed."""
+    trouble: str | None = None
+    """Why what a run is at work on has failed so far: a run tries for minutes before its window has failed."""
     check_error: str | None = None
     """Why its last check has failed, the daily one or one that a person made, where nothing has arrived there since."""
     now: datetime | None = None
@@ -128,7 +130,7 @@ class DestinationStatus:
             return Condition.HELD
         if self.health.suspended:
             return Condition.SUSPENDED
-        if self.health.failures:
+        if self.health.failures or self.trouble:
             return Condition.FAILING
         if self.rejected_share >= REJECTING_SHARE:
             return Condition.REJECTING
@@ -181,14 +183,14 @@ class DestinationStatus:
         condition = self.condition
         if condition in _NUMBERED:
             return f"{condition}: {self.numbers()}"
-        why = f": {self.health.error or self.error}" if self.health.error or self.error else ""
+        why = f": {self.why}" if self.why else ""
         left = f" ({self.backlog})" if self.owed or self.gaps.windows else ""
         return f"{condition}{left}{why}"
 
     @property
     def why(self) -> str | None:
         """Why it is not well, in the words of its receiver or of ours."""
-        return self.health.error or self.error
+        return self.health.error or self.error or self.trouble
 
     @property
     def backlog(self) -> str:

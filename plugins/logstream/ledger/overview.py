@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, Row, Select, exists, func, select, text, tuple_
+from sqlalchemy import Engine, Row, Select, exists, func, literal_column, select, text, tuple_
 
 from logstream.control.tables import SCHEMA, checks, deliveries, destinations, lanes, losses
 from logstream.database import database_errors
@@ -18,6 +18,7 @@ from logstream.ledger.condition import RECENT_WINDOWS, Backlog, DestinationStatu
 from logstream.ledger.coverage import Coverage
 from logstream.ledger.debts import is_owed
 from logstream.ledger.health import Health
+from logstream.ledger.records import State
 from logstream.ledger.windows import Windows
 from logstream.window import Window
 
@@ -111,6 +112,17 @@ def _debts() -> Select[Any]:
     )
 
 
+def _troubles() -> Select[Any]:
+    """Why what runs are at work on has failed so far: by the index `deliveries_open`."""
+    return (
+        select(deliveries.c.destination, func.max(lanes.c.last_error).label("error"))
+        .join(lanes, lanes.c.delivery_id == deliveries.c.id)
+        .where(deliveries.c.state != literal_column("'delivered'"), deliveries.c.state == State.PLANNED)
+        .where(lanes.c.state != State.DELIVERED, lanes.c.last_error.is_not(None))
+        .group_by(deliveries.c.destination)
+    )
+
+
 def backlog_of(coverage: Coverage) -> Backlog:
     """How many windows the gaps are: by the schedule's interval, or one each where there is no schedule."""
     gaps, step = coverage.gaps(), coverage.step
@@ -187,6 +199,7 @@ class Overview:
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             newest = {row.name: row for row in connection.execute(_NEWEST, {"names": list(names)})}
             debts = {row.destination: row for row in connection.execute(_debts())}
+            troubles = {row.destination: row.error for row in connection.execute(_troubles())}
             failed = {row.destination: row for row in connection.execute(_FAILED_CHECKS)}
             health = {
                 row.name: Health(row.failures, row.last_window, row.suspended_at, row.error, row.held)
@@ -205,6 +218,7 @@ class Overview:
                 newest[name].sealed,
                 lost.get(name, 0),
                 debts[name].error if name in debts else None,
+                troubles.get(name),
                 _check_error(failed.get(name), newest[name].arrived),
                 coverage.now,
                 step,

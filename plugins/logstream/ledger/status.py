@@ -128,6 +128,6 @@ def as_json(status: DestinationStatus, policy: HealingPolicy) -> dict[str, objec
         "ready_in_seconds": ready.total_seconds() if ready else None,
         "rejected_share": round(status.rejected_share, 4),
         "lost_events": status.lost,
-        "error": status.health.error or status.error,
+        "error": status.why,
         "check_error": status.check_error,
     }
