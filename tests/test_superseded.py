@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import event
 
 from logstream.destinations.file import FileDestination
 from logstream.destinations.outcome import GiveUp
@@ -15,6 +17,7 @@ from logstream.export import outbox, sealer
 from logstream.export.beside import ManifestFolder
 from logstream.export.exporter import Exporter
 from logstream.export.window_plan import lane_of
+from logstream.ledger import plans
 from logstream.ledger.lanes import Lanes
 from logstream.ledger.records import State
 from logstream.verify.verifier import verify
@@ -383,3 +386,38 @@ def test_names_that_another_window_may_have_put_too_are_not_removed(
     assert shared <= data(out)
     assert findings(exporter, Window(WINDOWS[0].start, WINDOWS[1].end)) == []
     assert audited(out).code == 0
+
+
+def test_what_arrives_just_when_its_window_is_planned_anew_is_known(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attempt by the older plan counts what it has put between two statements of the plan that makes its lanes void."""
+    out, putting, go = tmp_path / "out", threading.Event(), threading.Event()
+    put_now = FileDestination.put_now
+
+    def slowly(self: FileDestination, *given: Any) -> Any:
+        putting.set()
+        assert go.wait(30)
+        return put_now(self, *given)
+
+    exporter = engine(override(folder(out, lanes=1)))
+    planned = exporter.plan(WINDOWS[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(FileDestination, "put_now", slowly)
+        late = threading.Thread(
+            target=exporter.deliver, args=([key for share in planned.shares for key in share.lanes],)
+        )
+        late.start()
+        assert putting.wait(30)
+    apply(exporter, folder(out, compression="gzip", lanes=1))
+
+    def arrive(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement == plans._SUPERSEDE and not go.is_set():
+            go.set()
+            late.join(3)
+
+    event.listen(exporter.engine, "after_cursor_execute", arrive)
+    export(exporter, WINDOWS[0])
+    assert go.is_set()
+    late.join()
+    clean(exporter, out, WINDOWS[0])

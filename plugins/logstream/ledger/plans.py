@@ -49,6 +49,9 @@ class Terms:
     again: bool = False
 
 
+KnownLanes = dict[int, dict[int, KnownLane]]
+"""Lanes as earlier plans left them, by delivery and number."""
+
 _BEGIN = f"""
 insert into {SCHEMA}.deliveries (window_start, window_end, destination, snapshot_id, state, carrier)
 select n.window_start, n.window_end, n.destination, n.snapshot_id, '{State.PLANNED}', %s
@@ -130,21 +133,15 @@ class Plans(Book):
             return self._plan(connection, planned, stock, terms or Terms())
 
     def _plan(self, connection: Connection, planned: Sequence[PlannedDelivery], stock: Stock, terms: Terms) -> Pending:
-        draft = Draft()
         taken = self._take(connection, planned, terms)
-        known = _known_lanes(connection, [row.id for row, _ in taken])
-        lost = losses_of(connection, [row.id for row, _ in taken])
-        written_off = losses_of(connection, [row.id for row, _ in taken], Why.WRITTEN_OFF)
-        for row, item in taken:
-            before = Lost(lost.get(row.id, Tally()), written_off.get(row.id, Tally()))
-            if item.error is not None:
-                write_error(draft, row, item, known.get(row.id, {}))
-            elif row.state == State.DELIVERED:
-                begin_afresh(draft, row, item, known.get(row.id, {}), before, stock)
-            else:
-                go_on(draft, row, item, known.get(row.id, {}), before, stock, partial(_refused, connection))
-            if row.id in written_off:
-                plan_written_off(draft, row.id, known.get(row.id, {}), written_off[row.id])
+        ids = [row.id for row, _ in taken]
+        known = _known_lanes(connection, ids)
+        draft = _draft(connection, taken, known, stock)
+        # To ask the log store may take long, and attempts by an older plan count what arrives meanwhile. What that has changed is
+        # planned once more, with the lanes locked: else the names of those objects would be deleted with their lanes.
+        held = _known_lanes(connection, ids, lock=True)
+        if held != known:
+            draft = _draft(connection, taken, held, stock)
         _write(connection, draft, terms)
         return draft.pending
 
@@ -172,13 +169,35 @@ class Plans(Book):
         return taken
 
 
-def _known_lanes(connection: Connection, delivery_ids: Sequence[int]) -> dict[int, dict[int, KnownLane]]:
+def _draft(
+    connection: Connection, taken: Sequence[tuple[Any, PlannedDelivery]], lanes_of: KnownLanes, stock: Stock
+) -> Draft:
+    draft, ids = Draft(), [row.id for row, _ in taken]
+    lost, written_off = losses_of(connection, ids), losses_of(connection, ids, Why.WRITTEN_OFF)
+    for row, item in taken:
+        known = lanes_of.get(row.id, {})
+        before = Lost(lost.get(row.id, Tally()), written_off.get(row.id, Tally()))
+        if item.error is not None:
+            write_error(draft, row, item, known)
+        elif row.state == State.DELIVERED:
+            begin_afresh(draft, row, item, known, before, stock)
+        else:
+            go_on(draft, row, item, known, before, stock, partial(_refused, connection))
+        if row.id in written_off:
+            plan_written_off(draft, row.id, known, written_off[row.id])
+    return draft
+
+
+def _known_lanes(connection: Connection, delivery_ids: Sequence[int], *, lock: bool = False) -> KnownLanes:
     columns = (
         lanes.c.delivery_id, lanes.c.lane, lanes.c.state, lanes.c.fingerprint, lanes.c.planned, lanes.c.planned_bytes,
         lanes.c.delivered, lanes.c.rejected, lanes.c.counted_us, lanes.c.counted_id,
     )  # fmt: skip
+    query = select(*columns).where(any_of(lanes.c.delivery_id, delivery_ids))
+    if lock:
+        query = query.order_by(lanes.c.delivery_id, lanes.c.lane).with_for_update()
     found: dict[int, dict[int, KnownLane]] = {}
-    for row in connection.execute(select(*columns).where(any_of(lanes.c.delivery_id, delivery_ids))):
+    for row in connection.execute(query):
         counted = Cursor(row.counted_us, row.counted_id) if row.counted_us is not None else None
         found.setdefault(row.delivery_id, {})[row.lane] = KnownLane(
             row.delivery_id, row.lane, State(row.state), row.fingerprint, tally_in(row.planned),
