@@ -16,6 +16,7 @@ from logstream.console.layout import jinja
 from logstream.console.mistakes import destination_mistakes, option_label
 from logstream.console.setting_form import access_of
 from logstream.destinations import destination_types
+from logstream.destinations.access.base import Shape
 
 from .asked import Asked, ask
 
@@ -185,6 +186,34 @@ def test_mistakes_in_credentials_stand_at_their_fields(ask: Asked) -> None:
             )
             assert set(filled.mistakes) == {"credential.id", *ids}, (kind, way.name)
             in_own_words(filled)
+
+
+def test_what_is_one_line_is_typed_in_one_line_and_a_secret_one_is_not_shown(ask: Asked) -> None:
+    seen = set()
+    for kind in TYPES:
+        access = access_of(destination_types()[kind])
+        text = ask("GET", f"parts/credentials?destination_type={kind}").text if access else ""
+        for way in access.authentications if access else ():
+            for one in way.fields:
+                (tag,) = re.findall(
+                    rf'<(?:input|textarea)[^>]* id="{re.escape(field_id(way.name, one.name))}"[^>]*>', text
+                )
+                wanted = (
+                    f'<input type="{"password" if one.secret else "text"}"' if one.shape.in_one_line else "<textarea"
+                )
+                assert tag.startswith(wanted), (kind, one.name, tag)
+                seen.add((one.shape, one.secret))
+    assert {(Shape.ADDRESS, True), (Shape.ADDRESS, False), (Shape.LINE, True)} <= seen
+
+
+def test_every_mistake_that_a_test_tells_has_its_place_on_the_page(ask: Asked, tmp_path: Path) -> None:
+    lake = {"type": "file", "path": str(tmp_path)}
+    assert ask("PUT", "api/v1/settings", json={"destinations": {"lake": lake}}).status_code == 200
+    form = {"destination_name": "lake", "destination_type": "file", "option.path": str(tmp_path)}
+    told = Page(ask("POST", "parts/test", data=form).text).errors.keys()
+    assert "destination_name" in told and "option.path" in told
+    for path in ("destinations/lake", "parts/destination?destination_name=lake&destination_type=file"):
+        assert told <= Page(ask("GET", path).text).errors.keys(), path
 
 
 def test_a_fault_of_ours_is_told_as_one_and_without_its_words(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,7 +159,7 @@ def _read(one: CredentialField, typed: str) -> Any:
     longest = LONGEST.get(one.place, LONGEST_EXTRA)
     if len(typed) > longest:
         raise InputError(f"must have at most {longest:,} characters")
-    if one.shape in (Shape.LINE, Shape.ADDRESS) and ("\n" in typed or "\r" in typed):
+    if one.shape.in_one_line and ("\n" in typed or "\r" in typed):
         raise InputError("one line only")
     if one.shape is Shape.JSON:
         try:

@@ -24,6 +24,11 @@ class Shape(StrEnum):
     HEADERS = "headers"
     """Lines of `Name: value`, kept as an object."""
 
+    @property
+    def in_one_line(self) -> bool:
+        """Whether it is typed into one line."""
+        return self in (Shape.LINE, Shape.ADDRESS)
+
 
 @dataclass(frozen=True, slots=True)
 class CredentialField:
