@@ -6,10 +6,10 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from ..stage import PROJECT, Stage
-from .person import Person
+from .person import WIDE, Person
 
 
 @pytest.fixture(scope="package")
@@ -23,11 +23,21 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="package")
+def profile(chromium: Browser) -> Iterator[BrowserContext]:
+    """A browser that keeps files of Airflow's UI: to load them anew takes seconds of a processor. No cookie stays in it."""
+    context = chromium.new_context(viewport={"width": WIDE["width"], "height": WIDE["height"]}, color_scheme="light")
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def admin(chromium: Browser, stage: Stage) -> Iterator[Person]:
-    person = Person(chromium, stage, "admin")
+def admin(chromium: Browser, stage: Stage, profile: BrowserContext) -> Iterator[Person]:
+    profile.clear_cookies()
+    person = Person(chromium, stage, "admin", context=profile)
     yield person
-    person.context.close()
+    for page in profile.pages:
+        page.close()
     assert person.complaints == []
 
 

@@ -56,10 +56,11 @@ class Person:
     """
 
     def __init__(
-        self, browser: Browser, stage: Stage, user: str | None, scheme: Any = "light", width: int = WIDE["width"]
-    ) -> None:
+        self, browser: Browser, stage: Stage, user: str | None, scheme: Any = "light", width: int = WIDE["width"],
+        context: BrowserContext | None = None,
+    ) -> None:  # fmt: skip
         self.stage, self.user = stage, user
-        self.context: BrowserContext = browser.new_context(
+        self.context = context or browser.new_context(
             viewport={"width": width, "height": WIDE["height"]}, color_scheme=scheme
         )
         self.context.set_default_timeout(20_000)

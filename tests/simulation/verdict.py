@@ -159,24 +159,36 @@ class Verdict:
                 elif row.id not in self.model.purged:
                     yield from self._must((window, destination), row, document, got)
         for destination, kept in self.model.kept.items():
-            for number in kept - self.model.forgotten[destination]:
-                window = self.window_of[number]
-                if number not in self.done[window, destination] and not self._balanced(self.model.rows[number]):
-                    yield f"{self.name(self.model.rows[number])} was at {destination} when it was purged, and is no longer"
+            missed = {
+                number for number in kept - self.model.forgotten[destination]
+                if number not in self.done[self.window_of[number], destination]
+            }  # fmt: skip
+            for number in missed - self._made_up_for(missed):
+                yield f"{self.name(self.model.rows[number])} was at {destination} when it was purged, and is no longer"
         for destination, arrived in self.model.arrived.items():
-            for number in arrived - self.model.forgotten[destination] - there[destination]:
-                if self._balanced(self.model.rows[number]):
-                    continue
+            missed = arrived - self.model.forgotten[destination] - there[destination]
+            for number in missed - self._made_up_for(missed):
                 yield f"{self.name(self.model.rows[number])} had arrived at {destination} when it was purged, and was removed"
         anywhere = set[int]().union(*there.values(), *self.model.forgotten.values())
         for destination, copies in self.model.copies.items():
             objects = {key for key, _ in self.seen.held[destination]}
             # one that was put again without an event was never counted: the event is lost, and named
-            for number, key in copies:
-                if number not in anywhere and key not in objects and not self._balanced(self.model.rows[number]):
-                    yield f"{self.name(self.model.rows[number])} was purged, and the only copy of it, at {destination}, was removed"
+            missed = {number for number, key in copies if number not in anywhere and key not in objects}
+            for number in missed - self._made_up_for(missed):
+                yield f"{self.name(self.model.rows[number])} was purged, and the only copy of it, at {destination}, was removed"
         for destination, number in self.copies:
             yield f"event {number} is at {destination}, and the platform never committed it"
+
+    def _made_up_for(self, purged: set[int]) -> set[int]:
+        """Those of some purged rows of whose workspace, kind and window at least as many came late: counting sees neither."""
+        found = set[int]()
+        for row in map(self.model.rows.__getitem__, purged):
+            alike = {other.id for other in self.model.rows_in(self.window_of[row.id])
+                     if (other.workspace, other.kind) == (row.workspace, row.kind)}  # fmt: skip
+            late = sum(self._came_late(self.model.rows[number]) for number in alike - purged)
+            if late >= len(alike & purged):
+                found.add(row.id)
+        return found
 
     def _balanced(self, row: Row) -> bool:
         """Where the platform purges as many rows as come late, of one workspace and kind and of one window, counting sees neither."""
