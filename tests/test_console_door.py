@@ -159,6 +159,27 @@ def test_a_body_that_comes_slowly_holds_up_its_sender_alone(ask: Asked, monkeypa
     asyncio.run(work())
 
 
+def test_a_body_of_single_bytes_is_kept_in_few_pieces() -> None:
+    sent = [{"type": "http.request", "body": b"x", "more_body": number < 200_000} for number in range(200_001)]
+    left = iter([*sent, {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        return next(left)
+
+    async def work() -> None:
+        arrived = await door._arrived(receive)
+        assert len(arrived) <= 4, "of 200,001 messages"
+        again = door._again(arrived, receive)
+        body, more = b"", True
+        while more:
+            message = await again()
+            body, more = body + message["body"], message["more_body"]
+        assert body == b"x" * 200_001
+        assert (await again())["type"] == "http.disconnect"
+
+    asyncio.run(work())
+
+
 # turns
 
 

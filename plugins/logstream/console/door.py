@@ -34,6 +34,9 @@ BODY_SECONDS = 60.0
 MOST_BODIES = 64
 """So many bodies of all users are arriving, or are worked on, at once: each is held in memory."""
 
+PIECE_BYTES = 64 * 1024
+"""What arrives in smaller pieces is passed on in pieces of at least so much."""
+
 Answer = Callable[[Request, Exception], Awaitable[Response]]
 
 
@@ -116,10 +119,20 @@ def _limited(receive: Receive, most: int) -> Receive:
 
 
 async def _arrived(receive: Receive) -> list[Message]:
-    """The messages of a whole body, or up to that which says that the client went away meanwhile."""
-    messages = [await receive()]
-    while messages[-1].get("more_body", False):
-        messages.append(await receive())
+    """The messages of a whole body, or up to that which says that the client went away meanwhile.
+
+    Small ones are put together: a message takes much more memory than the byte that it may have.
+    """
+    messages: list[Message] = []
+    while not messages or messages[-1].get("more_body", False):
+        message = await receive()
+        if messages and message["type"] == "http.request" and len(messages[-1]["body"]) < PIECE_BYTES:
+            messages[-1]["body"] += message.get("body", b"")
+            messages[-1]["more_body"] = message.get("more_body", False)
+        elif message["type"] == "http.request":
+            messages.append({**message, "body": bytearray(message.get("body", b""))})
+        else:
+            messages.append(message)
     return messages
 
 
@@ -129,6 +142,9 @@ def _again(messages: list[Message], receive: Receive) -> Receive:
 
     async def again() -> Message:
         await asyncio.sleep(0)  # a large form is taken apart piece by piece, with room for others in between
-        return left.popleft() if left else await receive()
+        if not left:
+            return await receive()
+        message = left.popleft()
+        return {**message, "body": bytes(message["body"])} if "body" in message else message
 
     return again
