@@ -60,6 +60,8 @@ DOWN = Health(1, NOW, None, "it is down")
         ({"health": DOWN, "delivered_until": NOW, "rejected_share": 1.0, "owed": 1, "last_sealed": NOW}, "failing"),
         ({"trouble": "it is down", "delivered_until": NOW}, "failing"),
         ({"trouble": "it is down", "health": Health(suspended_at=NOW, held=True)}, "held"),
+        ({"trouble": "it was down", "owed": 1, "owed_since": NOW - HOUR, "last_sealed": NOW - STEP}, "catching up"),
+        ({"trouble": "it is down", "owed": 1, "owed_since": NOW - HOUR}, "failing"),
         ({"health": Health(3, NOW, NOW, "it is down"), "owed": 9, "last_sealed": NOW}, "suspended"),
         ({"health": Health(suspended_at=NOW, held=True), "owed": 9, "last_sealed": NOW}, "held"),
     ],

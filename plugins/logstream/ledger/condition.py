@@ -130,11 +130,13 @@ class DestinationStatus:
             return Condition.HELD
         if self.health.suspended:
             return Condition.SUSPENDED
-        if self.health.failures or self.trouble:
+        behind = bool(self.owed or self.gaps.windows)
+        # a window that is planned again, after an outage that is over, has its error of then until it is taken
+        if self.health.failures or (self.trouble and not (behind and self._is_moving)):
             return Condition.FAILING
         if self.rejected_share >= REJECTING_SHARE:
             return Condition.REJECTING
-        if self.owed or self.gaps.windows:
+        if behind:
             if self._is_moving:
                 return Condition.CATCHING_UP
             return Condition.OWED if self.owed else Condition.GAPS
