@@ -383,6 +383,24 @@ def test_a_file_that_unpacks_to_more_than_there_is_memory_is_no_listing(
     assert any("00000001-00000.ndjson.gz was altered" in problem for problem in audited(out).problems)
 
 
+def test_what_is_larger_than_any_file_of_ours_is_none_of_them(engine: Make, tmp_path: Path) -> None:
+    """In the place of a listing it is written over, as any other there; in the place of a manifest it stays."""
+    out, exporter = tmp_path / "out", engine(override(folder(tmp_path / "out")))
+    chain = out / "_manifests" / "d"
+    chain.mkdir(parents=True)
+    for name in ("00000001-00000.ndjson.gz", "00000002.json"):
+        with (chain / name).open("wb") as file:
+            file.truncate(1 << 42)
+    _, reports = export(exporter, WINDOWS[0])
+    assert [report.error for report in reports] == [None]
+    assert findings(exporter, WINDOWS[0])[1:] == []  # but for what is ahead
+    _, reports = export(exporter, WINDOWS[1])
+    assert ["holds another manifest (what is there is no manifest)" in str(report.error) for report in reports] == [
+        True
+    ]
+    assert (chain / "00000002.json").stat().st_size == 1 << 42
+
+
 @pytest.mark.parametrize("pause", ["before its listings", "after its listings"])
 def test_a_sealing_that_was_taken_for_dead_harms_no_listing_of_another_manifest(
     engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause: str

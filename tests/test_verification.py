@@ -76,6 +76,31 @@ def cut_an_object(out: Path, _: psycopg.Connection) -> None:
     objects(out)[3].write_bytes(objects(out)[3].read_bytes()[:-1])
 
 
+def immense(path: Path) -> None:
+    """A file without an end to speak of: more than any machine's memory, and it takes no room on the disk."""
+    with path.open("r+b") as file:
+        file.truncate(1 << 42)
+
+
+def an_immense_object(out: Path, _: psycopg.Connection) -> None:
+    immense(objects(out)[3])
+
+
+def an_immense_manifest(out: Path, _: psycopg.Connection) -> None:
+    immense(out / "_manifests" / "d" / "00000002.json")
+
+
+def an_immense_listing(out: Path, _: psycopg.Connection) -> None:
+    immense(out / "_manifests" / "d" / "00000002-00000.ndjson.gz")
+
+
+def an_immense_check(out: Path, _: psycopg.Connection) -> None:
+    left = out / "_logstream_check" / ("0" * 16)
+    left.parent.mkdir()
+    left.touch()
+    immense(left)
+
+
 def add_an_object(out: Path, _: psycopg.Connection) -> None:
     shutil.copy(objects(out)[3], objects(out)[3].with_name("another" + objects(out)[3].suffix))
 
@@ -154,6 +179,16 @@ def change_nothing_but_move(_: Path, connection: psycopg.Connection) -> None:
         (delete_an_object, "is missing ("),
         (alter_a_byte, "its SHA-256 is not that of the manifest"),
         (cut_an_object, "was altered: it has "),
+        (an_immense_object, "bytes that were sent"),
+        (
+            an_immense_manifest,
+            "manifest _manifests/d/00000002.json at the destination was altered: it is longer than that",
+        ),
+        (
+            an_immense_listing,
+            "00000002-00000.ndjson.gz at the destination was altered: it is longer than any listing",
+        ),
+        (an_immense_check, "is extra: no delivery made it"),
         (add_an_object, "is extra: no delivery made it"),
         (remove_a_manifest_there, "is missing at the destination"),
         (alter_a_manifest_there, "at the destination was altered"),

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from logstream.datasets import DataSet
 from logstream.destinations.base import Step
 from logstream.destinations.object_options import ObjectOptions
-from logstream.destinations.objects import ObjectDestination, ReadError
+from logstream.destinations.objects import ObjectDestination, ReadError, TooLarge
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
 from logstream.embedded import home
 from logstream.errors import InputError
@@ -131,9 +131,24 @@ class FileDestination(ObjectDestination[FileOptions]):
 
     async def get(self, key: str) -> bytes:
         """Read one file."""
+        return await self._read(key, None)
+
+    async def get_within(self, key: str, most: int) -> bytes:
+        """Read one file, if it has no more than so many bytes."""
+        return await self._read(key, most)
+
+    async def _read(self, key: str, most: int | None) -> bytes:
         target = Path(self.options.path) / key
+
+        def read() -> bytes:
+            with target.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if most is not None and size > most:
+                    raise TooLarge(key, most)
+                return file.read(size)
+
         try:
-            return await asyncio.to_thread(target.read_bytes)
+            return await asyncio.to_thread(read)
         except FileNotFoundError:
             raise
         except OSError as error:

@@ -25,7 +25,7 @@ from logstream.destinations.object_options import (
     storage_class,
 )
 from logstream.destinations.object_store import BUCKET, ObjectStoreDestination
-from logstream.destinations.objects import ReadError
+from logstream.destinations.objects import ReadError, TooLarge
 from logstream.destinations.origins import gcs_server
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome
 from logstream.destinations.store_rules import (
@@ -133,10 +133,12 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
         media_type = media_type or self.content_type
         return "text/json" if media_type == "application/json" and self._elsewhere else media_type
 
-    async def read(self, key: str) -> bytes:
+    async def read(self, key: str, most: int | None = None) -> bytes:
         """Read one object. Emulators answer without headers that obstore insists on: those are read by the JSON API."""
         try:
-            return await super().read(key)
+            return await super().read(key, most)
+        except TooLarge:
+            raise
         except Exception as error:
             endpoint = _endpoint(self.connections.gcs(self.options.connection))
             if endpoint is None or "Last-Modified Header missing" not in str(error):
@@ -146,7 +148,15 @@ class GcsDestination(ObjectStoreDestination[GcsOptions]):
         async with way.session({"User-Agent": "logstream"}) as session, session.get(url) as answer:
             if answer.status != 200:
                 raise ReadError(f"{self.place} cannot be read: status {answer.status}")
-            return await answer.read()
+            if most is None:
+                return await answer.read()
+            body = b""
+            while not answer.content.at_eof() and len(body) <= most:
+                body += await answer.content.read(most + 1 - len(body))
+            if len(body) > most:
+                answer.close()
+                raise TooLarge(key, most)
+            return body
 
     def read_error(self, error: Exception) -> Outcome:
         """Google answers a put with an ETag; emulators store it and give none, so what they answer is read back."""

@@ -16,7 +16,7 @@ from obstore import exceptions as refused
 from logstream.destinations.base import Step
 from logstream.destinations.credentials import SharedConnections
 from logstream.destinations.object_options import StoreOptions
-from logstream.destinations.objects import ObjectDestination, ReadError
+from logstream.destinations.objects import ObjectDestination, ReadError, TooLarge
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
 from logstream.destinations.transport.network import Network
 from logstream.destinations.transport.refusals import Refusal, is_denied, refusal_of, status_of, summary
@@ -146,9 +146,11 @@ class ObjectStoreDestination(ObjectDestination[O]):
     def _doubt(self, key: str, body: bytes) -> GiveUp | Retry | None:
         """Why an object that was put is not taken to be stored; `None` if it is there. Blocks."""
         try:
-            found = asyncio.run(self.read(key))
+            found = asyncio.run(self.read(key, len(body)))
         except FileNotFoundError:
             what = "it is not there"
+        except TooLarge:
+            what = "other bytes come back"
         except Exception as error:
             trouble, refusal = self._trouble(error), refusal_of(error)
             if trouble is not None:
@@ -210,16 +212,25 @@ class ObjectStoreDestination(ObjectDestination[O]):
 
     async def get(self, key: str) -> bytes:
         """Read one object."""
+        return await self._get(key, None)
+
+    async def get_within(self, key: str, most: int) -> bytes:
+        """Read one object, if it has no more than so many bytes: the store says so before it sends any."""
+        return await self._get(key, most)
+
+    async def _get(self, key: str, most: int | None) -> bytes:
         try:
-            return await self.read(key)
+            return await self.read(key, most)
         except (FileNotFoundError, ReadError):
             raise
         except Exception as error:
             raise self._unreadable(error) from None
 
-    async def read(self, key: str) -> bytes:
-        """Read one object; errors are the client's own."""
+    async def read(self, key: str, most: int | None = None) -> bytes:
+        """Read one object; errors are the client's own, but for `TooLarge`."""
         found = await obstore.get_async(self._store, key)
+        if most is not None and found.meta["size"] > most:
+            raise TooLarge(key, most)
         return bytes(await found.bytes_async())
 
     async def keys(self, prefix: str) -> AsyncIterator[str]:

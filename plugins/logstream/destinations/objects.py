@@ -29,6 +29,7 @@ from logstream.destinations.transport.patterns import Pattern, pattern_of
 from logstream.destinations.transport.secrets import LONGEST_REASON
 from logstream.errors import DeliveryError, LogstreamError
 from logstream.threads import SharedThreads, guarded
+from logstream.units import counted
 from logstream.window import Window
 
 MIB = 1024 * 1024
@@ -39,6 +40,13 @@ TROUBLES = 3
 
 class ReadError(DeliveryError):
     """Objects cannot be read back: why, and what to do."""
+
+
+class TooLarge(ReadError):
+    """An object has more bytes than it may have, and is not read."""
+
+    def __init__(self, key: str, most: int) -> None:
+        super().__init__(f"{key} has more than {counted(most, 'byte')}")
 
 
 O = TypeVar("O", bound=ObjectOptions)  # noqa: E741 - the options
@@ -214,6 +222,17 @@ class ObjectDestination(Destination[O]):
     @abstractmethod
     async def get(self, key: str) -> bytes:
         """Read one object, for verification. Raises `FileNotFoundError` if it is not there, `ReadError` if it cannot be told."""
+
+    async def get_within(self, key: str, most: int) -> bytes:
+        """`get` for an object of at most so many bytes. Raises `TooLarge`.
+
+        The place is the customer's, and what lies there may be larger than memory. A store that can tell sizes, or read a
+        part, overrides this and reads no more than it is asked for.
+        """
+        body = await self.get(key)
+        if len(body) > most:
+            raise TooLarge(key, most)
+        return body
 
     @abstractmethod
     def keys(self, prefix: str) -> AsyncIterator[str]:

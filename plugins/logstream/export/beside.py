@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from logstream import clock
-from logstream.destinations.objects import ObjectDestination
+from logstream.destinations.objects import ObjectDestination, TooLarge
 from logstream.destinations.outcome import Delivered, Retry
 from logstream.destinations.parcel import sha256
 from logstream.destinations.transport.compression import MEDIA_TYPE, Compression, compress
@@ -18,7 +18,7 @@ from logstream.errors import DeliveryError
 from logstream.export.refusals import LaneFailed
 from logstream.export.send import RetryPolicy
 from logstream.proof.chain import Link
-from logstream.proof.listings import NoListing, lines_beside
+from logstream.proof.listings import BESIDE_BYTES, NoListing, lines_beside
 from logstream.proof.manifests import (
     BrokenManifest,
     Listing,
@@ -234,10 +234,13 @@ class ManifestFolder:
         return None if body is None else _digest(body)
 
     async def _read(self, key: str) -> bytes | None:
+        """What is there, `None` for nothing. What is larger than any file of ours is none of them, and read as empty."""
         try:
-            return await self._destination.get(key)
+            return await self._destination.get_within(key, BESIDE_BYTES)
         except FileNotFoundError:
             return None
+        except TooLarge:
+            return b""
 
     async def _create(self, key: str, body: bytes) -> None:
         """Put a manifest where none is. Stores that know how refuse to overwrite what came in between."""

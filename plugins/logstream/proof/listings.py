@@ -19,6 +19,10 @@ LISTING_BYTES = 256 * 1024 * 1024
 """More than the lines of a listing ever have: its 50,000 names take some 1 kB each at the most."""
 
 
+BESIDE_BYTES = 64 * 1024 * 1024
+"""More than a file beside the data ever has: a manifest, its signature, a listing as it is put."""
+
+
 class NoListing(ValueError):
     """What is where a listing should be is none: why, in words."""
 

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from logstream.destinations.object_options import Packaging
-from logstream.destinations.objects import ObjectDestination
+from logstream.destinations.objects import ObjectDestination, TooLarge
 from logstream.destinations.parcel import Part, sha256
 from logstream.destinations.transport.keys import MANIFESTS
-from logstream.proof.listings import NoListing, lines_beside, parts_in
+from logstream.proof.listings import BESIDE_BYTES, NoListing, lines_beside, parts_in
 from logstream.proof.manifests import BrokenManifest, Manifest, file_suffixes, listing_suffix, manifest_key
 from logstream.units import counted
 from logstream.verify.aside import aside
@@ -113,21 +113,21 @@ class ObjectVerifier:
     async def _lines(self, key: str) -> bytes | None:
         """The lines of a listing; `None` for what is no listing."""
         try:
-            lines = lines_beside(await self._destination.get(key))
+            lines = lines_beside(await self._destination.get_within(key, BESIDE_BYTES))
             for _ in parts_in(lines):
                 pass
-        except (OSError, NoListing, msgspec.MsgspecError):
+        except (OSError, NoListing, TooLarge, msgspec.MsgspecError):
             return None
         return lines
 
     async def _object(self, delivery: SealedDelivery, part: Part) -> None:
         try:
-            body = await self._destination.get(part.name)
+            what = await self._difference(part)
         except FileNotFoundError:
             self._find(delivery.manifest, f"object {part.name} is missing ({counted(part.events, 'event')})")
         else:
             self._result.objects += 1
-            if (what := await _difference(body, part)) is not None:
+            if what is not None:
                 self._find(delivery.manifest, f"object {part.name} was altered: {what}")
         finally:
             self._room.release()
@@ -136,17 +136,29 @@ class ObjectVerifier:
         """One that a newer export has replaced may be gone; if it is there it is what it was, by one of those that name it."""
         mark = self._mark(part.name)
         try:
-            body = await self._destination.get(part.name)
+            what = await self._difference(part)
         except FileNotFoundError:
             return
         else:
-            if (what := await _difference(body, part)) is None:
+            if what is None:
                 self._as_superseded.add(mark)
             else:  # unless another delivery has put the same name since
                 words = f"object {part.name}, which is superseded, was altered: {what}"
                 self._altered[mark] = delivery, words
         finally:
             self._room.release()
+
+    async def _difference(self, part: Part) -> str | None:
+        """What an object has other than its part says, in words. Raises `FileNotFoundError`."""
+        try:
+            body = await self._destination.get_within(part.name, part.bytes)
+        except TooLarge:
+            return f"it has more than the {part.bytes:,} bytes that were sent"
+        if len(body) != part.bytes:
+            return f"it has {len(body):,} bytes, not {part.bytes:,}"
+        if await asyncio.to_thread(sha256, body) != part.sha256:
+            return "its SHA-256 is not that of the manifest"
+        return None
 
     async def _manifest(self, manifest: Manifest) -> None:
         """A manifest beside the data, with its signature and listings, against that of the ledger."""
@@ -166,9 +178,11 @@ class ObjectVerifier:
             await self._same(manifest, "signature", key, manifest.signature)
         for key, listing, _ in _listings(manifest):
             try:
-                lines = lines_beside(await self._destination.get(key))
+                lines = lines_beside(await self._destination.get_within(key, BESIDE_BYTES))
             except FileNotFoundError:
                 self._find(manifest, f"listing {key} is missing at the destination")
+            except TooLarge:
+                self._find(manifest, f"listing {key} at the destination was altered: it is longer than any listing")
             except NoListing as error:
                 self._find(manifest, f"listing {key} at the destination was altered: {error}")
             else:
@@ -176,12 +190,15 @@ class ObjectVerifier:
                     self._find(manifest, f"listing {key} at the destination was altered")
 
     async def _same(self, manifest: Manifest, what: str, key: str, text: str) -> None:
+        ours = text.encode()
         try:
-            found = await self._destination.get(key)
+            found = await self._destination.get_within(key, len(ours))
         except FileNotFoundError:
             self._find(manifest, f"{what} {key} is missing at the destination")
+        except TooLarge:
+            self._find(manifest, f"{what} {key} at the destination was altered: it is longer than that of the ledger")
         else:
-            if found != text.encode():
+            if found != ours:
                 self._find(manifest, f"{what} {key} at the destination was altered: it is not that of the ledger")
 
     async def _extra(self, sealed: Sequence[SealedDelivery], *, whole: bool) -> None:
@@ -210,9 +227,11 @@ class ObjectVerifier:
         prefix = self._destination.prefix
         if key.startswith(prefix) and CHECK_FILE.fullmatch(key[len(prefix) :]):
             try:
-                return await self._destination.get(key) == b"{}"
+                return await self._destination.get_within(key, 2) == b"{}"
             except FileNotFoundError:  # a check is being made
                 return True
+            except TooLarge:
+                return False
         if key in self._manifest_files:
             return True
         location = self._destination.location(key)
@@ -257,12 +276,3 @@ def _listings(manifest: Manifest) -> list[tuple[str, dict[str, Any], bool]]:
             key = manifest_key(manifest.destination, manifest.sequence, suffix)
             found.append((f"{fields['prefix'] or ''}{key}", listing, superseded))
     return found
-
-
-async def _difference(body: bytes, part: Part) -> str | None:
-    """What an object has other than its part says, in words."""
-    if len(body) != part.bytes:
-        return f"it has {len(body):,} bytes, not {part.bytes:,}"
-    if await asyncio.to_thread(sha256, body) != part.sha256:
-        return "its SHA-256 is not that of the manifest"
-    return None

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 import psycopg
 import pytest
 
-from logstream.destinations.objects import ObjectDestination
+from logstream.destinations.objects import ObjectDestination, TooLarge
 from logstream.destinations.outcome import Delivered, GiveUp
 from logstream.destinations.transport.pattern_index import PatternIndex
 from logstream.destinations.transport.patterns import pattern_of
@@ -66,6 +66,9 @@ class ObjectContract(DeliveryContract):
             assert isinstance(await destination.put(key, b"1"), Delivered)
             assert isinstance(await destination.put(key, b"2"), Delivered), "one of the same key is replaced"
             assert await destination.fetch(key) == b"2"
+            assert await destination.get_within(key, 1) == b"2"
+            with pytest.raises(TooLarge):
+                await destination.get_within(key, 0)
             assert isinstance(await destination.put(other, b"3", new=True), Delivered)
             if isinstance(await destination.put(other, b"4", new=True), GiveUp):  # a store that cannot tell puts it
                 assert await destination.fetch(other) == b"3"
@@ -73,6 +76,8 @@ class ObjectContract(DeliveryContract):
             await destination.delete(key)
             with pytest.raises(FileNotFoundError):
                 await destination.fetch(key)
+            with pytest.raises(FileNotFoundError):
+                await destination.get_within(key, 1)
             await destination.delete(other)
             assert [found async for found in destination.listed(f"{destination.prefix}a/")] == []
 
