@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -181,6 +183,22 @@ def test_what_broke_a_redelivery_off_is_told_though_the_control_database_is_away
         raise DeliveryError("the receiver's certificate has expired")
     with pytest.raises(DatabaseError), redelivery_ended(console.exporter, ANN, "lake", rejected=False):
         pass  # nothing else is wrong: that it is not kept is what is to be told
+
+
+def test_of_two_that_see_a_backfill_end_at_once_one_keeps_it(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    span = Window(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC)).as_json()
+    console.audit.record(Act.BACKFILL_STARTED, ANN, "", **span, windows=1, destinations=[], backfill=7)
+    both = threading.Barrier(2)
+
+    def outcome(*_: object) -> dict[str, int]:
+        both.wait(30)
+        return {"delivered": 1, "failed": 0, "missing": 0}
+
+    monkeypatch.setattr("logstream.export.ended._backfill_outcome", outcome)
+    with ThreadPoolExecutor(2) as looks:
+        noted = [look.result() for look in [looks.submit(note_ended_backfills, console.exporter) for _ in range(2)]]
+    assert sorted(noted) == [0, 1]
+    assert [event.act for event in console.audit.newest()].count(Act.BACKFILL_ENDED) == 1
 
 
 def test_how_a_backfill_ended_is_kept(console: Console, store: psycopg.Connection, tmp_path: Path) -> None:

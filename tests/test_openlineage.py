@@ -21,8 +21,9 @@ from openlineage.client.naming import dataset as naming
 from openlineage.client.naming.dataset import DatasetNaming
 
 from logstream.airflow.connections import AirflowConnections
-from logstream.airflow.operators import Deliver, Redeliver
+from logstream.airflow.operators import Deliver, Redeliver, StreamAuditEvents
 from logstream.airflow.operators import base as operators
+from logstream.control.audit import Act, Actor, AuditEvent, AuditTrail
 from logstream.datasets import DataSet, of_requests, of_table
 from logstream.destinations.registry import built_in, destination_type, make_destination
 from logstream.export.exporter import Exporter
@@ -56,7 +57,7 @@ def with_engine(monkeypatch: pytest.MonkeyPatch, exporter: Exporter) -> None:
         with operators.plain_errors():
             yield exporter
 
-    for module in ("deliver", "redeliver", "lineage"):
+    for module in ("deliver", "redeliver", "lineage", "audit"):
         monkeypatch.setattr(f"logstream.airflow.operators.{module}.exporter", ours)
 
 
@@ -159,6 +160,27 @@ def test_a_destination_whose_place_cannot_be_told_hides_no_other(
     task.execute(CONTEXT)
     exporter.connections._http.clear()  # type: ignore[attr-defined]
     assert places(ask(task).outputs) == [("file", str(tmp_path / "out"))]
+
+
+def test_audit_events_go_from_the_control_database_into_the_log_stores_table(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = engine({**two_destinations(tmp_path / "out"), "audit": {"stream": True}})
+    with_engine(monkeypatch, exporter)
+    filled.execute("insert into workspaces (id, external_id, name, role) values (8, 'us', 'Platform', 'admin')")
+    AuditTrail(exporter.engine).record(AuditEvent(Act.DESTINATION_HELD, Actor("ann"), "hook"), stream=True)
+    task = StreamAuditEvents(task_id="stream_audit_events")
+    task.execute(CONTEXT)
+    told = ask(task)
+    (where,) = tables(exporter)
+    assert places(told.outputs) == [where]
+    assert places(told.inputs) == [(where[0], where[1].replace("public.events", "logstream.audit_events"))]
+    count = filled.execute("select count(*) from events where payload::text like '%logstream-audit-%'").fetchone()
+    assert (told.outputs[0].outputFacets["outputStatistics"].rowCount,) == count and count[0] > 0
+
+    idle = StreamAuditEvents(task_id="stream_audit_events")
+    idle.execute(CONTEXT)
+    assert (ask(idle).inputs, ask(idle).outputs) == ([], [])
 
 
 def test_a_task_that_moved_nothing_tells_of_nothing(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,10 +44,17 @@ __all__ = ["engine", "filled"]  # fixtures
 
 
 class Pushed:
-    """Stands for a task instance: keeps what is pushed."""
+    """Stands for a task instance: keeps what is pushed, and knows which groups of destinations the run has tasks for."""
 
-    def __init__(self) -> None:
+    dag_id, run_id = "logstream_export", "run"
+
+    def __init__(self, *tasks: str) -> None:
         self.values: dict[str, Any] = {}
+        self.tasks = tasks
+
+    def get_ti_count(self, dag_id: str, *, task_ids: list[str], run_ids: list[str]) -> int:
+        assert (dag_id, run_ids) == (self.dag_id, [self.run_id])
+        return sum(task in self.tasks for task in task_ids)
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.values[key] = value
@@ -179,9 +186,11 @@ def test_the_shares_of_a_group_of_destinations_are_apart_from_all_others(
 
     monkeypatch.setattr("logstream.airflow.operators.plan.exporter", ours)
 
-    def planned(number: int, groups: str) -> tuple[set[str], set[str], set[str]]:
+    def planned(
+        number: int, groups: str, tasks: Sequence[str] = ("shares_hooks", "shares_others")
+    ) -> tuple[set[str], set[str], set[str]]:
         monkeypatch.setenv("LOGSTREAM_DELIVER_POOLS", groups)
-        pushed = Pushed()
+        pushed = Pushed(*tasks)
         context: Any = {
             "data_interval_start": window(number).start,
             "data_interval_end": window(number).end,
@@ -198,6 +207,8 @@ def test_the_shares_of_a_group_of_destinations_are_apart_from_all_others(
     assert planned(1, "hooks=h*k others=*") == (set(), {"hook"}, {"out"}), "the first group that has it"
     assert planned(2, "others=nothing hooks=hook,out*") == (set(), {"hook", "out"}, set())
     assert planned(3, "hooks=hook") == ({"out"}, {"hook"}, set())
+    # the dag-processor's environment is another: it made no tasks for a group
+    assert planned(4, "hooks=h*k others=out", tasks=["shares_others"]) == ({"hook"}, set(), {"out"})
 
 
 def test_a_run_that_planned_nothing_emits_nothing(

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, exists, func, insert, select, update
 
 from logstream.control.tables import audit_events
 from logstream.database import database_errors
@@ -99,23 +99,26 @@ class AuditTrail:
 
     def open_backfills(self) -> list[AuditEvent]:
         """The beginnings of backfills of the last 30 days whose ends are not kept yet, the oldest first."""
-        ended = audit_events.alias()
-        number = audit_events.c.detail["backfill"].as_string()
         query = (
             select(audit_events)
-            .where(audit_events.c.act == Act.BACKFILL_STARTED)
+            .where(audit_events.c.act == Act.BACKFILL_STARTED, _has_no_end())
             .where(audit_events.c.happened_at > func.clock_timestamp() - timedelta(days=30))
-            .where(
-                ~exists().where(
-                    ended.c.act == Act.BACKFILL_ENDED,
-                    ended.c.id > audit_events.c.id,
-                    ended.c.detail["backfill"].as_string() == number,
-                )
-            )
             .order_by(audit_events.c.id)
         )
         with database_errors("reading the audit events"), self._engine.connect() as connection:
             return [_event(row) for row in connection.execute(query)]
+
+    def end_backfill(self, begun: AuditEvent, ended: AuditEvent, *, stream: bool) -> bool:
+        """Keep how a backfill ended; return whether its end was not kept before."""
+        query = select(audit_events.c.id).where(audit_events.c.id == begun.id)
+        with database_errors("keeping an audit event"), self._engine.begin() as connection:
+            connection.execute(
+                query.with_for_update()
+            )  # of two that look at once the second sees what the first has kept
+            first = connection.scalar(query.where(_has_no_end())) is not None
+            if first:
+                record(connection, ended, stream=stream)
+        return first
 
     def take(self, connection: Connection, limit: int) -> list[AuditEvent]:
         """The oldest that are to be streamed, locked until the transaction ends; those that another has taken are left out."""
@@ -133,6 +136,16 @@ class AuditTrail:
         connection.execute(
             update(audit_events).where(audit_events.c.id.in_(ids)).values(streamed_at=func.clock_timestamp())
         )
+
+
+def _has_no_end() -> ColumnElement[bool]:
+    """Of the beginning of a backfill."""
+    ended = audit_events.alias()
+    return ~exists().where(
+        ended.c.act == Act.BACKFILL_ENDED,
+        ended.c.id > audit_events.c.id,
+        ended.c.detail["backfill"].as_string() == audit_events.c.detail["backfill"].as_string(),
+    )
 
 
 def _event(row: Any) -> AuditEvent:

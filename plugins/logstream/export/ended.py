@@ -83,8 +83,7 @@ def note_ended_backfills(deployment: Deployment) -> int:
             continue
         detail = {"backfill": begun.detail["backfill"], **outcome}
         event = AuditEvent(Act.BACKFILL_ENDED, Actor(begun.actor.name, RUN), begun.subject, detail)
-        trail.record(event, stream=deployment.settings.current().settings.audit.stream)
-        noted += 1
+        noted += trail.end_backfill(begun, event, stream=deployment.settings.current().settings.audit.stream)
     return noted
 
 

@@ -7,7 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from logstream.datasets import DataSet
+import psycopg
+
+from logstream.control.tables import SCHEMA, audit_events
+from logstream.database import database_errors
+from logstream.datasets import DataSet, of_table
 from logstream.destinations.registry import make_destination
 from logstream.export.deliver import LaneResult
 from logstream.export.deployment import Deployment
@@ -58,6 +62,15 @@ class Lineage:
 
     inputs: list[DataSet] = field(default_factory=list)
     outputs: dict[DataSet, Moved] = field(default_factory=dict)
+
+
+def lineage_of_audit_events(deployment: Deployment, written: int) -> Lineage:
+    """From the control database's audit events to the log store's tables. Raises `DatabaseError` where a database is away."""
+    with database_errors("reading the control database"), deployment.engine.connect() as connection:
+        at: psycopg.ConnectionInfo = connection.connection.dbapi_connection.info  # type: ignore[union-attr]
+        source = of_table(at.host or at.hostaddr, at.port, at.dbname, SCHEMA, audit_events.name)
+    tables = deployment.store(deployment.settings.current()).data_sets()
+    return Lineage([source], {table: Moved(written, None) for table in tables})
 
 
 def lineage_of(deployment: Deployment, moves: Moves) -> Lineage:

@@ -16,7 +16,7 @@ from logstream.airflow.operators.base import (
     exporter,
     window_of,
 )
-from logstream.airflow.operators.pools import group_of, pool_groups, shares_key
+from logstream.airflow.operators.pools import group_of, groups_with_tasks, shares_key
 from logstream.airflow.operators.schedule import note_schedule
 from logstream.airflow.operators.watch import count_gaps
 from logstream.ledger.coverage import AskedBy
@@ -68,7 +68,7 @@ class PlanDeliveries(LogstreamOperator):
         """Plan, and write the plan to the ledger."""
         from logstream.export.shares import MAX_TASKS
 
-        groups = pool_groups()
+        groups = groups_with_tasks(context)
         interval = window_of(context)
         only = destinations_of(context)
         with exporter() as engine:

@@ -56,6 +56,26 @@ def pool_groups() -> tuple[PoolGroup, ...]:
     return tuple(groups.values())
 
 
+def groups_with_tasks(context: Context) -> tuple[PoolGroup, ...]:
+    """Those of `pool_groups` for which the run has tasks; the destinations of the others are with all that have no group.
+
+    A run has the tasks that the dag-processor read the DAG with, and its environment may be another than a worker's.
+    """
+    instance: Any = context["ti"]
+    found = []
+    for group in pool_groups():
+        task = shares_key(group.pool)
+        if instance.get_ti_count(instance.dag_id, task_ids=[task], run_ids=[instance.run_id]):
+            found.append(group)
+        else:
+            log.warning(
+                "%s: this run has no task %s, so the tasks `deliver` carry the destinations of group %r; give the dag-processor "
+                "and the workers the same %s",
+                GROUPS, task, group.pool, GROUPS,
+            )  # fmt: skip
+    return tuple(found)
+
+
 def group_of(destination: str, groups: Sequence[PoolGroup]) -> str:
     """The pool of the group that a destination is in; empty for that of all others."""
     return next((group.pool for group in groups if group.has(destination)), "")
