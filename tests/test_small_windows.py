@@ -273,3 +273,41 @@ def test_settings_that_are_nested_deeply_are_refused_in_words(text: str) -> None
 
     with pytest.raises(InputError, match="nested too deeply"):
         parse_yaml(text)
+
+
+def test_garbage_is_looked_for_rarely_until_the_last_who_asked_for_it_is_done() -> None:
+    import gc
+
+    from logstream.garbage import RARELY, rare_garbage_collection
+
+    before = gc.get_threshold()
+    first, second = rare_garbage_collection(), rare_garbage_collection()
+    first.__enter__()
+    second.__enter__()
+    assert gc.get_threshold() == RARELY
+    first.__exit__(None, None, None)  # in another order than they came: they are several threads'
+    assert gc.get_threshold() == RARELY
+    second.__exit__(None, None, None)
+    assert gc.get_threshold() == before != RARELY
+
+
+def test_sealing_very_many_looks_for_garbage_rarely(store: psycopg.Connection, database: str, tmp_path: Path) -> None:
+    import gc
+
+    fill(store, MANY)
+    looks: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "stop":
+            looks.append(info["generation"])
+
+    folder = {"type": "file", "path": f"{tmp_path}/out/", "packaging": "batch", "manifests": True}
+    with Exporter(database, database, AirflowConnections()) as exporter:
+        ids = delivered(exporter, each_its_own(MANY, folder, "path"))
+        gc.collect()
+        gc.callbacks.append(note)
+        try:
+            exporter.seal(ids)
+        finally:
+            gc.callbacks.remove(note)
+    assert len(looks) < 5, looks

@@ -29,6 +29,7 @@ from logstream.cli import (
 )
 from logstream.cli.arguments import Parser
 from logstream.errors import InputError, LogstreamError
+from logstream.garbage import rare_garbage_collection
 
 EPILOG = """
 Without --dsn and LOGSTREAM_DSN an embedded PostgreSQL below ./.logstream is used (LOGSTREAM_HOME changes where).
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     completion.answer(parser)
     options = parser.parse_args(arguments)
     try:
-        with _clean_stdout() as out:
+        with _clean_stdout() as out, rare_garbage_collection():
             return int(options.run(options, out) or 0)
     except InputError as error:
         return _fail(error, 2)

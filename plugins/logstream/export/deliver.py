@@ -17,10 +17,11 @@ from logstream import clock
 from logstream.errors import DatabaseError, InputError, LaneBusy, LogstreamError
 from logstream.export.deployment import Deployment
 from logstream.export.limiter import AdaptiveLimit
-from logstream.export.memory import MemoryBudget, keep_freed_memory, rare_garbage_collection
+from logstream.export.memory import MemoryBudget, keep_freed_memory
 from logstream.export.opening import Destinations, give_up_slow_hooks
 from logstream.export.pipeline import DeliveryPipeline
 from logstream.export.refusals import LaneFailed
+from logstream.garbage import rare_garbage_collection
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.leases import LeaseKeeper
 from logstream.ledger.records import Lane, News, State

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import gc
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from logstream.export.pipeline import CHUNK_BYTES
 
@@ -32,17 +31,6 @@ def keep_freed_memory() -> None:
         library.mallopt(_M_ARENA_MAX, 1)  # threads' own arenas give back all the same
     except (OSError, AttributeError):
         return
-
-
-@contextmanager
-def rare_garbage_collection() -> Iterator[None]:
-    """Let Python look for cycles rarely: events are many objects and make none, and looking cost a tenth of the time."""
-    before = gc.get_threshold()
-    gc.set_threshold(100_000, 50, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 class MemoryBudget:

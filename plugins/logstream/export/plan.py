@@ -12,6 +12,7 @@ from logstream.export.heal import Healer
 from logstream.export.intervals import Asked, IntervalPlanner, PlannedWindow
 from logstream.export.shares import MAX_TASKS, Share, divide, divide_by_group
 from logstream.export.stock import Stock
+from logstream.garbage import rare_garbage_collection
 from logstream.ledger.health import Health, to_be_tried
 from logstream.ledger.records import PendingLane
 from logstream.settings.repository import Snapshot
@@ -60,6 +61,7 @@ class Planner:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
 
+    @rare_garbage_collection()
     def plan(
         self, asked: Asked, *, max_tasks: int = MAX_TASKS, heal: bool = False,
         group_of: Callable[[str], str] = lambda _: "",

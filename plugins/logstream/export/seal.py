@@ -19,6 +19,7 @@ from logstream.export.deployment import Deployment
 from logstream.export.isolation import Isolation
 from logstream.export.opening import Destinations
 from logstream.export.sealer import Sealer
+from logstream.garbage import rare_garbage_collection
 from logstream.ledger.health import Change, Health, Outcome, Turn
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.losses import Loss
@@ -43,6 +44,7 @@ class Sealing:
         return len(self.deliveries)
 
 
+@rare_garbage_collection()
 def seal(deployment: Deployment, delivery_ids: Iterable[int]) -> Sealing:
     """Compare what was planned with what was delivered, lane by lane; write the outcome, and manifests, to the ledger.
 

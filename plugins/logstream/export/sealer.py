@@ -246,13 +246,15 @@ class Sealer:
         for item in items:
             if item.beside:
                 beside.setdefault(item.delivery.destination, []).append(item)
-        left = await asyncio.to_thread(self._ledger.not_put, list(beside))
+        left: dict[str, list[Manifest]] = {}
+        for manifest in await asyncio.to_thread(self._ledger.not_put, list(beside)):
+            left.setdefault(manifest.destination, []).append(manifest)
         put = [manifests[item.delivery.id] for item in items if not item.beside]
         await asyncio.gather(
             *(
                 self._isolation.run(
                     UNWRITTEN, [item.delivery for item in found],
-                    partial(self._put, found, [m for m in left if m.destination == name], manifests, put),
+                    partial(self._put, found, left.get(name, ()), manifests, put),
                 )
                 for name, found in beside.items()
             )

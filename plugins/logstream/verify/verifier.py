@@ -11,6 +11,7 @@ from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.registry import open_destination
 from logstream.errors import LogstreamError
 from logstream.export.exporter import Exporter
+from logstream.garbage import rare_garbage_collection
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.losses import Why
 from logstream.ledger.records import Lane
@@ -44,6 +45,7 @@ class Verifier:
         self._connections, self._public_key = SharedConnections(connections), public_key
         self._snapshots: dict[int, Snapshot] = {}
 
+    @rare_garbage_collection()
     def verify(self, span: Window) -> Verification:
         """Verify every window that overlaps `span`, whole, and that no selected event lies between them.
 
