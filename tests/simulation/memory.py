@@ -91,7 +91,7 @@ class MemoryObjects:
         async def body() -> bytes:
             return answer.body
 
-        return SimpleNamespace(bytes_async=body)
+        return SimpleNamespace(bytes_async=body, meta={"size": len(answer.body)})
 
     @staticmethod
     async def list(store: Receiver, prefix: str | None) -> AsyncIterator[list[dict[str, str]]]:
