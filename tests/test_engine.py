@@ -31,9 +31,8 @@ from logstream.export.shares import divide
 from logstream.export.window_plan import lane_of
 from logstream.ledger.records import State
 from logstream.settings.resolution import Workspace
-from logstream.store.load import load_file
 from logstream.testing.contract import killed_at
-from logstream.testing.events import EventMaker, workspace_line
+from logstream.testing.filling import fill
 from logstream.testing.servers import LogSink
 from logstream.validation import validate_settings
 from logstream.window import Window
@@ -63,11 +62,8 @@ class Connections:
 
 
 @pytest.fixture
-def filled(store: psycopg.Connection, tmp_path: Path) -> psycopg.Connection:
-    file = tmp_path / "events.ndjson"
-    lines = EventMaker(WORKSPACES).lines(1_500, START, timedelta(minutes=5))
-    file.write_text("\n".join([*map(workspace_line, WORKSPACES), *lines]) + "\n")
-    load_file(store, file)
+def filled(store: psycopg.Connection) -> psycopg.Connection:
+    fill(store, WORKSPACES, 1_500, START, timedelta(minutes=5))
     return store
 
 

@@ -58,9 +58,9 @@ class TestSigned(LimitsBytes):
 
     @pytest.mark.parametrize("secret", [None, "", "whsec_", "whsec_c2hvcnQ=", "whsec_%%%"])
     def test_a_secret_that_is_none_is_refused_without_being_shown(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, secret: str | None
+        self, store: psycopg.Connection, server: Vendor, secret: str | None
     ) -> None:
-        self.fill(store, tmp_path, 5)
+        self.fill(store, 5)
         connections = StaticConnections(HttpCredentials(server.url, signing_secret=secret))
         report = self.export(store, server, connections)
         assert report.state is State.FAILED
@@ -111,9 +111,9 @@ class TestMutualTls(LimitsBytes):
         ],
     )
     def test_without_the_right_certificates_nothing_is_sent(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, changed: dict[str, str | None], error: str
+        self, store: psycopg.Connection, server: Vendor, changed: dict[str, str | None], error: str
     ) -> None:
-        self.fill(store, tmp_path, 5)
+        self.fill(store, 5)
         report = self.export(store, server, self.connections(server, **changed))
         assert report.state is State.FAILED
         assert error in (report.error or "")

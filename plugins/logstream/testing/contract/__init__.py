@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from pathlib import Path
 
 import psycopg
 
@@ -85,11 +84,9 @@ class RequestContract(Arrives, Refuses, Withstands, KeepsSecrets, ReachesSafely)
 class RefusesSingleEvents(RequestContract):
     """Besides, for a receiver that says which event of a request it finds bad (`server.bad` decides)."""
 
-    def test_one_bad_event_is_rejected_and_the_rest_arrives(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path
-    ) -> None:
+    def test_one_bad_event_is_rejected_and_the_rest_arrives(self, store: psycopg.Connection, server: Vendor) -> None:
         """The ledger names it, with the reason."""
-        self.fill(store, tmp_path, self.events)
+        self.fill(store, self.events)
         poison(store, [3, 500, 501, 1200])
         server.bad = lambda event: "p" in event
         report = self.export(store, server, lanes=2)
@@ -102,11 +99,9 @@ class RefusesSingleEvents(RequestContract):
 class LimitsBytes(RequestContract):
     """Besides, for a receiver for which there is an event too large."""
 
-    def test_events_too_large_are_rejected_alone(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path
-    ) -> None:
+    def test_events_too_large_are_rejected_alone(self, store: psycopg.Connection, server: Vendor) -> None:
         """Before anything is sent: the receiver sees nothing that is beyond its limits."""
-        self.fill(store, tmp_path, self.events)
+        self.fill(store, self.events)
         store.execute(
             "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload)"
             " values (9000, 100, 'job', %s, %s, %s)",

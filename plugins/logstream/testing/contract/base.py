@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, ClassVar, LiteralString
 
+import orjson
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
@@ -36,9 +36,8 @@ from logstream.ledger.records import Delivery
 from logstream.messages import Messages
 from logstream.settings.models import Settings
 from logstream.settings.resolution import Workspace
-from logstream.store.load import load_file
 from logstream.store.schema import create_tables
-from logstream.testing.events import EventMaker, workspace_line
+from logstream.testing.filling import fill
 from logstream.testing.postgres import new_database, quick_postgres
 from logstream.testing.vendors import Vendor
 from logstream.validation import validate_settings
@@ -121,12 +120,9 @@ class ContractBase:
         ):
             yield connection
 
-    def fill(self, store: psycopg.Connection, folder: Path, events: int) -> None:
+    def fill(self, store: psycopg.Connection, events: int) -> None:
         """Load events of all kinds."""
-        file = folder / "events.ndjson"
-        lines = EventMaker(WORKSPACES).lines(events, START, timedelta(minutes=5))
-        file.write_text("\n".join([*map(workspace_line, WORKSPACES), *lines]) + "\n")
-        load_file(store, file)
+        fill(store, WORKSPACES, events, START, timedelta(minutes=5))
 
     def settings(self, server: Vendor, **options: Any) -> Settings:
         """The override to the server."""
@@ -268,4 +264,11 @@ def stored(connection: psycopg.Connection, condition: LiteralString = "true") ->
 
 def canonical(documents: list[Any]) -> Counter[str]:
     """Documents as text that compares."""
-    return Counter(json.dumps(document, sort_keys=True) for document in documents)
+    return Counter(map(_as_text, documents))
+
+
+def _as_text(document: Any) -> str:
+    try:
+        return orjson.dumps(document, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:  # numbers and texts that JSON has and orjson has not
+        return json.dumps(document, sort_keys=True)

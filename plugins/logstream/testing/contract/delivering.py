@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any, ClassVar
 
 import psycopg
@@ -34,24 +33,22 @@ class DeliveryContract(ContractBase):
         """What has arrived, as text that compares."""
         return canonical([json.loads(message) for message in self.messages(server)])
 
-    def test_everything_arrives_once(self, store: psycopg.Connection, server: Any, tmp_path: Path) -> None:
+    def test_everything_arrives_once(self, store: psycopg.Connection, server: Any) -> None:
         """In several lanes at once."""
-        self.fill(store, tmp_path, self.events)
+        self.fill(store, self.events)
         report = self.export(store, server, lanes=3)
         assert (report.state, report.events, report.error) == (State.DELIVERED, self.events, None), report
         assert self.arrived(server) == stored(store)
 
-    def test_a_window_of_one_event(self, store: psycopg.Connection, server: Any, tmp_path: Path) -> None:
+    def test_a_window_of_one_event(self, store: psycopg.Connection, server: Any) -> None:
         """A workspace may be quiet for days."""
-        self.fill(store, tmp_path, 1)
+        self.fill(store, 1)
         assert self.export(store, server).events == 1
         assert self.arrived(server) == stored(store)
 
-    def test_after_a_worker_that_froze_the_rest_arrives(
-        self, store: psycopg.Connection, server: Any, tmp_path: Path
-    ) -> None:
+    def test_after_a_worker_that_froze_the_rest_arrives(self, store: psycopg.Connection, server: Any) -> None:
         """It sent, and never came to say so: the next goes on. What `replaces` comes once, all else at least once."""
-        self.fill(store, tmp_path, self.events)
+        self.fill(store, self.events)
         kind = destination_type(self.type)
         settings = self.settings(server, lanes=1)
         frozen_at(self.kill_at, lambda: self.export(store, server, settings=settings), kind)
@@ -76,9 +73,9 @@ class DeliveryContract(ContractBase):
         else:
             raise AssertionError("an unknown option is taken")
 
-    def test_secrets_are_in_no_text_of_the_ledger(self, store: psycopg.Connection, server: Any, tmp_path: Path) -> None:
+    def test_secrets_are_in_no_text_of_the_ledger(self, store: psycopg.Connection, server: Any) -> None:
         """Nor in a `repr`."""
-        self.fill(store, tmp_path, 10)
+        self.fill(store, 10)
         destination: Destination[Any] = self.opened(server)
         report = self.export(store, server)
         texts = [*ledger_texts(store), repr(destination), json.dumps(report.as_json())]

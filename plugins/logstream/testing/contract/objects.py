@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import psycopg
@@ -36,20 +35,18 @@ class ObjectContract(DeliveryContract):
 
     @pytest.mark.parametrize("packaging", ["file", "batch"])
     def test_an_export_made_again_makes_the_same_objects(
-        self, store: psycopg.Connection, server: Any, tmp_path: Path, packaging: str
+        self, store: psycopg.Connection, server: Any, packaging: str
     ) -> None:
         """The same keys, the same bytes: a window can be exported again at any time."""
-        self.fill(store, tmp_path, 300)
+        self.fill(store, 300)
         assert self.export(store, server, packaging=packaging).state is State.DELIVERED
         first = self.objects(server)
         assert self.export(store, server, packaging=packaging).state is State.DELIVERED
         assert self.objects(server) == first and self.arrived(server) == stored(store)
 
-    def test_every_key_is_one_that_it_says_it_may_write(
-        self, store: psycopg.Connection, server: Any, tmp_path: Path
-    ) -> None:
+    def test_every_key_is_one_that_it_says_it_may_write(self, store: psycopg.Connection, server: Any) -> None:
         """`patterns` tell whether two destinations could write over each other."""
-        self.fill(store, tmp_path, 100)
+        self.fill(store, 100)
         self.export(store, server)
         destination = self._object_destination(server)
         known = PatternIndex()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -23,10 +22,10 @@ class ReachesSafely(ContractBase):
     """Addresses, redirects, options and the check."""
 
     def test_this_machine_and_private_networks_are_refused_unless_allowed(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, store: psycopg.Connection, server: Vendor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Customers choose addresses; only the operator may open what is inside."""
-        self.fill(store, tmp_path, 5)
+        self.fill(store, 5)
         saved = self.settings(server)  # some types refuse such an address when it is saved: this was saved before
         monkeypatch.delenv(ALLOW_VARIABLE)
         report = self.export(store, server, settings=saved)
@@ -34,9 +33,9 @@ class ReachesSafely(ContractBase):
         assert ALLOW_VARIABLE in (report.error or "")
         assert server.requests == 0
 
-    def test_redirects_are_not_followed(self, store: psycopg.Connection, server: Vendor, tmp_path: Path) -> None:
+    def test_redirects_are_not_followed(self, store: psycopg.Connection, server: Vendor) -> None:
         """They would lead around the address check, with the credentials."""
-        self.fill(store, tmp_path, 5)
+        self.fill(store, 5)
         server.fail, server.answer_headers = (lambda _: 302), {"Location": f"{server.url}/elsewhere"}
         report = self.export(store, server, lanes=1, concurrency=1)
         assert report.state is State.FAILED

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -34,10 +33,10 @@ class Refuses(ContractBase):
 
     @pytest.mark.parametrize("status", [400, 413, 415, 422])
     def test_events_that_are_refused_for_their_content_are_rejected_alone(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, status: int
+        self, store: psycopg.Connection, server: Vendor, status: int
     ) -> None:
         """The first, one in the middle and the last of a window: the others arrive, once; the right ones are dead letters."""
-        self.fill(store, tmp_path, 200)
+        self.fill(store, 200)
         bad = [min(ids_in_order(store)), ids_in_order(store)[100], ids_in_order(store)[-1]]
         poison(store, bad)
         server.poison = lambda plain: status if b"p0is0n" in plain else None
@@ -50,10 +49,10 @@ class Refuses(ContractBase):
 
     @pytest.mark.parametrize("method", ["entry", "encode"])
     def test_an_exception_for_one_event_rejects_that_event(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+        self, store: psycopg.Connection, server: Vendor, monkeypatch: pytest.MonkeyPatch, method: str
     ) -> None:
         """Whatever the class raises for it: the others arrive."""
-        self.fill(store, tmp_path, 60)
+        self.fill(store, 60)
         bad = ids_in_order(store)[30]
         poison(store, [bad])
         kind = destination_type(self.type)
@@ -72,9 +71,9 @@ class Refuses(ContractBase):
         assert rows == [(bad, "it cannot be made ready for sending (OverflowError: date value out of range)")]
         assert canonical(server.taken) == stored(store, "payload->>'p' is null")
 
-    def test_strange_values_stop_nothing(self, store: psycopg.Connection, server: Vendor, tmp_path: Path) -> None:
+    def test_strange_values_stop_nothing(self, store: psycopg.Connection, server: Vendor) -> None:
         """Half a surrogate pair, a number beyond all floats, no time at all: each arrives or is rejected, all others arrive."""
-        self.fill(store, tmp_path, 50)
+        self.fill(store, 50)
         payloads = [
             '{"id": "1", "x": "\\ud800"}',
             '{"id": "2", "x": 1e999}',
@@ -91,11 +90,9 @@ class Refuses(ContractBase):
         assert (report.state, report.events + report.rejected) == (State.DELIVERED, 62), report.error
         assert canonical(server.taken) >= stored(store, "id < 9000")
 
-    def test_a_receiver_that_refuses_everything_is_failing(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path
-    ) -> None:
+    def test_a_receiver_that_refuses_everything_is_failing(self, store: psycopg.Connection, server: Vendor) -> None:
         """Sixty of sixty refused are no dead letters, and nothing is lost: it is delivered once the receiver is mended."""
-        self.fill(store, tmp_path, 60)
+        self.fill(store, 60)
         server.poison = lambda _: 400
         for lanes in (1, 4):
             report = self.export(store, server, lanes=lanes, concurrency=2)
@@ -109,10 +106,10 @@ class Refuses(ContractBase):
         assert canonical(server.taken) == stored(store)
 
     def test_a_destination_that_can_send_nothing_is_failing(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, store: psycopg.Connection, server: Vendor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Every event is larger than its limit, so nothing is sent: no dead letters, and all arrives once that is mended."""
-        self.fill(store, tmp_path, 60)
+        self.fill(store, 60)
         padded = "update events set payload = (payload::jsonb || jsonb_build_object('pad', repeat('x', 5000)))::json"
         store.execute(padded)
         kind = destination_type(self.type)
@@ -127,10 +124,10 @@ class Refuses(ContractBase):
         assert (report.state, report.events, report.rejected) == (State.DELIVERED, 60, 0)
 
     def test_one_poisoned_event_alone_is_believed_after_the_receiver_has_taken_others(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path
+        self, store: psycopg.Connection, server: Vendor
     ) -> None:
         """In a window of its own, or in a lane of its own beside lanes that arrive; not in the first window ever."""
-        self.fill(store, tmp_path, 1)
+        self.fill(store, 1)
         poison(store, ids_in_order(store))
         server.poison = lambda plain: 400 if b"p0is0n" in plain else None
         report = self.export(store, server)
@@ -147,11 +144,9 @@ class Refuses(ContractBase):
     @pytest.mark.parametrize(
         "page", ["<!DOCTYPE html><html><body>Sign in</body></html>", "\n <HTML lang=en><p>It works!</p>"]
     )
-    def test_a_page_of_html_is_no_success(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, page: str
-    ) -> None:
+    def test_a_page_of_html_is_no_success(self, store: psycopg.Connection, server: Vendor, page: str) -> None:
         """A login wall and the wrong port answer 200, too."""
-        self.fill(store, tmp_path, 5)
+        self.fill(store, 5)
         server.fail, server.echo = lambda _: 200, lambda _, __: page.encode()
         report = self.export(store, server, lanes=1, concurrency=1)
         assert (report.state, report.events) == (State.FAILED, 0)

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -28,10 +27,10 @@ class KeepsSecrets(ContractBase):
     """Secrets are in no text that leaves the destination."""
 
     def test_secrets_appear_nowhere(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, store: psycopg.Connection, server: Vendor, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Not in the ledger, in errors, in logs or in a `repr`, whatever the receiver answers."""
-        self.fill(store, tmp_path, 5)
+        self.fill(store, 5)
         caplog.set_level(logging.DEBUG)
         server.token = CANARY
         connections = self.connections(server)
@@ -76,10 +75,10 @@ class KeepsSecrets(ContractBase):
                 assert given_away(text, secrets) == [], (number, text, given_away(text, secrets))
 
     def test_an_echo_reaches_neither_ledger_nor_logs(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, store: psycopg.Connection, server: Vendor, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Through the whole engine: errors, dead letters and the log."""
-        self.fill(store, tmp_path, 5)
+        self.fill(store, 5)
         caplog.set_level(logging.DEBUG)
         server.token = CANARY
         written: list[str] = []

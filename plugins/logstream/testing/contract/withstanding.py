@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, ClassVar
 
 import psycopg
@@ -18,7 +17,6 @@ from logstream.destinations.registry import destination_type
 from logstream.export import pipeline
 from logstream.ledger.records import State
 from logstream.store import reading
-from logstream.store.load import load_file
 from logstream.testing.contract.base import (
     START,
     WORKSPACES,
@@ -30,7 +28,7 @@ from logstream.testing.contract.base import (
     poison,
     stored,
 )
-from logstream.testing.events import EventMaker, workspace_line
+from logstream.testing.filling import fill
 from logstream.testing.servers import Manner
 from logstream.testing.vendors import Vendor
 from logstream.window import Window
@@ -71,15 +69,11 @@ class Withstands(ContractBase):
     no_success: ClassVar[Sequence[tuple[int, bytes]]] = ()
     """Answers (status, body) that look like the vendor's success and are none."""
 
-    def fill_windows(self, store: psycopg.Connection, folder: Path, sizes: Sequence[int]) -> list[Window]:
+    def fill_windows(self, store: psycopg.Connection, sizes: Sequence[int]) -> list[Window]:
         """Load so many events into windows one after another."""
         windows = [Window(START + FIVE_MINUTES * n, START + FIVE_MINUTES * (n + 1)) for n in range(len(sizes))]
-        lines: list[str] = []
         for number, (size, window) in enumerate(zip(sizes, windows, strict=True)):
-            lines += EventMaker(WORKSPACES).lines(size, window.start, FIVE_MINUTES, 1 + 10_000 * number)
-        file = folder / "windows.ndjson"
-        file.write_text("\n".join([*map(workspace_line, WORKSPACES), *lines]) + "\n")
-        load_file(store, file)
+            fill(store, WORKSPACES, size, window.start, FIVE_MINUTES, 1 + 10_000 * number)
         return windows
 
     @pytest.fixture
@@ -98,10 +92,10 @@ class Withstands(ContractBase):
 
     @pytest.mark.parametrize("manner", [Manner.PACKED, Manner.CHUNKED, Manner.SLOW])
     def test_answers_are_read_in_whatever_manner_they_come(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, manner: Manner
+        self, store: psycopg.Connection, server: Vendor, manner: Manner
     ) -> None:
         """Successes as well as refusals, whose words are readable in the ledger."""
-        self.fill(store, tmp_path, 60)
+        self.fill(store, 60)
         poison(store, [30])
         server.poison = lambda plain: 400 if b"p0is0n" in plain else None
         server.manner = lambda _: manner
@@ -112,10 +106,10 @@ class Withstands(ContractBase):
         assert canonical(server.taken) == stored(store, "id <> 30")
 
     def test_an_answer_that_is_cut_off_is_none(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, short_chunks: None
+        self, store: psycopg.Connection, server: Vendor, short_chunks: None
     ) -> None:
         """What it answered comes again, the same under the same key: the receiver may have taken it."""
-        self.fill(store, tmp_path, 60)
+        self.fill(store, 60)
         server.manner = lambda number: Manner.CUT if number % 3 == 1 else Manner.PLAIN
         report = self.export(store, server, lanes=2, concurrency=1)
         assert (report.state, report.events, report.error) == (State.DELIVERED, 60, None)
@@ -123,20 +117,20 @@ class Withstands(ContractBase):
         assert server.changed_repetitions == 0
 
     def test_windows_of_exactly_a_page_or_a_chunk_and_one_more_or_less(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, short_chunks: None
+        self, store: psycopg.Connection, server: Vendor, short_chunks: None
     ) -> None:
         """Every event of each arrives, once."""
         sizes = [PAGE - 1, PAGE, PAGE + 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK]
-        for size, window in zip(sizes, self.fill_windows(store, tmp_path, sizes), strict=True):
+        for size, window in zip(sizes, self.fill_windows(store, sizes), strict=True):
             report = self.export(store, server, window=window, lanes=2)
             assert (report.state, report.events, report.error) == (State.DELIVERED, size, None)
         assert canonical(server.taken) == stored(store)
 
     def test_one_poisoned_event_at_each_place_of_a_request(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, short_chunks: None
+        self, store: psycopg.Connection, server: Vendor, short_chunks: None
     ) -> None:
         """It is the one that is rejected; the others arrive."""
-        first, *windows = self.fill_windows(store, tmp_path, [3, 7, 7, 7, 7, 7, 7, 7])
+        first, *windows = self.fill_windows(store, [3, 7, 7, 7, 7, 7, 7, 7])
         assert self.export(store, server, window=first, lanes=1).state is State.DELIVERED
         ids = ids_in_order(store)[3:]
         bad = [ids[7 * place + place] for place in range(7)]
@@ -150,10 +144,10 @@ class Withstands(ContractBase):
         assert canonical(server.taken) == stored(store, "payload->>'p' is null")
 
     def test_a_token_that_is_revoked_in_the_middle(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, short_chunks: None
+        self, store: psycopg.Connection, server: Vendor, short_chunks: None
     ) -> None:
         """Fails at once, naming the connection; with a good one the rest arrives, and nothing twice."""
-        self.fill(store, tmp_path, 60)
+        self.fill(store, 60)
         good, connections = server.token, self.connections(server)
 
         def revoke(number: int) -> None:
@@ -171,10 +165,10 @@ class Withstands(ContractBase):
         assert canonical(server.taken) == stored(store)
 
     def test_an_outage_in_the_middle_of_a_window_of_three_chunks(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, short_chunks: None
+        self, store: psycopg.Connection, server: Vendor, short_chunks: None
     ) -> None:
         """What was taken before it is not sent again after it."""
-        self.fill(store, tmp_path, 3 * CHUNK)
+        self.fill(store, 3 * CHUNK)
         begin = 3 * CHUNK // 2 // (destination_limit(self, server) or 7)
         server.fail = lambda number: 503 if number > begin else None
         report = self.export(store, server, lanes=1, concurrency=1)
@@ -186,10 +180,10 @@ class Withstands(ContractBase):
         assert set(server.keys.values()) == {1}
 
     def test_a_killed_export_makes_the_requests_that_it_would_have_made(
-        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, short_chunks: None
+        self, store: psycopg.Connection, server: Vendor, short_chunks: None
     ) -> None:
         """Compared with an export that nothing disturbs: the same keys, and under each the same bytes."""
-        self.fill(store, tmp_path, CHUNK + 5)
+        self.fill(store, CHUNK + 5)
         assert self.export(store, server, lanes=1, concurrency=1).state is State.DELIVERED
         undisturbed = set(server.keys)
         store.execute("drop schema logstream cascade")
