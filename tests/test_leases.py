@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from logstream.ledger import leases
 from logstream.ledger.lane_writes import LaneWrite
 from logstream.ledger.records import News, Rejection, State
 from logstream.testing.servers import LogSink
-from logstream.threads import LeftBehindThreads
+from logstream.threads import LeftBehindThreads, in_time
 from tests.stage import PROJECT
 from tests.test_engine import WINDOW, Make, canonical, engine, files, filled, override, stored
 
@@ -232,6 +233,40 @@ def test_a_lane_that_has_just_ended_is_not_said_to_be_taken_over(
 
     asyncio.run(ends())
     assert len(said) == taken_over and all("was taken over by another attempt" in words for words in said)
+
+
+class _AnsweredByHand(Executor):
+    """Calls that end when the test says so."""
+
+    def __init__(self) -> None:
+        self.calls: list[Future[Any]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.calls.append(Future())
+        return self.calls[-1]
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_who_asks_again_and_again_ends_when_told_to_in_whatever_moment(turns: int) -> None:
+    """Told to end while an answer was on its way, renewing leases went on for ever, and the task that waited for its end with it."""
+
+    async def told_to_end() -> None:
+        ledger = _AnsweredByHand()
+
+        async def ask_for_ever() -> None:
+            while True:
+                await in_time(ledger, 30, lambda: None)
+
+        asking = asyncio.create_task(ask_for_ever())
+        await asyncio.sleep(0)
+        ledger.calls[0].set_result(None)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        done, _ = await asyncio.wait({asking}, timeout=2)
+        assert done and asking.cancelled()
+
+    asyncio.run(told_to_end())
 
 
 def test_many_dead_letters_of_one_write_enter_the_ledger_by_few_statements(engine: Make, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -187,6 +187,16 @@ class SharedThreads(Executor):
             future.cancel()
 
 
+async def within(seconds: float, awaited: Awaitable[T]) -> T:
+    """Wait for something so long at the most. Raises `TimeoutError` after that.
+
+    Who waits and is told to end, ends. Python 3.11's `asyncio.wait_for` forgets it where what is waited for has just come: a loop
+    that asked the ledger every few seconds went on for ever, and a task that had delivered everything waited for it.
+    """
+    async with asyncio.timeout(seconds):
+        return await asyncio.ensure_future(awaited)
+
+
 async def in_time(executor: Executor, seconds: float, call: Callable[..., T], /, *args: Any) -> T:
     """Call something that blocks, and wait for it so long at the most. Raises `TimeoutError` after that."""
-    return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(executor, call, *args), seconds)
+    return await within(seconds, asyncio.get_running_loop().run_in_executor(executor, call, *args))

@@ -10,7 +10,7 @@ from logstream.destinations.credentials import Connections, SharedConnections
 from logstream.destinations.registry import make_destination
 from logstream.errors import LogstreamError
 from logstream.settings.models import DestinationSettings
-from logstream.threads import LeftBehindThreads, is_from_outside
+from logstream.threads import LeftBehindThreads, is_from_outside, within
 
 log = logging.getLogger("logstream")
 
@@ -55,7 +55,7 @@ async def _check(name: str, settings: DestinationSettings, connections: Connecti
         return None
 
     try:
-        return await asyncio.wait_for(steps(), CHECK_SECONDS)
+        return await within(CHECK_SECONDS, steps())
     except TimeoutError:
         return f"the check did not end within {CHECK_SECONDS:.0f} s"
     except LogstreamError as error:

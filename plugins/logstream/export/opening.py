@@ -11,7 +11,7 @@ from logstream.destinations import Destination, open_destination
 from logstream.destinations.credentials import Connections
 from logstream.errors import DeliveryError, InputError, LogstreamError
 from logstream.settings.models import Settings
-from logstream.threads import LeftBehindThreads, is_from_outside
+from logstream.threads import LeftBehindThreads, is_from_outside, within
 
 log = logging.getLogger("logstream")
 
@@ -54,8 +54,8 @@ class Destinations:
             if connection in self._silent:
                 raise _silence(connection)
             try:
-                destination = await asyncio.wait_for(
-                    open_destination(name, settings.destinations[name], self._connections), OPEN_SECONDS
+                destination = await within(
+                    OPEN_SECONDS, open_destination(name, settings.destinations[name], self._connections)
                 )
             except TimeoutError:
                 self._silent.add(connection)

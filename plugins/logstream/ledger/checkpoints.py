@@ -16,7 +16,7 @@ from logstream.errors import DatabaseError, LeaseLost
 from logstream.ledger.lane_writes import STEP, Announcement, LaneWrite, lease_lost
 from logstream.ledger.lanes import Lanes
 from logstream.ledger.records import Lane, News
-from logstream.threads import ANSWER_SECONDS, in_time
+from logstream.threads import ANSWER_SECONDS, in_time, within
 
 _W = TypeVar("_W")
 _R = TypeVar("_R")
@@ -136,7 +136,7 @@ class LedgerWriter:
     async def _write(self, writes: list[LaneWrite]) -> list[LeaseLost | None]:
         async with _answering():
             if all(write.steps for write in writes):
-                missing = await asyncio.wait_for(self._steps.write(writes), ANSWER_SECONDS)
+                missing = await within(ANSWER_SECONDS, self._steps.write(writes))
             else:
                 missing = await in_time(self._threads, ANSWER_SECONDS, self._ledger.write, writes)
         return [write.lease_lost() if write.key in missing else None for write in writes]

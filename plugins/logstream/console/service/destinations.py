@@ -22,6 +22,7 @@ from logstream.ledger.notices import Notices
 from logstream.ledger.overview import Overview
 from logstream.settings.edits import Data
 from logstream.settings.models import DestinationSettings
+from logstream.threads import within
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def _try_out(name: str, made: Destination[Any]) -> list[Step]:
             steps.append(step)  # noqa: PERF401 - what was found out is kept when it is stopped
 
     async def in_time() -> None:
-        await asyncio.wait_for(run(), CHECK_SECONDS)
+        await within(CHECK_SECONDS, run())
 
     try:
         asyncio.run(in_time())
