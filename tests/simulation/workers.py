@@ -14,13 +14,16 @@ from typing import TypeVar
 import psycopg
 
 from logstream.errors import LogstreamError
-from logstream.export import pipeline
+from logstream.export import pipeline, small
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
 from tests.simulation.fates import Attempt, Fate, Killed, watch
 from tests.simulation.universe import Connections, WorldClock
 
 T = TypeVar("T")
+
+TOGETHER, ALONE = 1, 1_000
+"""From how many small deliveries on they are made together: one attempt makes all of them so, the next gives each a pipeline."""
 
 PATIENCE = 300
 """Real seconds after which an attempt has hung."""
@@ -35,7 +38,7 @@ class Workers:
     ) -> None:  # fmt: skip
         self._dsn, self._connections, self._store, self._clock = dsn, connections, store, time_of_world
         self._complaints = complaints
-        self._pages = cycle(pages)
+        self._pages, self._fewest = cycle(pages), cycle((TOGETHER, ALONE))
         self._idle: list[Exporter] = []
         self.zombies: list[Attempt] = []
         self.undisturbed = False
@@ -104,7 +107,7 @@ class Workers:
             self._idle.append(engine)
             return result
 
-        pipeline.CHUNK_EVENTS = next(self._pages)  # put back where the world ends
+        pipeline.CHUNK_EVENTS, small.FEWEST = next(self._pages), next(self._fewest)  # put back where the world ends
         self._sending = fate or Fate()
         return Attempt(work, self._sending)
 

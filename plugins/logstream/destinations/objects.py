@@ -171,6 +171,14 @@ class ObjectDestination(Destination[O]):
             return await asyncio.get_running_loop().run_in_executor(self._threads, guarded, self._put_all, parcel)
         return await self.put(parcel.name, parcel.body)
 
+    def send_now(self, parcel: Parcel) -> Outcome:
+        """`deliver`, in a thread of the caller's, which puts for many destinations: blocks, and never raises."""
+        try:
+            outcome = self._put_all(parcel) if isinstance(parcel, Bundle) else self.put_now(parcel.name, parcel.body)
+        except BaseException as error:
+            outcome = Retry(f"sending to {self.name} broke: {type(error).__name__}: {error}")
+        return self.secrets.outcome(outcome)
+
     def _put_all(self, bundle: Bundle) -> Outcome:
         failed: list[int] = []
         trouble: Retry | None = None

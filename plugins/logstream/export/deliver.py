@@ -15,6 +15,7 @@ from functools import cache, partial
 
 from logstream import clock
 from logstream.errors import DatabaseError, InputError, LaneBusy, LogstreamError
+from logstream.export import small as small_deliveries
 from logstream.export.deployment import Deployment
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.memory import MemoryBudget, keep_freed_memory
@@ -146,11 +147,34 @@ class DeliveryTask:
         groups: dict[str, dict[Window, list[Lane]]] = defaultdict(lambda: defaultdict(list))
         for lane in lanes:
             groups[lane.destination][lane.window].append(lane)
-        await asyncio.gather(
-            *(self._in_order([windows[window] for window in sorted(windows)]) for windows in groups.values())
-        )
+        in_order = ([windows[window] for window in sorted(windows)] for windows in groups.values())
+        small, others = small_deliveries.divide(in_order)
+        await asyncio.gather(self._together(small), *(self._in_order(windows) for windows in others))
 
-    async def _in_order(self, windows: list[list[Lane]]) -> None:
+    async def _together(self, deliveries: Sequence[Sequence[Lane]]) -> None:
+        """Deliver what is small with what it has in common done once; what is met with any trouble has a pipeline of its own."""
+        if not deliveries:
+            return
+        started, alone = clock.monotonic(), list[asyncio.Task[None]]()
+
+        def ended(lane: Lane, remarks: str | None) -> None:
+            self._say(LaneResult(lane, clock.monotonic() - started, remarks=remarks))
+
+        def left(lanes: list[Lane]) -> None:
+            alone.append(asyncio.create_task(self._in_order([lanes])))
+
+        together = small_deliveries.SmallDeliveries(
+            self._deployment, self._destinations, self._keeper, self._writer, self._memory, self._threads,
+            self._snapshots, ended=ended, left=left,
+        )  # fmt: skip
+        try:
+            await together.deliver(deliveries)
+            await asyncio.gather(*alone)
+        finally:
+            for task in alone:
+                task.cancel()
+
+    async def _in_order(self, windows: Sequence[Sequence[Lane]]) -> None:
         """Deliver the windows of one destination, the oldest first. Where one fails, the later ones wait for another run."""
         for index, lanes in enumerate(windows):
             if await self._window(lanes):
@@ -164,12 +188,12 @@ class DeliveryTask:
                 self._say(LaneResult(lane, 0.0, why, permanent=permanent))
             return
 
-    async def _window(self, lanes: list[Lane]) -> bool:
+    async def _window(self, lanes: Sequence[Lane]) -> bool:
         """Deliver the lanes of one delivery, and give them back. Returns whether later windows may follow.
 
         Whatever goes wrong with it, foreseen or not, is this delivery's alone.
         """
-        started, todo, first_turn = clock.monotonic(), lanes, True
+        started, todo, first_turn = clock.monotonic(), list(lanes), True
         try:
             while todo:
                 size = sum(lane.planned_bytes for lane in todo)

@@ -101,6 +101,14 @@ class LedgerWriter:
         """Write which objects are about to be put, before they are; return the number that `News.announced` settles it by."""
         return await self._announcements.put(Announcement.of(lane, parts))
 
+    async def announce_all(self, announcements: Sequence[Announcement]) -> list[int | LeaseLost]:
+        """The same for many lanes at once, in one statement; `LeaseLost` is in the place of each that must not be put."""
+        return await self._announce(announcements) if announcements else []
+
+    async def finish_all(self, ended: Sequence[tuple[Lane, News]]) -> list[LeaseLost | None]:
+        """Write that many lanes are delivered, in one transaction; `LeaseLost` is in the place of each that is another's."""
+        return await self._write([LaneWrite.finish(lane, news) for lane, news in ended]) if ended else []
+
     async def step(self, lane: Lane) -> None:
         """Write how far a lane has come, and no more."""
         await self._writes.put(LaneWrite.step(lane))
@@ -133,7 +141,7 @@ class LedgerWriter:
         """Close what was opened."""
         await self._steps.close()
 
-    async def _write(self, writes: list[LaneWrite]) -> list[LeaseLost | None]:
+    async def _write(self, writes: Sequence[LaneWrite]) -> list[LeaseLost | None]:
         async with _answering():
             if all(write.steps for write in writes):
                 missing = await within(ANSWER_SECONDS, self._steps.write(writes))
@@ -141,7 +149,7 @@ class LedgerWriter:
                 missing = await in_time(self._threads, ANSWER_SECONDS, self._ledger.write, writes)
         return [write.lease_lost() if write.key in missing else None for write in writes]
 
-    async def _announce(self, announcements: list[Announcement]) -> list[int | LeaseLost]:
+    async def _announce(self, announcements: Sequence[Announcement]) -> list[int | LeaseLost]:
         async with _answering():
             noted = await in_time(self._threads, ANSWER_SECONDS, self._ledger.announce, announcements)
         return [noted.get(place) or lease_lost(item) for place, item in enumerate(announcements)]

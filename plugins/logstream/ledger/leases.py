@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from logstream import clock
@@ -139,6 +140,16 @@ class LeaseKeeper:
             await self._renew(LEASE_SECONDS)
         if lane.key not in self._held:
             raise lease_lost(lane)
+
+    def holds(self, lane: Lane) -> bool:
+        """Whether a lane is ours to send for, as far as that is known without asking. For threads that cannot wait."""
+        return lane.key in self._held and clock.monotonic() < self._fresh_until
+
+    @asynccontextmanager
+    async def undisturbed(self) -> AsyncIterator[None]:
+        """No lease is renewed meanwhile: a renewal and a write of very many lanes would each wait for rows that the other has."""
+        async with self._renewing:
+            yield
 
     def forget(self, lane: Lane) -> None:
         """A lane has ended, and was given back with its last write."""

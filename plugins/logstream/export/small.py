@@ -1,0 +1,405 @@
+"""Many small deliveries at once: thousands of customers, each with a destination of its own and a few events in a window.
+
+In a pipeline of its own such a delivery is a statement that reads, three writes to the ledger and dozens of turns of the event
+loop and of threads, for one object. Here a statement reads the events of hundreds of them, one thread packages them, a
+statement announces their objects, some threads put them, and one more statement writes that they are delivered.
+
+Only what goes well is done here. Whatever else is met leaves a lane to a pipeline: an event that cannot be sent, a count that is
+not as planned, a refusal, a receiver that is slow, a lane that an earlier attempt has begun. The pipeline begins the lane anew.
+The same events are in the same objects again, so what was put here already is replaced by itself; therefore this is for
+destinations alone where putting again replaces (`docs/adr/0025`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from logstream import clock
+from logstream.destinations.objects import ObjectDestination
+from logstream.destinations.outcome import Delivered, Retry
+from logstream.destinations.parcel import LaneRef, Parcel, Part, Tally
+from logstream.errors import LeaseLost, LogstreamError
+from logstream.events import Event, Selection
+from logstream.export.contents import contents_of, masks_of
+from logstream.export.deployment import Deployment
+from logstream.export.memory import MemoryBudget
+from logstream.export.opening import Destinations
+from logstream.export.pipeline import READ_SECONDS
+from logstream.export.select import Demultiplexer, EventRenderer
+from logstream.ledger.checkpoints import LedgerWriter
+from logstream.ledger.lane_writes import Announcement
+from logstream.ledger.leases import LeaseKeeper
+from logstream.ledger.records import Lane, News, trail_of
+from logstream.settings.models import Streaming
+from logstream.settings.repository import Snapshot
+from logstream.settings.resolution import Workspace, streamings_of
+from logstream.store.base import Filter
+from logstream.threads import SharedThreads, in_time
+
+log = logging.getLogger("logstream")
+
+SMALL_BYTES = 128 * 1024
+"""A delivery of more than this is worth a pipeline of its own."""
+
+FEWEST = 8
+"""So many small deliveries at least are done together: fewer are quick as it is."""
+
+PACK_DELIVERIES = 512
+PACK_BYTES = 4 * 1024 * 1024
+"""How much is read, packaged and put at once. All of it is in memory meanwhile."""
+
+PACKS = 2
+"""While one pack waits for its receivers, another is read and packaged."""
+
+GATHER_SECONDS = 0.02
+"""How long to wait for others of a pack once one destination is open."""
+
+PUT_THREADS = 32
+STALL_SECONDS = 5.0
+"""What of a pack is not there when no put has ended for so long is left to pipelines: no receiver holds up others."""
+
+SLOW_SECONDS = 1.0
+TROUBLES = 3
+"""Slow puts, and puts to be tried again, of one connection; what is left of it then has pipelines, which know how to wait."""
+
+
+def divide(groups: Iterable[Sequence[Sequence[Lane]]]) -> tuple[list[Sequence[Lane]], list[Sequence[Sequence[Lane]]]]:
+    """The small deliveries among those of some destinations, each given as the lanes of its windows; and all others.
+
+    A destination that has several windows gets them in their order, one after another.
+    """
+    small: list[Sequence[Lane]] = []
+    others: list[Sequence[Sequence[Lane]]] = []
+    for windows in groups:
+        if len(windows) == 1 and _is_small(windows[0]):
+            small.append(windows[0])
+        else:
+            others.append(windows)
+    if len(small) < FEWEST:
+        return [], [*others, *([lanes] for lanes in small)]
+    return small, others
+
+
+def _is_small(lanes: Sequence[Lane]) -> bool:
+    new = all(lane.planned and lane.position is None and lane.counted is None and not lane.part for lane in lanes)
+    return new and sum(lane.planned_bytes for lane in lanes) <= SMALL_BYTES
+
+
+@dataclass(slots=True)
+class Small:
+    """One small delivery. `parcels` are those of its lanes, by number; a lane that is not there is left to a pipeline."""
+
+    lanes: Sequence[Lane]
+    destination: ObjectDestination[Any]
+    parcels: dict[int, list[Parcel]] = field(default_factory=dict)
+    announced: dict[int, list[int]] = field(default_factory=dict)
+    remarks: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its events."""
+        return sum(lane.planned_bytes for lane in self.lanes)
+
+    def ready(self) -> list[tuple[Lane, list[Parcel]]]:
+        """Its lanes that are not left to a pipeline, with what is to be put of each."""
+        return [(lane, self.parcels[lane.lane]) for lane in self.lanes if lane.lane in self.parcels]
+
+
+class SmallDeliveries:
+    """Delivers small deliveries of one task together. `threads` read and package.
+
+    `ended` is called for each lane that is delivered, as it is then, with what a person should know of it; `left` for lanes of a
+    delivery that must have a pipeline.
+    """
+
+    def __init__(
+        self, deployment: Deployment, destinations: Destinations, keeper: LeaseKeeper, writer: LedgerWriter,
+        memory: MemoryBudget, threads: Executor, snapshots: Mapping[int, Snapshot], *,
+        ended: Callable[[Lane, str | None], None], left: Callable[[list[Lane]], None],
+    ) -> None:  # fmt: skip
+        self._deployment, self._destinations, self._keeper, self._writer = deployment, destinations, keeper, writer
+        self._memory, self._threads, self._snapshots = memory, threads, snapshots
+        self._ended, self._left = ended, left
+        self._room = asyncio.Semaphore(PACKS)
+
+    async def deliver(self, deliveries: Sequence[Sequence[Lane]]) -> None:
+        """Deliver them, a pack at a time, as their destinations open."""
+        opened: asyncio.Queue[Small | None] = asyncio.Queue()
+        opening = [asyncio.create_task(self._open(lanes, opened)) for lanes in deliveries]
+        running: list[asyncio.Task[None]] = []
+        waiting, missing = list[Small](), len(deliveries)
+        try:
+            while missing or waiting:
+                if missing and not (waiting and opened.empty()):
+                    found = await opened.get()
+                    missing -= 1
+                    waiting += [found] if found is not None else []
+                    if opened.empty():
+                        await clock.sleep(GATHER_SECONDS)
+                    if not opened.empty() and len(waiting) < PACK_DELIVERIES:
+                        continue
+                for pack in _packs(waiting):
+                    await self._room.acquire()
+                    running.append(asyncio.create_task(self._deliver_pack(pack)))
+                waiting = []
+            await asyncio.gather(*running)
+        finally:
+            for task in (*opening, *running):
+                task.cancel()
+
+    async def _open(self, lanes: Sequence[Lane], opened: asyncio.Queue[Small | None]) -> None:
+        name, settings = lanes[0].destination, self._snapshots[lanes[0].snapshot_id].settings
+        small: Small | None = None
+        try:
+            destination = await self._destinations.get(name, settings)
+            # a plug-in that sends in a way of its own is sent to in that way
+            if isinstance(destination, ObjectDestination) and type(destination).send is ObjectDestination.send:
+                small = Small(lanes, destination)
+        except LogstreamError:
+            pass  # its pipeline meets the same, and writes it down
+        if small is None:
+            self._left(list(lanes))
+        opened.put_nowait(small)
+
+    async def _deliver_pack(self, pack: Sequence[Small]) -> None:
+        done: set[tuple[int, int]] = set()
+        try:
+            async with self._memory.share(sum(small.size for small in pack)):
+                await self._deliver_together(pack, done)
+        except Exception as error:  # of one of them, or of all: that is seen when each is alone
+            log.debug("%s small deliveries have a pipeline each", len(pack), exc_info=error)
+        finally:
+            self._room.release()
+        for small in pack:
+            if lanes := [lane for lane in small.lanes if lane.key not in done]:
+                self._left(lanes)
+
+    async def _deliver_together(self, pack: Sequence[Small], done: set[tuple[int, int]]) -> None:
+        await in_time(self._threads, READ_SECONDS, self._package, pack)
+        await self._announce(pack)
+        arrived = await self._put(pack)
+        ended = [
+            (
+                small,
+                _delivered(lane, parcels),
+                News(parts=_parts(parcels), announced=small.announced.get(lane.lane, ())),
+            )
+            for small in pack
+            for lane, parcels in small.ready()
+            if all(id(parcel) in arrived for parcel in parcels)
+        ]
+        async with self._keeper.undisturbed():
+            lost = await self._writer.finish_all([(lane, news) for _, lane, news in ended])
+        for (small, lane, _), error in zip(ended, lost, strict=True):
+            if error is None:
+                self._keeper.forget(lane)
+                done.add(lane.key)
+                self._ended(lane, small.remarks)
+
+    def _package(self, pack: Sequence[Small]) -> None:
+        """Read the events of a pack with one statement, and make each lane's parcels. Blocks."""
+        lanes = [lane for small in pack for lane in small.lanes]
+        snapshot = self._snapshots[lanes[0].snapshot_id]
+        store = self._deployment.store(snapshot)
+        streamings = streamings_of(snapshot.settings, [number for lane in lanes for number in lane.workspace_ids])
+        events, odd = self._read(pack, streamings)
+        sound = [small for small in pack if small.lanes[0].delivery_id not in odd]
+        named = [small for small in sound if not _make_parcels(small, events, streamings, None)]
+        if named:
+            lanes = [lane for small in named for lane in small.lanes]
+            workspaces = self._deployment.ledger.workspaces_of(lanes, store.workspaces)
+            for small in named:
+                _make_parcels(small, events, streamings, workspaces)
+
+    def _read(
+        self, pack: Sequence[Small], streamings: Mapping[int, Streaming]
+    ) -> tuple[dict[int, list[Event]], set[int]]:
+        """The events of each delivery, by its id, in order; and the deliveries that have rows which are no events."""
+        lanes = [lane for small in pack for lane in small.lanes]
+        of = {number: lane.delivery_id for lane in lanes for number in lane.workspace_ids}
+        selections: dict[Selection, list[int]] = defaultdict(list)
+        for number in sorted(streamings):
+            selections[streamings[number].selection].append(number)
+        planned = sum(lane.planned.total() for lane in lanes), sum(lane.planned_bytes for lane in lanes)
+        events: dict[int, list[Event]] = {lane.delivery_id: [] for lane in lanes}
+        odd: set[int] = set()
+        more = True
+        for page in self._deployment.store(self._snapshots[lanes[0].snapshot_id]).read(
+            lanes[0].window, [Filter.of(selection, numbers) for selection, numbers in selections.items()], None,
+            # what is narrowed to some log types is read more widely than it is planned
+            max_events=4 * planned[0] + 1_000, max_bytes=2 * planned[1] + PACK_BYTES,
+        ):  # fmt: skip
+            for event in page.events:
+                events[of[event[1]]].append(event)
+            odd.update(of[event.workspace_id] for event, _ in page.bad)
+            more = page.more
+        return events, set(events) if more else odd
+
+    async def _announce(self, pack: Sequence[Small]) -> None:
+        wanted = [
+            (small, lane, Announcement.of(lane, parcel.parts))
+            for small in pack
+            for lane, parcels in small.ready()
+            for parcel in parcels
+            if parcel.parts
+        ]
+        numbers = await self._writer.announce_all([announcement for _, _, announcement in wanted])
+        for (small, lane, _), number in zip(wanted, numbers, strict=True):
+            if isinstance(number, LeaseLost):
+                small.parcels.pop(lane.lane, None)
+            else:
+                small.announced.setdefault(lane.lane, []).append(number)
+
+    async def _put(self, pack: Sequence[Small]) -> set[int]:
+        """Put all parcels; return those that have arrived, by their `id`."""
+        for small in pack:
+            for lane, _ in small.ready():
+                try:
+                    await self._keeper.confirm(lane)
+                except LeaseLost:
+                    small.parcels.pop(lane.lane)
+        puts, threads = _Puts(pack, self._keeper.holds), SharedThreads(PUT_THREADS)
+        running = {asyncio.wrap_future(threads.submit(puts.work)) for _ in range(min(PUT_THREADS, len(pack)))}
+        try:
+            before = -1
+            while running and before < len(puts.arrived):
+                before = len(puts.arrived)
+                _, running = await asyncio.wait(running, timeout=STALL_SECONDS)
+        finally:
+            puts.stop()
+            for put in running:
+                put.cancel()  # a thread that hangs is left behind
+        return set(puts.arrived)
+
+
+class _Puts:
+    """Puts parcels, in as many threads as call `work`, until all are put or this is stopped.
+
+    Those of one destination are put one after another: how many at once a plug-in bears is not known here.
+    """
+
+    def __init__(self, pack: Iterable[Small], holds: Callable[[Lane], bool]) -> None:
+        self._waiting = deque(pack)
+        self._holds = holds
+        self._troubles: Counter[str] = Counter()
+        self.arrived: list[int] = []
+
+    def stop(self) -> None:
+        """Begin no more puts."""
+        self._waiting.clear()
+
+    def work(self) -> None:
+        """Put what waits. Blocks."""
+        while True:
+            try:
+                small = self._waiting.popleft()
+            except IndexError:
+                return
+            connection = str(getattr(small.destination.options, "connection", small.destination.name))
+            for lane, parcels in small.ready():
+                for parcel in parcels:
+                    if self._troubles[connection] < TROUBLES and self._holds(lane):
+                        self._put(connection, small.destination, parcel)
+
+    def _put(self, connection: str, destination: ObjectDestination[Any], parcel: Parcel) -> None:
+        began = clock.monotonic()
+        outcome = destination.send_now(parcel)
+        if isinstance(outcome, Delivered):
+            self.arrived.append(id(parcel))
+        if isinstance(outcome, Retry) or clock.monotonic() - began > SLOW_SECONDS:
+            self._troubles[connection] += 1
+
+
+def _packs(waiting: Sequence[Small]) -> Iterator[list[Small]]:
+    """Deliveries of one window and one snapshot of the settings, as many at a time as a pack may have."""
+    groups: dict[object, list[Small]] = defaultdict(list)
+    for small in waiting:
+        groups[(small.lanes[0].window, small.lanes[0].snapshot_id)].append(small)
+    for group in groups.values():
+        pack: list[Small] = []
+        size = 0
+        for small in group:
+            if pack and (len(pack) == PACK_DELIVERIES or size + small.size > PACK_BYTES):
+                yield pack
+                pack, size = [], 0
+            pack.append(small)
+            size += small.size
+        yield pack
+
+
+class _NamesWanted(Exception):
+    """Names of workspaces are wanted, which are not there."""
+
+
+def _make_parcels(
+    small: Small, events: Mapping[int, list[Event]], streamings: Mapping[int, Streaming],
+    workspaces: Sequence[Workspace] | None,
+) -> bool:  # fmt: skip
+    """Package the events of a delivery, which are given by its id; false if names of `workspaces` are wanted and not given.
+
+    Lanes of which not all that was planned can be sent get no parcels, nor do those whose destination's code breaks: their
+    pipeline meets the same, and says so.
+    """
+
+    def known() -> Sequence[Workspace]:
+        if workspaces is None:
+            raise _NamesWanted
+        return workspaces
+
+    try:
+        small.parcels, small.remarks = _parcels(small, events[small.lanes[0].delivery_id], streamings, known)
+    except _NamesWanted:
+        return False
+    except Exception as error:
+        log.debug("events for %s cannot be packaged", small.destination.name, exc_info=error)
+    return True
+
+
+def _parcels(
+    small: Small,
+    events: list[Event],
+    streamings: Mapping[int, Streaming],
+    workspaces: Callable[[], Iterable[Workspace]],
+) -> tuple[dict[int, list[Parcel]], str | None]:
+    """The parcels of a delivery's lanes, by number, and what a person should know of them."""
+    lane_of = {number: lane for lane in small.lanes for number in lane.workspace_ids}
+    known = {number: streamings[number] for number in lane_of if number in streamings}
+    renderer = EventRenderer(known, {number: lane.now_ns or 0 for number, lane in lane_of.items()}, workspaces)
+    external_ids = {w.id: w.external_id for w in workspaces()} if small.destination.needs_external_ids else {}
+    contents, masks = contents_of(known), masks_of(known)
+    lanes = {lane.lane: lane for lane in small.lanes}
+    divided = Demultiplexer({number: lane.lane for number, lane in lane_of.items()}).divide(renderer.render(events))
+    found: dict[int, list[Parcel]] = {}
+    for number, chunk in divided:
+        lane, options = lanes[number], small.destination.options
+        name = LaneRef(lane.destination, lane.window, number, options.lanes, external_ids, contents, masks)
+        packer = small.destination.packer(name, lane.part)
+        parcels = [*packer.pack(chunk.events, chunk.messages), *packer.finish()]
+        counted = sum((parcel.tally for parcel in parcels), Tally())
+        if not chunk.bad and not any(parcel.refused for parcel in parcels) and counted == lane.planned:
+            found[number] = parcels
+    return found, renderer.fallbacks
+
+
+def _parts(parcels: Iterable[Parcel]) -> list[Part]:
+    return [part for parcel in parcels for part in parcel.parts]
+
+
+def _delivered(lane: Lane, parcels: Sequence[Parcel]) -> Lane:
+    """A lane of which all parcels have arrived, as it is then. The lane itself stays as it was, for a pipeline to begin it."""
+    done = replace(lane, delivered=Tally(), rejected=Tally(), sizes=Counter())
+    for parcel in parcels:
+        done.delivered.update(parcel.tally)
+        done.sizes.update(parcel.sizes)
+        done.bytes += parcel.size
+        done.requests += parcel.requests
+        done.part += 1
+        done.trail = trail_of(done.trail or 0, parcel.name)
+        done.position = done.counted = parcel.last
+    return done

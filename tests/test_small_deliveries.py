@@ -1,0 +1,291 @@
+"""Small deliveries that are made together: as a pipeline for each would have made them, and any trouble is one's alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from logstream.airflow.connections import AirflowConnections
+from logstream.destinations.file import FileDestination
+from logstream.destinations.outcome import GiveUp, Outcome, Retry
+from logstream.export import deliver, small
+from logstream.export.deliver import LaneResult
+from logstream.export.exporter import Exporter
+from logstream.export.pipeline import DeliveryPipeline
+from logstream.export.send import RetryPolicy
+from logstream.ledger.checkpoints import LedgerWriter
+from logstream.store.postgres import PostgresStore
+from logstream.validation import validate_settings
+from tests.test_small_windows import MANY, START, WINDOW, each_its_own, fill, statements
+
+NEVER = 1_000_000
+KINDS = ["job_status", "user_activity", "log_service"]
+
+
+@pytest.fixture
+def pipelines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The destinations that get a pipeline."""
+    names: list[str] = []
+
+    class Noted(DeliveryPipeline):
+        def __init__(self, lanes: Any, *rest: Any) -> None:
+            names.append(lanes[0].destination)
+            super().__init__(lanes, *rest)
+
+    monkeypatch.setattr(deliver, "DeliveryPipeline", Noted)
+    return names
+
+
+def shapes_of_life(store: psycopg.Connection) -> None:
+    """Thirty workspaces: quiet ones, one event, a few of all kinds at one instant, a busy one, one with rows that are no events."""
+    store.execute("insert into workspaces (id, external_id) select n, 'c' || n from generate_series(1, 30) n")
+    add = "insert into events (workspace_id, kind, occurred_at, recorded_at, payload) select"
+    said = "jsonb_build_object('id', n, 'level', (array['info', 'error'])[1 + mod(n, 2)], 'log_type', 'recipe')::json"
+    for kind in ("job", "user_activity", "log_service"):
+        store.execute(
+            f"{add} w, %s, %s::timestamptz, %s::timestamptz + make_interval(secs => mod(n, 3)), {said}"
+            " from generate_series(1, 27) w, generate_series(1, 7) n where mod(w, 4) <> 0",
+            (kind, START, START),
+        )
+    store.execute(f"{add} 28, 'job', %s, %s, '{{\"id\": 1}}'", (START, START))
+    store.execute(
+        f"{add} 29, 'job', %s, %s, json_build_object('id', n, 'note', repeat('x', 900)) from generate_series(1, 400) n",
+        (START, START),
+    )
+    store.execute(f"{add} 5, 'job', 'infinity', %s, '{{}}'", (START,))
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """A destination for each workspace: batches, files and Parquet; with templates, names and narrowed logs."""
+    document = each_its_own(30, {"type": "file", "path": f"{folder}/"}, "path")
+    for number, workspace in enumerate(document["workspaces"], start=1):
+        streaming = workspace["streaming"]
+        streaming["events"] = KINDS
+        if number % 5 == 0:
+            streaming |= {"log_levels": ["error"]}
+        if number % 7 == 0:
+            streaming |= {"message": '{"who": "{{{workspace.external_id}}}", "event": {{{log_message}}}}'}
+        options = document["destinations"][f"d{number}"]
+        options["packaging"] = ("batch", "file", "parquet")[number % 3]
+        options["lanes"] = 1 + number % 2
+    # two workspaces of several lanes share a destination
+    document["workspaces"][10]["streaming"]["destination"] = "d10"
+    document["destinations"]["d10"]["lanes"] = 4
+    return document
+
+
+def outcome(store: psycopg.Connection, folder: Path) -> dict[str, Any]:
+    """All that an export leaves behind, but times and attempts."""
+    lanes = store.execute(
+        "select destination, lane, l.state, delivered::text, rejected::text, sizes::text, bytes, requests, part, position_us,"
+        " position_id, counted_us, counted_id, trail, planned::text, leased_by, last_error, names::text"
+        " from logstream.lanes l join logstream.deliveries d on d.id = l.delivery_id order by 1, 2"
+    ).fetchall()
+    parts = "select destination, lane, parcels, entries from logstream.lane_parts join logstream.deliveries d on d.id = delivery_id"
+    return {
+        "lanes": lanes,
+        "parts": store.execute(f"{parts} order by 1, 2, 3").fetchall(),
+        "dead": store.execute("select event_id, reason, request from logstream.rejections order by 1").fetchall(),
+        "left": store.execute("select * from logstream.superseded_parts").fetchall(),
+        "objects": {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()},
+    }
+
+
+def exported(database: str, settings: dict[str, Any]) -> list[LaneResult]:
+    """Plan and deliver the window, with short waits."""
+    policy = RetryPolicy(attempts=3, base=0.01, cap=0.02)
+    with Exporter(database, database, AirflowConnections(), policy=policy) as exporter:
+        exporter.settings.apply(validate_settings(settings))
+        planned = exporter.plan(WINDOW)
+        return exporter.deliver([key for share in planned.shares for key in share.lanes])
+
+
+def errors(results: list[LaneResult]) -> dict[str, str]:
+    """Destination to what stopped its lane."""
+    return {result.lane.destination: result.error for result in results if result.error}
+
+
+def test_together_is_as_each_alone(
+    store: psycopg.Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipelines: list[str]
+) -> None:
+    shapes_of_life(store)
+    found = []
+    for fewest in (NEVER, 1):
+        monkeypatch.setattr(small, "FEWEST", fewest)
+        folder = tmp_path / str(fewest)
+        pipelines.clear()
+        results = exported(database, settings_of(folder))
+        assert errors(results) == {}
+        found.append(outcome(store, folder))
+        store.execute("drop schema logstream cascade")
+    alone, together = found
+    assert together == alone
+    assert len(alone["objects"]) > 100
+    assert [row[1] for row in alone["dead"]] == ["its occurred_at is not in the years 1 to 9999"]
+    # what is large, and what has a row that is no event, has a pipeline
+    assert sorted(pipelines) == ["d29", "d5"]
+
+
+def test_very_many_are_delivered_with_few_statements(
+    store: psycopg.Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipelines: list[str]
+) -> None:
+    fill(store, MANY)
+    readings: list[object] = []
+    read = PostgresStore.read
+
+    def noted(*given: Any, **more: Any) -> Any:
+        readings.append(given)
+        return read(*given, **more)
+
+    monkeypatch.setattr(PostgresStore, "read", noted)
+    folder = {"type": "file", "path": f"{tmp_path}/out/", "packaging": "batch"}
+    with Exporter(database, database, AirflowConnections()) as exporter:
+        exporter.settings.apply(validate_settings(each_its_own(MANY, folder, "path")))
+        planned = exporter.plan(WINDOW)
+        with statements(exporter.engine) as made:
+            results = exporter.deliver([key for share in planned.shares for key in share.lanes])
+    assert len(results) == MANY * 4 // 5 and errors(results) == {}
+    assert pipelines == []
+    assert len(readings) <= 5
+    assert len(made) < 40, made
+
+
+Put = Callable[[FileDestination, str, bytes], Outcome | None]
+
+
+@pytest.fixture
+def putting(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Put]]:
+    """Destination to what is done in the place of its first put; all others are put."""
+    first: dict[str, Put] = {}
+    put = FileDestination.put_now
+
+    def put_now(self: FileDestination, key: str, body: bytes, media_type: str | None = None) -> Outcome:
+        instead = first.pop(self.name, None)
+        said = instead(self, key, body) if instead else None
+        return put(self, key, body, media_type) if said is None else said
+
+    monkeypatch.setattr(FileDestination, "put_now", put_now)
+    yield first
+
+
+def batches(tmp_path: Path, workspaces: int = 30) -> dict[str, Any]:
+    """Settings by which each workspace has batches in a folder of its own."""
+    return each_its_own(workspaces, {"type": "file", "path": f"{tmp_path}/out/", "packaging": "batch"}, "path")
+
+
+def test_who_is_in_trouble_has_a_pipeline_and_no_other(
+    store: psycopg.Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipelines: list[str],
+    putting: dict[str, Put],
+) -> None:  # fmt: skip
+    fill(store, 30)
+    monkeypatch.setattr(small, "STALL_SECONDS", 0.3)
+    go = threading.Event()
+
+    def broken(*_: object) -> Outcome:
+        raise SystemExit("a plug-in ends the process")
+
+    def hangs(*_: object) -> Outcome:
+        go.wait(60)
+        return Retry("too late")
+
+    putting |= {"d1": lambda *_: Retry("busy"), "d2": lambda *_: GiveUp("no such folder"), "d3": broken, "d4": hangs}
+    try:
+        results = exported(database, batches(tmp_path))
+    finally:
+        go.set()
+    assert errors(results) == {}
+    assert sorted(pipelines) == ["d1", "d2", "d3", "d4"]
+    lanes = outcome(store, tmp_path / "out")["lanes"]
+    assert {row[2] for row in lanes} == {"delivered"} and len(lanes) == 24
+    assert outcome(store, tmp_path / "out")["left"] == []
+
+
+def test_what_is_put_is_announced_before(
+    store: psycopg.Connection, database: str, tmp_path: Path, putting: dict[str, Put], pipelines: list[str]
+) -> None:
+    from logstream.proof.listings import unpack
+
+    fill(store, 30)
+    unannounced: list[str] = []
+
+    def look(destination: FileDestination, key: str, _: bytes) -> None:
+        with psycopg.connect(database) as connection:
+            query = "select entries from logstream.superseded_parts join logstream.deliveries d on d.id = delivery_id"
+            rows = connection.execute(f"{query} where destination = %s", (destination.name,)).fetchall()
+        if key not in {part.name for (entries,) in rows for part in unpack(entries)}:
+            unannounced.append(key)
+
+    putting |= {f"d{number}": look for number in range(1, 31)}
+    assert errors(exported(database, batches(tmp_path))) == {}
+    assert len(putting) == 6  # the quiet ones
+    assert unannounced == pipelines == []
+
+
+def test_a_lane_that_is_taken_over_is_left_to_who_has_it(
+    store: psycopg.Connection, database: str, tmp_path: Path, putting: dict[str, Put]
+) -> None:
+    fill(store, 30)
+
+    def taken_over(destination: FileDestination, *_: object) -> None:
+        with psycopg.connect(database) as connection:
+            connection.execute(
+                "update logstream.lanes l set attempt = nextval('logstream.lane_attempts'), leased_by = 'another'"
+                " from logstream.deliveries d where d.id = l.delivery_id and d.destination = %s",
+                (destination.name,),
+            )
+
+    putting["d7"] = taken_over
+    stopped = errors(exported(database, batches(tmp_path)))
+    assert stopped.keys() == {"d7"} and "was taken over by another attempt" in stopped["d7"]
+    lanes = {row[0]: row for row in outcome(store, tmp_path / "out")["lanes"]}
+    assert (lanes["d7"][2], lanes["d7"][6]) == ("delivering", 0)
+    assert {row[2] for name, row in lanes.items() if name != "d7"} == {"delivered"}
+
+
+def test_what_was_put_and_not_counted_is_put_again_and_is_the_same(
+    store: psycopg.Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, 30)
+    reference = tmp_path / "reference"
+    assert errors(exported(database, batches(reference))) == {}
+    wanted = outcome(store, reference / "out")
+    store.execute("drop schema logstream cascade")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LedgerWriter, "finish_all", killed)
+        with pytest.raises(Killed):
+            exported(database, batches(tmp_path))
+    left = outcome(store, tmp_path / "out")
+    assert left["objects"] == wanted["objects"] and len(left["left"]) == 24
+    assert {row[2] for row in left["lanes"]} == {"delivering"}
+    store.execute("update logstream.lanes set leased_until = null")
+    assert errors(exported(database, batches(tmp_path))) == {}
+    assert outcome(store, tmp_path / "out") == wanted
+
+
+def test_a_ledger_that_cannot_write_them_together_may_write_each(
+    store: psycopg.Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipelines: list[str]
+) -> None:
+    from logstream.errors import DatabaseError
+
+    fill(store, 30)
+
+    async def refused(*_: object) -> None:
+        raise DatabaseError("a row that the ledger does not take")
+
+    monkeypatch.setattr(LedgerWriter, "finish_all", refused)
+    assert errors(exported(database, batches(tmp_path))) == {}
+    assert len(pipelines) == 24
+    found = outcome(store, tmp_path / "out")
+    assert {row[2] for row in found["lanes"]} == {"delivered"} and found["left"] == []
