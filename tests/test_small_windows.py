@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,20 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
+from logstream import clock
 from logstream.airflow.connections import AirflowConnections
 from logstream.destinations.credentials import AwsCredentials
+from logstream.destinations.parcel import Part
+from logstream.events import Cursor, Event
 from logstream.export.exporter import Exporter
-from logstream.ledger.records import State
+from logstream.ledger import checkpoints
+from logstream.ledger.checkpoints import LedgerWriter
+from logstream.ledger.lane_writes import Announcement, LaneWrite
+from logstream.ledger.leases import LeaseKeeper
+from logstream.ledger.records import Lane, News, State
+from logstream.rendering import Renderer
 from logstream.testing.servers import S3Server
-from logstream.threads import SharedThreads
+from logstream.threads import LeftBehindThreads, SharedThreads
 from logstream.validation import validate_settings
 from logstream.window import Window, parse_time
 
@@ -264,6 +274,127 @@ def test_a_message_of_many_workspaces_is_compiled_once() -> None:
         workspace["streaming"]["message"] = "{{{log_message}}}" if number % 2 else "{{{log_message_str}}}"
     parse_settings(document, check_destination=lambda *_: [], check_message=compiled.append, check_mask=str)
     assert sorted(compiled) == ["{{{log_message_str}}}", "{{{log_message}}}"]
+
+
+def test_a_message_of_many_deliveries_is_compiled_once() -> None:
+    from logstream.rendering import renderer
+
+    source = '{"once": {{{log_message}}}}'
+    compiled = [Renderer.of(source, drop_lines=False, now_ns=number) for number in range(3)]
+    assert renderer._compiled.cache_info().hits >= 2
+    event = Event(1, 1, "user_activity", 0, 0, b'{"a": 1}')
+    assert {each.render(event) for each in compiled} == {b'{"once": {"a": 1}}'}
+
+
+class Turns(clock.Clock):
+    """A clock by which who waits goes on when the test says so."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.waited: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        await self.go_on.wait()
+
+
+class Book:
+    """A ledger that notes what is written together."""
+
+    def __init__(self) -> None:
+        self.written: list[list[int]] = []
+
+    def write(self, writes: list[LaneWrite]) -> set[tuple[int, int]]:
+        self.written.append(sorted(write.key[0] for write in writes))
+        return set()
+
+    def announce(self, announcements: list[Announcement]) -> dict[int, int]:
+        self.written.append(sorted(each.key[0] for each in announcements))
+        return dict.fromkeys(range(len(announcements)), 1)
+
+
+def lane_of(delivery: int) -> Lane:
+    return Lane(delivery, 0, f"d{delivery}", WINDOW, 1, State.DELIVERING, Counter(), 0, position=Cursor(1, delivery))
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_what_many_deliveries_write_is_written_together(many: bool) -> None:
+    """A transaction for each announcement and each end was a third of what thousands of small deliveries cost."""
+    turns, book = Turns(), Book()
+    deliveries = checkpoints.MANY if many else checkpoints.MANY - 1
+
+    async def deliver() -> None:
+        threads = LeftBehindThreads(1, "test")
+        writer = LedgerWriter(book, "", threads)  # type: ignore[arg-type]
+        with ExitStack() as under_way:
+            for _ in range(deliveries):
+                under_way.enter_context(writer.delivery())
+            part = Part("a", 1, "", 1, "1")
+            writes = [asyncio.create_task(writer.announce(lane_of(number), [part])) for number in range(2)]
+            await asyncio.sleep(0.05)
+            writes += [asyncio.create_task(writer.announce(lane_of(number), [part])) for number in range(2, 4)]
+            await asyncio.sleep(0.05)
+            turns.go_on.set()
+            await asyncio.gather(*writes)
+            turns.go_on.clear()
+            ends = [asyncio.create_task(writer.finish(lane_of(number), News())) for number in range(3)]
+            await asyncio.sleep(0.05)
+            turns.go_on.set()
+            await asyncio.gather(*ends)
+        threads.shutdown()
+
+    with clock.use(turns):
+        asyncio.run(deliver())
+    assert book.written == ([[0, 1, 2, 3], [0, 1, 2]] if many else [[0, 1], [2, 3], [0, 1, 2]])
+    assert turns.waited == ([checkpoints.GATHER_SECONDS] * 2 if many else [])
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_no_lease_is_renewed_while_several_lanes_are_written(lanes: int) -> None:
+    """Both have the same rows, in orders of their own: PostgreSQL ended one of the two, and with it a renewal or all those lanes."""
+    writing, go_on = threading.Event(), threading.Event()
+
+    class Slow(Book):
+        def write(self, writes: list[LaneWrite]) -> set[tuple[int, int]]:
+            writing.set()
+            assert go_on.wait(10)
+            return super().write(writes)
+
+    async def deliver() -> bool:
+        book, threads = Slow(), LeftBehindThreads(2, "test")
+        keeper = LeaseKeeper(book, "a", threads)  # type: ignore[arg-type]
+        writer = LedgerWriter(book, "", threads, keeper.undisturbed)  # type: ignore[arg-type]
+        ended = asyncio.create_task(writer.finish_all([(lane_of(number), News()) for number in range(lanes)]))
+        await asyncio.to_thread(writing.wait, 10)
+        held_up = keeper._renewing.locked()
+        go_on.set()
+        assert await ended == [None] * lanes
+        threads.shutdown()
+        return held_up and not keeper._renewing.locked()
+
+    assert asyncio.run(deliver()) is (lanes > 1)
+
+
+def test_a_step_waits_for_no_other_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests one by one go no faster than their steps: among many small deliveries there may be a large one."""
+    turns, steps = Turns(), list[int]()
+
+    async def written(_: Any, writes: list[LaneWrite]) -> set[tuple[int, int]]:
+        steps.extend(write.key[0] for write in writes)
+        return set()
+
+    monkeypatch.setattr(checkpoints.StepWriter, "write", written)
+
+    async def deliver() -> None:
+        writer = LedgerWriter(Book(), "", LeftBehindThreads(1, "test"))  # type: ignore[arg-type]
+        with ExitStack() as under_way:
+            for _ in range(100):
+                under_way.enter_context(writer.delivery())
+            await asyncio.wait_for(writer.step(lane_of(1)), 5)
+
+    with clock.use(turns):
+        asyncio.run(deliver())
+    assert steps == [1] and not turns.waited
 
 
 @pytest.mark.parametrize("text", ["[" * 1_000_000, "{a: " * 200_000, "- " * 200_000, "[" * 200_000 + "]" * 200_000])

@@ -82,7 +82,7 @@ async def _deliver(deployment: Deployment, keys: list[tuple[int, int]], progress
     give_up_slow_hooks()
     threads = LeftBehindThreads(LEDGER_THREADS, "logstream ledger")
     keeper = LeaseKeeper(deployment.ledger, owner_name(), threads)
-    writer = LedgerWriter(deployment.ledger, deployment.control_dsn, threads)
+    writer = LedgerWriter(deployment.ledger, deployment.control_dsn, threads, keeper.undisturbed)
     try:
         async with AsyncExitStack() as stack:
             destinations = Destinations(deployment.new_connections(), stack)
@@ -198,7 +198,8 @@ class DeliveryTask:
             while todo:
                 size = sum(lane.planned_bytes for lane in todo)
                 async with self._memory.share(size, first_turn=first_turn):
-                    todo = await self._turn(todo, started)
+                    with self._writer.delivery():
+                        todo = await self._turn(todo, started)
                 first_turn = False
         except Exception as error:
             if not isinstance(error, LogstreamError):

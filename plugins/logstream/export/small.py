@@ -194,8 +194,7 @@ class SmallDeliveries:
             for lane, parcels in small.ready()
             if all(id(parcel) in arrived for parcel in parcels)
         ]
-        async with self._keeper.undisturbed():
-            lost = await self._writer.finish_all([(lane, news) for _, lane, news in ended])
+        lost = await self._writer.finish_all([(lane, news) for _, lane, news in ended])
         for (small, lane, _), error in zip(ended, lost, strict=True):
             if error is None:
                 self._keeper.forget(lane)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Generic, TypeVar
 
 import psycopg
 
+from logstream import clock
 from logstream.database import connect_async, database_errors, is_stale
 from logstream.destinations.parcel import Part
 from logstream.errors import DatabaseError, LeaseLost
@@ -17,6 +18,12 @@ from logstream.ledger.lane_writes import STEP, Announcement, LaneWrite, lease_lo
 from logstream.ledger.lanes import Lanes
 from logstream.ledger.records import Lane, News
 from logstream.threads import ANSWER_SECONDS, in_time, within
+
+MANY = 8
+"""So many deliveries at once are small ones: of each an announcement and its end are written, and others go on meanwhile."""
+
+GATHER_SECONDS = 0.03
+"""How long the first of what many deliveries write waits for more of it: a transaction costs more than what it holds of one."""
 
 _W = TypeVar("_W")
 _R = TypeVar("_R")
@@ -46,10 +53,15 @@ class StepWriter:
 
 
 class Together(Generic[_W, _R]):
-    """Group commit: whatever has come together while one write was under way is the next. Of one event loop."""
+    """Group commit: whatever has come together while one write was under way is the next. Of one event loop.
 
-    def __init__(self, write: Callable[[list[_W]], Awaitable[Sequence[_R | LeaseLost]]]) -> None:
-        self._write = write
+    `may_wait` is asked, of what has come, whether the write waits `GATHER_SECONDS` for more.
+    """
+
+    def __init__(
+        self, write: Callable[[list[_W]], Awaitable[Sequence[_R | LeaseLost]]], may_wait: Callable[[list[_W]], bool]
+    ) -> None:
+        self._write, self._may_wait = write, may_wait
         self._waiting: list[tuple[_W, asyncio.Future[_R]]] = []
         self._writing: asyncio.Task[None] | None = None
 
@@ -66,6 +78,9 @@ class Together(Generic[_W, _R]):
             while self._waiting:
                 together, self._waiting = self._waiting, []
                 try:
+                    if self._may_wait([item for item, _ in together]):
+                        await clock.sleep(GATHER_SECONDS)
+                        together, self._waiting = together + self._waiting, []
                     answers = await self._write([item for item, _ in together])
                 except BaseException as error:
                     for _, done in together:
@@ -88,14 +103,28 @@ class Together(Generic[_W, _R]):
 class LedgerWriter:
     """One transaction for all lanes that have something to write. Not for several event loops.
 
+    `undisturbed` holds up what else writes these lanes (`LeaseKeeper.undisturbed`), where several are written at once.
     Every call returns when what it wrote is in the ledger.
     """
 
-    def __init__(self, ledger: Lanes, control_dsn: str, threads: Executor) -> None:
-        self._ledger, self._threads = ledger, threads
+    def __init__(
+        self, ledger: Lanes, control_dsn: str, threads: Executor,
+        undisturbed: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> None:  # fmt: skip
+        self._ledger, self._threads, self._undisturbed = ledger, threads, undisturbed
         self._steps = StepWriter(control_dsn)
-        self._writes: Together[LaneWrite, None] = Together(self._write)
-        self._announcements: Together[Announcement, int] = Together(self._announce)
+        self._deliveries = 0
+        self._writes: Together[LaneWrite, None] = Together(self._write, self._may_wait)
+        self._announcements: Together[Announcement, int] = Together(self._announce, self._may_wait)
+
+    @contextmanager
+    def delivery(self) -> Iterator[None]:
+        """A delivery is under way: where there are many, what one writes waits a moment for what others do."""
+        self._deliveries += 1
+        try:
+            yield
+        finally:
+            self._deliveries -= 1
 
     async def announce(self, lane: Lane, parts: Sequence[Part]) -> int:
         """Write which objects are about to be put, before they are; return the number that `News.announced` settles it by."""
@@ -141,8 +170,14 @@ class LedgerWriter:
         """Close what was opened."""
         await self._steps.close()
 
+    def _may_wait(self, writes: Sequence[LaneWrite | Announcement]) -> bool:
+        # for a step a place among the requests under way is kept
+        steps = any(isinstance(write, LaneWrite) and write.steps for write in writes)
+        return self._deliveries >= MANY and not steps
+
     async def _write(self, writes: Sequence[LaneWrite]) -> list[LeaseLost | None]:
-        async with _answering():
+        # several rows at once: a renewal of the same leases has them in another order, and each would wait for the other
+        async with self._undisturbed() if len(writes) > 1 else nullcontext(), _answering():
             if all(write.steps for write in writes):
                 missing = await within(ANSWER_SECONDS, self._steps.write(writes))
             else:

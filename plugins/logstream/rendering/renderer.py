@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import orjson
 
@@ -77,7 +78,7 @@ class Renderer:
         reason = None
         for kind, source in by_kind(message).items():
             try:
-                templates[kind] = compile_template(source)
+                templates[kind] = _compiled(source)
             except TemplateError as error:
                 reason = reason or (str(error) if isinstance(message, str) else f"{kind}: {error}")
                 templates[kind] = DEFAULT
@@ -132,6 +133,10 @@ class Renderer:
             self.fallbacks += 1
             self.fallback_reason = self.fallback_reason or _in_words(error)
             return payload
+
+
+_compiled = lru_cache(maxsize=32)(compile_template)
+"""Thousands of customers, each with a destination of its own, mostly have one template."""
 
 
 def _in_words(error: Exception) -> str:
