@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Prints the program of a Chromium to test with: the machine's own, else Debian's package and what it needs, unpacked below
-# .venv. Nothing else is touched, and no root is needed.
+# .venv; the one that has no window, for it takes a quarter less of the processor. Nothing else is touched, and no root is needed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-for name in chromium chromium-browser google-chrome; do
+for name in chromium-headless-shell chromium chromium-browser google-chrome; do
   if command -v "$name"; then exit; fi
 done
-place=$PWD/.venv/chromium
+place=$PWD/.venv/chromium-headless-shell
 if [ ! -x "$place/run" ]; then
-  bash deploy/debian.sh "$place" chromium fonts-liberation
+  bash deploy/debian.sh "$place" chromium-headless-shell fonts-liberation
   {
     echo '<?xml version="1.0"?><fontconfig>'
     echo "<dir>$place/root/usr/share/fonts</dir><dir>/usr/share/fonts</dir><cachedir>$place/fonts</cachedir>"
@@ -21,7 +21,7 @@ if [ ! -x "$place/run" ]; then
   cat > "$place/run" <<SH
 #!/bin/sh
 export LD_LIBRARY_PATH="$libraries\$LD_LIBRARY_PATH" FONTCONFIG_FILE="$place/fonts.conf"
-exec "$place/root/usr/lib/chromium/chromium" "\$@"
+exec "$place/root/usr/lib/chromium/chromium-headless-shell" "\$@"
 SH
   chmod +x "$place/run"
 fi

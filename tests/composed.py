@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import LiteralString
 
 import psutil
 from cryptography.fernet import Fernet
@@ -84,6 +85,11 @@ class Composed:
         """What `docker compose run --rm SERVICE WORDS` does."""
         entry = AIRFLOWS[service].get("entrypoint", ["airflow"])
         return self._run(service, [str(self.image.production.bin / entry[0]), *words])
+
+    def airflow_has(self, query: LiteralString, *values: object) -> bool:
+        """Whether a query finds any row in Airflow's own database."""
+        with connect(self.metadata) as connection:
+            return connection.execute(query, values).fetchone() is not None
 
     def done(self, service: str, *words: str) -> str:
         """The same for what must not fail; returns what it prints."""

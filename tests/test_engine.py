@@ -215,7 +215,7 @@ def test_a_template_that_breaks_is_reported(engine: Make, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"format": "array", "max_events": 7}, {"format": "lines", "compression": "gzip"}, {"compression": "zstd"}],
+    [{}, {"format": "array", "max_events": 7, "compression": "zstd"}, {"format": "lines", "compression": "gzip"}],
 )
 def test_requests_arrive_complete_while_one_in_five_fails(
     engine: Make, filled: psycopg.Connection, sink: LogSink, options: dict[str, Any]
@@ -368,8 +368,7 @@ def test_other_settings_void_a_checkpoint(engine: Make, filled: psycopg.Connecti
     assert canonical([event["e"] for event in sink.events()]) == stored(filled)
 
 
-@pytest.mark.parametrize("crash_at", [1, 2, 30, 64, 65, 400])
-@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize(("crash_at", "concurrency"), [(1, 1), (2, 8), (30, 8), (64, 1), (65, 1), (64, 8), (400, 8)])
 def test_after_a_kill_at_most_what_was_under_way_is_sent_twice(
     engine: Make, sink: LogSink, crash_at: int, concurrency: int
 ) -> None:

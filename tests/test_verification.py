@@ -6,27 +6,35 @@ import base64
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
 
+from logstream.database import connect
 from logstream.errors import InputError
 from logstream.export.exporter import Exporter
 from logstream.proof.chain import Link, chain_problems
 from logstream.proof.manifests import digest_of
 from logstream.proof.signing import Signer, is_signed
+from logstream.store.schema import create_tables
+from logstream.testing.filling import fill
+from logstream.testing.postgres import new_database
+from logstream.validation import validate_settings
 from logstream.verify.verifier import verify
 from logstream.window import Window
 from tests.auditor import audited
-from tests.test_engine import START, WINDOW, Make, engine, export, filled, override
+from tests.test_engine import QUICK, START, WINDOW, WORKSPACES, Connections, Make, engine, export, filled, override
 
 __all__ = ["engine", "filled"]  # fixtures
 
 PROJECT = Path(__file__).parent.parent
+EVENTS = 300
 WINDOWS = [Window(START + timedelta(minutes=n), START + timedelta(minutes=n + 1)) for n in range(5)]
 
 
@@ -38,28 +46,67 @@ def objects(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and "_manifests" not in path.parts)
 
 
-@pytest.fixture(params=["file", "batch"])
-def sealed(request: pytest.FixtureRequest, engine: Make, tmp_path: Path) -> Exporter:
-    """Five windows in a folder, with their manifests beside them."""
-    out = {"type": "file", "path": str(tmp_path / "out"), "packaging": request.param, "manifests": True, "lanes": 2}
-    exporter = engine(override(out))
-    for window in WINDOWS:
-        _, reports = export(exporter, window)
-        assert [report.error for report in reports] == [None]
-    return exporter
+class Sealed(NamedTuple):
+    """Five windows in a folder, with their manifests beside them, and the databases that know them."""
+
+    exporter: Exporter
+    connection: psycopg.Connection
+    out: Path
 
 
-def test_nothing_is_found_where_nothing_was_done(sealed: Exporter, tmp_path: Path) -> None:
-    result = verify(sealed, WINDOW)
+class SealedOnce(NamedTuple):
+    """What each test has a copy of. `out` is where the settings have the folder."""
+
+    database: str
+    out: Path
+    pristine: Path
+
+
+@pytest.fixture(scope="module", params=["file", "batch"])
+def sealed_once(request: pytest.FixtureRequest, postgres: str, tmp_path_factory: pytest.TempPathFactory) -> SealedOnce:
+    folder = tmp_path_factory.mktemp("sealed")
+    found = SealedOnce(f"sealed_{request.param}", folder / "out", folder / "pristine")
+    options = {
+        "type": "file", "path": str(found.out), "packaging": request.param, "manifests": True, "lanes": 2,
+    }  # fmt: skip
+    with connect(postgres) as server:
+        server.execute(SQL("create database {}").format(Identifier(found.database)))
+    dsn = make_conninfo(postgres, dbname=found.database)
+    with connect(dsn) as connection:
+        create_tables(connection)
+        fill(connection, WORKSPACES, EVENTS, START, timedelta(minutes=5))
+    with Exporter(dsn, dsn, Connections(), policy=QUICK) as exporter:
+        exporter.settings.apply(validate_settings(override(options)))
+        for window in WINDOWS:
+            _, reports = export(exporter, window)
+            assert [report.error for report in reports] == [None]
+    found.out.rename(found.pristine)
+    return found
+
+
+@pytest.fixture
+def sealed(sealed_once: SealedOnce, postgres: str) -> Iterator[Sealed]:
+    shutil.copytree(sealed_once.pristine, sealed_once.out)
+    with (
+        new_database(postgres, sealed_once.database) as dsn,
+        connect(dsn) as connection,
+        Exporter(dsn, dsn, Connections(), policy=QUICK) as exporter,
+    ):
+        yield Sealed(exporter, connection, sealed_once.out)
+    shutil.rmtree(sealed_once.out)
+
+
+def test_nothing_is_found_where_nothing_was_done(sealed: Sealed) -> None:
+    result = verify(sealed.exporter, WINDOW)
     assert result.findings == []
-    assert (result.windows, result.events) == (5, 1_500)
-    assert result.objects == len(objects(tmp_path / "out"))
+    assert (result.windows, result.events) == (5, EVENTS)
+    assert result.objects == len(objects(sealed.out))
     # again, from the start: the same objects, and no other manifests
-    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in sealed.out.rglob("*") if path.is_file()}
     for window in WINDOWS:
-        export(sealed, window)
-    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
-    assert findings(sealed) == []
+        export(sealed.exporter, window)
+    assert {path: path.read_bytes() for path in sealed.out.rglob("*") if path.is_file()} == before
+    assert findings(sealed.exporter) == []
 
 
 def delete_an_object(out: Path, _: psycopg.Connection) -> None:
@@ -204,17 +251,15 @@ def change_nothing_but_move(_: Path, connection: psycopg.Connection) -> None:
         (change_nothing_but_move, "is failed, not delivered"),
     ],
 )
-def test_each_thing_is_found(
-    sealed: Exporter, filled: psycopg.Connection, tmp_path: Path,
-    tamper: Callable[[Path, psycopg.Connection], None], found: str,
-) -> None:  # fmt: skip
-    tamper(tmp_path / "out", filled)
-    assert any(found in what for what in findings(sealed)), findings(sealed)
+def test_each_thing_is_found(sealed: Sealed, tamper: Callable[[Path, psycopg.Connection], None], found: str) -> None:
+    tamper(sealed.out, sealed.connection)
+    told = findings(sealed.exporter)
+    assert any(found in what for what in told), told
 
 
-def test_the_last_manifest_cannot_be_removed_unseen(sealed: Exporter, filled: psycopg.Connection) -> None:
-    filled.execute("delete from logstream.manifests where sequence = 5")
-    assert findings(sealed) == [
+def test_the_last_manifest_cannot_be_removed_unseen(sealed: Sealed) -> None:
+    sealed.connection.execute("delete from logstream.manifests where sequence = 5")
+    assert findings(sealed.exporter) == [
         "it has no manifest: it was removed, or the delivery never sealed",
         "object _manifests/d/00000005-00000.ndjson.gz is extra: the ledger has no such manifest",
         "object _manifests/d/00000005.json is extra: the ledger has no such manifest",

@@ -95,7 +95,7 @@ class ContractBase:
     """Whether the receiver gives events back in the order in which they came."""
     permanent_status: ClassVar[int] = 403
     events: ClassVar[int] = 1_500
-    many: ClassVar[int] = 20_000
+    many: ClassVar[int] = 11_000
 
     @pytest.fixture
     def server(self) -> Iterator[Vendor]:
