@@ -139,9 +139,9 @@ def of_workspaces(rows: Rows, ids: Sequence[int]) -> sql.Composable:
     return sql.SQL("({} or e.workspace_id is null)").format(some) if NO_WORKSPACE in ids else some
 
 
-_ROW = struct.Struct(">hiqiqiqiqi")
+_ROW = struct.Struct(">6xq4xq4xq4xqi")
 """The head of a row in COPY's binary format: the number of columns, then (length, value) of four 8-byte ones and the
-length of `kind`."""
+length of `kind`. What is always the same is passed over."""
 
 _HEADER = 19
 """Bytes before the first row: signature, flags, length of an extension."""
@@ -177,7 +177,7 @@ def pages(connection: psycopg.Connection, rows: Rows, room: int) -> Iterator[Pag
     most of an export's time goes; so rows are taken from libpq itself.
     """
     pgconn = connection.pgconn
-    fetch, make, unpack, kinds, head = pgconn.get_copy_data, Event._make, _ROW.unpack_from, _KINDS, _ROW.size
+    fetch, make, unpack, kinds, head = pgconn.get_copy_data, tuple.__new__, _ROW.unpack_from, _KINDS, _ROW.size
     waiting = select.poll()
     waiting.register(pgconn.socket, select.POLLIN)
     start, size = _HEADER, 0
@@ -186,15 +186,16 @@ def pages(connection: psycopg.Connection, rows: Rows, room: int) -> Iterator[Pag
     while True:
         length, row = fetch(1)
         if length >= start + head:
-            _, _, identity, _, workspace, _, occurred, _, recorded, width = unpack(row, start)
+            identity, workspace, occurred, recorded, width = unpack(row, start)
             place = start + head + width
-            payload = bytes(row[place + 4 :])
-            kind = kinds.get(bytes(row[place - width : place]))
+            payload = row[place + 4 :].tobytes()
+            text = row[place - width : place].tobytes()
+            kind = kinds.get(text)
             start = 0
             if kind is not None:
-                events.append(make((identity, workspace, kind, occurred, recorded, payload)))
+                events.append(make(Event, (identity, workspace, kind, occurred, recorded, payload)))
             else:
-                known, reason = kind_in(rows.relation.received(bytes(row[place - width : place])) or "")
+                known, reason = kind_in(rows.relation.received(text) or "")
                 event = Event(identity, workspace, known, occurred, recorded, payload)
                 bad.append((event, reason or ""))
             size += len(payload)
