@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import time_ns
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -94,16 +95,34 @@ def new_database(server: str, template: str = "template1", name: str | None = No
     """
     name = name or f"test_{time_ns()}_{uuid4().hex[:6]}"
     copied = sql.SQL("create database {} template {} strategy file_copy")
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(copied.format(sql.Identifier(name), sql.Identifier(template)))
+    _execute(server, copied.format(sql.Identifier(name), sql.Identifier(template)))
     dsn = make_conninfo(server, dbname=name)
     try:
         yield dsn
     finally:
-        with psycopg.connect(server, autocommit=True) as connection:
-            prepared = connection.execute("select gid from pg_prepared_xacts where database = %s", (name,)).fetchall()
-            if prepared:
-                with psycopg.connect(dsn, autocommit=True) as other:
-                    for (transaction,) in prepared:
-                        other.execute(sql.SQL("rollback prepared {}").format(sql.Literal(transaction)))
-            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+        in_doubt = "select gid from pg_prepared_xacts where database = %s"
+        for (transaction,) in _execute(server, sql.SQL(in_doubt), (name,)):
+            with psycopg.connect(dsn, autocommit=True) as other:
+                other.execute(sql.SQL("rollback prepared {}").format(sql.Literal(transaction)))
+        _execute(server, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+_KEPT: dict[tuple[int, str], psycopg.Connection] = {}
+"""Connections that make databases, by process and server: a new one for each took the processor as long as most tests do."""
+
+
+def _execute(
+    server: str, statement: sql.SQL | sql.Composed, values: tuple[object, ...] | None = None
+) -> list[tuple[Any, ...]]:
+    """Execute a statement at a server; return its rows. The connection is kept, and made anew where the server has ended it."""
+    key = os.getpid(), server
+    if key not in _KEPT or _KEPT[key].closed:
+        _KEPT[key] = psycopg.connect(server, autocommit=True)
+    try:
+        found = _KEPT[key].execute(statement, values)
+    except psycopg.OperationalError:
+        if not _KEPT[key].closed:
+            raise
+        _KEPT[key] = psycopg.connect(server, autocommit=True)  # a test has killed the server, or its connections
+        found = _KEPT[key].execute(statement, values)
+    return found.fetchall() if found.description else []
