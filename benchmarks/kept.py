@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import parse_qs, unquote
@@ -20,6 +22,8 @@ _PAGE = 1_000
 _ABSENT = b"<Error><Code>NoSuchKey</Code></Error>"
 
 objects: dict[str, bytes] = {}
+_sorted: list[str] = []
+"""The paths of all objects in order, made when a listing is asked for; emptied by every change."""
 
 
 class Store(asyncio.Protocol):
@@ -54,9 +58,11 @@ class Store(asyncio.Protocol):
                 self._say("412 Precondition Failed")
                 return
             objects[path] = body
+            _sorted.clear()
             self._say("200 OK")
         elif method == "DELETE":
             objects.pop(path, None)
+            _sorted.clear()
             self._say("204 No Content")
         elif "list-type" in query:
             self._say("200 OK", _listing(path.strip("/"), query))
@@ -80,8 +86,11 @@ def _listing(bucket: str, query: str) -> bytes:
     given = {name: values[0] for name, values in parse_qs(query).items()}
     prefix, after = given.get("prefix", ""), given.get("continuation-token", given.get("start-after", ""))
     root = f"/{bucket}/"
-    names = sorted(path.removeprefix(root) for path in objects if path.startswith(root + prefix))
-    left = [name for name in names if name > after]
+    if not _sorted:
+        _sorted.extend(sorted(objects))
+    first = bisect_right(_sorted, root + after) if after > prefix else bisect_left(_sorted, root + prefix)
+    below = takewhile(lambda path: path.startswith(root + prefix), islice(_sorted, first, None))
+    left = [path.removeprefix(root) for path in islice(below, _PAGE + 1)]
     page = left[:_PAGE]
     rows = "".join(
         f"<Contents><Key>{escape(name)}</Key><LastModified>2026-01-05T00:00:00.000Z</LastModified>"

@@ -442,3 +442,33 @@ def test_sealing_very_many_looks_for_garbage_rarely(store: psycopg.Connection, d
         finally:
             gc.callbacks.remove(note)
     assert len(looks) < 5, looks
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_each_process_would_import_is_imported_before_there_are_any(
+    database: str, monkeypatch: pytest.MonkeyPatch, *, broken: bool
+) -> None:
+    from logstream.errors import InputError
+    from logstream.export import exporter as module
+    from logstream.export.shares import Share
+
+    did: list[str] = []
+
+    def signer() -> None:
+        did.append("looked for the key")
+        if broken:
+            raise InputError("it is no key")
+
+    class Begun:
+        def __init__(self, *_: object) -> None:
+            did.append("began processes")
+
+        def results(self, _: object = None) -> list[object]:
+            return []
+
+    monkeypatch.setattr(module, "Processes", Begun)
+    with Exporter(database, database, AirflowConnections(), signer=signer) as exporter:
+        exporter.deliver_shares([Share("a", (), 1), Share("b", (), 1)])
+        assert did == []  # too little for processes
+        exporter.deliver_shares([Share("a", (), 10**9), Share("b", (), 10**9)])()
+    assert did == ["looked for the key", "began processes"]

@@ -7,8 +7,10 @@ all of them over one deployment.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 
+from logstream.errors import LogstreamError
 from logstream.export.deliver import LaneResult, Progress, deliver
 from logstream.export.deployment import Deployment
 from logstream.export.intervals import Asked
@@ -64,6 +66,9 @@ class Exporter(Deployment):
         To be called before the caller has threads, which no new process would have.
         """
         if worth_processes(shares):
+            # to look for the key imports Airflow: here it is done once, and not by each process, and again for sealing
+            with suppress(LogstreamError):  # said when something is sealed
+                _ = self.signer
             return Processes(self.again, [share.lanes for share in shares]).results
         return partial(self.deliver, [key for share in shares for key in share.lanes])
 
