@@ -472,3 +472,54 @@ def test_what_each_process_would_import_is_imported_before_there_are_any(
         assert did == []  # too little for processes
         exporter.deliver_shares([Share("a", (), 10**9), Share("b", (), 10**9)])()
     assert did == ["looked for the key", "began processes"]
+
+
+SCALARS = [
+    "1", "-3", "0x1F", "1e3", "1.5", ".inf", "~", "", "yes", "on", "2020-01-01", "'q'", '"d\\n"', "a b", "1_000", "1:30", "<<",
+    "=", "!!str 5", "!foo x", "&a x", "*a", "- x", "%x", "@x", "a: b", "[1, 2]", "{a: 1, a: 2}", "{1: x, true: y}", "{2.5: x}",
+    "|\n   lit\n", "{<<: {a: 1}}", "[", "\x01", "---",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "shape", ["{0}", "k: {0}", "k: {0}\nk: {1}", "- {0}\n- {1}", "- {{a: {0}, b: [{1}]}}", "{0}: {1}"]
+)
+def test_settings_are_what_yaml_says_they_are(shape: str) -> None:
+    import yaml
+
+    from logstream.errors import InputError
+    from logstream.settings.document import _Loader, parse_yaml
+
+    for first in SCALARS:
+        for second in SCALARS:
+            text = shape.format(first, second)
+            try:
+                wanted = repr(yaml.load(text, Loader=_Loader))
+            except (yaml.YAMLError, RecursionError):
+                with pytest.raises(InputError):
+                    parse_yaml(text)
+            else:
+                assert repr(parse_yaml(text)) == wanted, text
+
+
+def test_settings_of_very_many_are_built_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    import yaml
+
+    from logstream.settings.document import parse_yaml
+
+    document = each_its_own(MANY, {"type": "file", "path": "/srv/", "packaging": "batch"}, "path")
+    text, passes = yaml.safe_dump(document), list[str]()
+    for name in ("load", "parse"):
+        did = getattr(yaml, name)
+        monkeypatch.setattr(yaml, name, lambda *a, did=did, name=name, **k: passes.append(name) or did(*a, **k))
+    assert parse_yaml(text) == document
+    assert passes == ["parse"]
+
+
+def test_a_destination_of_s3_is_made_without_what_makes_requests() -> None:
+    program = (
+        "import sys; from logstream.destinations.registry import destination_type; destination_type('s3')\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & {"aiohttp", "requests", "boto3", "airflow"} == set()

@@ -27,7 +27,6 @@ from logstream.destinations.object_options import (
 from logstream.destinations.object_store import BUCKET, ObjectStoreDestination
 from logstream.destinations.origins import s3_server
 from logstream.destinations.store_rules import s3_bucket, s3_metadata, s3_storage_class, s3_tags
-from logstream.destinations.transport.bucket_region import bucket_region
 from logstream.destinations.transport.environment import refuse_variables
 from logstream.destinations.transport.refusals import CLOCK, WRONG_REGION, Refusal
 from logstream.destinations.vendor_rules import Accepts
@@ -248,6 +247,9 @@ class S3Destination(ObjectStoreDestination[S3Options]):
 
     def _region_asked(self) -> str:
         """The bucket's region, for which S3 is asked once, however many puts meet its refusal. Blocks."""
+        # it takes aiohttp, whose import takes as long as many a small export; few ever ask
+        from logstream.destinations.transport.bucket_region import bucket_region
+
         with self._asking:
             if self._named_region is None:
                 credentials = self.connections.aws(self.options.connection)

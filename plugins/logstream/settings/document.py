@@ -11,18 +11,13 @@ import yaml
 from logstream.collector import collection_waits
 from logstream.errors import InputError, SettingsError
 from logstream.settings.message_files import find_message_file
+from logstream.settings.plain_yaml import DEEPEST, MOST_REPEATED, REPEATED, NotPlainError, PlainBuilder
 
 if TYPE_CHECKING:
     from yaml import SafeLoader as _Fast
 else:
     # libyaml where it is there: four thousand destinations take seconds without
     _Fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-DEEPEST = 100
-"""How many lists and mappings may be in one another."""
-
-MOST_REPEATED = 1_000_000
-"""So many values may be repeated by aliases (`*name`): a few lines can name more than there is memory for."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -69,10 +64,8 @@ def read_document(path: Path) -> object:
 def parse_yaml(text: str, source: str = "settings") -> object:
     """Parse YAML into plain data. Raises `InputError` with line and column."""
     try:
-        with suppress(yaml.YAMLError):
-            _check_size(text)
-            with collection_waits:
-                return yaml.load(text, Loader=_FastLoader)  # noqa: S506 - a SafeLoader
+        with suppress(yaml.YAMLError), collection_waits:
+            return _built(text)
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -80,6 +73,18 @@ def parse_yaml(text: str, source: str = "settings") -> object:
         raise InputError(f"{source}:{where} {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{source}: not YAML: {str(error).splitlines()[0]}") from None
+
+
+def _built(text: str) -> object:
+    """Plain data from YAML text, by one pass over libyaml's events where that is enough.
+
+    Raises `YAMLError` for what `_Loader` has the words for, `RecursionError` as `_check_size` does.
+    """
+    try:
+        return PlainBuilder(_FastLoader).build(text)
+    except NotPlainError:
+        _check_size(text)
+        return yaml.load(text, Loader=_FastLoader)  # noqa: S506 - a SafeLoader
 
 
 def _check_size(text: str) -> None:
@@ -108,7 +113,7 @@ def _check_size(text: str) -> None:
             values += again
             repeated += again
             if repeated > MOST_REPEATED:
-                raise RecursionError(f"aliases repeat more than {MOST_REPEATED:,} values")
+                raise RecursionError(REPEATED)
 
 
 def write_yaml(document: dict[str, Any]) -> str:
