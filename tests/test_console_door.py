@@ -387,7 +387,7 @@ def test_the_collector_waits_while_settings_are_built(monkeypatch: pytest.Monkey
         states.append(gc.isenabled())
         return {}
 
-    monkeypatch.setattr(document.yaml, "load", load)
+    monkeypatch.setattr(document.PlainBuilder, "build", load)
     assert gc.isenabled()
     parse_yaml("version: 1")
     assert (states, gc.isenabled()) == ([False, False, False], True)
