@@ -14,6 +14,7 @@ from logstream.export.limiter import AdaptiveLimit
 from logstream.export.refusals import Refusals
 from logstream.export.select import Unsendable
 from logstream.export.send import Confirm, RetryPolicy, Sent, send
+from logstream.export.whole_numbers import NumberRows
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.records import Lane, News, Rejection, trail_of
 
@@ -56,9 +57,13 @@ class Outbox:
         """Places given back for parcels that are held."""
         self._slots = asyncio.Semaphore(destination.limits.concurrency)
         self._under_way: deque[tuple[Parcel, asyncio.Task[Sent]]] = deque()
-        self._bad: deque[Unsendable] = deque()
-        self._doubted: deque[Cursor] = deque()
+        self._bad = NumberRows(6)
+        """Events that cannot be sent, until they are counted: place, id of the workspace, kind and reason by their numbers in
+        `_words`, whether it is doubted."""
+        self._doubted = NumberRows(2)
         """The places of those among them that are doubted."""
+        self._words: dict[str, int] = {}
+        self._texts: list[str] = []
         self._rejected: list[Rejection] = []
         self._parts: list[Part] = []
         self._announced: dict[str, int] = {}
@@ -73,10 +78,18 @@ class Outbox:
     def reject(self, bad: Sequence[Unsendable]) -> None:
         """Note events that cannot be sent; they enter the ledger with the parcel that comes after them."""
         for row in bad:
-            self._bad.append(row._replace(event=row.event._replace(payload=b"")))  # which may be large
+            place, event = cursor_of(row.event), row.event
+            words = self._number_of(event.kind), self._number_of(row.reason)
+            self._bad.append(*place, event.workspace_id, *words, row.doubted)
             if row.doubted:
-                self._doubted.append(cursor_of(row.event))
+                self._doubted.append(*place)
                 self._refusals.unmade(row.reason)
+
+    def _number_of(self, text: str) -> int:
+        number = self._words.setdefault(text, len(self._texts))
+        if number == len(self._texts):
+            self._texts.append(text)
+        return number
 
     def note(self, parcel: Parcel) -> None:
         """Count a parcel that an earlier attempt delivered, whole, after it had last written its counts."""
@@ -129,7 +142,7 @@ class Outbox:
         if not self._under_way:
             return bool(self._doubted)
         parcel, task = self._under_way[0]
-        return (bool(self._doubted) and self._doubted[0] < parcel.last) or self._is_held(task)
+        return (bool(self._doubted) and self._doubted.first < parcel.last) or self._is_held(task)
 
     def _is_held(self, task: asyncio.Task[Sent]) -> bool:
         if self._refusals.believed or not task.done() or task.cancelled() or task.exception():
@@ -240,14 +253,15 @@ class Outbox:
     def _take_bad(self, until: Cursor | None, most: int | None = None) -> None:
         """Count events that cannot be sent: those before a place, or so many of those that are left."""
         end = None if most is None else len(self._rejected) + most
-        while self._bad and len(self._rejected) != end and (until is None or cursor_of(self._bad[0].event) < until):
-            row = self._bad.popleft()
-            cursor, event = cursor_of(row.event), EventRef(row.event.id, row.event.workspace_id, row.event.kind)
-            if row.doubted:
+        while self._bad and len(self._rejected) != end and (until is None or self._bad.first[:2] < until):
+            recorded_us, event_id, workspace_id, kind, reason, doubted = self._bad.popleft()
+            cursor = Cursor(recorded_us, event_id)
+            event = EventRef(event_id, workspace_id, self._texts[kind])
+            if doubted:
                 self._doubted.popleft()
             # behind the last parcel, too: an attempt that resumes must not count it again
             self._lane.counted = max(self._lane.counted or cursor, cursor)
             self._lane.position = max(self._lane.position or cursor, cursor)
             self._lane.rejected.update(Counter({(event.workspace_id, event.kind): 1}))
-            self._rejected.append(Rejection(event, row.reason))
+            self._rejected.append(Rejection(event, self._texts[reason]))
             self._irregular = True
