@@ -49,7 +49,7 @@ mutants: $(READY) ## Make known mistakes, one after another, in a copy of the co
 	@$(BIN)/python -m tests.simulation.mutants $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## Measure beside what people would use instead; ARGS="--quick" for a tenth of it (the whole takes half an hour)
+bench: $(READY) ## Measure beside what people would use instead; ARGS="--quick" for a tenth of it, --check to fail for a missed target (the whole takes half an hour)
 	@test -x .venv-bench/bin/python || $(BIN)/python -m venv .venv-bench
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-bench/bin/python --requirement benchmarks/requirements.txt
 	@$(BIN)/python -m benchmarks $(ARGS)

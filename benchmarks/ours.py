@@ -57,8 +57,8 @@ def _processor_seconds(who: int) -> float:
 
 
 def main() -> None:
-    """`python -m benchmarks.ours STORE CONTROL RECEIVER KIND EVENTS ROUTES`: prints one JSON line."""
-    store, control, receiver, kind, events, routes = sys.argv[1:]
+    """`python -m benchmarks.ours STORE CONTROL RECEIVER KIND EVENTS ROUTES [TASKS]`: prints one JSON line."""
+    store, control, receiver, kind, events, routes, *tasks = sys.argv[1:]
     os.environ["LOGSTREAM_ALLOW_PRIVATE_ADDRESSES"] = "1"
     os.environ["AIRFLOW_CONN_BENCH_S3"] = json.dumps(
         {"conn_type": "aws", "login": "key", "password": "secret",
@@ -79,7 +79,7 @@ def main() -> None:
         began = time.perf_counter()
         spent = sum(map(_processor_seconds, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
         exporter.wait_until_closed(window, timeout=60)
-        planned = exporter.plan(window, max_tasks=processors())
+        planned = exporter.plan(window, max_tasks=int(tasks[0]) if tasks else processors())
         planning = time.perf_counter() - began
         results = exporter.deliver_shares(planned.shares)(None)
         reports = exporter.seal(planned.delivery_ids)

@@ -88,6 +88,18 @@ def obstore_raw(bodies: list[bytes], receiver: str) -> None:
     _pool(bodies, lambda index, body: obstore.put(store, f"raw/{index}.json", body, use_multipart=False))
 
 
+def obstore_azure(bodies: list[bytes], receiver: str) -> None:
+    """The same at Azure."""
+    import obstore
+    from obstore.store import AzureStore
+
+    store = AzureStore(
+        "audit", account_name="bench", account_key="a2V5", endpoint=f"{receiver}/azure",
+        client_options={"allow_http": True},
+    )  # fmt: skip
+    _pool(bodies, lambda index, body: obstore.put(store, f"raw/{index}.json", body, use_multipart=False))
+
+
 def azure_pool(bodies: list[bytes], receiver: str) -> None:
     """azure-storage-blob's upload_blob from a pool of threads."""
     from azure.storage.blob import BlobServiceClient
@@ -163,13 +175,19 @@ def _s3(boto3: object, receiver: str) -> object:
 
 WINDOWS = {"pandas": pandas_path, "dlt": dlt_path}
 SENDERS = {
-    "boto3": boto3_pool, "obstore": obstore_raw, "azure": azure_pool, "requests": requests_pool, "aiohttp": aiohttp_raw,
+    "boto3": boto3_pool, "obstore": obstore_raw, "obstore-azure": obstore_azure, "azure": azure_pool,
+    "requests": requests_pool, "aiohttp": aiohttp_raw,
 }  # fmt: skip
 MODULES = {
-    "pandas": ("pandas", "boto3", "sqlalchemy", "psycopg"), "dlt": ("dlt", "pyarrow", "sqlalchemy", "psycopg"),
-    "boto3": ("boto3",), "obstore": ("obstore",), "azure": ("azure.storage.blob",), "requests": ("requests",),
+    "pandas": ("pandas", "boto3", "sqlalchemy", "psycopg"),
+    "dlt": ("dlt", "pyarrow", "sqlalchemy", "psycopg"),
+    "boto3": ("boto3",),
+    "obstore": ("obstore",),
+    "obstore-azure": ("obstore",),
+    "azure": ("azure.storage.blob",),
+    "requests": ("requests",),
     "aiohttp": ("aiohttp",),
-}  # fmt: skip
+}
 
 
 def main() -> None:
