@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,29 @@ def test_who_is_in_trouble_has_a_pipeline_and_no_other(
     lanes = outcome(store, tmp_path / "out")["lanes"]
     assert {row[2] for row in lanes} == {"delivered"} and len(lanes) == 24
     assert outcome(store, tmp_path / "out")["left"] == []
+
+
+def test_a_parcel_of_many_objects_is_not_slow_for_their_number(
+    store: psycopg.Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipelines: list[str]
+) -> None:
+    """Thirty-two puts to S3, one after another, take more than a second: a customer with a few such parcels was never done here."""
+    fill(store, 12)
+    store.execute(
+        "insert into events (workspace_id, kind, occurred_at, recorded_at, payload)"
+        " select 1, 'user_activity', %s, %s, '{}' from generate_series(1, 130)",
+        (START, START),
+    )
+    monkeypatch.setattr(small, "SLOW_SECONDS", 0.05)
+    put = FileDestination.put_now
+
+    def as_far_away(self: FileDestination, key: str, body: bytes, media_type: str | None = None) -> Outcome:
+        time.sleep(0.005)
+        return put(self, key, body, media_type)
+
+    monkeypatch.setattr(FileDestination, "put_now", as_far_away)
+    documents = each_its_own(12, {"type": "file", "path": f"{tmp_path}/out/", "packaging": "file"}, "path")
+    assert errors(exported(database, documents)) == {}
+    assert pipelines == []
 
 
 def test_what_is_put_is_announced_before(

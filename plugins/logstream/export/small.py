@@ -66,7 +66,8 @@ STALL_SECONDS = 5.0
 
 SLOW_SECONDS = 1.0
 TROUBLES = 3
-"""Slow puts, and puts to be tried again, of one connection; what is left of it then has pipelines, which know how to wait."""
+"""Parcels of one connection that were slow (for each of their objects), or are to be tried again; what is left of it then has
+pipelines, which know how to wait."""
 
 
 def divide(groups: Iterable[Sequence[Sequence[Lane]]]) -> tuple[list[Sequence[Lane]], list[Sequence[Sequence[Lane]]]]:
@@ -311,7 +312,7 @@ class _Puts:
         outcome = destination.send_now(parcel)
         if isinstance(outcome, Delivered):
             self.arrived.append(id(parcel))
-        if isinstance(outcome, Retry) or clock.monotonic() - began > SLOW_SECONDS:
+        if isinstance(outcome, Retry) or clock.monotonic() - began > SLOW_SECONDS * parcel.requests:
             self._troubles[connection] += 1
 
 
