@@ -523,3 +523,33 @@ def test_a_destination_of_s3_is_made_without_what_makes_requests() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) & {"aiohttp", "requests", "boto3", "airflow"} == set()
+
+
+def test_a_new_manifest_is_put_with_its_listings_in_one_turn_of_a_thread(
+    store: psycopg.Connection, database: str, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from logstream.destinations.objects import ObjectDestination
+
+    fill(store, 30)
+    monkeypatch.setenv("AIRFLOW_CONN_SHARED_S3", s3.connection)
+    turns: list[str] = []
+    for name in ("put", "put_new"):
+        did = getattr(ObjectDestination, name)
+
+        def noted(self: Any, *given: Any, did: Any = did, name: str = name, **more: Any) -> Any:
+            turns.append(name)
+            return did(self, *given, **more)
+
+        monkeypatch.setattr(ObjectDestination, name, noted)
+    lake = {"type": "s3", "connection": "shared_s3", "bucket": bucket, "prefix": "c", "packaging": "batch"}
+    with Exporter(database, database, AirflowConnections()) as exporter:
+        ids = delivered(exporter, each_its_own(30, lake, "prefix"))
+        assert {delivery.error for delivery in exporter.seal(ids)} == {None}
+        assert turns == ["put_new"] * 24
+        keys = [item["Key"] for item in s3.client().list_objects_v2(Bucket=bucket)["Contents"]]
+        assert len([key for key in keys if key.endswith("/00000001.json")]) == 24
+        assert len([key for key in keys if key.endswith("/00000001-00000.ndjson.gz")]) == 24
+        # where anything is there already, that is looked at
+        store.execute("update logstream.manifests set put_at = null where destination = 'd1'")
+        assert {delivery.error for delivery in exporter.seal(ids)} == {None}
+    assert turns[24:] == ["put_new"] * 24

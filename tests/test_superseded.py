@@ -11,10 +11,9 @@ import pytest
 from sqlalchemy import event
 
 from logstream.destinations.file import FileDestination
-from logstream.destinations.outcome import GiveUp
+from logstream.destinations.outcome import GiveUp, Outcome
 from logstream.errors import DatabaseError
 from logstream.export import outbox, sealer
-from logstream.export.beside import ManifestFolder
 from logstream.export.exporter import Exporter
 from logstream.export.window_plan import lane_of
 from logstream.ledger import plans
@@ -317,14 +316,16 @@ def test_a_listing_whose_manifest_could_not_be_put_is_not_left_when_there_is_not
 ) -> None:
     """The delivery then begins anew by other options, and all of its rows are purged: its manifest has the same number."""
 
-    async def gone(*_: object) -> None:
-        raise DatabaseError("the worker is gone")
+    create = FileDestination.create_now
+
+    def gone(self: FileDestination, key: str, *rest: Any) -> Outcome:
+        return GiveUp("it has gone") if key.endswith(".json") else create(self, key, *rest)
 
     out = tmp_path / "out"
     listing = out / "_manifests" / "d" / "00000001-00000.ndjson.gz"
     exporter = engine(override(folder(out)))
     with monkeypatch.context() as dead:
-        dead.setattr(ManifestFolder, "_create", gone)
+        dead.setattr(FileDestination, "create_now", gone)
         export(exporter, WINDOWS[0])
     assert listing.exists()
     apply(exporter, folder(out, compression="gzip"))
@@ -341,7 +342,7 @@ def test_what_had_arrived_and_is_purged_stays_where_it_is_when_the_rest_is_deliv
     engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from logstream.destinations.file import FileDestination
-    from logstream.destinations.outcome import GiveUp, Outcome
+    from logstream.destinations.outcome import GiveUp
 
     out, put = tmp_path / "out", FileDestination.put_now
     exporter = engine(override(folder(out, lanes=2)))

@@ -82,6 +82,12 @@ class MemoryObjects:
         _raise(answer)
 
     @staticmethod
+    def get(store: Receiver, key: str) -> Any:
+        """Look for an object."""
+        if store.get(key).status == 404:
+            raise FileNotFoundError(key)
+
+    @staticmethod
     async def get_async(store: Receiver, key: str) -> Any:
         """Get an object."""
         answer = store.get(key)

@@ -129,6 +129,13 @@ class FileDestination(ObjectDestination[FileOptions]):
             return GiveUp(f"{reason}; correct `path` or its permissions")
         return Delivered()
 
+    def absent_now(self, key: str) -> bool:
+        """Whether there is no such file."""
+        try:
+            return not os.path.lexists(Path(self.options.path) / key)
+        except (OSError, ValueError):
+            return False
+
     async def get(self, key: str) -> bytes:
         """Read one file."""
         return await self._read(key, None)

@@ -210,6 +210,16 @@ class ObjectStoreDestination(ObjectDestination[O]):
     def _trouble(self, error: Exception) -> str | None:
         return self._way.trouble(error) if self._way is not None else None
 
+    def absent_now(self, key: str) -> bool:
+        """Whether the store says that it has no such object."""
+        try:
+            obstore.get(self._store, key)  # its body is not read
+        except FileNotFoundError:
+            return True
+        except Exception:
+            return False
+        return False
+
     async def get(self, key: str) -> bytes:
         """Read one object."""
         return await self._get(key, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from typing import ClassVar, TypeVar, final
 
@@ -164,6 +164,25 @@ class ObjectDestination(Destination[O]):
         put = self.create_now if new else self.put_now
         outcome = await asyncio.get_running_loop().run_in_executor(self._threads, guarded, put, key, body, media_type)
         return self.secrets.outcome(outcome)
+
+    def absent_now(self, key: str) -> bool:
+        """Whether it is known that nothing is at a key; false, too, where that is not to be told so. Blocks."""
+        return False
+
+    async def put_new(self, last: str, files: Callable[[], Iterable[tuple[str, bytes, str]]]) -> bool:
+        """Whether each of some files is stored, where none was: looked for, made and stored in one turn of a thread.
+
+        They are given as key, bytes and media type; nothing may be at the key of the `last` one before. Ends with the first
+        that is not stored: `put` tells why.
+        """
+
+        def put() -> bool:
+            return self.absent_now(last) and all(isinstance(self.create_now(*file), Delivered) for file in files())
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, guarded, put)
+        except Exception:
+            return False
 
     async def send(self, parcel: Parcel) -> Outcome:
         """Put the parcel's object, or its objects one after another."""

@@ -60,6 +60,10 @@ def listings_in(manifest: Manifest | None, *, superseded: bool) -> list[Carried]
     ]  # fmt: skip
 
 
+Made = Iterator[tuple[Listing, bytes]] | list[tuple[Listing, bytes]]
+"""Listings with their lines: those in memory are a list."""
+
+
 class ManifestTaken(DeliveryError):
     """Another manifest is where one must be put."""
 
@@ -123,17 +127,21 @@ class ManifestFolder:
         return True
 
     async def put(
-        self, manifest: Manifest, made: Mapping[bool, Iterator[tuple[Listing, bytes]]], earlier: Sequence[Carried]
+        self, manifest: Manifest, made: Mapping[bool, Made], earlier: Sequence[Carried]
     ) -> None:  # fmt: skip
         """Put a manifest with all its files, whatever of them is not there yet.
 
         `made` are its listings with their lines, by whether they are superseded, but for those that it has from `earlier`
-        manifests, because the ledger was pruned. Raises `ManifestTaken` if another one is in its place, `ManifestOutdated` if
-        those that it lists are not among them, `LaneFailed` for what the store may do.
+        manifests, because the ledger was pruned; a list, where they are in memory.
+
+        Raises `ManifestTaken` if another one is in its place, `ManifestOutdated` if those that it lists are not among them,
+        `LaneFailed` for what the store may do.
         """
         fields = manifest.fields
         prefix, sequence = fields["prefix"], manifest.sequence
         key = self._key(prefix, sequence)
+        if await self._put_new(manifest, made):
+            return
         there = await self._read(key)
         if there is not None and there != manifest.document.encode():
             raise self._taken(key, "its bytes are not those of the ledger's")
@@ -146,7 +154,8 @@ class ManifestFolder:
                 (self._key(prefix, sequence, listing_suffix(number, superseded=superseded)), listing["sha256"])
                 for number, listing in enumerate(listings)
             ]
-            left |= await self._put_listings(wanted, made[superseded], earlier, look=there is not None, manifest=ours)
+            lines = iter(made[superseded])
+            left |= await self._put_listings(wanted, lines, earlier, look=there is not None, manifest=ours)
         if manifest.signature is not None:
             signature = self._key(prefix, sequence, ".sig")
             if await self._read(signature) != manifest.signature.encode():
@@ -156,6 +165,26 @@ class ManifestFolder:
                 await self._require_no_other(*ours)
                 await self._remove_left(fields)
             await self._create(key, manifest.document.encode())
+
+    async def _put_new(self, manifest: Manifest, made: Mapping[bool, Made]) -> bool:
+        """Whether a manifest is put with its listings, of which none was there: nearly all are, and thousands at a time.
+
+        Where any is there, or cannot be put, it is put once more with all that is to be looked at then.
+        """
+        fields, lines = manifest.fields, made[False]
+        if not isinstance(lines, list) or not lines or fields["superseded"] or manifest.signature is not None:
+            return False
+        if [listing.sha256 for listing, _ in lines] != [listing["sha256"] for listing in fields["listings"]]:
+            return False
+        prefix, sequence = fields["prefix"], manifest.sequence
+
+        def files() -> Iterator[tuple[str, bytes, str]]:
+            for number, (_, text) in enumerate(lines):
+                key = self._key(prefix, sequence, listing_suffix(number, superseded=False))
+                yield key, compress(text, Compression.GZIP), MEDIA_TYPE[Compression.GZIP]
+            yield self._key(prefix, sequence), manifest.document.encode(), "application/json"
+
+        return await self._destination.put_new(self._key(prefix, sequence), files)
 
     async def _require_no_other(self, key: str, document: bytes) -> None:
         """Raise `ManifestTaken` if another manifest is there by now: its listings are no more ours to write over or remove."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -15,7 +15,7 @@ from logstream.destinations.base import Destination
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.parcel import Tally
 from logstream.errors import DeliveryError
-from logstream.export.beside import Carried, ManifestFolder, ManifestOutdated, listings_in
+from logstream.export.beside import Carried, Made, ManifestFolder, ManifestOutdated, listings_in
 from logstream.export.isolation import Isolation
 from logstream.export.send import RetryPolicy
 from logstream.export.superseded import remove_superseded, superseded_parts
@@ -296,10 +296,10 @@ class Sealer:
 
     async def _put_one(self, folder: ManifestFolder, manifest: Manifest, earlier: Sequence[Carried]) -> None:
         number, fields = manifest.delivery_id, manifest.fields
-        made = {
-            False: self._lines.of(fields["listings"]) or listings_of(part for _, part in self._ledger.parts([number])),
-            True: self._lines.of(fields["superseded"])
-            or listings_of(part for _, part in self._ledger.superseded([number])),
+        kept, old = self._lines.of(fields["listings"]), self._lines.of(fields["superseded"])
+        made: dict[bool, Made] = {
+            False: kept if kept is not None else listings_of(part for _, part in self._ledger.parts([number])),
+            True: old if old is not None else listings_of(part for _, part in self._ledger.superseded([number])),
         }
         try:
             await folder.put(manifest, made, earlier)
@@ -325,12 +325,12 @@ class _Lines:
             self._free -= len(lines)
             self._found[listing.sha256] = lines
 
-    def of(self, listings: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Listing, bytes]] | None:
+    def of(self, listings: Iterable[Mapping[str, Any]]) -> list[tuple[Listing, bytes]] | None:
         """The listings that a manifest names, with their lines; `None` unless all are kept."""
         wanted = [Listing(listing["parts"], listing["sha256"]) for listing in listings]
         if not all(listing.sha256 in self._found for listing in wanted):
             return None
-        return iter([(listing, self._found[listing.sha256]) for listing in wanted])
+        return [(listing, self._found[listing.sha256]) for listing in wanted]
 
 
 def _carried(*earlier: Manifest | None) -> list[Carried]:
