@@ -553,3 +553,16 @@ def test_a_new_manifest_is_put_with_its_listings_in_one_turn_of_a_thread(
         store.execute("update logstream.manifests set put_at = null where destination = 'd1'")
         assert {delivery.error for delivery in exporter.seal(ids)} == {None}
     assert turns[24:] == ["put_new"] * 24
+
+
+def test_keys_that_destinations_share_the_begin_of_are_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from logstream.destinations.transport import pattern_index
+
+    made: list[int] = []
+    begin = pattern_index.PatternIndex.__init__
+    monkeypatch.setattr(pattern_index.PatternIndex, "__init__", lambda self: (made.append(1), begin(self))[1])
+    index = pattern_index.PatternIndex()
+    for number in range(MANY):
+        index.add((("customers",), ("all",), (f"c{number}",)), f"d{number}")
+    assert len(made) == MANY + 3
+    assert index.find((("customers",), ("all",), ("c7",))) == "d7"

@@ -25,11 +25,14 @@ class PatternIndex:
         node = self
         for segment in pattern:
             text = text_of(segment)
-            node = (
-                node._patterns.setdefault(segment, PatternIndex())
-                if text is None
-                else node._texts.setdefault(text, PatternIndex())
-            )
+            below = node._patterns.get(segment) if text is None else node._texts.get(text)
+            if below is None:
+                below = PatternIndex()
+                if text is None:
+                    node._patterns[segment] = below
+                else:
+                    node._texts[text] = below
+            node = below
         node._owner, node._pattern = node._owner or owner, pattern
 
     def find(self, pattern: Pattern) -> str | None:
