@@ -566,3 +566,24 @@ def test_keys_that_destinations_share_the_begin_of_are_kept_once(monkeypatch: py
         index.add((("customers",), ("all",), (f"c{number}",)), f"d{number}")
     assert len(made) == MANY + 3
     assert index.find((("customers",), ("all",), ("c7",))) == "d7"
+
+
+@pytest.mark.parametrize(("items", "turns"), [(0, 1), (3, 1), (512, 2), (1_000, 2)])
+def test_few_parts_are_read_in_one_turn_of_a_thread(monkeypatch: pytest.MonkeyPatch, items: int, turns: int) -> None:
+    import asyncio
+
+    from logstream.verify.aside import aside
+
+    made: list[object] = []
+    turn = asyncio.to_thread
+
+    async def noted(*given: Any) -> Any:
+        made.append(given)
+        return await turn(*given)
+
+    async def taken() -> list[int]:
+        return [item async for item in aside(iter(range(items)))]
+
+    monkeypatch.setattr(asyncio, "to_thread", noted)
+    assert asyncio.run(taken()) == list(range(items))
+    assert len(made) == turns

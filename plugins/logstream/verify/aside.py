@@ -10,8 +10,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+AT_ONCE = 512
+
+
 async def aside(items: Iterator[T]) -> AsyncIterator[T]:
-    """Iterate over what blocks, some hundreds at a time in a thread."""
-    while some := await asyncio.to_thread(lambda: list(itertools.islice(items, 512))):
+    """Iterate over what blocks, some hundreds at a time in a thread. A few are one turn of it."""
+    more = True
+    while more:
+        some = await asyncio.to_thread(lambda: list(itertools.islice(items, AT_ONCE)))
         for item in some:
             yield item
+        more = len(some) == AT_ONCE
