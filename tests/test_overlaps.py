@@ -379,7 +379,7 @@ def meeting(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any], str]:
     return one, other, key
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(meeting())
 def test_whatever_key_two_destinations_have_in_common_they_are_refused(
     pair: tuple[dict[str, Any], dict[str, Any], str],
