@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,9 +18,11 @@ from logstream.destinations.outcome import GiveUp, Outcome, Retry
 from logstream.export import deliver, small
 from logstream.export.deliver import LaneResult
 from logstream.export.exporter import Exporter
+from logstream.export.opening import Destinations
 from logstream.export.pipeline import DeliveryPipeline
 from logstream.export.send import RetryPolicy
 from logstream.ledger.checkpoints import LedgerWriter
+from logstream.settings.models import Settings
 from logstream.store.postgres import PostgresStore
 from logstream.validation import validate_settings
 from tests.test_small_windows import MANY, START, WINDOW, each_its_own, fill, statements
@@ -313,3 +316,26 @@ def test_a_ledger_that_cannot_write_them_together_may_write_each(
     assert len(pipelines) == 24
     found = outcome(store, tmp_path / "out")
     assert {row[2] for row in found["lanes"]} == {"delivered"} and found["left"] == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a broken plug-in"), asyncio.CancelledError()])
+def test_opening_that_breaks_in_a_way_of_its_own_keeps_no_other_waiting(
+    database: str, store: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    fill(store, 30)
+    get, broken = Destinations.get, ["d3"]
+
+    async def breaks(self: Destinations, name: str, settings: Settings) -> Any:
+        if name in broken:
+            broken.remove(name)  # once: its pipeline opens it
+            raise error
+        return await get(self, name, settings)
+
+    monkeypatch.setattr(Destinations, "get", breaks)
+    done: list[list[LaneResult]] = []
+    exporting = threading.Thread(target=lambda: done.append(exported(database, batches(tmp_path))), daemon=True)
+    exporting.start()
+    exporting.join(60)
+    assert done, "the export has not ended"
+    assert errors(done[0]) == {}
+    assert len(list(tmp_path.rglob("*.ndjson*"))) == 24

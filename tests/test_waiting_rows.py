@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logstream.destinations.base import Limits
+from logstream.destinations.parcel import EventRef, Tally
 from logstream.events import Event
 from logstream.export import whole_numbers
 from logstream.export.outbox import Outbox
 from logstream.export.refusals import Refusals
 from logstream.export.select import Unsendable
 from logstream.export.whole_numbers import NumberRows
+from logstream.ledger.records import Rejection
 
 
 def test_a_million_that_wait_would_take_a_hundred_megabytes_and_no_more() -> None:
@@ -60,3 +62,22 @@ def test_what_is_taken_from_the_front_is_given_back(monkeypatch: pytest.MonkeyPa
         if number >= 10:
             assert rows.popleft() == (number - 10, 10 - number)
     assert len(rows) == 10 and len(rows._numbers) < 60
+
+
+def test_reasons_are_kept_no_longer_than_rows_wait_for_them() -> None:
+    """A reason quotes its event: a window of a million odd events has a million reasons."""
+    destination = SimpleNamespace(limits=Limits(), replaces=False)
+    lane = SimpleNamespace(counted=None, position=None, rejected=Tally())
+    made: Any = Outbox(lane, None, destination, None, None, Refusals())  # type: ignore[arg-type]
+    tracemalloc.start()
+    try:
+        for number in range(2_000):
+            reason = f"{number}: {'x' * 500}"
+            made.reject([Unsendable(Event(number, 7, "job", number, number, b"{}"), reason)])
+            made._take_bad(None)
+            assert made._rejected.pop() == Rejection(EventRef(number, 7, "job"), reason)
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert lane.rejected.total() == 2_000
+    assert taken < 500_000

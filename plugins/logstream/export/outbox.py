@@ -265,3 +265,6 @@ class Outbox:
             self._lane.rejected.update(Counter({(event.workspace_id, event.kind): 1}))
             self._rejected.append(Rejection(event, self._texts[reason]))
             self._irregular = True
+        if not self._bad:  # reasons quote events: of many there may be as many
+            self._words.clear()
+            self._texts.clear()

@@ -24,7 +24,7 @@ from logstream import clock
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.outcome import Delivered, Retry
 from logstream.destinations.parcel import LaneRef, Parcel, Part, Tally
-from logstream.errors import LeaseLost, LogstreamError
+from logstream.errors import LeaseLost
 from logstream.events import Event, Selection
 from logstream.export.contents import contents_of, masks_of
 from logstream.export.deployment import Deployment
@@ -40,7 +40,7 @@ from logstream.settings.models import Streaming
 from logstream.settings.repository import Snapshot
 from logstream.settings.resolution import Workspace, streamings_of
 from logstream.store.base import Filter
-from logstream.threads import SharedThreads, in_time
+from logstream.threads import SharedThreads, in_time, is_from_outside
 
 log = logging.getLogger("logstream")
 
@@ -162,8 +162,10 @@ class SmallDeliveries:
             # a plug-in that sends in a way of its own is sent to in that way
             if isinstance(destination, ObjectDestination) and type(destination).send is ObjectDestination.send:
                 small = Small(lanes, destination)
-        except LogstreamError:
-            pass  # its pipeline meets the same, and writes it down
+        except (Exception, asyncio.CancelledError) as error:  # else `deliver` waits for this one for ever
+            if is_from_outside(error):
+                raise
+            log.debug("%s is left to its pipeline, which meets the same and writes it down", name, exc_info=error)
         if small is None:
             self._left(list(lanes))
         opened.put_nowait(small)

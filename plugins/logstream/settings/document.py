@@ -40,8 +40,31 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
+def _scalar(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> object:
+    try:
+        return yaml.SafeLoader.yaml_constructors[node.tag](loader, node)
+    except yaml.YAMLError:
+        raise
+    except Exception:  # PyYAML's own fall over what only looks like one
+        shown = node.value if len(node.value) <= 40 else f"{node.value[:39]}…"
+        raise yaml.constructor.ConstructorError(
+            None, None, f'"{shown}" is no {_CAN_BREAK[node.tag]}; text like this is given in quotes', node.start_mark
+        ) from None
+
+
+_CAN_BREAK = {
+    "tag:yaml.org,2002:bool": "truth value",
+    "tag:yaml.org,2002:int": "number",
+    "tag:yaml.org,2002:float": "number",
+    "tag:yaml.org,2002:timestamp": "date",
+}
+"""Scalars that are taken apart, in words: a date may have a month 13, a number no digits, or more than Python reads."""
+
+
 for _one in (_Loader, _FastLoader):
     _one.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+    for _tag in _CAN_BREAK:
+        _one.add_constructor(_tag, _scalar)
 
 
 def read_document(path: Path) -> object:
@@ -64,7 +87,8 @@ def read_document(path: Path) -> object:
 def parse_yaml(text: str, source: str = "settings") -> object:
     """Parse YAML into plain data. Raises `InputError` with line and column."""
     try:
-        with suppress(yaml.YAMLError), collection_waits:
+        # `ValueError`: what looks like a number or a date and is none, or text that is no Unicode; `_Loader` has the words
+        with suppress(yaml.YAMLError, ValueError), collection_waits:
             return _built(text)
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
