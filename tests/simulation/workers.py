@@ -23,7 +23,10 @@ from tests.simulation.universe import Connections, WorldClock
 T = TypeVar("T")
 
 TOGETHER, ALONE = 1, 1_000
-"""From how many small deliveries on they are made together: one attempt makes all of them so, the next gives each a pipeline."""
+"""From how many small deliveries on they are made together: an attempt makes all of them so, or gives each a pipeline."""
+
+WAYS = ((TOGETHER,), (ALONE,), (TOGETHER, ALONE))
+"""Of the attempts of a world, by its seed. Where they take turns, one way's announcements would hide that the other has none."""
 
 PATIENCE = 300
 """Real seconds after which an attempt has hung."""
@@ -34,11 +37,11 @@ class Workers:
 
     def __init__(
         self, dsn: str, connections: Connections, store: psycopg.Connection, time_of_world: WorldClock,
-        complaints: list[str], pages: Sequence[int],
+        complaints: list[str], pages: Sequence[int], seed: int,
     ) -> None:  # fmt: skip
         self._dsn, self._connections, self._store, self._clock = dsn, connections, store, time_of_world
         self._complaints = complaints
-        self._pages, self._fewest = cycle(pages), cycle((TOGETHER, ALONE))
+        self._pages, self._fewest = cycle(pages), cycle(WAYS[seed % len(WAYS)])
         self._idle: list[Exporter] = []
         self.zombies: list[Attempt] = []
         self.undisturbed = False

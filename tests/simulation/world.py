@@ -87,7 +87,7 @@ class World:
         self._store = psycopg.connect(dsn, autocommit=True, application_name="world")
         self._writers = Writers(dsn, name)
         self._workers = Workers(
-            dsn, Connections(place.url, name), self._store, time_of_world, self._complaints, script.pages
+            dsn, Connections(place.url, name), self._store, time_of_world, self._complaints, script.pages, script.seed
         )
         self._notes = Notes(self._model, self._store)
         self._runs = Runs(self._workers, self._notes, self._model, self._writers, self._complaints)
