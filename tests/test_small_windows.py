@@ -587,3 +587,13 @@ def test_few_parts_are_read_in_one_turn_of_a_thread(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(asyncio, "to_thread", noted)
     assert asyncio.run(taken()) == list(range(items))
     assert len(made) == turns
+
+
+def test_options_are_written_out_only_where_a_problem_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from logstream.destinations.file import FileOptions
+    from logstream.destinations.registry import check_options
+
+    dumped: list[object] = []
+    monkeypatch.setattr(FileOptions, "model_dump", lambda *given, **_: dumped.append(given))
+    assert check_options("file", {"path": "/srv/", "packaging": "batch"}) == []
+    assert dumped == []

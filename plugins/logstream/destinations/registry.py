@@ -113,8 +113,10 @@ def _too_large(kind: type[Destination[Any]], options: Options) -> list[tuple[tup
         problem = kind("d", options, cast("Connections", None)).options_problem()
     except Exception:  # a plug-in that cannot make an entry before it is opened: its events tell, when they are sent
         return []
+    if not problem:
+        return []
     given = options.model_dump(mode="json", exclude_unset=True)
-    return [((max(given, key=lambda name: len(str(given[name]))),), problem)] if problem else []
+    return [((max(given, key=lambda name: len(str(given[name]))),), problem)]
 
 
 def make_destination(name: str, settings: DestinationSettings, connections: Connections) -> Destination[Any]:
