@@ -113,6 +113,19 @@ def delete_an_object(out: Path, _: psycopg.Connection) -> None:
     objects(out)[3].unlink()
 
 
+def a_pipe(out: Path, _: psycopg.Connection) -> None:
+    """Who opens it waits for another who writes, and none comes."""
+    path = objects(out)[3]
+    path.unlink()
+    os.mkfifo(path)
+
+
+def a_pipe_for_a_manifest(out: Path, _: psycopg.Connection) -> None:
+    path = out / "_manifests/d/00000002.json"
+    path.unlink()
+    os.mkfifo(path)
+
+
 def alter_a_byte(out: Path, _: psycopg.Connection) -> None:
     body = bytearray(objects(out)[3].read_bytes())
     body[len(body) // 2] ^= 1
@@ -226,6 +239,8 @@ def change_nothing_but_move(_: Path, connection: psycopg.Connection) -> None:
         (delete_an_object, "is missing ("),
         (alter_a_byte, "its SHA-256 is not that of the manifest"),
         (cut_an_object, "was altered: it has "),
+        (a_pipe, "it is no regular file"),
+        (a_pipe_for_a_manifest, "00000002.json cannot be read: it is no regular file"),
         (an_immense_object, "bytes that were sent"),
         (
             an_immense_manifest,

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -56,6 +57,11 @@ class FileOptions(ObjectOptions):
         if "\0" in path or not Path(path).is_absolute():
             raise ValueError("it must be a whole path, from / on, without NUL")
         return path
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open what may be a pipe: who opens one waits for another who writes, and none may come."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class FileDestination(ObjectDestination[FileOptions]):
@@ -148,11 +154,13 @@ class FileDestination(ObjectDestination[FileOptions]):
         target = Path(self.options.path) / key
 
         def read() -> bytes:
-            with target.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if most is not None and size > most:
+            with open(target, "rb", opener=_without_waiting) as file:
+                found = os.fstat(file.fileno())
+                if not stat.S_ISREG(found.st_mode):
+                    raise ReadError(f"{target} cannot be read: it is no regular file")
+                if most is not None and found.st_size > most:
                     raise TooLarge(key, most)
-                return file.read(size)
+                return file.read(found.st_size)
 
         try:
             return await asyncio.to_thread(read)
