@@ -339,3 +339,23 @@ def test_opening_that_breaks_in_a_way_of_its_own_keeps_no_other_waiting(
     assert done, "the export has not ended"
     assert errors(done[0]) == {}
     assert len(list(tmp_path.rglob("*.ndjson*"))) == 24
+
+
+def test_one_who_narrows_very_many_logs_to_a_few_sends_no_other_to_a_pipeline(
+    store: psycopg.Connection, database: str, tmp_path: Path, pipelines: list[str]
+) -> None:
+    fill(store, 30)
+    add = "insert into events (workspace_id, kind, occurred_at, recorded_at, payload) select %s, 'log_service', %s, %s, %s"
+    # what the log store cannot tell from a log of that type without taking it apart
+    many, one = '{"log_type": "connector", "message": "recipe"}', '{"log_type": "recipe"}'
+    for workspace in (3, 4):
+        store.execute(f"{add} from generate_series(1, 2000)", (workspace, START, START, many))
+        store.execute(add, (workspace, START, START, one))
+    settings = batches(tmp_path)
+    for workspace in (3, 4):
+        settings["workspaces"][workspace - 1]["streaming"] |= {"events": ["log_service"], "log_types": ["recipe"]}
+    assert errors(exported(database, settings)) == {}
+    assert sorted(pipelines) == ["d3", "d4"]
+    lanes = outcome(store, tmp_path / "out")["lanes"]
+    assert {row[2] for row in lanes} == {"delivered"} and len(lanes) == 24
+    assert len(list((tmp_path / "out").rglob("*.ndjson"))) == 24

@@ -54,6 +54,9 @@ PACK_DELIVERIES = 512
 PACK_BYTES = 4 * 1024 * 1024
 """How much is read, packaged and put at once. All of it is in memory meanwhile."""
 
+READINGS = 3
+"""How often a pack is read at the most: each time without those that have far more to read than is planned."""
+
 PACKS = 2
 """While one pack waits for its receivers, another is read and packaged."""
 
@@ -106,6 +109,16 @@ class Small:
     def size(self) -> int:
         """Bytes of its events."""
         return sum(lane.planned_bytes for lane in self.lanes)
+
+    @property
+    def delivery_id(self) -> int:
+        """The ledger's number of it."""
+        return self.lanes[0].delivery_id
+
+    def is_exceeded_by(self, events: Sequence[Event]) -> bool:
+        """Whether events are more than it is planned to have. Where a pack's are too many, so are those of one in it."""
+        planned = sum(lane.planned.total() for lane in self.lanes)
+        return len(events) > planned or sum(len(event[5]) for event in events) > 2 * self.size
 
     def ready(self) -> list[tuple[Lane, list[Parcel]]]:
         """Its lanes that are not left to a pipeline, with what is to be put of each."""
@@ -211,7 +224,7 @@ class SmallDeliveries:
         store = self._deployment.store(snapshot)
         streamings = streamings_of(snapshot.settings, [number for lane in lanes for number in lane.workspace_ids])
         events, odd = self._read(pack, streamings)
-        sound = [small for small in pack if small.lanes[0].delivery_id not in odd]
+        sound = [small for small in pack if small.delivery_id not in odd]
         named = [small for small in sound if not _make_parcels(small, events, streamings, None)]
         if named:
             lanes = [lane for small in named for lane in small.lanes]
@@ -222,11 +235,31 @@ class SmallDeliveries:
     def _read(
         self, pack: Sequence[Small], streamings: Mapping[int, Streaming]
     ) -> tuple[dict[int, list[Event]], set[int]]:
-        """The events of each delivery, by its id, in order; and the deliveries that have rows which are no events."""
+        """The events of each delivery, by its id, in order; and the deliveries that are left to pipelines.
+
+        Those have rows which are no events, or far more to read than is planned, as logs may have that are narrowed to a few: the
+        others are read again without them.
+        """
+        odd: set[int] = set()
+        left = list(pack)
+        for _ in range(READINGS):
+            if not left:
+                break
+            events, bad, more = self._read_once(left, streamings)
+            if not more:
+                return events, odd | bad
+            odd |= bad | {small.delivery_id for small in left if small.is_exceeded_by(events[small.delivery_id])}
+            left = [small for small in left if small.delivery_id not in odd]
+        return {}, {small.delivery_id for small in pack}
+
+    def _read_once(
+        self, pack: Sequence[Small], streamings: Mapping[int, Streaming]
+    ) -> tuple[dict[int, list[Event]], set[int], bool]:
+        """Events by delivery, the deliveries with rows that are no events, and whether there is more than may be read."""
         lanes = [lane for small in pack for lane in small.lanes]
         of = {number: lane.delivery_id for lane in lanes for number in lane.workspace_ids}
         selections: dict[Selection, list[int]] = defaultdict(list)
-        for number in sorted(streamings):
+        for number in sorted(of.keys() & streamings.keys()):
             selections[streamings[number].selection].append(number)
         planned = sum(lane.planned.total() for lane in lanes), sum(lane.planned_bytes for lane in lanes)
         events: dict[int, list[Event]] = {lane.delivery_id: [] for lane in lanes}
@@ -241,7 +274,7 @@ class SmallDeliveries:
                 events[of[event[1]]].append(event)
             odd.update(of[event.workspace_id] for event, _ in page.bad)
             more = page.more
-        return events, set(events) if more else odd
+        return events, odd, more
 
     async def _announce(self, pack: Sequence[Small]) -> None:
         wanted = [
@@ -355,7 +388,7 @@ def _make_parcels(
         return workspaces
 
     try:
-        small.parcels, small.remarks = _parcels(small, events[small.lanes[0].delivery_id], streamings, known)
+        small.parcels, small.remarks = _parcels(small, events[small.delivery_id], streamings, known)
     except _NamesWanted:
         return False
     except Exception as error:
