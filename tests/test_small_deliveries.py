@@ -359,3 +359,29 @@ def test_one_who_narrows_very_many_logs_to_a_few_sends_no_other_to_a_pipeline(
     lanes = outcome(store, tmp_path / "out")["lanes"]
     assert {row[2] for row in lanes} == {"delivered"} and len(lanes) == 24
     assert len(list((tmp_path / "out").rglob("*.ndjson"))) == 24
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_messages_that_are_far_larger_than_their_events_are_not_all_in_memory(
+    store: psycopg.Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipelines: list[str],
+    named: bool,
+) -> None:  # fmt: skip
+    fill(store, 60)
+    settings, packed = batches(tmp_path, 60), list[int]()
+    who = "{{{workspace.external_id}}}" if named else ""
+    for workspace in settings["workspaces"]:
+        message = f'{{"padding": "{"x" * 90_000}", "who": "{who}", "event": {{{{{{log_message}}}}}}}}'
+        workspace["streaming"] |= {"message": message}
+    package = small.SmallDeliveries._package
+
+    def noted(self: small.SmallDeliveries, pack: Any) -> None:
+        package(self, pack)
+        packed.append(sum(parcel.size for one in pack for _, parcels in one.ready() for parcel in parcels))
+
+    monkeypatch.setattr(small.SmallDeliveries, "_package", noted)
+    monkeypatch.setattr(small, "PACKED_BYTES", 2_000_000, raising=False)
+    assert errors(exported(database, settings)) == {}
+    assert all(size <= 2_200_000 for size in packed) and sum(packed) > 0
+    assert len(pipelines) > 0
+    lanes = outcome(store, tmp_path / "out")["lanes"]
+    assert {row[2] for row in lanes} == {"delivered"} and len(lanes) == 48

@@ -54,6 +54,9 @@ PACK_DELIVERIES = 512
 PACK_BYTES = 4 * 1024 * 1024
 """How much is read, packaged and put at once. All of it is in memory meanwhile."""
 
+PACKED_BYTES = 32 * 1024 * 1024
+"""When parcels have so many bytes, the rest of a pack is left to pipelines: a template may make a hundred times the events."""
+
 READINGS = 3
 """How often a pack is read at the most: each time without those that have far more to read than is planned."""
 
@@ -119,6 +122,11 @@ class Small:
         """Whether events are more than it is planned to have. Where a pack's are too many, so are those of one in it."""
         planned = sum(lane.planned.total() for lane in self.lanes)
         return len(events) > planned or sum(len(event[5]) for event in events) > 2 * self.size
+
+    @property
+    def packed(self) -> int:
+        """Bytes of its parcels."""
+        return sum(parcel.size for parcels in self.parcels.values() for parcel in parcels)
 
     def ready(self) -> list[tuple[Lane, list[Parcel]]]:
         """Its lanes that are not left to a pipeline, with what is to be put of each."""
@@ -225,12 +233,19 @@ class SmallDeliveries:
         streamings = streamings_of(snapshot.settings, [number for lane in lanes for number in lane.workspace_ids])
         events, odd = self._read(pack, streamings)
         sound = [small for small in pack if small.delivery_id not in odd]
-        named = [small for small in sound if not _make_parcels(small, events, streamings, None)]
+        room = PACKED_BYTES
+        named = []
+        for small in sound:
+            if room > 0 and not _make_parcels(small, events, streamings, None):
+                named.append(small)
+            room -= small.packed
         if named:
             lanes = [lane for small in named for lane in small.lanes]
             workspaces = self._deployment.ledger.workspaces_of(lanes, store.workspaces)
             for small in named:
-                _make_parcels(small, events, streamings, workspaces)
+                if room > 0:
+                    _make_parcels(small, events, streamings, workspaces)
+                room -= small.packed
 
     def _read(
         self, pack: Sequence[Small], streamings: Mapping[int, Streaming]
