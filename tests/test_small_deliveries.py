@@ -14,6 +14,7 @@ import pytest
 
 from logstream.airflow.connections import AirflowConnections
 from logstream.destinations.file import FileDestination
+from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.outcome import GiveUp, Outcome, Retry
 from logstream.export import deliver, small
 from logstream.export.deliver import LaneResult
@@ -385,3 +386,21 @@ def test_messages_that_are_far_larger_than_their_events_are_not_all_in_memory(
     assert len(pipelines) > 0
     lanes = outcome(store, tmp_path / "out")["lanes"]
     assert {row[2] for row in lanes} == {"delivered"} and len(lanes) == 48
+
+
+@pytest.mark.parametrize("method", ["put", "send"])
+def test_a_plug_in_that_stores_in_a_way_of_its_own_is_asked_in_that_way(
+    database: str, store: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    fill(store, 30)
+    inherited, asked = getattr(ObjectDestination, method), list[str]()
+
+    async def of_its_own(self: ObjectDestination[Any], *given: Any, **more: Any) -> Outcome:
+        asked.append(self.name)
+        return await inherited(self, *given, **more)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(FileDestination, method, of_its_own, raising=False)
+    options = {"type": "file", "path": f"{tmp_path}/", "packaging": "batch"}
+    results = exported(database, each_its_own(30, options, "path"))
+    assert errors(results) == {} and len(results) == 24
+    assert set(asked) == {result.lane.destination for result in results}

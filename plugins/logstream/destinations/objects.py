@@ -190,6 +190,12 @@ class ObjectDestination(Destination[O]):
             return await asyncio.get_running_loop().run_in_executor(self._threads, guarded, self._put_all, parcel)
         return await self.put(parcel.name, parcel.body)
 
+    @property
+    def sends_by_put_now(self) -> bool:
+        """Whether its parcels are sent by `put_now`, and in no way of its own."""
+        own = type(self)
+        return own.send is ObjectDestination.send and own.put is ObjectDestination.put
+
     def send_now(self, parcel: Parcel) -> Outcome:
         """`deliver`, in a thread of the caller's, which puts for many destinations: blocks, and never raises."""
         try:

@@ -181,7 +181,7 @@ class SmallDeliveries:
         try:
             destination = await self._destinations.get(name, settings)
             # a plug-in that sends in a way of its own is sent to in that way
-            if isinstance(destination, ObjectDestination) and type(destination).send is ObjectDestination.send:
+            if isinstance(destination, ObjectDestination) and destination.sends_by_put_now:
                 small = Small(lanes, destination)
         except (Exception, asyncio.CancelledError) as error:  # else `deliver` waits for this one for ever
             if is_from_outside(error):
