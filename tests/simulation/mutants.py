@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.simulation.crew import processors
 from tests.simulation.universe import server
+from tests.simulation.workers import ONE_WAY
 
 PROJECT = Path(__file__).parents[2]
 PATCHES = Path(__file__).parent / "mutants"
@@ -48,7 +49,9 @@ def found_by(patch: Path, dsn: str, worlds: int, seed: int) -> str | None:
     arguments = ["--no-wire", "--shrink", "0", "--jobs", "1", "--first", "--dsn", dsn,
                  "--seed", str(seed), "--worlds", str(worlds)]  # fmt: skip
     with mutant(patch) as (copy, environment):
-        command, variables = [sys.executable, "-m", "tests.simulation", *arguments], {**os.environ, **environment}
+        way = "together" if "export/small.py" in patch.read_text(encoding="utf-8") else "alone"
+        command = [sys.executable, "-m", "tests.simulation", *arguments]
+        variables = {**os.environ, **environment, ONE_WAY: way}
         done = subprocess.run(command, cwd=copy, env=variables, capture_output=True, text=True, check=False)
     lines = [line.strip() for line in done.stdout.splitlines()]
     if done.returncode == 1 and lines and lines[0].startswith("world "):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -28,6 +29,16 @@ TOGETHER, ALONE = 1, 1_000
 WAYS = ((TOGETHER,), (ALONE,), (TOGETHER, ALONE))
 """Of the attempts of a world, by its seed. Where they take turns, one way's announcements would hide that the other has none."""
 
+ONE_WAY = "LOGSTREAM_WORLDS_SMALL"
+"""The variable that has all worlds go one way: `together` or `alone`. Mutants of one way are looked for in worlds that go it."""
+
+
+def ways(seed: int) -> tuple[int, ...]:
+    """The ways that the attempts of a world take in turn."""
+    one = {"together": (TOGETHER,), "alone": (ALONE,)}.get(os.environ.get(ONE_WAY, ""))
+    return one or WAYS[seed % len(WAYS)]
+
+
 PATIENCE = 300
 """Real seconds after which an attempt has hung."""
 
@@ -41,7 +52,7 @@ class Workers:
     ) -> None:  # fmt: skip
         self._dsn, self._connections, self._store, self._clock = dsn, connections, store, time_of_world
         self._complaints = complaints
-        self._pages, self._fewest = cycle(pages), cycle(WAYS[seed % len(WAYS)])
+        self._pages, self._fewest = cycle(pages), cycle(ways(seed))
         self._idle: list[Exporter] = []
         self.zombies: list[Attempt] = []
         self.undisturbed = False
