@@ -29,7 +29,7 @@ up: $(READY) ## The same, staying up: the console in Airflow on http://localhost
 
 .PHONY: test
 test: $(READY) ## All tests, real servers included
-	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder
 
 .PHONY: unit
 unit: $(READY) ## The quick part of the tests: no server is started, no package installed

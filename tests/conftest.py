@@ -48,7 +48,9 @@ from .real_stores import SeaweedServer  # noqa: E402
 from .stage import PROJECT, Stage, airflow_stage  # noqa: E402, F401
 from .ways import PLACE, Nginx, nginx  # noqa: E402
 
-settings.register_profile("logstream", deadline=None, max_examples=200, derandomize=True, print_blob=True)
+# the same ones in each run; LOGSTREAM_EXAMPLES=2000 tries more
+_EXAMPLES = int(os.environ.get("LOGSTREAM_EXAMPLES", "100"))
+settings.register_profile("logstream", deadline=None, max_examples=_EXAMPLES, derandomize=True, print_blob=True)
 settings.load_profile("logstream")
 
 

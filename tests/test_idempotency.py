@@ -141,7 +141,7 @@ def parcels(options: dict[str, Any], streamings: dict[int, Streaming]) -> list[P
 
 
 @given(OPTIONS, OPTIONS, *[STREAMINGS] * 4)
-@hypothesis_settings(max_examples=300)
+@hypothesis_settings(max_examples=100)
 def test_keys_are_equal_exactly_where_the_settings_shape_the_same(
     options: dict[str, Any], others: dict[str, Any],
     first: Streaming, second: Streaming, third: Streaming, fourth: Streaming,

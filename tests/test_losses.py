@@ -184,6 +184,16 @@ def test_a_complete_delivery_is_not_replaced_by_fewer_events(
         (State.DELIVERED, 1_500)
     ]
     assert exporter.ledger.losses() == []
+    # one of another workspace comes late: it is not worth the only copy of others, and is named
+    filled.execute(
+        "insert into events (workspace_id, kind, occurred_at, recorded_at, payload) values (106, 'job', %(at)s, %(at)s, '{}')",
+        {"at": WINDOW.start},
+    )
+    again = exporter.plan(WINDOW)
+    assert again.shares == [] and again.left.keys() == planned.left.keys()
+    assert files(tmp_path / "out") == before
+    late = "1 event is in the log store and not there when the window was exported"
+    assert [finding.what for finding in verify(exporter, WINDOW).findings if late in finding.what] != []
 
 
 def test_rows_that_vanish_between_plan_and_reading_are_lost_and_others_are_planned(

@@ -391,7 +391,7 @@ def test_whatever_key_two_destinations_have_in_common_they_are_refused(
     assert {name for (name, _), _ in overlaps(made, None)} == {"a", "b"}, key
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(OPTIONS, OPTIONS, st.sampled_from(list(itertools.combinations(NAMES, 2))))
 def test_no_pair_that_is_let_through_has_a_key_in_common(
     one: dict[str, Any], other: dict[str, Any], names: tuple[str, str]
@@ -405,7 +405,7 @@ def test_no_pair_that_is_let_through_has_a_key_in_common(
 FOLDER = st.sampled_from(["a", "b", "1", "job", "workspace_id=1", "_manifests"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(OPTIONS, OPTIONS, st.lists(FOLDER, max_size=3), FOLDER, FOLDER)
 def test_disjoint_prefixes_are_never_refused(
     one: dict[str, Any], other: dict[str, Any], above: list[str], left: str, right: str
@@ -417,7 +417,7 @@ def test_disjoint_prefixes_are_never_refused(
     assert list(overlaps(dict(zip("ab", made, strict=True)), None)) == []
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(OPTIONS, st.sampled_from(list(itertools.permutations(NAMES, 2))), st.sampled_from(["", "x/", "{kind}/"]))
 def test_destination_as_a_folder_is_never_refused(options: dict[str, Any], names: tuple[str, str], above: str) -> None:
     assume(

@@ -43,14 +43,14 @@ def found(one: Template, other: Template) -> bool:
     return index.find(pattern(other)) is not None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(TEMPLATE, TEMPLATE)
 def test_a_key_of_both_is_always_found(one: Template, other: Template) -> None:
     if keys(one) & keys(other):
         assert found(one, other) and found(other, one)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(TEMPLATE, TEMPLATE)
 def test_what_is_found_is_a_key_of_both_where_one_of_them_repeats_nothing(one: Template, other: Template) -> None:
     once = [(before, f"{name}{number}" if name else "", after) for number, (before, name, after) in enumerate(other)]
