@@ -1,6 +1,6 @@
-"""`python -m tests.rebound HOSTS ADDRESS`: open destinations, let their names mean ADDRESS in the file HOSTS, and then send.
+"""`python -m tests.rebound HOSTS ADDRESS...`: open destinations, let their names mean ADDRESS in the file HOSTS, and then send.
 
-Run by `test_rebinding.py` in a process that looks names up in HOSTS. Prints what became of each, as JSON.
+Run by `test_rebinding.py` in a process that looks names up in HOSTS. Prints what became of each at each address, as JSON.
 """
 
 from __future__ import annotations
@@ -56,4 +56,9 @@ async def run(hosts: Path, names: list[str], address: str) -> dict[str, str]:
 
 if __name__ == "__main__":
     file = Path(sys.argv[1])
-    print(json.dumps(asyncio.run(run(file, file.read_text().split()[1::2], sys.argv[2]))))
+    before, *others = file.read_text().split()
+    outcomes = {}
+    for address in sys.argv[2:]:
+        say(file, others[::2], before)
+        outcomes[address] = asyncio.run(run(file, others[::2], address))
+    print(json.dumps(outcomes))

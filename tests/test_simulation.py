@@ -75,7 +75,7 @@ def test_what_is_superseded_is_what_the_newest_manifest_of_a_window_says() -> No
 @pytest.mark.timeout(900)
 def test_a_mistake_is_told_as_a_story_of_what_is_needed_for_it() -> None:
     with mutant(PATCHES / "08-job-status-keeps-lines.patch") as (folder, environment):
-        done = simulate("--worlds", "30", "--no-wire", "--first", "--shrink", "40", folder=folder, **environment)
+        done = simulate("--worlds", "30", "--no-wire", "--first", "--shrink", "20", folder=folder, **environment)
     assert done.returncode == 1, done.stdout + done.stderr
     told = done.stdout.partition("cut down, this is what happens:")[2].partition("and in the end:")[0].strip()
     lines = told.splitlines()
