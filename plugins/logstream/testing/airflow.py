@@ -95,8 +95,10 @@ class LocalAirflow:
             check=False,
         )
         if done.returncode != 0:
-            tail = " ".join((done.stderr or done.stdout).splitlines()[-3:])
-            raise LogstreamError(f"airflow {' '.join(arguments)} failed: {tail}")
+            lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+            errors = [line for line in lines[:-3] if "rror" in line or "not complete" in line][-10:]
+            told = "\n".join(errors + lines[-3:])
+            raise LogstreamError(f"airflow {' '.join(arguments)} failed: {told}")
         return done.stdout
 
     def __enter__(self) -> LocalAirflow:
@@ -231,6 +233,14 @@ class LocalAirflow:
             found += page["dag_runs"]
             if len(found) >= page["total_entries"] or not page["dag_runs"]:
                 return found
+
+    def wait_until_idle(self, seconds: float = 240) -> None:
+        """Wait until no run of the DAG is under way. Raises `LogstreamError` after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while busy := [run["dag_run_id"] for run in self.runs() if run["state"] in ("queued", "running")]:
+            if time.monotonic() > deadline:
+                raise LogstreamError(f"these runs have not ended within {seconds:.0f} s: {', '.join(busy)}")
+            time.sleep(0.5)
 
     def tasks(self, run_id: str) -> list[dict[str, Any]]:
         """The task instances of a run."""
