@@ -26,7 +26,6 @@ from logstream.export.exporter import Exporter
 from logstream.ledger import checkpoints
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.lane_writes import Announcement, LaneWrite
-from logstream.ledger.leases import LeaseKeeper
 from logstream.ledger.records import Lane, News, State
 from logstream.rendering import Renderer
 from logstream.testing.servers import S3Server
@@ -347,32 +346,6 @@ def test_what_many_deliveries_write_is_written_together(many: bool) -> None:
         asyncio.run(deliver())
     assert book.written == ([[0, 1, 2, 3], [0, 1, 2]] if many else [[0, 1], [2, 3], [0, 1, 2]])
     assert turns.waited == ([checkpoints.GATHER_SECONDS] * 2 if many else [])
-
-
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_no_lease_is_renewed_while_several_lanes_are_written(lanes: int) -> None:
-    """Both have the same rows, in orders of their own: PostgreSQL ended one of the two, and with it a renewal or all those lanes."""
-    writing, go_on = threading.Event(), threading.Event()
-
-    class Slow(Book):
-        def write(self, writes: list[LaneWrite]) -> set[tuple[int, int]]:
-            writing.set()
-            assert go_on.wait(10)
-            return super().write(writes)
-
-    async def deliver() -> bool:
-        book, threads = Slow(), LeftBehindThreads(2, "test")
-        keeper = LeaseKeeper(book, "a", threads)  # type: ignore[arg-type]
-        writer = LedgerWriter(book, "", threads, keeper.undisturbed)  # type: ignore[arg-type]
-        ended = asyncio.create_task(writer.finish_all([(lane_of(number), News()) for number in range(lanes)]))
-        await asyncio.to_thread(writing.wait, 10)
-        held_up = keeper._renewing.locked()
-        go_on.set()
-        assert await ended == [None] * lanes
-        threads.shutdown()
-        return held_up and not keeper._renewing.locked()
-
-    assert asyncio.run(deliver()) is (lanes > 1)
 
 
 def test_a_step_waits_for_no_other_write(monkeypatch: pytest.MonkeyPatch) -> None:

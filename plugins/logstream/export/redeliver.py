@@ -115,7 +115,7 @@ async def _redeliver(
     give_up_slow_hooks()
     threads = LeftBehindThreads(LEDGER_THREADS, "logstream ledger")
     keeper = LeaseKeeper(deployment.ledger, owner_name(), threads)
-    writer = LedgerWriter(deployment.ledger, deployment.control_dsn, threads, keeper.undisturbed)
+    writer = LedgerWriter(deployment.ledger, deployment.control_dsn, threads)
     try:
         async with AsyncExitStack() as stack:
             destinations = Destinations(deployment.new_connections(), stack)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
 
 import psycopg
@@ -14,7 +14,7 @@ from logstream import clock
 from logstream.database import connect_async, database_errors, is_stale
 from logstream.destinations.parcel import Part
 from logstream.errors import DatabaseError, LeaseLost
-from logstream.ledger.lane_writes import STEP, Announcement, LaneWrite, lease_lost
+from logstream.ledger.lane_writes import STEP, STEPS, Announcement, LaneWrite, lease_lost
 from logstream.ledger.lanes import Lanes
 from logstream.ledger.records import Lane, News
 from logstream.threads import ANSWER_SECONDS, in_time, within
@@ -43,7 +43,8 @@ class StepWriter:
             if self._connection is None or is_stale(self._connection):
                 await self.close()
                 self._connection = await connect_async(self._dsn, application="logstream steps")
-            done = await (await self._connection.execute(STEP, (document,))).fetchall()
+            statement = STEP if len(steps) == 1 else STEPS
+            done = await (await self._connection.execute(statement, (document,))).fetchall()
         return {step.key for step in steps} - {(row[0], row[1]) for row in done}
 
     async def close(self) -> None:
@@ -103,15 +104,11 @@ class Together(Generic[_W, _R]):
 class LedgerWriter:
     """One transaction for all lanes that have something to write. Not for several event loops.
 
-    `undisturbed` holds up what else writes these lanes (`LeaseKeeper.undisturbed`), where several are written at once.
     Every call returns when what it wrote is in the ledger.
     """
 
-    def __init__(
-        self, ledger: Lanes, control_dsn: str, threads: Executor,
-        undisturbed: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
-    ) -> None:  # fmt: skip
-        self._ledger, self._threads, self._undisturbed = ledger, threads, undisturbed
+    def __init__(self, ledger: Lanes, control_dsn: str, threads: Executor) -> None:
+        self._ledger, self._threads = ledger, threads
         self._steps = StepWriter(control_dsn)
         self._deliveries = 0
         self._writes: Together[LaneWrite, None] = Together(self._write, self._may_wait)
@@ -176,8 +173,7 @@ class LedgerWriter:
         return self._deliveries >= MANY and not steps
 
     async def _write(self, writes: Sequence[LaneWrite]) -> list[LeaseLost | None]:
-        # several rows at once: a renewal of the same leases has them in another order, and each would wait for the other
-        async with self._undisturbed() if len(writes) > 1 else nullcontext(), _answering():
+        async with _answering():
             if all(write.steps for write in writes):
                 missing = await within(ANSWER_SECONDS, self._steps.write(writes))
             else:

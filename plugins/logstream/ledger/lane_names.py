@@ -12,6 +12,7 @@ from logstream.control.tables import SCHEMA
 from logstream.control.tables import lanes as table
 from logstream.database import database_errors
 from logstream.ledger.book import Book, any_of
+from logstream.ledger.lanes import lock_in_order
 from logstream.ledger.records import Lane
 from logstream.settings.resolution import Workspace
 
@@ -50,6 +51,7 @@ class LaneNames(Book):
                 names = {"delivery_id": lane.delivery_id, "lane": lane.lane, "attempt": lane.attempt}
                 rows.append({**names, "names": kept[lane.key]})
             with self._writing("writing the ledger") as connection:
+                lock_in_order(connection, [lane.key for lane in lanes if new[lane.key]])
                 connection.exec_driver_sql(_KEEP, (orjson.dumps(rows).decode(),))
         told = dict(chain.from_iterable(kept[lane.key].items() for lane in lanes))
         return [Workspace(int(number), external_id, name) for number, (external_id, name) in told.items()]

@@ -168,6 +168,21 @@ returning l.delivery_id, l.lane
 """  # noqa: S608 - the schema is ours
 
 
+# Of several lanes: locked in the order of `lanes.lock_in_order`, within the one statement that a step is.
+STEPS = f"""
+with quick as materialized (select set_config('synchronous_commit', 'off', true) as it),
+n as materialized (select * from json_to_recordset(%s::json) as given(
+    delivery_id bigint, lane int, attempt bigint, position_us bigint, position_id bigint, trail bigint)),
+ours as materialized (
+    select l.delivery_id, l.lane from {SCHEMA}.lanes l join n using (delivery_id, lane, attempt)
+    order by l.delivery_id, l.lane for update of l)
+update {SCHEMA}.lanes l set position_us = n.position_us, position_id = n.position_id, trail = n.trail
+from quick, ours join n using (delivery_id, lane)
+where l.delivery_id = ours.delivery_id and l.lane = ours.lane and quick.it = 'off'
+returning l.delivery_id, l.lane
+"""  # noqa: S608 - the schema is ours
+
+
 # What is announced is superseded until it is counted: whatever becomes of the attempt, and by whatever settings the lane is
 # delivered in the end, no object is there that the ledger does not know. An attempt that announces what an earlier one did takes
 # its place: while a destination is down, announcements do not grow with the attempts.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC
 from typing import Any
 
@@ -102,6 +102,7 @@ class Lanes(Book):
         with self._writing("writing the ledger") as connection:
             if all(write.state is State.DELIVERING for write in writes):
                 connection.exec_driver_sql("set local synchronous_commit = off")
+            lock_in_order(connection, [write.key for write in writes])
             for statement, some in (
                 (STEP, [write.row for write in writes if write.steps]),
                 (WRITE, [write.row for write in writes if not write.steps]),
@@ -161,6 +162,22 @@ class Lanes(Book):
             )
             for row in rows
         ]  # fmt: skip
+
+
+_LOCK = f"""
+select from {SCHEMA}.lanes l join unnest(%s::bigint[], %s::int[]) as n(delivery_id, lane) using (delivery_id, lane)
+order by l.delivery_id, l.lane for update of l
+"""
+
+
+def lock_in_order(connection: Connection, keys: Collection[tuple[int, int]]) -> None:
+    """Lock lanes that a statement of this transaction will write, in the order in which everything locks several of them.
+
+    Two that did so in orders of their own would each wait for a row of the other's, and PostgreSQL would end one of them. A
+    lane alone has no order.
+    """
+    if len(keys) > 1:
+        connection.exec_driver_sql(_LOCK, tuple(list(column) for column in zip(*keys, strict=True)))
 
 
 def _reject(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:

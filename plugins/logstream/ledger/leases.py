@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from logstream import clock
 from logstream.control.tables import SCHEMA
 from logstream.errors import DeliveryError, LogstreamError
 from logstream.ledger.lane_writes import lease_lost
-from logstream.ledger.lanes import Lanes
+from logstream.ledger.lanes import Lanes, lock_in_order
 from logstream.ledger.records import Lane
 from logstream.threads import ANSWER_SECONDS, in_time
 
@@ -89,11 +88,13 @@ class Leases(Lanes):
         given = {**_held(lanes), "owner": owner, "seconds": LEASE_SECONDS}
         with self._writing("renewing leases") as connection:
             connection.exec_driver_sql("set local synchronous_commit = off")
+            lock_in_order(connection, [lane.key for lane in lanes])
             return {(row[0], row[1]) for row in connection.exec_driver_sql(_RENEW, given)}
 
     def release(self, lanes: Collection[Lane], owner: str) -> None:
         """Give lanes back that are still ours."""
         with self._writing("giving lanes back") as connection:
+            lock_in_order(connection, [lane.key for lane in lanes])
             connection.exec_driver_sql(_RELEASE, {**_held(lanes), "owner": owner})
 
 
@@ -144,12 +145,6 @@ class LeaseKeeper:
     def holds(self, lane: Lane) -> bool:
         """Whether a lane is ours to send for, as far as that is known without asking. For threads that cannot wait."""
         return lane.key in self._held and clock.monotonic() < self._fresh_until
-
-    @asynccontextmanager
-    async def undisturbed(self) -> AsyncIterator[None]:
-        """No lease is renewed meanwhile: a renewal and a write of very many lanes would each wait for rows that the other has."""
-        async with self._renewing:
-            yield
 
     def forget(self, lane: Lane) -> None:
         """A lane has ended, and was given back with its last write."""
