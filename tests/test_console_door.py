@@ -19,12 +19,12 @@ import yaml
 from airflow.timetables.interval import CronDataIntervalTimetable, DeltaDataIntervalTimetable
 from fastapi import HTTPException
 
-from logstream.collector import collection_waits
 from logstream.console import door, runs
 from logstream.console.api import contract
 from logstream.console.pages import history
 from logstream.console.turns import MOST_WAITING, Turns
 from logstream.errors import InputError
+from logstream.garbage import collection_waits
 from logstream.settings import document
 from logstream.settings.document import parse_yaml
 from logstream.window import Window

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from logstream.collector import collection_waits
 from logstream.errors import InputError, SettingsError
+from logstream.garbage import collection_waits
 from logstream.settings.message_files import find_message_file
 from logstream.settings.plain_yaml import DEEPEST, MOST_REPEATED, REPEATED, NotPlainError, PlainBuilder
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-from logstream.collector import collection_waits
 from logstream.console.changed import in_a_line
 from logstream.console.service.meaning import meaning_of
 from logstream.control.audit import Actor
@@ -14,6 +13,7 @@ from logstream.destinations.credentials import Connections
 from logstream.destinations.overlaps import overlaps
 from logstream.errors import NotThere
 from logstream.export.exporter import Exporter
+from logstream.garbage import collection_waits
 from logstream.settings.changes import SettingsChange, changes
 from logstream.settings.document import write_yaml
 from logstream.settings.edits import Data, Document, with_admin, with_destination, with_workspace
