@@ -16,7 +16,7 @@ from logstream.export.select import Unsendable
 from logstream.export.send import Confirm, RetryPolicy, Sent, send
 from logstream.export.whole_numbers import NumberRows
 from logstream.ledger.checkpoints import LedgerWriter
-from logstream.ledger.records import Lane, News, Rejection, trail_of
+from logstream.ledger.records import Lane, News, Rejection
 
 CHECKPOINT_SECONDS = 1.0
 """How often a lane's counts are written."""
@@ -232,7 +232,7 @@ class Outbox:
 
     def _count(self, parcel: Parcel, sent: Sent) -> None:
         lane = self._lane
-        lane.delivered.update(parcel.tally)
+        lane.count(parcel, sent.bytes, sent.requests)
         if sent.rejected:
             lane.delivered.subtract(sent.rejected_tally)
             lane.rejected.update(sent.rejected_tally)
@@ -241,13 +241,6 @@ class Outbox:
         if (announced := self._announced.pop(parcel.name, None)) is not None:
             self._settled.append(announced)
         self._irregular |= not sent.whole
-        lane.sizes.update(parcel.sizes)
-        lane.bytes += sent.bytes
-        lane.requests += sent.requests
-        lane.part += 1
-        lane.trail = trail_of(lane.trail or 0, parcel.name)
-        lane.counted = parcel.last
-        lane.position = max(lane.position or parcel.last, parcel.last)
         self._take_bad(parcel.last)
 
     def _take_bad(self, until: Cursor | None, most: int | None = None) -> None:

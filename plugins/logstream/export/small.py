@@ -35,7 +35,7 @@ from logstream.export.select import Demultiplexer, EventRenderer
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.lane_writes import Announcement
 from logstream.ledger.leases import LeaseKeeper
-from logstream.ledger.records import Lane, News, trail_of
+from logstream.ledger.records import Lane, News
 from logstream.settings.models import Streaming
 from logstream.settings.repository import Snapshot
 from logstream.settings.resolution import Workspace, streamings_of
@@ -445,11 +445,5 @@ def _delivered(lane: Lane, parcels: Sequence[Parcel]) -> Lane:
     """A lane of which all parcels have arrived, as it is then. The lane itself stays as it was, for a pipeline to begin it."""
     done = replace(lane, delivered=Tally(), rejected=Tally(), sizes=Counter())
     for parcel in parcels:
-        done.delivered.update(parcel.tally)
-        done.sizes.update(parcel.sizes)
-        done.bytes += parcel.size
-        done.requests += parcel.requests
-        done.part += 1
-        done.trail = trail_of(done.trail or 0, parcel.name)
-        done.position = done.counted = parcel.last
+        done.count(parcel, parcel.size, parcel.requests)
     return done

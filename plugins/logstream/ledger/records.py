@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Row
 
-from logstream.destinations.parcel import EventRef, Part, Tally
+from logstream.destinations.parcel import EventRef, Parcel, Part, Tally
 from logstream.events import Cursor
 from logstream.units import counted
 from logstream.window import Window
@@ -139,6 +139,17 @@ class Lane:
     def workspace_ids(self) -> list[int]:
         """The workspaces that have events in it."""
         return sorted({workspace for workspace, _ in self.planned})
+
+    def count(self, parcel: Parcel, size: int, requests: int) -> None:
+        """Count a parcel as delivered, with the bytes and the requests that it took. The lane is counted up to its end then."""
+        self.delivered.update(parcel.tally)
+        self.sizes.update(parcel.sizes)
+        self.bytes += size
+        self.requests += requests
+        self.part += 1
+        self.trail = trail_of(self.trail or 0, parcel.name)
+        self.counted = parcel.last
+        self.position = max(self.position or parcel.last, parcel.last)
 
     def missing(self) -> dict[tuple[int, str], int]:
         """Events planned and neither delivered nor rejected (negative: more than planned)."""
