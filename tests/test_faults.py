@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections import Counter
@@ -30,6 +31,7 @@ from logstream.settings.resolution import Workspace
 from logstream.store.load import load_file
 from logstream.store.schema import create_tables
 from logstream.testing.events import EventMaker, workspace_line
+from logstream.testing.postgres import quick_folder
 from logstream.testing.servers import LogSink
 from logstream.validation import validate_settings
 from logstream.verify.verifier import verify
@@ -50,9 +52,8 @@ pytestmark = [pytest.mark.servers, pytest.mark.timeout(7200 if SOAK else 240)]
 class Stage:
     """A store, settings with thirty destinations, and what may be done to them."""
 
-    def __init__(self, folder: Path, sink: LogSink) -> None:
-        self.folder, self.sink = folder, sink
-        self.data = folder / "postgres"
+    def __init__(self, folder: Path, data: Path, sink: LogSink) -> None:
+        self.folder, self.data, self.sink = folder, data, sink
         self.dsn = embedded_dsn("faults", self.data)
         file = folder / "events.ndjson"
         lines = EventMaker(WORKSPACES).lines(EVENTS, START, timedelta(minutes=MINUTES))
@@ -161,9 +162,14 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path: Path, sink: LogSink) -> Iterator[Stage]:
-    made = Stage(tmp_path, sink)
-    yield made
-    made.kill_database()
+    # not below pytest's own folder, which every start of pytest closes to PostgreSQL's user
+    home = quick_folder("logstream-faults-")
+    try:
+        made = Stage(tmp_path, home / "postgres", sink)
+        yield made
+        made.kill_database()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def test_kills_at_random_lose_nothing_and_double_nothing(stage: Stage) -> None:
