@@ -15,7 +15,7 @@ from typing import TypeVar
 import psycopg
 
 from logstream.errors import LogstreamError
-from logstream.export import pipeline, small
+from logstream.export import deliver, pipeline, small
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
 from tests.simulation.fates import Attempt, Fate, Killed, watch
@@ -39,6 +39,9 @@ def ways(seed: int) -> tuple[int, ...]:
     return one or WAYS[seed % len(WAYS)]
 
 
+OWNER_NAME = deliver.owner_name
+"""Of an attempt to deliver, as the product makes it."""
+
 PATIENCE = 300
 """Real seconds after which an attempt has hung."""
 
@@ -59,6 +62,8 @@ class Workers:
         """Whether one attempt alone is alive, and none has died of late."""
         self._stalling = False
         self._sending: Fate | None = None
+        self._owner = ""
+        """Of the leases of the attempt that began last."""
 
     def close(self) -> None:
         """Let all zombies end, and leave nothing behind."""
@@ -81,8 +86,10 @@ class Workers:
             self._sending.taken()
 
     def _renewals(self) -> None:
+        # not those of an attempt that was killed: what it had asked of the database may be done after its end
         alive = "state = 'delivering' and leased_until > clock_timestamp()"
-        held = self._store.execute(f"select delivery_id, lane from logstream.lanes where {alive}").fetchall()
+        query = f"select delivery_id, lane from logstream.lanes where {alive} and leased_by = %s"
+        held = self._store.execute(query, (self._owner,)).fetchall()
         for _ in range(4):
             self.pass_time(4)
             fresh = alive + " + interval '8 seconds'"
@@ -121,9 +128,14 @@ class Workers:
             self._idle.append(engine)
             return result
 
+        self._owner, deliver.owner_name = "", self._named
         pipeline.CHUNK_EVENTS, small.FEWEST = next(self._pages), next(self._fewest)  # put back where the world ends
         self._sending = fate or Fate()
         return Attempt(work, self._sending)
+
+    def _named(self) -> str:
+        self._owner = OWNER_NAME()
+        return self._owner
 
     def cut(self) -> None:
         """The database ends the connections of all workers."""
@@ -136,12 +148,13 @@ class Workers:
     def pass_time(self, seconds: float) -> None:
         """Let time pass: for the workers, and for what the database has noted."""
         self._clock.ahead += seconds
-        for column, table in (("leased_until", "lanes"), ("planned_at", "deliveries")):
-            query = f"update logstream.{table} set {column} = {column} - make_interval(secs => %s) where {column} is not null"
+        # rows are locked in the order of the product's: else PostgreSQL ends one of two as a deadlock, a renewal of leases, say
+        for column, table, keys in (("leased_until", "lanes", "delivery_id, lane"), ("planned_at", "deliveries", "id")):
+            rows = f"select {keys} from logstream.{table} where {column} is not null order by {keys} for update"
+            earlier = f"update logstream.{table} set {column} = {column} - make_interval(secs => %s)"
+            query = f"with locked as materialized ({rows}) {earlier} where ({keys}) in (select {keys} from locked)"
             for _ in range(20):
-                with suppress(
-                    psycopg.errors.DeadlockDetected
-                ):  # with a worker that writes the same rows: not its fault
+                with suppress(psycopg.errors.DeadlockDetected):
                     self._store.execute(query, (seconds,))
                     break
 

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import psycopg
 
 from logstream import clock
-from logstream.export import pipeline, small
+from logstream.export import deliver, pipeline, small
 from logstream.ledger import book
 from logstream.validation import validate_settings
 from tests.simulation.model import Model
@@ -42,7 +42,7 @@ from tests.simulation.script import (
 from tests.simulation.universe import Connections, Universe, WorldClock
 from tests.simulation.verdict import judge
 from tests.simulation.witness import Witness, owed_in
-from tests.simulation.workers import TOGETHER, Workers
+from tests.simulation.workers import OWNER_NAME, TOGETHER, Workers
 from tests.simulation.writers import Writers
 
 PAUSE = 3.0
@@ -62,6 +62,7 @@ def live(place: Universe, script: Script) -> list[str]:
             clock.use(time_of_world),
             patch.object(pipeline, "CHUNK_EVENTS", script.pages[0]),
             patch.object(small, "FEWEST", TOGETHER),
+            patch.object(deliver, "owner_name", OWNER_NAME),
             patch.object(book, "PAUSE_SECONDS", PAUSE),
         ):
             world = World(place, name, dsn, script, time_of_world)
