@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from logstream.errors import BadEvent, TemplateError
 from logstream.events import MAX_JOB_BYTES, OVERSIZE_LINES, Event
-from logstream.jsontext import MAX_DEPTH, dumps, loads, without_lines
+from logstream.jsontext import MAX_DEPTH, SHALLOW_BYTES, dumps, loads, may_nest_deeply, not_shallow, without_lines
 from logstream.rendering import Renderer, compile_template
 from tests.reference import expected, parsed
 
@@ -315,3 +315,21 @@ def test_null_external_ids_are_kept(value: Any) -> None:
     ):
         message = json.loads(render(template, payload, drop_lines=True))
         assert message.get("e", message)["context"]["user_external_id"] == value
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 600), st.integers(0, 520), st.integers(0, 3_000)).map(
+            lambda levels: (
+                b"[" * levels[0] + b'{"":' * levels[1] + b"0" * levels[2] + b"}" * levels[1] + b"]" * levels[0]
+            )
+        ),
+        max_size=4,
+    )
+)
+def test_whatever_may_be_nested_too_deeply_is_looked_at_among_many(payloads: list[bytes]) -> None:
+    looked_at = not_shallow(payloads, b"".join(payloads))
+    assert [payload for payload in payloads if may_nest_deeply(payload)] == [
+        payload for payload in looked_at if may_nest_deeply(payload)
+    ]
+    assert all(payload not in looked_at for payload in payloads if len(payload) <= SHALLOW_BYTES)

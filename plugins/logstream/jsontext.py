@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -28,6 +28,19 @@ _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def not_shallow(payloads: Sequence[bytes], together: bytes) -> list[bytes]:
+    """Those of some JSON texts that are large enough to be nested deeper than `MAX_DEPTH`; `together` has all of them in it.
+
+    A level of objects costs at least five bytes, and one of arrays two: few arrays in all of them rule out most of them.
+    """
+    if len(together) <= SHALLOW_BYTES:
+        return []
+    most, at = 5 * MAX_DEPTH - 1, together.find(b"[")
+    while at >= 0 and most > SHALLOW_BYTES:  # where a byte is rare, this is several times as fast as `count`
+        most, at = most - 3, together.find(b"[", at + 1)
+    return [payload for payload in payloads if len(payload) > max(SHALLOW_BYTES, most)]
 
 
 def may_nest_deeply(payload: bytes) -> bool:

@@ -7,12 +7,17 @@ from typing import overload
 
 
 class Messages(Sequence[bytes]):
-    """Messages that are `before + inner + behind`. Each is made only when it is asked for alone; `lines` makes none."""
+    """Messages that are `before + inner + behind`. Each is made only when it is asked for alone; `lines` makes none.
 
-    __slots__ = ("before", "behind", "inner")
+    `inner` may not be changed once `lines` or `sizes` were asked for: they are kept.
+    """
+
+    __slots__ = ("_lines", "_sizes", "before", "behind", "inner")
 
     def __init__(self, inner: list[bytes], before: bytes = b"", behind: bytes = b"") -> None:
         self.inner, self.before, self.behind = inner, before, behind
+        self._lines: bytes | None = None
+        self._sizes: list[int] | None = None
 
     def __len__(self) -> int:
         return len(self.inner)
@@ -33,19 +38,17 @@ class Messages(Sequence[bytes]):
             return Messages(self.inner[index], self.before, self.behind)
         return self.before + self.inner[index] + self.behind
 
-    def like(self, inner: list[bytes]) -> Messages:
-        """Other messages in the same wrapping."""
-        return Messages(inner, self.before, self.behind)
-
     @property
     def sizes(self) -> list[int]:
         """The length of each in bytes."""
-        wrapping = len(self.before) + len(self.behind)
-        return [len(inner) + wrapping for inner in self.inner] if wrapping else list(map(len, self.inner))
+        if self._sizes is None:
+            wrapping = len(self.before) + len(self.behind)
+            self._sizes = [len(inner) + wrapping for inner in self.inner] if wrapping else list(map(len, self.inner))
+        return self._sizes
 
     def lines(self) -> bytes:
         """All of them, a line each: one copy of every byte."""
-        if not self.inner:
-            return b""
-        between = self.behind + b"\n" + self.before
-        return b"".join((self.before, between.join(self.inner), self.behind, b"\n"))
+        if self._lines is None:
+            between = self.behind + b"\n" + self.before
+            self._lines = b"".join((self.before, between.join(self.inner), self.behind, b"\n")) if self.inner else b""
+        return self._lines

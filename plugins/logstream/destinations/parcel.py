@@ -81,7 +81,8 @@ def ids_digest(events: Sequence[Event] | Sequence[EventRef]) -> str:
 
 def id_lines(events: Iterable[Event] | Iterable[EventRef]) -> bytes:
     """The ids of events, a line each."""
-    return b"".join([b"%d\n" % event[0] for event in events])
+    ids = tuple([event[0] for event in events])
+    return b"%d\n" * len(ids) % ids
 
 
 @dataclass(slots=True)
@@ -186,14 +187,14 @@ def tally_of(events: Iterable[Event] | Iterable[EventRef]) -> Tally:
 def sizes_of(events: Iterable[Event] | Iterable[EventRef], lengths: Iterable[int]) -> Counter[int]:
     """Bytes of messages by workspace id."""
     sizes: Counter[int] = Counter()
-    add_sizes(sizes, events, lengths)
+    add_sizes(sizes, map(_workspace_id, events), lengths)
     return sizes
 
 
-def add_sizes(sizes: Counter[int], events: Iterable[Event] | Iterable[EventRef], lengths: Iterable[int]) -> None:
+def add_sizes(sizes: Counter[int], workspaces: Iterable[int], lengths: Iterable[int]) -> None:
     """Add bytes of messages to those of their workspaces."""
     get = sizes.get
-    for workspace, length in zip(map(_workspace_id, events), lengths, strict=True):
+    for workspace, length in zip(workspaces, lengths, strict=True):
         sizes[workspace] = get(workspace, 0) + length
 
 

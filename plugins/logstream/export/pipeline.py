@@ -318,15 +318,15 @@ class DeliveryPipeline:
             self._window, self._renderer.filters, position, max_events=self._most_events(), max_bytes=CHUNK_BYTES
         ):
             events += len(page.events)
-            size += sum([len(event[5]) for event in page.events])
-            for number, chunk in self._lanes.divide(self._renderer.render(page.events, page.bad)):
+            size += page.bytes
+            for number, some, no_events in self._lanes.divide(page.events, page.bad):
                 work, parcels, bad = packed[number]
-                left = work.skip(chunk)
+                left = work.skip(self._renderer.render(some, no_events))
                 self._rendered |= bool(left.events)
                 parcels.extend(work.packer.pack(left.events, left.messages))
                 bad.extend(left.bad)
             position = page.last or position
-        if events:
+        if size:
             self._event_bytes = size / events
         return list(packed.values()), position, page.more
 

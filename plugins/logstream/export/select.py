@@ -134,26 +134,26 @@ class EventRenderer:
 
 
 class Demultiplexer:
-    """Divides chunks among lanes: `lane_of` maps a workspace to the number of its lane."""
+    """Divides what is read among lanes: `lane_of` maps a workspace to the number of its lane."""
 
     def __init__(self, lane_of: Mapping[int, int]) -> None:
         self._numbers = sorted(set(lane_of.values()))
         self._index = {workspace: self._numbers.index(number) for workspace, number in lane_of.items()}
 
-    def divide(self, chunk: Chunk) -> list[tuple[int, Chunk]]:
-        """A chunk's events by the lane of their workspace, in order."""
+    def divide(
+        self, events: list[Event], bad: Sequence[BadRow] = ()
+    ) -> list[tuple[int, list[Event], Sequence[BadRow]]]:
+        """Events, and rows that are no events, by the lane of their workspace, in order."""
         if len(self._numbers) == 1:
-            return [(self._numbers[0], chunk)]
-        lanes = [Chunk(messages=chunk.messages.like([])) for _ in self._numbers]
-        appenders = [(lane.events.append, lane.messages.inner.append) for lane in lanes]
-        index = self._index
-        for event, message in zip(chunk.events, chunk.messages.inner, strict=True):
-            add_event, add_message = appenders[index[event[1]]]
-            add_event(event)
-            add_message(message)
-        for bad in chunk.bad:
-            lanes[index[bad.event.workspace_id]].bad.append(bad)
-        return list(zip(self._numbers, lanes, strict=True))
+            return [(self._numbers[0], events, bad)]
+        lanes: list[list[Event]] = [[] for _ in self._numbers]
+        rows: list[list[BadRow]] = [[] for _ in self._numbers]
+        add, index = [lane.append for lane in lanes], self._index
+        for event in events:
+            add[index[event[1]]](event)
+        for row in bad:
+            rows[index[row[0].workspace_id]].append(row)
+        return list(zip(self._numbers, lanes, rows, strict=True))
 
 
 def after(chunk: Chunk, resume: tuple[int, int]) -> tuple[Sequence[Event], Chunk]:

@@ -96,9 +96,10 @@ def _parcels(
     external_ids = {w.id: w.external_id for w in workspaces()} if small.destination.needs_external_ids else {}
     contents, masks = contents_of(known), masks_of(known)
     lanes = {lane.lane: lane for lane in small.lanes}
-    divided = Demultiplexer({number: lane.lane for number, lane in lane_of.items()}).divide(renderer.render(events))
+    divided = Demultiplexer({number: lane.lane for number, lane in lane_of.items()}).divide(events)
     found: dict[int, list[Parcel]] = {}
-    for number, chunk in divided:
+    for number, some, _ in divided:
+        chunk = renderer.render(some)
         lane, options = lanes[number], small.destination.options
         name = LaneRef(lane.destination, lane.window, number, options.lanes, external_ids, contents, masks)
         packer = small.destination.packer(name, lane.part)

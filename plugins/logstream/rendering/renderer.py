@@ -10,7 +10,7 @@ import orjson
 from logstream.errors import BadEvent, LogstreamError, TemplateError
 from logstream.events import MAX_JOB_BYTES, OVERSIZE_LINES, Event, Kind
 from logstream.jsonpath.search import TooMuchWork
-from logstream.jsontext import SHALLOW_BYTES, may_nest_deeply, one_line, refuse_deep_nesting, without_lines
+from logstream.jsontext import may_nest_deeply, not_shallow, one_line, refuse_deep_nesting, without_lines
 from logstream.messages import Messages
 from logstream.rendering.masking import Masks
 from logstream.rendering.template import DEFAULT, NAMING_WORKSPACE, Slot, Template, compile_template
@@ -97,12 +97,9 @@ class Renderer:
         if wrap is None or self._by_kind or self._drop_lines or self._masks:
             return None
         payloads = [event[5] for event in events]
-        sizes = list(map(len, payloads))
-        if payloads and max(sizes) > SHALLOW_BYTES:
-            large = [payload for payload, size in zip(payloads, sizes, strict=True) if size > SHALLOW_BYTES]
-            if max(sizes) > MAX_JOB_BYTES or any(map(may_nest_deeply, large)):
-                return None
         together = b"".join(payloads)  # one look into all takes a third of the time of a look into each
+        if any(len(payload) > MAX_JOB_BYTES or may_nest_deeply(payload) for payload in not_shallow(payloads, together)):
+            return None
         if b"\n" in together or b"\r" in together:
             payloads = list(map(one_line, payloads))
         return Messages(payloads, *wrap)

@@ -18,12 +18,14 @@ class Page(NamedTuple):
     """Some of the events of a reading, and whether there may be more after them.
 
     `bad` are rows among them that are no events. `last` is the place of the last of all these, `None` if there are none.
+    `bytes` are those of the events' payloads; a log store that has not counted them leaves it at 0.
     """
 
     events: list[Event]
     more: bool
     bad: Sequence[BadRow] = ()
     last: Cursor | None = None
+    bytes: int = 0
 
 
 class KindCount(NamedTuple):

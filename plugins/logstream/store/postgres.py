@@ -164,7 +164,7 @@ class PostgresStore:
                 query = read_query(rows, window, filters, after, max_events - read)
                 for page in self._copied(connection, rows, query, room):
                     read += len(page.events) + len(page.bad)
-                    size += sum([len(event[5]) for event in page.events])
+                    size += page.bytes
                     yield page
                     if size >= max_bytes and read < max_events:
                         # the rest of the answer is not wanted; the connection is closed over it

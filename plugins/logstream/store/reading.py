@@ -200,7 +200,7 @@ def pages(connection: psycopg.Connection, rows: Rows, room: int) -> Iterator[Pag
                 bad.append((event, reason or ""))
             size += len(payload)
             if size >= room or len(events) + len(bad) >= PAGE_EVENTS:
-                yield _page(rows, events, bad)
+                yield _page(rows, events, bad, size)
                 events, bad, size = [], [], 0
         elif length == 0:
             waiting.poll()
@@ -208,13 +208,13 @@ def pages(connection: psycopg.Connection, rows: Rows, room: int) -> Iterator[Pag
         elif length < 0:
             break
     if events or bad:
-        yield _page(rows, events, bad)
+        yield _page(rows, events, bad, size)
     result = connection.wait(fetch_many(pgconn))[-1]
     if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
         raise psycopg.errors.error_from_result(result)
 
 
-def _page(rows: Rows, events: list[Event], bad: list[BadRow]) -> Page:
+def _page(rows: Rows, events: list[Event], bad: list[BadRow], size: int) -> Page:
     last = max((item[4], item[0]) for item in (*events[-1:], *(event for event, _ in bad[-1:])))
     if not rows.is_json:
         texts, events = events, []
@@ -226,7 +226,7 @@ def _page(rows: Rows, events: list[Event], bad: list[BadRow]) -> Page:
             else:
                 bad.append((event, reason))
         bad.sort(key=lambda row: (row[0].recorded_us, row[0].id))
-    return Page(events, more=True, bad=bad, last=Cursor(*last))
+    return Page(events, more=True, bad=bad, last=Cursor(*last), bytes=size)
 
 
 _KINDS = {kind.value.encode(): kind.value for kind in Kind}
