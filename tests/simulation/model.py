@@ -86,6 +86,20 @@ class Plan:
     """Rows in transactions that were running."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A plan on request was made of a window, by these settings, while the log store held these rows."""
+
+    document: Document
+    ids: frozenset[int]
+    purged: frozenset[int]
+    """Rows of the window that were there no more."""
+    made: frozenset[str]
+    """Destinations whose deliveries it made, or went on with."""
+    left: frozenset[str]
+    """Those of which it said that what they have got stays as it is."""
+
+
 @dataclass(slots=True)
 class Seen:
     """What the world shows in the end: at the receivers, in the ledger, by `verify`, and by the auditor's script."""
@@ -126,6 +140,9 @@ class Model:
     saved: list[tuple[int, Document]] = field(default_factory=list)
     """Settings, with the second from which they are in force."""
     planned: dict[Span, list[Plan]] = field(default_factory=lambda: defaultdict(list))
+    asked: dict[Span, list[Asked]] = field(default_factory=lambda: defaultdict(list))
+    made_of: dict[Place, dict[int, tuple[int, frozenset[int]]]] = field(default_factory=lambda: defaultdict(dict))
+    """Delivery to its workspaces, each with its lane and the rows that were there when that was planned last and had nothing yet."""
     forgotten: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """Destination to the rows that it had and lost."""
 
@@ -156,6 +173,11 @@ class Model:
         if made in self.planned[window]:  # the same again: it is the last one now
             self.planned[window].remove(made)
         self.planned[window].append(made)
+
+    def ask(self, window: Span, document: Document, made: frozenset[str], left: frozenset[str]) -> None:
+        """A plan on request was made of a window, with what the store holds now."""
+        rows = frozenset(row.id for row in self.rows_in(window))
+        self.asked[window].append(Asked(document, rows - self.purged, rows & self.purged, made, left))
 
     def write_off(self, destination: str) -> None:
         """An administrator writes off what a destination is owed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from logstream.errors import LogstreamError, WindowNotClosed
@@ -39,15 +39,16 @@ class Runs:
             self._workers.until_it_ends(other)
             if other.error is not None and not isinstance(other.error, LogstreamError):
                 self._complaints.append(f"a doubled run broke by {other.error!r}")
-            self._notes.planned(window, again=True, certain=other.error is None)
+            self._notes.planned(window, again=True, left=other.result)
         self._workers.wake()
         self._workers.pass_time(60)
 
-    def _whole(self, engine: Exporter, window: Span) -> None:
+    def _whole(self, engine: Exporter, window: Span) -> Collection[int]:
         engine.wait_until_closed(window_of(window), timeout=0)
         planned = engine.plan(window_of(window), heal=True)
         engine.deliver([key for share in planned.shares for key in share.lanes])
         engine.seal(planned.delivery_ids)
+        return planned.left
 
     def once(self, window: Span, blows: list[Blow], *, again: bool = False, meanwhile: Sequence[Row] = ()) -> None:
         """A scheduled run, or (`again`) a backfill; some rows come `meanwhile`, when it has planned."""
@@ -62,14 +63,15 @@ class Runs:
             self._notes.possible(window, again=again)
 
         def after(attempt: Attempt) -> None:
-            self._notes.planned(window, again=again, certain=attempt.result is not None)
+            left = attempt.result.left if isinstance(attempt.result, Planned) else None
+            self._notes.planned(window, again=again, left=left)
 
         planned = self._task("plan", blows, plan, before, after)
         if not isinstance(planned, Planned):
             return
         if meanwhile:
             self._writers.write(meanwhile)
-            self._model.rows |= {row.id: row for row in meanwhile}
+            self._notes.committed(meanwhile)
             self._notes.owed()  # they may be delivered along
         lanes = [key for share in planned.shares for key in share.lanes]
         self._task("deliver", blows, lambda engine: engine.deliver(lanes))

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from tests.simulation.late import Late
 from tests.simulation.model import (
     Model,
     Place,
@@ -47,6 +48,7 @@ class Verdict:
                 found = plain(message)
                 found = found["event"] if destination.startswith("splunk") else found
                 self.copies[destination, number_of(message)].append((key, found))
+        self.late = Late(model, seen, frozenset(self.copies))
         self.must_find: dict[Place, list[str]] = defaultdict(list)
         """What `verify` must find."""
         self.may_find: set[Place] = set(seen.owed)
@@ -238,6 +240,8 @@ class Verdict:
             return  # an administrator has written it off
         if self.is_late(row, window, document):
             return  # `verify` names it: by counting, so not where as many rows of its kind were purged
+        if self.late.is_left_out(place, row):
+            return  # as above
         if got:
             yield f"{self.name(row)}: {destination} does not have it as the settings say"
         elif is_refused(row, destination):

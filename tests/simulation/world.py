@@ -128,7 +128,7 @@ class World:
                 if writer:
                     self._model.open |= {row.id for row in rows}
                 else:
-                    self._model.rows |= {row.id: row for row in rows}
+                    self._notes.committed(rows)
             case Settle(writer, commits):
                 self._settled(self._writers.settle(writer, commits=commits))
             case Purge(until, workspace):
@@ -166,7 +166,8 @@ class World:
     # what the platform, receivers and administrators do
 
     def _settled(self, rows: Iterable[Row]) -> None:
-        self._model.rows |= {row.id: row for row in rows}
+        rows = list(rows)
+        self._notes.committed(rows)
         self._model.open -= {row.id for row in rows}
 
     def _save(self, document: Document) -> None:

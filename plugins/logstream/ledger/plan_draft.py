@@ -98,6 +98,8 @@ def begin_afresh(
         done.update(lane.done)
     held = _held(row, item, stock)
     if not still_held(done, held):
+        # Nor are those of its lanes made again that are all there: the delivery would be unfinished until they are, and if its
+        # options changed before that, the lanes which hold an only copy would go with the rest of what was made by the old ones.
         gone = (done - held).total()
         draft.pending.left[row.id] = (
             f"{item.destination}, window {item.window}: the log store no longer holds {gone:,} of its events; "
