@@ -137,6 +137,8 @@ class Bench:
                     Case(routes, lambda: self.ours("s3-batch", whole, 1000), ours=True),
                     Case(shell, lambda: self.psql(whole)),
                     Case("psql COPY alone (what reading costs)", lambda: self.psql(whole, alone=True)),
+                    Case("ADBC alone (what reading by columns costs)", lambda: self.peer("adbc", whole)),
+                    Case("the least by columns: ADBC, one kernel, igzip, put", lambda: self.peer("columnar", whole)),
                     Case("pandas (SqlToS3Operator)", lambda: self.peer("pandas", whole // 5)),
                     Case("dlt sql_table (pyarrow)", lambda: self.peer("dlt", whole // 5)),
                 ],

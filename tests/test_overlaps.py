@@ -20,7 +20,7 @@ from logstream.console.service.settings import SettingsService
 from logstream.console.setting_form import refuse_mistakes
 from logstream.destinations.credentials import AwsCredentials, AzureBlobCredentials, GcsCredentials
 from logstream.destinations.objects import ObjectDestination
-from logstream.destinations.overlaps import overlaps
+from logstream.destinations.overlaps import _beside_others, overlaps
 from logstream.destinations.parcel import LaneRef
 from logstream.destinations.registry import make_destination
 from logstream.errors import ConnectionNotFound, SettingsError
@@ -462,3 +462,11 @@ def test_keys_whose_comparison_would_not_end_are_taken_to_overlap() -> None:
     days = "{dd}" * 8
     far = s3(key=f"{{external_id}}0{days}/{{external_id}}1{days}/{{event_id}}")
     assert refused(s3(key="{external_id}/{external_id}/{event_id}"), far) == BOTH
+
+
+@given(st.lists(st.text("ab/", max_size=4), max_size=8))
+def test_places_that_may_have_a_key_in_common_are_looked_at(roots: list[str]) -> None:
+    found = _beside_others(roots)
+    for number, one in enumerate(roots):
+        others = roots[:number] + roots[number + 1 :]
+        assert (one in found) == any(one.startswith(other) or other.startswith(one) for other in others)

@@ -49,7 +49,8 @@ def export(options: argparse.Namespace, out: TextIO) -> int:
         wait = exporter.deliver_shares(planned.shares)
         with _lane_progress(planned) as advance:
             results = wait(advance)
-        sealed, left = exporter.seal(planned.delivery_ids), exporter.ledger.deliveries(planned.left)
+        sealed = exporter.seal(planned.delivery_ids, processes=processors())
+        left = exporter.ledger.deliveries(planned.left)
     for change in sealed.changes:
         print(f"note: {change}", file=sys.stderr)
     for reason in planned.left.values():

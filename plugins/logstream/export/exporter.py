@@ -69,12 +69,14 @@ class Exporter(Deployment):
             # to look for the key imports Airflow: here it is done once, and not by each process, and again for sealing
             with suppress(LogstreamError):  # said when something is sealed
                 _ = self.signer
-            return Processes(self.again, [share.lanes for share in shares]).results
+            parts = [partial(_deliver_lanes, list(share.lanes)) for share in shares]
+            begun: Processes[LaneResult] = Processes(self.again, parts)
+            return begun.results
         return partial(self.deliver, [key for share in shares for key in share.lanes])
 
-    def seal(self, delivery_ids: Iterable[int]) -> Sealing:
+    def seal(self, delivery_ids: Iterable[int], *, processes: int = 1) -> Sealing:
         """See `export.seal`."""
-        return seal(self, delivery_ids)
+        return seal(self, delivery_ids, processes=processes)
 
     def redeliver_owed(
         self, destination: str | None = None, window: Window | None = None, progress: Progress | None = None,
@@ -96,3 +98,7 @@ class Exporter(Deployment):
     ) -> list[Redelivery]:
         """See `export.redeliver`."""
         return redeliver_rejected(self, destination, keys)
+
+
+def _deliver_lanes(keys: Sequence[tuple[int, int]], deployment: Deployment, say: Progress) -> None:
+    deliver(deployment, keys, say)

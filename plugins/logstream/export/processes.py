@@ -1,7 +1,7 @@
-"""Delivering in several processes at once: one thread of Python renders for one core, and a large window is worth more.
+"""Work in several processes at once: one thread of Python renders, or seals, for one core, and a large window is worth more.
 
-An Airflow run has mapped tasks for that; the command line, which is one process, makes its own. Each delivers lanes of its
-own with connections of its own, exactly as a task does, and says what became of each lane.
+An Airflow run has mapped tasks for that; the command line, which is one process, makes its own. Each does a part of its own
+with connections of its own, exactly as a task does, and says what became of it.
 """
 
 from __future__ import annotations
@@ -9,23 +9,28 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from logstream.errors import DeliveryError, LogstreamError
 from logstream.export.shares import Share
 
 if TYPE_CHECKING:
-    from logstream.export.deliver import LaneResult
     from logstream.export.deployment import Deployment
 
-Keys = Sequence[tuple[int, int]]
-Progress = Callable[["LaneResult"], None]
+T = TypeVar("T")
+
+Part = Callable[["Deployment", Callable[[T], None]], object]
+"""What one process does: with a deployment, and what to call with each thing that it has done."""
 
 PROCESS_BYTES = 16 * 1024 * 1024
 """A process of its own pays from about this many bytes on: making it, and its connections, take some 100 ms."""
+
+LANE_BYTES = 32 * 1024
+"""A lane takes as long as so many bytes, however few it has."""
 
 
 def processors() -> int:
@@ -35,28 +40,34 @@ def processors() -> int:
 
 def worth_processes(shares: Sequence[Share]) -> bool:
     """Whether shares are large enough for a process each."""
-    return len(shares) > 1 and sum(share.bytes for share in shares) >= PROCESS_BYTES * len(shares)
+    size = sum(share.bytes + LANE_BYTES * len(share.lanes) for share in shares)
+    return len(shares) > 1 and size >= PROCESS_BYTES * len(shares)
 
 
-class Processes:
-    """Processes that deliver, begun when this is made: before the caller has threads, which a fork does not copy."""
+def may_fork() -> bool:
+    """Whether this process has but one thread. Others are not copied, and what they hold is held for ever in the copy."""
+    return threading.active_count() == 1
 
-    def __init__(self, make: Callable[[], Deployment], groups: Sequence[Keys]) -> None:
+
+class Processes(Generic[T]):
+    """Processes that do a part each, begun when this is made: before the caller has threads (`may_fork`)."""
+
+    def __init__(self, make: Callable[[], Deployment], parts: Sequence[Part[T]]) -> None:
         context = multiprocessing.get_context("fork")
         self._running: dict[Connection, BaseProcess] = {}
-        for keys in groups:
+        for part in parts:
             ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_deliver, args=(make, list(keys), theirs), daemon=True)
+            process = context.Process(target=_work, args=(make, part, theirs), daemon=True)
             process.start()
             theirs.close()
             self._running[ours] = process
 
-    def results(self, progress: Progress | None = None) -> list[LaneResult]:
-        """Wait for all; return what became of each lane.
+    def results(self, progress: Callable[[T], None] | None = None) -> list[T]:
+        """Wait for all; return what they said, which `progress` is called with as it comes.
 
-        Raises `DeliveryError` if a process ended without saying so. What it delivered is in the ledger.
+        Raises `DeliveryError` if a process ended without having ended its part. What it did is in the ledger.
         """
-        results: list[LaneResult] = []
+        results: list[T] = []
         broken: list[str] = []
         try:
             while self._running:
@@ -77,7 +88,7 @@ class Processes:
                 process.terminate()
                 process.join()
         if broken:
-            raise DeliveryError(f"{broken[0]}; what it delivered is in the ledger, the same command goes on from there")
+            raise DeliveryError(f"{broken[0]}; what it did is in the ledger, the same command goes on from there")
         return results
 
 
@@ -87,16 +98,14 @@ def _end(process: BaseProcess) -> list[str]:
     if code == 0:
         return []
     why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return [f"a delivering process was ended by {why}"]
+    return [f"a process of this command was ended by {why}"]
 
 
-def _deliver(make: Callable[[], Deployment], keys: Keys, connection: Connection) -> None:
+def _work(make: Callable[[], Deployment], part: Part[T], connection: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        from logstream.export.deliver import deliver
-
         with make() as deployment:
-            deliver(deployment, keys, connection.send)
+            part(deployment, connection.send)
     except KeyboardInterrupt:
         os._exit(130)
     except LogstreamError as error:

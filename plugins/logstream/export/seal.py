@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,8 @@ from logstream.errors import DeliveryError, InputError
 from logstream.export.deployment import Deployment
 from logstream.export.isolation import Isolation
 from logstream.export.opening import Destinations
-from logstream.export.sealer import Sealer
+from logstream.export.processes import Processes, may_fork
+from logstream.export.sealer import UNWRITTEN, Sealer
 from logstream.garbage import rare_garbage_collection
 from logstream.ledger.health import Change, Health, Outcome, Turn
 from logstream.ledger.ledger import Ledger
@@ -44,12 +45,17 @@ class Sealing:
         return len(self.deliveries)
 
 
+PROCESS_DELIVERIES = 400
+"""A process of its own pays from about this many deliveries on that are to be sealed."""
+
+
 @rare_garbage_collection()
-def seal(deployment: Deployment, delivery_ids: Iterable[int]) -> Sealing:
+def seal(deployment: Deployment, delivery_ids: Iterable[int], *, processes: int = 1) -> Sealing:
     """Compare what was planned with what was delivered, lane by lane; write the outcome, and manifests, to the ledger.
 
     At object stores manifests are put beside the data, too. A delivery whose manifest cannot be has an error; sealing it
-    again tries again. Whatever goes wrong with one delivery, foreseen or not, is its failure alone.
+    again tries again. Whatever goes wrong with one delivery, foreseen or not, is its failure alone. Up to `processes` make
+    manifests, where there are enough of them, and this process may have others.
     """
     ledger, isolation = deployment.ledger, Isolation()
     deliveries = ledger.deliveries(delivery_ids)
@@ -58,7 +64,10 @@ def seal(deployment: Deployment, delivery_ids: Iterable[int]) -> Sealing:
             delivery.judge()
     complete = [item for item in isolation.sound(deliveries) if item.state is State.DELIVERED]
     # a delivery whose manifest is not where it must be is not delivered: it is owed, and sealed again, like any other
-    if complete:
+    parts = _parts(complete, processes)
+    if len(parts) > 1 and may_fork():
+        _make_manifests_in_processes(deployment, parts, isolation)
+    elif complete:
         asyncio.run(_make_manifests(deployment, complete, isolation))
     _fail(deliveries, isolation)
     isolation.together("its outcome could not be written", deliveries, partial(_write_outcomes, ledger))
@@ -148,6 +157,43 @@ async def _make_manifests(
             left = [item for item in complete if item.id in isolation.wrong and item.id not in chained]
             homes = {(item.destination, item.snapshot_id): _home_of(deployment, item) for item in left}
             await Sealer(ledger, policy, signer, opened, in_ledger).seal_in_ledger(left, homes)
+
+
+def _parts(complete: Sequence[Delivery], processes: int) -> list[list[Delivery]]:
+    """Deliveries divided among processes, as many as pay: all of a destination are of one, as their manifests are a chain."""
+    count = max(1, min(processes, len(complete) // PROCESS_DELIVERIES))
+    number_of = {name: number % count for number, name in enumerate(sorted({item.destination for item in complete}))}
+    parts: list[list[Delivery]] = [[] for _ in range(count)]
+    for item in complete:
+        parts[number_of[item.destination]].append(item)
+    return [part for part in parts if part]
+
+
+def _make_manifests_in_processes(
+    deployment: Deployment, parts: Sequence[Sequence[Delivery]], isolation: Isolation
+) -> None:
+    """The same in a process for each part. What a process that ends before its part has not said is sealed by no one."""
+    _ = deployment.signer  # looking for the key imports Airflow: once, and not in each process
+    missing = {item.id for part in parts for item in part}
+
+    def ended(said: tuple[list[int], dict[int, str]]) -> None:
+        ids, wrong = said
+        missing.difference_update(ids)
+        isolation.wrong.update(wrong)
+
+    try:
+        Processes(deployment.again, [partial(_make_part, part) for part in parts]).results(ended)
+    except DeliveryError as error:
+        for number in missing:
+            isolation.wrong.setdefault(number, f"{UNWRITTEN}: {error}")
+
+
+def _make_part(
+    part: Sequence[Delivery], deployment: Deployment, say: Callable[[tuple[list[int], dict[int, str]]], None]
+) -> None:
+    isolation = Isolation()
+    asyncio.run(_make_manifests(deployment, part, isolation))
+    say(([item.id for item in part], isolation.wrong))
 
 
 def _home_of(deployment: Deployment, delivery: Delivery) -> ObjectDestination[Any] | None:
