@@ -8,15 +8,11 @@ import json
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
-import yaml
-from airflow.timetables.interval import CronDataIntervalTimetable, DeltaDataIntervalTimetable
 from fastapi import HTTPException
 
 from logstream.console import door, runs
@@ -27,7 +23,6 @@ from logstream.errors import InputError
 from logstream.garbage import collection_waits
 from logstream.settings import document
 from logstream.settings.document import parse_yaml
-from logstream.window import Window
 
 from .asked import ROOT, Asked, ask
 
@@ -403,137 +398,4 @@ def test_the_collector_waits_while_settings_are_built(monkeypatch: pytest.Monkey
         gc.enable()
 
 
-START = datetime(2026, 3, 1, tzinfo=UTC)
-
-SPANS = [
-    (START, timedelta(days=1)),
-    (datetime(2026, 2, 27, 23, 59, 30, tzinfo=UTC), timedelta(days=3, minutes=7)),
-    (datetime(2026, 10, 25, 0, 2, 1, 500_000, tzinfo=UTC), timedelta(hours=5)),
-    (datetime(2025, 12, 31, 12, tzinfo=UTC), timedelta(seconds=30)),
-]
-
-
-def same_as_airflows(timetable: Any, start: datetime, end: datetime) -> None:
-    """Whether ours are the windows of a range that Airflow itself lists for a backfill."""
-    from airflow.sdk import DAG
-    from airflow.serialization.serialized_objects import DagSerialization
-
-    with DAG("d", schedule=timetable, start_date=datetime(2020, 1, 1, tzinfo=UTC)) as dag:
-        pass
-    serialized = DagSerialization.from_dict(DagSerialization.to_dict(dag))
-    intervals = [info.data_interval for info in serialized.iter_dagrun_infos_between(start, end)]
-    theirs = [Window(interval.start, interval.end) for interval in intervals if interval.end <= end]
-    assert list(runs.windows_between(serialized, start, end)) == theirs
-
-
-@pytest.mark.parametrize(
-    ("cron", "times"),
-    [("*/30 * * * *", 1), ("7,22,37 */3 * * *", 1), ("@daily", 9), ("0 3 * * 1-5", 9), ("0 0 1 * *", 60)],
-)
-def test_windows_of_a_schedule_are_those_that_airflow_makes(cron: str, times: int) -> None:
-    for start, length in SPANS:
-        for zone in ("UTC", "Europe/Berlin"):
-            same_as_airflows(CronDataIntervalTimetable(cron, timezone=zone), start, start + times * length)
-    same_as_airflows(DeltaDataIntervalTimetable(timedelta(hours=5)), START, START + timedelta(days=times))
-
-
-def test_a_month_of_windows_does_not_ask_airflow_for_each() -> None:
-    """Each of its answers takes half a millisecond, so a month of five minutes took five seconds."""
-    dag = SimpleNamespace(timetable=CronDataIntervalTimetable("*/5 * * * *", timezone="UTC"))
-    found = list(runs.windows_between(dag, START, START + timedelta(days=31)))
-    assert len(found) == 31 * 288
-    assert found[0] == Window(START, START + timedelta(minutes=5)) and found[-1].end == START + timedelta(days=31)
-
-
 # hostile documents
-
-
-def bomb(levels: int) -> str:
-    """A few lines of YAML that are 9 to the power of their number when they are written out."""
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, levels)]
-    return "\n".join(lines)
-
-
-LARGER = {
-    bomb(12): "repeat more than", "a: &a [*a]": "a part of itself", "a: &a {b: {c: *a}}": "a part of itself",
-    "[" * 5_000: "nested too deeply", "a: *b": "undefined alias",
-}  # fmt: skip
-
-
-def test_a_document_that_is_larger_than_its_text_is_refused(ask: Asked) -> None:
-    for text, wrong in LARGER.items():
-        for answer in (
-            ask("PUT", "api/v1/settings.yaml", content=text),
-            ask("POST", "history", data={"version": "1"}, files={"file": ("settings.yaml", text)}),
-        ):
-            assert answer.status_code == 422 and wrong in answer.text, answer.text
-
-
-def test_aliases_that_repeat_a_little_are_welcome() -> None:
-    text = "a: &mine [job_status]\nb: *mine\nc: [*mine, *mine]\n"
-    assert parse_yaml(text) == {"a": ["job_status"], "b": ["job_status"], "c": [["job_status"], ["job_status"]]}
-    assert "&" not in yaml.dump(parse_yaml(bomb(3)), Dumper=yaml.SafeDumper).split("a0")[0]
-
-
-NO_DOCUMENT = ["[" * 100_000, '{"a":' * 3_000 + "1" + "}" * 3_000, "[]", "7", "{", "\x00", ""]
-
-
-def test_a_body_that_is_no_document_is_refused(ask: Asked) -> None:
-    for path in ("settings", "settings/admin", "destinations/lake", "workspaces/1/settings"):
-        for body in NO_DOCUMENT:
-            answer = ask("PUT", f"api/v1/{path}", content=body, headers=JSON)
-            assert answer.status_code == 422 and "broke off" not in answer.text, answer.text
-
-
-HOSTILE = ["\x00", "a\x1b[2Jb", "a\x08", "\x7f"]
-
-NOTES = {
-    "rejected/discard": {"events": [{"delivery_id": 1, "event_id": 1}], "note": "?"},
-    "redeliveries": {"destination": None, "start": "?", "end": "?"},
-    "backfills": {"start": "?", "end": "?", "dry_run": True},
-    "losses/acknowledge": {"seen": "?"},
-}
-
-
-def test_control_characters_come_in_by_no_way(ask: Asked) -> None:
-    for sign in HOSTILE:
-        refuses(ask, sign)
-
-
-def refuses(ask: Asked, sign: str) -> None:
-    for path, body in NOTES.items():
-        text = json.dumps(body).replace('"?"', json.dumps(sign))
-        answer = ask("POST", f"api/v1/{path}", content=text, headers=JSON)
-        assert answer.status_code == 422 and "control character" in answer.text, (path, answer.text)
-    for path in (
-        "settings",
-        "destinations/lake/options",
-        "customers/1",
-        "dead-letters",
-        "parts/test",
-        "parts/validate",
-    ):
-        for form in ({"destination_name": sign}, {f"option.path{sign}": "x"}):
-            answer = ask("POST", path, data=form)
-            assert answer.status_code == 422 and "control character" in answer.text, (path, answer.text)
-    for path in ("customers", "deliveries", "activity", "api/v1/workspaces", "api/v1/deliveries"):
-        assert ask("GET", path, params={"query": sign}).status_code == 422
-    wrong = ask("PUT", "api/v1/settings", json={"destinations": {"lake": {**LAKE, "path": f"/tmp/{sign}"}}})
-    assert wrong.json()["problems"] == ["destinations.lake.path: holds a control character"]
-
-
-def test_what_the_api_refuses_it_refuses_in_its_own_words(ask: Asked) -> None:
-    for path, words in {
-        "api/v1/versions?limit=0": "query.limit: must be 1 or more (got '0')",
-        "api/v1/versions?limit=x": "query.limit: must be a whole number (got 'x')",
-        "api/v1/deliveries?state=lost": 'query.state: no such choice "lost"',
-        "api/v1/deliveries?destination=a%20b": "query.destination: letters, digits and the signs _ . - only",
-    }.items():
-        answer = ask("GET", path)
-        assert (answer.status_code, len(answer.json()["problems"])) == (422, 1)
-        assert answer.json()["problems"][0].startswith(words)
-    answer = ask("POST", "api/v1/backfills", json={"start": 7, "until": "x"})
-    assert answer.json()["problems"] == [
-        "body.start: must be text (got 7)", "body.end: is required", "body.until: unknown field",
-    ]  # fmt: skip

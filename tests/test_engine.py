@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import random
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from logstream.destinations.credentials import HttpCredentials
-from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
-from logstream.destinations.parcel import Parcel
-from logstream.destinations.request import RequestDestination
 from logstream.destinations.transport import session
-from logstream.destinations.transport.answers import retry_after
 from logstream.errors import ConnectionNotFound, LogstreamError
 from logstream.export.exporter import Exporter
-from logstream.export.send import RetryPolicy, send
-from logstream.export.shares import divide
-from logstream.export.window_plan import lane_of
+from logstream.export.send import RetryPolicy
 from logstream.ledger.records import State
 from logstream.settings.resolution import Workspace
 from logstream.testing.contract import killed_at
@@ -430,87 +420,6 @@ def test_two_at_once_on_one_window(engine: Make, filled: psycopg.Connection, sin
     assert len(sink.keys) == 1_500 and sink.changed_repetitions == 0
 
 
-class _Scripted(RequestDestination[Any]):
-    """A destination that answers by a script."""
-
-    type = "scripted"
-    title = "Scripted"
-
-    def __init__(self, script: Callable[[Parcel], Outcome]) -> None:
-        from logstream.destinations.http import HttpOptions
-
-        super().__init__("scripted", HttpOptions(connection="x", format="array"), Connections())
-        self.script, self.seen = script, []
-
-    def url(self, credentials: HttpCredentials) -> str:
-        return credentials.base_url
-
-    def encode(self, entries: Any) -> bytes:
-        return b"[" + b",".join(entries) + b"]"
-
-    async def send(self, parcel: Parcel) -> Outcome:
-        self.seen.append([event.id for event in parcel.events])
-        return self.script(parcel)
-
-    async def check(self) -> AsyncIterator[Any]:
-        yield None
-
-
-def parcel_of(destination: _Scripted, count: int) -> Parcel:
-    from logstream.destinations.parcel import EventRef
-    from logstream.events import Event
-
-    events = [EventRef(number, 1, "job") for number in range(count)]
-    return destination.parcel("p", events, [b"%d" % n for n in range(count)], Event(count, 1, "job", 0, 0, b""))
-
-
-def test_too_large_is_split_until_one_is_left() -> None:
-    destination = _Scripted(
-        lambda parcel: (
-            Split("too large") if 5 in [e.id for e in parcel.events] or len(parcel.events) > 4 else Delivered()
-        )
-    )
-    sent = asyncio.run(send(destination, parcel_of(destination, 16), QUICK))
-    assert [(event.id, reason) for event, reason in sent.rejected] == [(5, "too large")]
-    delivered = [ids for ids in destination.seen if 5 not in ids and len(ids) <= 4]
-    assert sorted(sum(delivered, [])) == [n for n in range(16) if n != 5]
-    assert sum(delivered, []) == sorted(sum(delivered, []))
-
-
-def test_only_what_failed_is_sent_again() -> None:
-    def script(parcel: Parcel) -> Outcome:
-        if len(parcel.events) == 10:
-            return Reject({3: "bad"}, resend=tuple(range(4, 10)))
-        return Delivered()
-
-    destination = _Scripted(script)
-    sent = asyncio.run(send(destination, parcel_of(destination, 10), QUICK))
-    assert [event.id for event, _ in sent.rejected] == [3]
-    assert destination.seen == [list(range(10)), list(range(4, 10))]
-
-
-@pytest.mark.parametrize(
-    ("outcome", "tries", "permanent"),
-    [(Retry("busy"), 12, False), (GiveUp("no"), 1, True), (Retry("busy", after=9_999), 1, False)],
-)
-def test_giving_up(outcome: Outcome, tries: int, permanent: bool) -> None:
-    from logstream.export.refusals import LaneFailed
-
-    destination = _Scripted(lambda _: outcome)
-    with pytest.raises(LaneFailed) as caught:
-        asyncio.run(send(destination, parcel_of(destination, 2), QUICK))
-    assert len(destination.seen) == tries
-    assert caught.value.permanent is permanent
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [("7", 7.0), ("", None), ("soon", None), ("-5", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0)],
-)
-def test_retry_after_headers(header: str, seconds: float | None) -> None:
-    assert retry_after({"Retry-After": header} if header else {}) == seconds
-
-
 def test_redirects_are_not_followed(engine: Make, sink: LogSink) -> None:
     sink.fail, sink.answer_headers = (lambda _: 302), {"Location": "http://169.254.169.254/"}
     _, (report,) = export(engine(override({"type": "http", "connection": "sink", "lanes": 1})))
@@ -547,38 +456,6 @@ def test_a_full_disk_is_retried_and_a_forbidden_folder_is_not(
     assert [result.permanent for result in results] == [False]
     assert "No space left on device" in (report.error or "")
     assert files(tmp_path / "full") == {}
-
-
-def test_lanes_are_stable() -> None:
-    assert [lane_of(number, 4) for number in (1, 2, 3, 1001, 9_999_999)] == [3, 1, 3, 1, 3]
-
-
-@pytest.mark.parametrize("tasks", [1, 3, 16])
-def test_shares_hold_every_lane_once(tasks: int) -> None:
-    lanes = [((number // 4, number % 4), f"d{number // 4}", number * 1_000_000) for number in range(400)]
-    shares = divide(lanes, tasks)
-    assert len(shares) <= tasks
-    assert sorted(key for share in shares for key in share.lanes) == sorted(key for key, _, _ in lanes)
-    sizes = [share.bytes for share in shares]
-    assert max(sizes) <= 1.2 * min(sizes)
-    assert divide([], tasks) == []
-
-
-@given(
-    st.floats(0, 1.6), st.integers(160, 3_000), st.integers(1, 16), st.integers(1, 8), st.randoms(use_true_random=False)
-)
-def test_shares_are_balanced_within_a_fifth_however_skewed(
-    skew: float, lanes: int, tasks: int, each: int, dice: random.Random
-) -> None:
-    """Sizes by Zipf, several lanes a destination: no task has a fifth more than the mean, but one that is one large lane."""
-    sizes = [int(1e9 * (rank + 1) ** -skew) for rank in range(lanes)]
-    dice.shuffle(sizes)
-    pending = [((number // each, number % each), f"d{number // each}", size) for number, size in enumerate(sizes)]
-    shares = divide(pending, tasks)
-    assert len(shares) <= tasks
-    assert sorted(key for share in shares for key in share.lanes) == sorted(key for key, _, _ in pending)
-    mean, largest = sum(sizes) / len(shares), max(sizes)
-    assert max(share.bytes for share in shares) <= 1.2 * max(mean, largest)
 
 
 def test_a_plug_in_that_breaks_stops_no_other(engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import gzip
 import json
 import shutil
 import tracemalloc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from logstream.airflow.connections import AirflowConnections
-from logstream.destinations import open_destination
-from logstream.destinations.objects import ObjectDestination
 from logstream.errors import DeliveryError
 from logstream.export.beside import ManifestFolder
 from logstream.export.exporter import Exporter
 from logstream.export.sealer import Sealer
-from logstream.export.send import RetryPolicy
 from logstream.ledger.records import Delivery, State
 from logstream.proof import listings
 from logstream.proof.manifests import Manifest
-from logstream.testing.servers import AzuriteServer, S3rver, S3Server
 from logstream.validation import validate_settings
 from logstream.verify.verifier import verify
 from logstream.window import Window
-from tests.auditor import Audit, audited
+from tests.auditor import audited
 from tests.test_engine import START, WINDOW, Make, engine, export, filled, override
 
 __all__ = ["engine", "filled"]  # fixtures
@@ -278,74 +273,6 @@ def test_behind_a_manifest_that_could_not_be_put_none_is_put_whatever_other_dest
 # a control database that was restored
 
 
-def forget(connection: psycopg.Connection, after: int) -> None:
-    """The control database as it was when so many manifests had been made."""
-    connection.execute("delete from logstream.manifests where sequence > %s", (after,))
-    connection.execute("delete from logstream.deliveries where id > %s", (after,))
-
-
-def test_a_restored_control_database_takes_over_the_manifests_that_are_there(
-    engine: Make, filled: psycopg.Connection, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    exporter = engine(override(folder(out)))
-    for window in WINDOWS[:4]:
-        export(exporter, window)
-    before = files(out)
-    forget(filled, 2)
-    assert only(export(exporter, WINDOWS[4])[1]).error is None
-    after = files(out)
-    assert {name: after[name] for name in before} == before
-    assert manifest(out, 5)["window"] == WINDOWS[4].as_json()
-    # the windows that the ledger has forgotten are exported again: to the same objects, by the manifests that are there
-    for window in WINDOWS[2:4]:
-        assert only(export(exporter, window)[1]).error is None
-    assert files(out) == after
-    clean(exporter, out)
-
-
-def test_a_new_control_database_goes_on_with_the_chain(
-    engine: Make, filled: psycopg.Connection, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    exporter = engine(override(folder(out)))
-    for window in WINDOWS[:3]:
-        export(exporter, window)
-    before = files(out)
-    forget(filled, 0)
-    for window in WINDOWS[:4]:
-        assert only(export(exporter, window)[1]).error is None
-    after = files(out)
-    assert {name: after[name] for name in before} == before
-    assert manifest(out, 4)["window"] == WINDOWS[3].as_json()
-    span = Window(WINDOWS[0].start, WINDOWS[3].end)
-    assert findings(exporter, span) == []
-    assert audited(out).code == 0
-
-
-@pytest.mark.parametrize("there", ["another", "broken"])
-def test_a_manifest_that_does_not_follow_is_not_overwritten(
-    engine: Make, filled: psycopg.Connection, tmp_path: Path, there: str
-) -> None:
-    out = tmp_path / "out"
-    exporter = engine(override(folder(out)))
-    export(exporter, WINDOWS[0])
-    body = (out / "_manifests/d/00000001.json").read_text().replace('"sequence":1', '"sequence":2')
-    (out / "_manifests/d/00000002.json").write_text(body if there == "another" else "{")
-    report = only(export(exporter, WINDOWS[1])[1])
-    assert report.state is State.FAILED
-    assert "_manifests/d/00000002.json in " in (report.error or "")
-    assert "holds another manifest" in (report.error or "") and "Give the destination another name" in (
-        report.error or ""
-    )
-    assert (out / "_manifests/d/00000002.json").read_text() == (body if there == "another" else "{")
-    assert [item.sequence for item in exporter.ledger.manifests_within(WINDOW)] == [1]
-    # what was in the way is removed: the window is sealed by the next run
-    (out / "_manifests/d/00000002.json").unlink()
-    assert [report.error for report in exporter.redeliver_owed()] == [None]
-    assert findings(exporter, Window(WINDOWS[0].start, WINDOWS[1].end)) == []
-
-
 # a destination that moves, and one that is named anew
 
 
@@ -476,78 +403,3 @@ def test_a_destination_that_is_named_anew_has_a_chain_of_its_own(engine: Make, t
 
 
 # real object stores
-
-
-class Store:
-    """A bucket or container of a server, through its destination."""
-
-    def __init__(self, server: Any, kind: str, place: str) -> None:
-        self.server, self.kind, self.place = server, kind, place
-        server.make_container(place) if kind == "azure_blob" else server.make_bucket(place)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        where = {"container" if self.kind == "azure_blob" else "bucket": self.place}
-        return {"type": self.kind, "connection": "store", "prefix": "audit/", "packaging": "batch", **where}
-
-    def objects(self) -> dict[str, bytes]:
-        """All objects, manifests too."""
-
-        async def read() -> dict[str, bytes]:
-            stored = validate_settings(override(self.options)).destinations["d"]
-            destination = await open_destination("d", stored, AirflowConnections())
-            assert isinstance(destination, ObjectDestination)
-            try:
-                return {key: await destination.get(key) async for key in destination.keys("")}
-            finally:
-                await destination.close()
-
-        return asyncio.run(read())
-
-    def audited(self, to: Path) -> Audit:
-        """The auditor's script over a copy of the bucket."""
-        shutil.rmtree(to, ignore_errors=True)
-        for key, body in self.objects().items():
-            path = to / key.removeprefix("audit/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(body)
-        return audited(to)
-
-
-@pytest.fixture(params=["moto", "s3rver", "azurite"])
-def bucket_of(
-    request: pytest.FixtureRequest, s3: S3Server, s3rver: S3rver, azurite: AzuriteServer,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Store]:  # fmt: skip
-    server: Any = {"moto": s3, "s3rver": s3rver, "azurite": azurite}[request.param]
-    kind = "azure_blob" if request.param == "azurite" else "s3"
-    monkeypatch.setenv("AIRFLOW_CONN_STORE", server.connection)
-    yield Store(server, kind, f"sealing{abs(hash((request.param, datetime.now(UTC)))) % 10**9}")
-
-
-def test_at_real_object_stores(bucket_of: Store, filled: psycopg.Connection, tmp_path: Path) -> None:
-    policy = RetryPolicy(attempts=5, base=0.01, cap=0.1)
-    with Exporter(filled.info.dsn, filled.info.dsn, AirflowConnections(), policy=policy) as exporter:
-        apply(exporter, bucket_of.options)
-        for window in WINDOWS[:3]:
-            assert only(export(exporter, window)[1]).error is None
-        copy = tmp_path / "copy"
-        span = Window(WINDOWS[0].start, WINDOWS[2].end)
-        assert findings(exporter, span) == []
-        assert bucket_of.audited(copy).code == 0
-        # exported anew under other names
-        apply(exporter, {**bucket_of.options, "compression": "gzip"})
-        assert only(export(exporter, WINDOWS[0])[1]).error is None
-        assert findings(exporter, span) == []
-        found = bucket_of.audited(copy)
-        assert (found.code, found.problems) == (0, [])
-        assert manifest(copy, 4)["generation"] == 2
-        assert not any(name.endswith(".ndjson") and WINDOWS[0].slug in name for name in data(copy))
-        # a restored control database
-        there = bucket_of.objects()
-        filled.execute("delete from logstream.manifests where sequence > 2")
-        assert only(export(exporter, WINDOWS[3])[1]).error is None
-        now = bucket_of.objects()
-        assert {key: now[key] for key in there} == there
-        assert findings(exporter, Window(WINDOWS[0].start, WINDOWS[3].end)) == []
-        assert bucket_of.audited(copy).code == 0
