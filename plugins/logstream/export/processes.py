@@ -6,6 +6,7 @@ with connections of its own, exactly as a task does, and says what became of it.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -103,6 +104,7 @@ def _end(process: BaseProcess) -> list[str]:
 
 def _work(make: Callable[[], Deployment], part: Part[T], connection: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.freeze()  # what was there before is no garbage of ours, and looking through it would copy it
     try:
         with make() as deployment:
             part(deployment, connection.send)
