@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from logstream.airflow.connections import AirflowConnections
 from logstream.export.exporter import Exporter
+from logstream.testing.servers import S3Server
 from logstream.validation import validate_settings
 from tests.test_small_windows import WINDOW, each_its_own, fill
 
@@ -22,7 +25,8 @@ DELIVERIES = 8
 SPAN = ["--from", WINDOW.start.isoformat(), "--to", WINDOW.end.isoformat()]
 
 PROGRAM = """
-import os, signal, sys
+import os, signal, sys, time
+from logstream import threads
 from logstream.destinations.file import FileDestination
 from logstream.export import processes, seal, sealer
 from logstream.cli import main
@@ -45,6 +49,33 @@ if victim == "sealing":
     killed_at(sealer.Sealer, "_put_one", lambda sealer, folder, manifest, earlier: manifest.destination)
 if victim == "delivering":
     killed_at(FileDestination, "packer", lambda destination, lane, part: destination.name)
+if victim == "silent":
+    os.kill = lambda *_: os._exit(0)
+    killed_at(sealer.Sealer, "_put_one", lambda sealer, folder, manifest, earlier: manifest.destination)
+if victim == "speaking":
+    def half_said(part, deployment, say):
+        if any(item.destination == "d3" for item in part):
+            os.write(say.__self__.fileno(), b"\\0\\0\\1\\0 and no more")
+            os.kill(os.getpid(), signal.SIGKILL)
+        make_part(part, deployment, say)
+    make_part, seal._make_part = seal._make_part, half_said
+if victim == "parent":
+    def orphaned(part, deployment, say):
+        print("process", os.getpid(), file=sys.stderr, flush=True)
+        os.kill(parent, signal.SIGKILL)
+        say(([], {0: "x" * 1_000_000}))
+    seal._make_part = orphaned
+if victim == "room":
+    def fork():
+        made.append(1)
+        if len(made) % 2 == 0:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return fork_one()
+    fork_one, os.fork, made = os.fork, fork, []
+if victim == "threads":
+    # delivered by the command itself, whose threads have ended since
+    processes.PROCESS_BYTES, threads.IDLE_SECONDS = 1 << 60, 0.1
+    seal._parts = lambda complete, count, parts=seal._parts: time.sleep(2) or parts(complete, count)
 sys.exit(main())
 """
 
@@ -62,7 +93,7 @@ def out(store: psycopg.Connection, database: str, tmp_path: Path) -> Path:
 def run(database: str, out: Path, *command: str) -> tuple[int, Any, str]:
     """Run a command; its exit code, its document, and what it said beside it."""
     environment = {**os.environ, "LOGSTREAM_DSN": database, "LOGSTREAM_FILE_ROOTS": str(out)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
 
 
@@ -96,12 +127,22 @@ def test_deliveries_sealed_by_several_processes_have_their_manifests(database: s
     is_whole(database, out)
 
 
-def test_a_sealing_process_that_is_killed_fails_what_it_has_not_sealed_and_no_more(database: str, out: Path) -> None:
-    code, document, said = export(database, out, victim="sealing")
+@pytest.mark.parametrize(
+    ("victim", "how"),
+    [
+        ("sealing", "ended by SIGKILL"),
+        ("speaking", "ended by SIGKILL"),  # in the middle of what it says
+        ("silent", "ended by exit code 0"),  # a library that ends the process as if all were well
+    ],
+)
+def test_a_sealing_process_that_ends_early_fails_what_it_has_not_sealed_and_no_more(
+    database: str, out: Path, victim: str, how: str
+) -> None:
+    code, document, said = export(database, out, victim=victim)
     assert code == 1, said
     failed = {item["destination"]: item["error"] for item in document["deliveries"] if item["state"] != "delivered"}
     assert "d3" in failed and len(failed) <= DELIVERIES // 2
-    assert all("ended by SIGKILL" in error for error in failed.values())
+    assert all(how in error for error in failed.values())
     assert export(database, out)[0] == 0
     is_whole(database, out)
 
@@ -112,3 +153,37 @@ def test_a_delivering_process_that_is_killed_is_told_and_the_same_command_goes_o
     assert "ended by SIGKILL" in said and "goes on from there" in said
     assert export(database, out)[0] == 0
     is_whole(database, out)
+
+
+def test_where_no_process_can_be_made_the_command_does_all_itself(database: str, out: Path) -> None:
+    code, document, said = export(database, out, victim="room")
+    assert code == 0, said
+    assert {item["state"] for item in document["deliveries"]} == {"delivered"}
+    is_whole(database, out)
+
+
+def test_no_process_outlives_the_command(database: str, out: Path) -> None:
+    code, _, said = export(database, out, victim="parent")
+    assert code == -signal.SIGKILL
+    left = {int(line.split()[1]) for line in said.splitlines() if line.startswith("process ")}
+    assert left
+    until = time.monotonic() + 20
+    while left and time.monotonic() < until:
+        left = {number for number in left if Path(f"/proc/{number}/stat").exists()}
+        time.sleep(0.1)
+    for number in left:
+        os.kill(number, signal.SIGKILL)
+    assert not left
+
+
+def test_a_command_whose_clients_have_threads_does_not_fork(
+    store: psycopg.Connection, database: str, tmp_path: Path, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SHARED_S3", s3.connection)
+    fill(store, WORKSPACES)
+    lake = {"type": "s3", "connection": "shared_s3", "bucket": bucket, "prefix": "c", "packaging": "batch"}
+    with Exporter(database, database, AirflowConnections()) as exporter:
+        exporter.settings.apply(validate_settings(each_its_own(WORKSPACES, {**lake, "manifests": True}, "prefix")))
+    code, document, said = export(database, tmp_path, victim="threads")
+    assert code == 0, said
+    assert {item["state"] for item in document["deliveries"]} == {"delivered"}

@@ -6,6 +6,7 @@ all of them over one deployment.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -15,7 +16,7 @@ from logstream.export.deliver import LaneResult, Progress, deliver
 from logstream.export.deployment import Deployment
 from logstream.export.intervals import Asked
 from logstream.export.plan import Planned, Planner
-from logstream.export.processes import Processes, worth_processes
+from logstream.export.processes import NoProcessError, Processes, worth_processes
 from logstream.export.redeliver import Redelivery, redeliver_owed, redeliver_rejected
 from logstream.export.removed import with_removals, write_off
 from logstream.export.seal import Sealing, seal
@@ -28,6 +29,8 @@ from logstream.settings.repository import Snapshot
 from logstream.settings.resolution import Route, resolve
 from logstream.store.closing import Writer
 from logstream.window import Window
+
+log = logging.getLogger("logstream")
 
 Wait = Callable[[Progress | None], list[LaneResult]]
 """Waits for what was begun, calling back for each lane."""
@@ -70,8 +73,12 @@ class Exporter(Deployment):
             with suppress(LogstreamError):  # said when something is sealed
                 _ = self.signer
             parts = [partial(_deliver_lanes, list(share.lanes)) for share in shares]
-            begun: Processes[LaneResult] = Processes(self.again, parts)
-            return begun.results
+            try:
+                begun: Processes[LaneResult] = Processes(self.again, parts)
+            except NoProcessError as error:
+                log.warning("Lanes are delivered in one process: %s.", error)
+            else:
+                return begun.results
         return partial(self.deliver, [key for share in shares for key in share.lanes])
 
     def seal(self, delivery_ids: Iterable[int], *, processes: int = 1) -> Sealing:

@@ -12,8 +12,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from enum import Enum
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from logstream.errors import DeliveryError, LogstreamError
@@ -46,22 +48,46 @@ def worth_processes(shares: Sequence[Share]) -> bool:
 
 
 def may_fork() -> bool:
-    """Whether this process has but one thread. Others are not copied, and what they hold is held for ever in the copy."""
-    return threading.active_count() == 1
+    """Whether this process has but one thread. Others are not copied, and what they hold is held for ever in the copy.
+
+    The clients of object stores have threads that Python does not know of, as long as the process lives: a copy that puts
+    objects would wait for them for ever. So the system is asked; where it does not tell, no one forks.
+    """
+    try:
+        return len(list(Path("/proc/self/task").iterdir())) == 1
+    except OSError:
+        return False
+
+
+class NoProcessError(DeliveryError):
+    """The system has no room for another process: who asked does its work itself."""
+
+
+class _Ended(Enum):
+    """The last thing that a process says that has ended its part."""
+
+    PART = 1
 
 
 class Processes(Generic[T]):
-    """Processes that do a part each, begun when this is made: before the caller has threads (`may_fork`)."""
+    """Processes that do a part each, begun when this is made: before the caller has threads (`may_fork`).
+
+    Raises `NoProcessError` where not all can be begun; then none is running.
+    """
 
     def __init__(self, make: Callable[[], Deployment], parts: Sequence[Part[T]]) -> None:
         context = multiprocessing.get_context("fork")
         self._running: dict[Connection, BaseProcess] = {}
-        for part in parts:
-            ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(make, part, theirs), daemon=True)
-            process.start()
-            theirs.close()
-            self._running[ours] = process
+        try:
+            for part in parts:
+                ours, theirs = context.Pipe(duplex=False)
+                with theirs:
+                    process = context.Process(target=_work, args=(make, part, theirs), daemon=True)
+                    process.start()
+                self._running[ours] = process
+        except OSError as error:
+            self._stop()
+            raise NoProcessError(f"a process could not be made: {error}") from error
 
     def results(self, progress: Callable[[T], None] | None = None) -> list[T]:
         """Wait for all; return what they said, which `progress` is called with as it comes.
@@ -76,8 +102,11 @@ class Processes(Generic[T]):
                     assert isinstance(connection, Connection)  # noqa: S101 - that is what was put in
                     try:
                         said = connection.recv()
-                    except EOFError:
-                        broken += _end(self._running.pop(connection))
+                    except (EOFError, OSError):  # the second: it ended in the middle of what it said
+                        broken.append(_end(self._running.pop(connection)))
+                        continue
+                    if said is _Ended.PART:
+                        self._running.pop(connection).join()
                         continue
                     if isinstance(said, DeliveryError):
                         raise said
@@ -85,31 +114,44 @@ class Processes(Generic[T]):
                     if progress:
                         progress(said)
         finally:
-            for process in self._running.values():
-                process.terminate()
-                process.join()
+            self._stop()
         if broken:
             raise DeliveryError(f"{broken[0]}; what it did is in the ledger, the same command goes on from there")
         return results
 
+    def _stop(self) -> None:
+        for process in self._running.values():
+            process.terminate()
+            process.join()
 
-def _end(process: BaseProcess) -> list[str]:
+
+def _end(process: BaseProcess) -> str:
     process.join()
     code = process.exitcode or 0
-    if code == 0:
-        return []
-    why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return [f"a process of this command was ended by {why}"]
+    try:
+        why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    except ValueError:  # a signal without a name
+        why = f"signal {-code}"
+    return f"a process of this command was ended by {why}"
 
 
 def _work(make: Callable[[], Deployment], part: Part[T], connection: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, name="logstream parent", daemon=True).start()
     gc.freeze()  # what was there before is no garbage of ours, and looking through it would copy it
     try:
         with make() as deployment:
             part(deployment, connection.send)
+        connection.send(_Ended.PART)
     except KeyboardInterrupt:
         os._exit(130)
     except LogstreamError as error:
         connection.send(DeliveryError(str(error)))
     connection.close()
+
+
+def _end_with_parent() -> None:
+    """End when the command does that this process is of, however that ended: no one hears or stops it then."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)

@@ -18,7 +18,7 @@ from logstream.errors import DeliveryError, InputError
 from logstream.export.deployment import Deployment
 from logstream.export.isolation import Isolation
 from logstream.export.opening import Destinations
-from logstream.export.processes import Processes, may_fork
+from logstream.export.processes import NoProcessError, Processes, may_fork
 from logstream.export.sealer import UNWRITTEN, Sealer
 from logstream.garbage import rare_garbage_collection
 from logstream.ledger.health import Change, Health, Outcome, Turn
@@ -65,9 +65,8 @@ def seal(deployment: Deployment, delivery_ids: Iterable[int], *, processes: int 
     complete = [item for item in isolation.sound(deliveries) if item.state is State.DELIVERED]
     # a delivery whose manifest is not where it must be is not delivered: it is owed, and sealed again, like any other
     parts = _parts(complete, processes)
-    if len(parts) > 1 and may_fork():
-        _make_manifests_in_processes(deployment, parts, isolation)
-    elif complete:
+    several = len(parts) > 1 and may_fork()
+    if complete and not (several and _make_manifests_in_processes(deployment, parts, isolation)):
         asyncio.run(_make_manifests(deployment, complete, isolation))
     _fail(deliveries, isolation)
     isolation.together("its outcome could not be written", deliveries, partial(_write_outcomes, ledger))
@@ -171,8 +170,11 @@ def _parts(complete: Sequence[Delivery], processes: int) -> list[list[Delivery]]
 
 def _make_manifests_in_processes(
     deployment: Deployment, parts: Sequence[Sequence[Delivery]], isolation: Isolation
-) -> None:
-    """The same in a process for each part. What a process that ends before its part has not said is sealed by no one."""
+) -> bool:
+    """The same in a process for each part. What a process that ends before its part has not said is sealed by no one.
+
+    Returns whether there was room for these processes; else nothing is done.
+    """
     _ = deployment.signer  # looking for the key imports Airflow: once, and not in each process
     missing = {item.id for part in parts for item in part}
 
@@ -183,9 +185,13 @@ def _make_manifests_in_processes(
 
     try:
         Processes(deployment.again, [partial(_make_part, part) for part in parts]).results(ended)
+    except NoProcessError as error:
+        log.warning("Manifests are made in one process: %s.", error)
+        return False
     except DeliveryError as error:
         for number in missing:
             isolation.wrong.setdefault(number, f"{UNWRITTEN}: {error}")
+    return True
 
 
 def _make_part(
