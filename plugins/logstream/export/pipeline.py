@@ -313,11 +313,11 @@ class DeliveryPipeline:
             number: (work, [], []) for number, work in self._works.items()
         }
         page = Page([], more=False)
-        events = size = 0
+        rows = size = 0
         for page in self._store.read(
             self._window, self._renderer.filters, position, max_events=self._most_events(), max_bytes=CHUNK_BYTES
         ):
-            events += len(page.events)
+            rows += len(page.events) + len(page.bad)
             size += page.bytes
             for number, some, no_events in self._lanes.divide(page.events, page.bad):
                 work, parcels, bad = packed[number]
@@ -326,8 +326,8 @@ class DeliveryPipeline:
                 parcels.extend(work.packer.pack(left.events, left.messages))
                 bad.extend(left.bad)
             position = page.last or position
-        if size:
-            self._event_bytes = size / events
+        if size and rows:
+            self._event_bytes = size / rows
         return list(packed.values()), position, page.more
 
     def _most_events(self) -> int:

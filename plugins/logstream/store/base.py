@@ -18,7 +18,7 @@ class Page(NamedTuple):
     """Some of the events of a reading, and whether there may be more after them.
 
     `bad` are rows among them that are no events. `last` is the place of the last of all these, `None` if there are none.
-    `bytes` are those of the events' payloads; a log store that has not counted them leaves it at 0.
+    `bytes` are those of the payloads of all these; a log store that has not counted them leaves it at 0.
     """
 
     events: list[Event]
