@@ -7,20 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
+from typing import Any
 
 import psycopg
+import pytest
 from psycopg.sql import SQL, Identifier
+from sqlalchemy import Connection
 
 from logstream.airflow.connections import AirflowConnections
+from logstream.destinations.parcel import EventRef
 from logstream.events import Cursor
 from logstream.export.exporter import Exporter
+from logstream.ledger import plans
 from logstream.ledger.checkpoints import StepWriter
 from logstream.ledger.lane_writes import LaneWrite
 from logstream.ledger.plans import _known_lanes
-from logstream.ledger.records import Lane, News
+from logstream.ledger.records import Lane, News, Rejection, State
+from logstream.ledger.write_offs import WrittenOff
 from logstream.validation import validate_settings
 from tests.test_small_windows import WINDOW, each_its_own, fill
 
@@ -74,3 +82,65 @@ def test_what_locks_many_lanes_at_once_ends(database: str, store: psycopg.Connec
             running.append(threads.submit(asyncio.run, step()))
         for each in running:
             each.result()
+
+
+def test_what_locks_many_deliveries_at_once_ends(database: str, store: psycopg.Connection) -> None:
+    fill(store, 40)
+    store.execute(SQL("alter database {} set deadlock_timeout = '20ms'").format(Identifier(store.info.dbname)))
+    with Exporter(database, database, AirflowConnections()) as exporter:
+        exporter.settings.apply(validate_settings(each_its_own(40, {"type": "file", "path": "/tmp/x/"}, "path")))
+        ids, ledger = exporter.plan(WINDOW).delivery_ids, exporter.ledger
+
+        def seal(seed: int) -> None:
+            chosen = random.Random(seed)
+            some = chosen.sample(ids, len(ids))
+            ledger.seal(
+                {number: chosen.choice([State.DELIVERED, State.FAILED]) for number in some}, dict.fromkeys(some)
+            )
+
+        def plan(_: int) -> None:
+            assert exporter.plan(WINDOW).delivery_ids == ids
+
+        def prune(_: int) -> None:
+            ledger.prune(WINDOW.end)
+
+        def write_off(seed: int) -> None:
+            ledger.write_off(f"d{1 + seed % 4}", "us", "gone")
+            ledger.seal_written_off(WrittenOff(planned_at(seed), {}))
+
+        def planned_at(seed: int) -> dict[int, datetime]:
+            rows = store.execute("select id, planned_at from logstream.deliveries").fetchall()
+            return dict(random.Random(seed).sample(rows, len(rows)))
+
+        def repeated(act: Callable[[int], None]) -> None:
+            for seed in range(ROUNDS):
+                act(seed)
+
+        with ThreadPoolExecutor(6) as threads:
+            running = [threads.submit(repeated, act) for act in (seal, seal, plan, plan, prune, write_off)]
+        for each in running:
+            each.result()
+
+
+def test_a_lane_writes_its_dead_letters_while_its_window_is_planned_again(
+    database: str, store: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, 1)
+    with Exporter(database, database, AirflowConnections()) as exporter, ThreadPoolExecutor(1) as threads:
+        exporter.settings.apply(validate_settings(each_its_own(1, {"type": "file", "path": "/tmp/x/"}, "path")))
+        (share,) = exporter.plan(WINDOW).shares
+        exporter.ledger.take(share.lanes, "us", 0)
+        (lane,) = exporter.ledger.lanes(share.lanes)
+        rejection = Rejection(EventRef(1, 1, "user_activity"), "it is bad")
+        write = LaneWrite.checkpoint(replace(lane, position=Cursor(1, 1)), News([rejection]))
+        wrote: list[Future[set[tuple[int, int]]]] = []
+
+        def locking(connection: Connection, delivery_ids: Sequence[int], *, lock: bool = False) -> Any:
+            if lock:  # the deliveries are locked, and their lanes are not yet
+                wrote.append(threads.submit(exporter.ledger.write, [write]))
+                time.sleep(0.5)
+            return _known_lanes(connection, delivery_ids, lock=lock)
+
+        monkeypatch.setattr(plans, "_known_lanes", locking)
+        exporter.plan(WINDOW)
+        assert [future.result() for future in wrote] == [set()]

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from logstream.control.tables import SCHEMA, deliveries, lanes, manifests
 from logstream.database import database_errors
 from logstream.ledger.book import Book, any_of
+from logstream.ledger.locks import lock_deliveries
 from logstream.ledger.records import State
 from logstream.proof.chain import Link
 from logstream.proof.manifests import Manifest, Sealed, fields_in, key_of, manifest_of, says_the_same, window_in
@@ -46,6 +47,7 @@ class Manifests(Book):
         """
         left = select(lanes.c.lane).where(lanes.c.delivery_id == deliveries.c.id, lanes.c.state != State.DELIVERED)
         with self._writing("sealing deliveries") as connection:
+            lock_deliveries(connection, any_of(deliveries.c.id, outcomes))
             for state in set(outcomes.values()):
                 statement = update(deliveries).where(
                     any_of(deliveries.c.id, [number for number, found in outcomes.items() if found is state])

@@ -13,6 +13,7 @@ from logstream.control.tables import deliveries, lane_parts, lanes, losses, reje
 from logstream.database import database_errors
 from logstream.destinations.parcel import Part
 from logstream.ledger.book import Book, any_of
+from logstream.ledger.locks import lock_deliveries
 from logstream.ledger.records import State
 from logstream.proof.listings import pack, unpack
 from logstream.window import Window
@@ -121,8 +122,9 @@ class Parts(Book):
         """
         old = (deliveries.c.window_end <= before) & (deliveries.c.state == State.DELIVERED)
         with self._writing("pruning the ledger") as connection:
-            pruned = update(deliveries).where(old, deliveries.c.pruned_at.is_(None)).returning(deliveries.c.id)
-            ids = list(connection.execute(pruned.values(pruned_at=func.clock_timestamp(), forgotten=None)).scalars())
+            ids = lock_deliveries(connection, old & deliveries.c.pruned_at.is_(None))
+            pruned = update(deliveries).where(any_of(deliveries.c.id, ids))
+            connection.execute(pruned.values(pruned_at=func.clock_timestamp(), forgotten=None))
             for table in (lane_parts, superseded_parts):
                 connection.execute(delete(table).where(any_of(table.c.delivery_id, ids)))
             settled = any_of(rejections.c.delivery_id, ids) & rejections.c.redelivered_at.is_not(None)

@@ -60,14 +60,14 @@ from unnest(%s::timestamptz[], %s::timestamptz[], %s::text[], %s::bigint[])
 on conflict do nothing returning id
 """  # noqa: S608 - the schema is ours
 
-# in one order, so that two runs of a window wait for each other and not each for the other
+# as `locks.lock_deliveries` does, so that two runs of a window wait for each other and not each for the other
 _LOCK = f"""
 select d.id, d.window_start, d.window_end, d.destination, d.snapshot_id, d.state, d.carrier, {ORPHANED} as orphaned
 from {SCHEMA}.deliveries d
 join unnest(%s::timestamptz[], %s::timestamptz[], %s::text[]) as n(window_start, window_end, destination)
     using (window_start, window_end, destination)
 order by d.window_start, d.window_end, d.destination
-for update of d
+for no key update of d
 """  # noqa: S608 - the schema is ours
 
 _PLAN_DELIVERIES = f"""

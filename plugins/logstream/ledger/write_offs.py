@@ -14,6 +14,7 @@ from logstream.control.tables import SCHEMA, deliveries, lanes, losses
 from logstream.database import database_errors
 from logstream.ledger.book import Book, any_of
 from logstream.ledger.debts import is_owed
+from logstream.ledger.locks import lock_deliveries
 from logstream.ledger.losses import Why
 from logstream.ledger.records import State, lane_in, tally_document
 
@@ -70,13 +71,8 @@ class WriteOffs(Book):
         What another run is delivering at this moment is not owed, and stays that run's.
         """
         with self._writing("writing the ledger") as connection:
-            # in the order in which plans lock them
-            owed = (
-                select(deliveries.c.id, deliveries.c.planned_at)
-                .where(is_owed(), deliveries.c.destination == destination)
-                .order_by(deliveries.c.window_start, deliveries.c.window_end)
-                .with_for_update()
-            )
+            ids = lock_deliveries(connection, is_owed() & (deliveries.c.destination == destination))
+            owed = select(deliveries.c.id, deliveries.c.planned_at).where(any_of(deliveries.c.id, ids))
             plans = {row.id: row.planned_at for row in connection.execute(owed)}
             lost = _write_off_lanes(connection, list(plans), by, note)
         return WrittenOff(plans, lost)
@@ -92,6 +88,7 @@ class WriteOffs(Book):
         """Write down that deliveries are complete, without those that a run has planned again since; return which are."""
         plans = written_off.plans
         with self._writing("sealing deliveries") as connection:
+            lock_deliveries(connection, any_of(deliveries.c.id, plans))
             sealed = connection.exec_driver_sql(_SEAL, (list(plans), list(plans.values()))).scalars()
             return written_off.only(set(sealed))
 
