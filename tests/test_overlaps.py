@@ -18,11 +18,14 @@ from logstream.console.mistakes import FormMistakes
 from logstream.console.service import Console
 from logstream.console.service.settings import SettingsService
 from logstream.console.setting_form import refuse_mistakes
+from logstream.destinations import overlaps as module
 from logstream.destinations.credentials import AwsCredentials, AzureBlobCredentials, GcsCredentials
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.overlaps import _beside_others, overlaps
 from logstream.destinations.parcel import LaneRef
 from logstream.destinations.registry import make_destination
+from logstream.destinations.s3 import S3Destination
+from logstream.destinations.transport.patterns import Pattern, pattern_of
 from logstream.errors import ConnectionNotFound, SettingsError
 from logstream.events import EPOCH, Event, Kind
 from logstream.messages import Messages
@@ -470,3 +473,18 @@ def test_places_that_may_have_a_key_in_common_are_looked_at(roots: list[str]) ->
     for number, one in enumerate(roots):
         others = roots[:number] + roots[number + 1 :]
         assert (one in found) == any(one.startswith(other) or other.startswith(one) for other in others)
+
+
+def test_a_plug_in_may_write_where_its_own_patterns_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Elsewhere(S3Destination):
+        def patterns(self) -> list[Pattern]:
+            return [pattern_of(["shared/", "one.json"])]  # whatever its prefix is
+
+    def made(*arguments: Any) -> ObjectDestination[Any]:
+        destination = make_destination(*arguments)
+        destination.__class__ = Elsewhere
+        return destination
+
+    monkeypatch.setattr(module, "make_destination", made)
+    given = {name: DestinationSettings.model_validate(s3(prefix=f"{name}/")) for name in ("a", "b")}
+    assert [where for where, _ in overlaps(given, None)] == [("b", "prefix"), ("a", "prefix")]

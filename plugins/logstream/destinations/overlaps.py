@@ -74,9 +74,11 @@ def _pairs(group: Sequence[ObjectDestination[Any]]) -> list[Pair]:
 def _same_keys(group: Sequence[ObjectDestination[Any]]) -> list[Pair]:
     index, by_name = PatternIndex(), {one.name: one for one in group}
     found: list[Pair] = []
-    beside_others = _beside_others([one.root for one in group])
+    # a plug-in that says itself what its keys are like may have some that are not below its root
+    told_by_roots = all(type(one).patterns is ObjectDestination.patterns for one in group)
+    beside_others = _beside_others([one.root for one in group]) if told_by_roots else set()
     for one in group:
-        if one.root not in beside_others:
+        if told_by_roots and one.root not in beside_others:
             continue
         patterns = one.patterns()
         other = next((name for pattern in patterns if (name := index.find(pattern)) is not None), None)
