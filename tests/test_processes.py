@@ -30,6 +30,7 @@ from logstream import threads
 from logstream.destinations.file import FileDestination
 from logstream.export import processes, seal, sealer
 from logstream.cli import main
+from logstream.errors import DatabaseAway
 
 processes.PROCESS_BYTES, seal.PROCESS_DELIVERIES = 1, int(sys.argv.pop(1))
 victim, parent = sys.argv.pop(1), os.getpid()
@@ -59,6 +60,13 @@ if victim == "speaking":
             os.kill(os.getpid(), signal.SIGKILL)
         make_part(part, deployment, say)
     make_part, seal._make_part = seal._make_part, half_said
+if victim == "away":
+    def cut_off(part, deployment, say):
+        if any(item.destination == "d3" for item in part):
+            raise DatabaseAway("writing manifests: the database is gone")
+        time.sleep(0.5)
+        make_part(part, deployment, say)
+    make_part, seal._make_part = seal._make_part, cut_off
 if victim == "parent":
     def orphaned(part, deployment, say):
         print("process", os.getpid(), file=sys.stderr, flush=True)
@@ -133,6 +141,7 @@ def test_deliveries_sealed_by_several_processes_have_their_manifests(database: s
         ("sealing", "ended by SIGKILL"),
         ("speaking", "ended by SIGKILL"),  # in the middle of what it says
         ("silent", "ended by exit code 0"),  # a library that ends the process as if all were well
+        ("away", "the database is gone"),
     ],
 )
 def test_a_sealing_process_that_ends_early_fails_what_it_has_not_sealed_and_no_more(

@@ -95,7 +95,7 @@ class Processes(Generic[T]):
         Raises `DeliveryError` if a process ended without having ended its part. What it did is in the ledger.
         """
         results: list[T] = []
-        broken: list[str] = []
+        broken: list[DeliveryError] = []
         try:
             while self._running:
                 for connection in wait(list(self._running)):
@@ -108,15 +108,17 @@ class Processes(Generic[T]):
                     if said is _Ended.PART:
                         self._running.pop(connection).join()
                         continue
-                    if isinstance(said, DeliveryError):
-                        raise said
+                    if isinstance(said, DeliveryError):  # the others go on, as tasks would
+                        self._running.pop(connection).join()
+                        broken.append(said)
+                        continue
                     results.append(said)
                     if progress:
                         progress(said)
         finally:
             self._stop()
         if broken:
-            raise DeliveryError(f"{broken[0]}; what it did is in the ledger, the same command goes on from there")
+            raise broken[0]
         return results
 
     def _stop(self) -> None:
@@ -125,14 +127,16 @@ class Processes(Generic[T]):
             process.join()
 
 
-def _end(process: BaseProcess) -> str:
+def _end(process: BaseProcess) -> DeliveryError:
     process.join()
     code = process.exitcode or 0
     try:
         why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     except ValueError:  # a signal without a name
         why = f"signal {-code}"
-    return f"a process of this command was ended by {why}"
+    return DeliveryError(
+        f"a process of this command was ended by {why}; what it did is in the ledger, the same command goes on from there"
+    )
 
 
 def _work(make: Callable[[], Deployment], part: Part[T], connection: Connection) -> None:
