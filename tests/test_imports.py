@@ -57,9 +57,10 @@ def test_a_command_imports_what_it_needs(
     assert imported & not_imported == set()
 
 
+@pytest.mark.parametrize("threads", [False, True])
 @pytest.mark.parametrize("broken", [False, True])
 def test_what_each_process_would_import_is_imported_before_there_are_any(
-    database: str, monkeypatch: pytest.MonkeyPatch, *, broken: bool
+    database: str, monkeypatch: pytest.MonkeyPatch, *, broken: bool, threads: bool
 ) -> None:
     from logstream.errors import InputError
     from logstream.export import exporter as module
@@ -79,12 +80,17 @@ def test_what_each_process_would_import_is_imported_before_there_are_any(
         def results(self, _: object = None) -> list[object]:
             return []
 
+    def may_fork() -> bool:
+        did.append("asked for threads")
+        return not threads
+
     monkeypatch.setattr(module, "Processes", Begun)
+    monkeypatch.setattr(module, "may_fork", may_fork)
     with Exporter(database, database, AirflowConnections(), signer=signer) as exporter:
         exporter.deliver_shares([Share("a", (), 1), Share("b", (), 1)])
         assert did == []  # too little for processes
         exporter.deliver_shares([Share("a", (), 10**9), Share("b", (), 10**9)])()
-    assert did == ["looked for the key", "began processes"]
+    assert did == ["looked for the key", "asked for threads"] + ["began processes"] * (not threads)
 
 
 def test_a_destination_of_s3_is_made_without_what_makes_requests() -> None:

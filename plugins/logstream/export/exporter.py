@@ -16,7 +16,7 @@ from logstream.export.deliver import LaneResult, Progress, deliver
 from logstream.export.deployment import Deployment
 from logstream.export.intervals import Asked
 from logstream.export.plan import Planned, Planner
-from logstream.export.processes import NoProcessError, Processes, worth_processes
+from logstream.export.processes import NoProcessError, Processes, may_fork, worth_processes
 from logstream.export.redeliver import Redelivery, redeliver_owed, redeliver_rejected
 from logstream.export.removed import with_removals, write_off
 from logstream.export.seal import Sealing, seal
@@ -66,19 +66,20 @@ class Exporter(Deployment):
     def deliver_shares(self, shares: Sequence[Share]) -> Wait:
         """Begin to deliver some shares, in a process each where that pays; call what is returned to wait for them.
 
-        To be called before the caller has threads, which no new process would have.
+        To be called before the caller has threads, which no new process would have: with some, this one does it all.
         """
         if worth_processes(shares):
             # to look for the key imports Airflow: here it is done once, and not by each process, and again for sealing
             with suppress(LogstreamError):  # said when something is sealed
                 _ = self.signer
-            parts = [partial(_deliver_lanes, list(share.lanes)) for share in shares]
-            try:
-                begun: Processes[LaneResult] = Processes(self.again, parts)
-            except NoProcessError as error:
-                log.warning("Lanes are delivered in one process: %s.", error)
-            else:
-                return begun.results
+            if may_fork():  # now: who keeps the key may have begun threads
+                parts = [partial(_deliver_lanes, list(share.lanes)) for share in shares]
+                try:
+                    begun: Processes[LaneResult] = Processes(self.again, parts)
+                except NoProcessError as error:
+                    log.warning("Lanes are delivered in one process: %s.", error)
+                else:
+                    return begun.results
         return partial(self.deliver, [key for share in shares for key in share.lanes])
 
     def seal(self, delivery_ids: Iterable[int], *, processes: int = 1) -> Sealing:

@@ -65,8 +65,7 @@ def seal(deployment: Deployment, delivery_ids: Iterable[int], *, processes: int 
     complete = [item for item in isolation.sound(deliveries) if item.state is State.DELIVERED]
     # a delivery whose manifest is not where it must be is not delivered: it is owed, and sealed again, like any other
     parts = _parts(complete, processes)
-    several = len(parts) > 1 and may_fork()
-    if complete and not (several and _make_manifests_in_processes(deployment, parts, isolation)):
+    if complete and not (len(parts) > 1 and _make_manifests_in_processes(deployment, parts, isolation)):
         asyncio.run(_make_manifests(deployment, complete, isolation))
     _fail(deliveries, isolation)
     isolation.together("its outcome could not be written", deliveries, partial(_write_outcomes, ledger))
@@ -173,9 +172,11 @@ def _make_manifests_in_processes(
 ) -> bool:
     """The same in a process for each part. What a process that ends before its part has not said is sealed by no one.
 
-    Returns whether there was room for these processes; else nothing is done.
+    Returns whether there may be such processes, and was room for them; else nothing is done.
     """
     _ = deployment.signer  # looking for the key imports Airflow: once, and not in each process
+    if not may_fork():  # now: who keeps the key may have begun threads
+        return False
     missing = {item.id for part in parts for item in part}
 
     def ended(said: tuple[list[int], dict[int, str]]) -> None:
