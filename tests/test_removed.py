@@ -30,7 +30,7 @@ from tests.auditor import audited
 from tests.test_engine import EVERYTHING, Make, canonical, engine, export, filled
 from tests.test_healing import run, two_destinations, window
 from tests.test_losses import books, held, purge, quick
-from tests.test_sealing import WINDOWS, data, folder, manifest
+from tests.test_sealing import AFTER, WINDOWS, data, folder, manifest
 
 __all__ = ["engine", "filled"]
 
@@ -341,3 +341,26 @@ def test_an_attempt_that_wakes_up_after_its_lane_was_written_off_writes_nothing(
     assert owing.ledger.write([LaneWrite.checkpoint(zombie, News())]) == {zombie.key}
     found: list[Delivery] = owing.ledger.deliveries([zombie.delivery_id])
     assert found[0].events == 0 and found[0].state is State.DELIVERED
+
+
+def test_what_was_written_off_while_its_place_was_away_keeps_no_later_window_from_its_manifest(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    exporter = quick(engine(override_to(out, tmp_path / "other")))
+
+    def away(self: FileDestination, *arguments: Any) -> Outcome:
+        return GiveUp("the place is away")
+
+    for name in ("put_now", "create_now"):
+        monkeypatch.setattr(FileDestination, name, away)
+    export(exporter, WINDOW_ZERO)
+    exporter.write_off("d", "dora", "it is not needed")
+    assert exporter.ledger.prune(AFTER) == 0, "its manifest is still to be put, with what it lists"
+    monkeypatch.undo()
+    (report,) = export(exporter, Window(WINDOWS[1].start, WINDOWS[1].end))[1]
+    assert (report.state, report.error) == (State.DELIVERED, None)
+    assert manifest(out, 1)["events"] == 0 and manifest(out, 2)["events"] == report.events
+    assert exporter.ledger.prune(AFTER) == 2
+    assert verify(exporter, Window(WINDOWS[0].start, WINDOWS[1].end)).findings == []
+    assert audited(out).code == 0

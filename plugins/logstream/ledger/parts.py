@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, case, delete, func, select, true, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
-from logstream.control.tables import deliveries, lane_parts, lanes, losses, rejections, superseded_parts
+from logstream.control.tables import deliveries, lane_parts, lanes, losses, manifests, rejections, superseded_parts
 from logstream.database import database_errors
 from logstream.destinations.parcel import Part
 from logstream.ledger.book import Book, any_of
@@ -118,9 +118,13 @@ class Parts(Book):
     def prune(self, before: datetime) -> int:
         """Forget the parts, and the settled rejections, of complete deliveries of windows that ended by then.
 
-        Counts and manifests stay. Returns how many deliveries were pruned.
+        Counts and manifests stay. One whose manifest is still to be put beside its data (it was written off while its place was
+        away) keeps what that lists: no later manifest of its chain could be put without it. Returns how many were pruned.
         """
-        old = (deliveries.c.window_end <= before) & (deliveries.c.state == State.DELIVERED)
+        to_be_put = select(manifests.c.sequence).where(
+            manifests.c.delivery_id == deliveries.c.id, manifests.c.put_at.is_(None)
+        )
+        old = (deliveries.c.window_end <= before) & (deliveries.c.state == State.DELIVERED) & ~to_be_put.exists()
         with self._writing("pruning the ledger") as connection:
             ids = lock_deliveries(connection, old & deliveries.c.pruned_at.is_(None))
             pruned = update(deliveries).where(any_of(deliveries.c.id, ids))
