@@ -13,6 +13,8 @@ import pytest
 
 from logstream.console.service import Console
 from logstream.control.audit import Actor
+from logstream.destinations.file import FileDestination
+from logstream.destinations.outcome import GiveUp, Outcome
 from logstream.errors import DatabaseError
 from logstream.export.exporter import Exporter
 from logstream.export.pipeline import DeliveryPipeline
@@ -367,3 +369,28 @@ def test_two_lanes_that_end_at_once_name_all_that_each_has_lost(
         assert [end.result() for end in ends] == [set(), set()]
     lost = {(loss.workspace_id, loss.kind): loss.events for loss in exporter.ledger.losses()}
     assert lost == dict.fromkeys(busy, 5)
+
+
+def test_a_lane_that_is_delivered_is_not_replaced_by_fewer_where_its_messages_change_before_the_others_are(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = override({"type": "file", "path": str(tmp_path / "out"), "packaging": "batch", "lanes": 2})
+    exporter = quick(engine(document))
+    original = FileDestination.put_now
+
+    def broken(self: FileDestination, key: str, *arguments: Any) -> Outcome:
+        return GiveUp("the disk is full") if "lane-01" in key else original(self, key, *arguments)
+
+    monkeypatch.setattr(FileDestination, "put_now", broken)
+    assert export(exporter)[1].deliveries[0].state is State.FAILED
+    monkeypatch.undo()
+    before = {name: body for name, body in files(tmp_path / "out").items() if "lane-00" in name}
+    assert before
+    filled.execute("delete from events where id in (select id from events order by recorded_at limit 200)")
+    document["admin"]["message"] = '{"changed": {{{log_message}}}}'
+    exporter.settings.apply(validate_settings(document))
+    (report,) = export(exporter)[1]
+    assert report.state is State.DELIVERED
+    after = files(tmp_path / "out")
+    assert {name: after[name] for name in before} == before
+    assert all(b'"changed"' in body for name, body in after.items() if "lane-01" in name)

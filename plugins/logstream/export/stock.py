@@ -64,6 +64,11 @@ class Stock:
         counts = store.count(window, by_log_type=by_log_type, after=after, workspace_ids=sorted(workspace_ids))
         return selected(counts, streamings, destination)
 
+    def same_names(self, snapshot_id: int, other: int, destination: str) -> bool:
+        """Whether two snapshots' settings of a destination are the same, so that its objects have the same names."""
+        before, now = (self._snapshot(number).settings.destinations.get(destination) for number in (snapshot_id, other))
+        return before is not None and before == now
+
     def gone(self, window: Window, snapshot_id: int, event_ids: Collection[int]) -> set[int]:
         """Which of some events of a window the log store no longer holds."""
         return self._deployment.store(self._snapshot(snapshot_id)).gone(window, event_ids)
