@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 import pytest
 
+from logstream import threads
 from logstream.destinations.base import Destination
 from logstream.export import isolation
 from logstream.export.exporter import Exporter
@@ -77,7 +79,8 @@ def watched(call: Callable[[FrameType], None]) -> Iterator[None]:
     threading.setprofile(profile)
     sys.setprofile(profile)
     try:
-        yield
+        with patch.dict(threads._pools, clear=True):  # threads of a pool that was there began before
+            yield
     finally:
         sys.setprofile(None)
         threading.setprofile(None)  # type: ignore[arg-type]
