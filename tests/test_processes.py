@@ -18,6 +18,7 @@ from logstream.airflow.connections import AirflowConnections
 from logstream.export.exporter import Exporter
 from logstream.testing.servers import S3Server
 from logstream.validation import validate_settings
+from logstream.verify.verifier import verify
 from tests.test_small_windows import WINDOW, each_its_own, fill
 
 WORKSPACES = 10
@@ -122,12 +123,12 @@ def manifests(out: Path) -> dict[str, bytes]:
 
 def is_whole(database: str, out: Path) -> None:
     """Everything is there, once, with its manifest."""
-    code, verdict, said = run(database, out, sys.executable, "-m", "logstream.cli", "verify", *SPAN, "--json")
-    assert code == 0, (verdict, said)
+    with Exporter(database, database, AirflowConnections()) as exporter:
+        assert verify(exporter, WINDOW).findings == []
     assert len(manifests(out)) == DELIVERIES
 
 
-@pytest.mark.parametrize("each", [1, 2, 4, 5])
+@pytest.mark.parametrize("each", [1, 4])
 def test_deliveries_sealed_by_several_processes_have_their_manifests(database: str, out: Path, each: int) -> None:
     code, document, said = export(database, out, each=each)
     assert code == 0, said
