@@ -153,6 +153,8 @@ def test_a_sealing_process_that_ends_early_fails_what_it_has_not_sealed_and_no_m
     failed = {item["destination"]: item["error"] for item in document["deliveries"] if item["state"] != "delivered"}
     assert "d3" in failed and len(failed) <= DELIVERIES // 2
     assert all(how in error for error in failed.values())
+    with Exporter(database, database, AirflowConnections()) as exporter:
+        assert exporter.ledger.health() == {}, "it tells nothing of their destinations"
     assert export(database, out)[0] == 0
     is_whole(database, out)
 

@@ -7,17 +7,12 @@ from typing import overload
 
 
 class Messages(Sequence[bytes]):
-    """Messages that are `before + inner + behind`. Each is made only when it is asked for alone; `lines` makes none.
+    """Messages that are `before + inner + behind`. Each is made only when it is asked for alone; `lines` makes none."""
 
-    `inner` may not be changed once `lines` or `sizes` were asked for: they are kept.
-    """
-
-    __slots__ = ("_lines", "_sizes", "before", "behind", "inner")
+    __slots__ = ("before", "behind", "inner")
 
     def __init__(self, inner: list[bytes], before: bytes = b"", behind: bytes = b"") -> None:
         self.inner, self.before, self.behind = inner, before, behind
-        self._lines: bytes | None = None
-        self._sizes: list[int] | None = None
 
     def __len__(self) -> int:
         return len(self.inner)
@@ -41,14 +36,12 @@ class Messages(Sequence[bytes]):
     @property
     def sizes(self) -> list[int]:
         """The length of each in bytes."""
-        if self._sizes is None:
-            wrapping = len(self.before) + len(self.behind)
-            self._sizes = [len(inner) + wrapping for inner in self.inner] if wrapping else list(map(len, self.inner))
-        return self._sizes
+        wrapping = len(self.before) + len(self.behind)
+        return [len(inner) + wrapping for inner in self.inner] if wrapping else list(map(len, self.inner))
 
     def lines(self) -> bytes:
         """All of them, a line each: one copy of every byte."""
-        if self._lines is None:
-            between = self.behind + b"\n" + self.before
-            self._lines = b"".join((self.before, between.join(self.inner), self.behind, b"\n")) if self.inner else b""
-        return self._lines
+        if not self.inner:
+            return b""
+        between = self.behind + b"\n" + self.before
+        return b"".join((self.before, between.join(self.inner), self.behind, b"\n"))

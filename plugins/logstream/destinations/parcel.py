@@ -76,13 +76,12 @@ def ids_digest(events: Sequence[Event] | Sequence[EventRef]) -> str:
     """`Part.ids`."""
     if len(events) == 1:
         return str(events[0][0])
-    return sha256(id_lines(events))
+    return sha256(id_lines([event[0] for event in events]))
 
 
-def id_lines(events: Iterable[Event] | Iterable[EventRef]) -> bytes:
-    """The ids of events, a line each."""
-    ids = tuple([event[0] for event in events])
-    return b"%d\n" * len(ids) % ids
+def id_lines(ids: Sequence[int]) -> bytes:
+    """Ids of events, a line each."""
+    return b"%d\n" * len(ids) % tuple(ids)
 
 
 @dataclass(slots=True)

@@ -20,6 +20,8 @@ class Isolation:
 
     def __init__(self) -> None:
         self.wrong: dict[int, str] = {}
+        self.not_theirs: set[int] = set()
+        """Those among them with which nothing was tried: that tells nothing of their destinations."""
 
     def sound(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Those of some deliveries that nothing has gone wrong with."""

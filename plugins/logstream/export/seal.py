@@ -71,8 +71,9 @@ def seal(deployment: Deployment, delivery_ids: Iterable[int], *, processes: int 
     isolation.together("its outcome could not be written", deliveries, partial(_write_outcomes, ledger))
     changes: list[Change] = []
     # what is known of a destination's health is news, not proof: where it cannot be noted the delivery stays what it is
+    tell = [delivery for delivery in deliveries if delivery.id not in isolation.not_theirs]
     isolation.together(
-        "the health of its destination could not be noted", deliveries, partial(_note_health, deployment, changes)
+        "the health of its destination could not be noted", tell, partial(_note_health, deployment, changes)
     )
     isolation.together("its losses could not be told", deliveries, partial(_tell_losses, ledger))
     _fail(deliveries, isolation)
@@ -192,6 +193,7 @@ def _make_manifests_in_processes(
     except DeliveryError as error:
         for number in missing:
             isolation.wrong.setdefault(number, f"{UNWRITTEN}: {error}")
+        isolation.not_theirs |= missing
     return True
 
 

@@ -17,6 +17,7 @@ from logstream.destinations.parcel import (
     add_sizes,
     broken_parcel,
     cursor_of,
+    id_lines,
     sha256,
     sizes_of,
     tally_of,
@@ -132,10 +133,7 @@ class BatchPacker(Packer):
         start, lengths = 0, messages.sizes
         while start < len(events):
             stop = self._cut(lengths, start)
-            if start or stop < len(events):
-                self._add(events[start:stop], messages[start:stop], lengths[start:stop])
-            else:
-                self._add(events, messages, lengths)
+            self._add(events[start:stop], messages[start:stop], lengths[start:stop])
             if self._size >= self._object_bytes:
                 yield self._end()
             start = stop
@@ -155,23 +153,17 @@ class BatchPacker(Packer):
     def _add(self, events: Sequence[Event], messages: Messages, lengths: list[int]) -> None:
         if self._stream is None:
             self._stream = Stream(self._compression)
-        if len(messages) <= LINES_AT_ONCE:
-            self._write(messages.lines())
-        else:
-            for start in range(0, len(messages), LINES_AT_ONCE):
-                # small enough to stay in the processor's cache from being joined to being compressed
-                self._write(messages[start : start + LINES_AT_ONCE].lines())
+        for start in range(0, len(messages), LINES_AT_ONCE):
+            # small enough to stay in the processor's cache from being joined to being compressed
+            block = messages[start : start + LINES_AT_ONCE].lines()
+            self._stream.write(block)
+            self._size += len(block)
         ids, workspaces, kinds, *_ = zip(*events, strict=True)
         self._tally.update(zip(workspaces, kinds, strict=True))
         add_sizes(self._sizes, workspaces, lengths)
-        self._ids.update(b"%d\n" * len(ids) % ids)
+        self._ids.update(id_lines(ids))
         self._first = self._first or events[0]
         self._last = events[-1]
-
-    def _write(self, lines: bytes) -> None:
-        assert self._stream is not None  # noqa: S101 - begun before
-        self._stream.write(lines)
-        self._size += len(lines)
 
     def _end(self) -> Parcel:
         assert self._stream is not None and self._first is not None and self._last is not None  # noqa: S101 - added before
