@@ -107,8 +107,8 @@ def airflow_stage(postgres: str, s3: S3Server, folder: Path) -> Iterator[Stage]:
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
             "LOGSTREAM_SCHEDULE": "0 */6 * * *",
             # the files stay what they are; each time they are read takes seconds of the processor
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
-            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "600",
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "3600",
             "LOGSTREAM_WAIT_SECONDS": "30",
         }
         with LocalAirflow(folder / "home", PROJECT, metadata, environment) as airflow:
