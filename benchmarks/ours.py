@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.store import WORKSPACES, window_of
 from logstream.airflow.connections import AirflowConnections
+from logstream.airflow.connections.lookup import find
 from logstream.export.exporter import Exporter
 from logstream.export.processes import processors
 from logstream.settings.models import Settings
@@ -72,6 +73,8 @@ def main() -> None:
         import airflow.providers.amazon.aws.hooks.base_aws
     elif kind.startswith("azure"):
         import airflow.providers.microsoft.azure.hooks.wasb  # noqa: F401
+    else:
+        find("bench_http")
     with Exporter(store, control, AirflowConnections()) as exporter:
         exporter.settings.apply(settings(kind, int(routes)), author="bench")
         window = window_of(int(events))
