@@ -91,18 +91,15 @@ class ObjectDestination(Destination[O]):
 
     def patterns(self) -> list[Pattern]:
         """Every key in `container` that it may ever write, those of manifests and of `check` included."""
-        others = [manifest_pattern(self.name)] if self.options.manifests else []
-        others.append([check_key(self.name)])
-        return [*self.data_patterns(), *(pattern_of([self.root, *pieces]) for pieces in others)]
-
-    def data_patterns(self) -> list[Pattern]:
-        """Every key in `container` that events may have."""
         layout, suffix = self.options.layout, SUFFIX[self.options.compression]
         if self.options.packaging is Packaging.FILE:
             keys = [[*pieces, suffix] for pieces in layout.event_patterns(self.name)]
         else:
             ending = parquet.SUFFIX if self.options.packaging is Packaging.PARQUET else f".ndjson{suffix}"
             keys = [[*layout.batch_pattern(self.name), ending]]
+        if self.options.manifests:
+            keys.append(manifest_pattern(self.name))
+        keys.append([check_key(self.name)])
         return [pattern_of([self.root, *pieces]) for pieces in keys]
 
     @property

@@ -14,7 +14,6 @@ from logstream.destinations.credentials import Connections
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.registry import make_destination
 from logstream.destinations.transport.pattern_index import PatternIndex
-from logstream.destinations.transport.patterns import Pattern
 from logstream.errors import InputError
 from logstream.settings.models import DestinationSettings
 
@@ -72,32 +71,11 @@ def _pairs(group: Sequence[ObjectDestination[Any]]) -> list[Pair]:
     return pairs
 
 
-def may_replace(newer: ObjectDestination[Any], older: ObjectDestination[Any]) -> bool:
-    """Whether what a destination puts by newer options may have the keys that its lanes had by older ones."""
-    if (newer.container, _connection(newer), newer.options.lanes) != (
-        older.container, _connection(older), older.options.lanes,
-    ):  # fmt: skip
-        return False
-    index = PatternIndex()
-    for pattern in _data_patterns(older):
-        index.add(pattern, older.name)
-    return any(index.find(pattern) is not None for pattern in _data_patterns(newer))
-
-
-def _data_patterns(one: ObjectDestination[Any]) -> list[Pattern]:
-    # a plug-in that says itself what its keys are like does not say which of them are those of events
-    return one.data_patterns() if _told_by_root(one) else one.patterns()
-
-
-def _told_by_root(one: ObjectDestination[Any]) -> bool:
-    return type(one).patterns is ObjectDestination.patterns
-
-
 def _same_keys(group: Sequence[ObjectDestination[Any]]) -> list[Pair]:
     index, by_name = PatternIndex(), {one.name: one for one in group}
     found: list[Pair] = []
     # a plug-in that says itself what its keys are like may have some that are not below its root
-    told_by_roots = all(map(_told_by_root, group))
+    told_by_roots = all(type(one).patterns is ObjectDestination.patterns for one in group)
     beside_others = _beside_others([one.root for one in group]) if told_by_roots else set()
     for one in group:
         if told_by_roots and one.root not in beside_others:

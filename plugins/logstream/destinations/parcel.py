@@ -32,6 +32,37 @@ class EventRef(NamedTuple):
     kind: str
 
 
+class Part(NamedTuple):
+    """What a manifest says of one object or request.
+
+    `sha256` is of its bytes as they are sent. `ids` is the log store's id of its one event, or of several the SHA-256 of their
+    ids in order, in decimal, a line each (`ids_digest`).
+    """
+
+    name: str
+    bytes: int
+    sha256: str
+    events: int
+    ids: str
+
+
+class UsedNames:
+    """Names of objects that a delivery has put, or was about to put, with the events in them.
+
+    An object is replaced by one of the very same events or by none: fewer, or others, could replace the only copy of what the log
+    store has purged, whatever the settings were and whenever it was purged.
+    """
+
+    def __init__(self, parts: Iterable[Part] = ()) -> None:
+        self._ids: dict[str, set[str]] = {}
+        for part in parts:
+            self._ids.setdefault(part.name, set()).add(part.ids)
+
+    def for_others(self, name: str, ids: str) -> bool:
+        """Whether a name is, or may be, that of an object with other events than these (`Part.ids`)."""
+        return not self._ids.get(name, set()) <= {ids}
+
+
 @dataclass(frozen=True, slots=True)
 class LaneRef:
     """The lane that is being packed; keys and idempotency keys are made of it."""
@@ -46,25 +77,13 @@ class LaneRef:
     """Workspace id to a digest of the settings that shape its messages: idempotency keys name them."""
     masks: Mapping[int, Callable[[bytes], bytes]] = field(default_factory=dict, compare=False)
     """Workspace id to what masks the payload of its events, where any is masked."""
+    used: UsedNames = field(default_factory=UsedNames, compare=False)
+    """Names that are not for other events than they have."""
 
     def shown(self, event: Event) -> Event:
         """An event as it may be shown outside: what is masked in its message is in no name either."""
         mask = self.masks.get(event[1])
         return event if mask is None else event._replace(payload=mask(event[5]))
-
-
-class Part(NamedTuple):
-    """What a manifest says of one object or request.
-
-    `sha256` is of its bytes as they are sent. `ids` is the log store's id of its one event, or of several the SHA-256 of their
-    ids in order, in decimal, a line each (`ids_digest`).
-    """
-
-    name: str
-    bytes: int
-    sha256: str
-    events: int
-    ids: str
 
 
 def sha256(data: bytes) -> str:

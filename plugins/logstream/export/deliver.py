@@ -22,6 +22,7 @@ from logstream.export.memory import MemoryBudget, keep_freed_memory
 from logstream.export.opening import Destinations, give_up_slow_hooks
 from logstream.export.pipeline import DeliveryPipeline
 from logstream.export.refusals import LaneFailed
+from logstream.export.used_names import used_names
 from logstream.garbage import rare_garbage_collection
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.leases import LeaseKeeper
@@ -216,10 +217,11 @@ class DeliveryTask:
         destination = await self._destinations.get(name, snapshot.settings)
         limit = self._limits.setdefault(name, AdaptiveLimit(destination.limits.concurrency))
         workspaces = [workspace for lane in lanes for workspace in lane.workspace_ids]
+        used = await asyncio.to_thread(used_names, deployment.ledger, destination, lanes)
         pipeline = DeliveryPipeline(
             lanes, deployment.store(snapshot), self._writer, destination,
             streamings_of(snapshot.settings, workspaces), deployment.policy, limit, self._keeper, self._threads,
-            cache(partial(deployment.ledger.workspaces_of, lanes, deployment.store(snapshot).workspaces)),
+            cache(partial(deployment.ledger.workspaces_of, lanes, deployment.store(snapshot).workspaces)), used,
         )  # fmt: skip
         left = [] if await self._run_while_it_moves(pipeline) else await pipeline.leave()
         waiting = {lane.lane for lane in left}

@@ -15,7 +15,7 @@ from concurrent.futures import Executor
 from functools import partial, reduce
 
 from logstream.destinations.base import Destination, Options
-from logstream.destinations.parcel import LaneRef, Packer, Parcel
+from logstream.destinations.parcel import LaneRef, Packer, Parcel, UsedNames
 from logstream.errors import DatabaseError, DeliveryError, EventsPassedBy, LeaseLost, LogstreamError
 from logstream.events import Cursor
 from logstream.export.contents import contents_of, masks_of
@@ -107,13 +107,13 @@ class DeliveryPipeline:
 
 
     `threads` read and package; they may be shared by many. `workspaces` gives the lanes' workspaces, by the names that they
-    have in this delivery.
+    have in this delivery. `used` are names of objects that the delivery has put before.
     """
 
     def __init__(
         self, lanes: Sequence[Lane], store: EventStore, writer: LedgerWriter, destination: Destination[Options],
         streamings: Mapping[int, Streaming], policy: RetryPolicy, limit: AdaptiveLimit, keeper: LeaseKeeper,
-        threads: Executor, workspaces: Callable[[], Iterable[Workspace]],
+        threads: Executor, workspaces: Callable[[], Iterable[Workspace]], used: UsedNames | None = None,
     ) -> None:  # fmt: skip
         self._keeper, self._threads = keeper, threads
         self._refusals = Refusals(partial(writer.has_taken_of, lanes[0]))
@@ -127,6 +127,7 @@ class DeliveryPipeline:
         self._external_ids = {w.id: w.external_id for w in workspaces()} if destination.needs_external_ids else {}
         self._store, self._writer, self._window = store, writer, lanes[0].window
         self._contents, self._masks = contents_of(streamings), masks_of(streamings)
+        self._used = used or UsedNames()
         self._works = {lane.lane: self._work(lane, destination, policy, limit) for lane in lanes}
         lane_of = {workspace: lane.lane for lane in lanes for workspace in lane.workspace_ids}
         instants = {workspace: lane.now_ns or 0 for lane in lanes for workspace in lane.workspace_ids}
@@ -147,6 +148,7 @@ class DeliveryPipeline:
             self._external_ids,
             self._contents,
             self._masks,
+            self._used,
         )
         packer = destination.packer(name, lane.part)
         confirm = partial(self._keeper.confirm, lane)

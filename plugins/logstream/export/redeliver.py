@@ -22,12 +22,13 @@ from logstream.export.plan import Planner
 from logstream.export.refusals import LaneFailed
 from logstream.export.removed import with_removals
 from logstream.export.seal import Sealing, seal
-from logstream.export.select import EventRenderer
+from logstream.export.select import Chunk, EventRenderer
 from logstream.export.send import RetryPolicy, send
 from logstream.export.stock import reason_of
+from logstream.export.used_names import used_among
 from logstream.ledger.checkpoints import LedgerWriter
-from logstream.ledger.lane_names import LaneNames
 from logstream.ledger.leases import LeaseKeeper
+from logstream.ledger.ledger import Ledger
 from logstream.ledger.records import Delivery, Lane, News, RejectedEvent, Rejection, State
 from logstream.settings.models import Settings
 from logstream.settings.resolution import streamings_of
@@ -177,10 +178,10 @@ class Redeliverer:
 
     def __init__(
         self, writer: LedgerWriter, destination: Destination[Options], store: PostgresStore, settings: Settings,
-        policy: RetryPolicy, names: LaneNames,
+        policy: RetryPolicy, ledger: Ledger,
     ) -> None:  # fmt: skip
         self._writer, self._destination, self._store = writer, destination, store
-        self._settings, self._policy, self._names = settings, policy, names
+        self._settings, self._policy, self._ledger = settings, policy, ledger
 
     async def run(self, lane: Lane, rejected: Sequence[RejectedEvent], result: Redelivery) -> None:
         """Render with the settings in force, send, and write down what arrived."""
@@ -191,7 +192,7 @@ class Redeliverer:
         result.gone += len(rejected) - len(events) - bad
         workspaces = {event.workspace_id for event in events}
         streamings = streamings_of(self._settings, workspaces)
-        named = self._names.workspaces_of([lane], self._store.workspaces)
+        named = self._ledger.workspaces_of([lane], self._store.workspaces)
         renderer = EventRenderer(
             streamings,
             dict.fromkeys(workspaces, lane.now_ns or clock.time_ns()),
@@ -208,14 +209,25 @@ class Redeliverer:
         external = {w.id: w.external_id for w in named}
         lanes, contents = self._destination.options.lanes, contents_of(streamings)
         name = LaneRef(lane.destination, lane.window, lane.lane, lanes, external, contents, masks_of(streamings))
-        packer = self._destination.packer(name, lane.part)
         known = {event.id: event for event in chunk.events}
         try:
-            for parcel in [*packer.pack(chunk.events, chunk.messages), *packer.finish()]:
+            for parcel in await asyncio.to_thread(self._parcels, lane, name, chunk):
                 await self._send(lane, parcel, known, result)
         except LaneFailed as error:
             result.error = str(error)
         result.deliveries.add(lane.delivery_id)
+
+    def _parcels(self, lane: Lane, name: LaneRef, chunk: Chunk) -> list[Parcel]:
+        """The parcels, under names that no other events of the delivery have. Blocks."""
+        names = set[str]()
+        while True:
+            used = used_among(self._ledger, self._destination, lane.delivery_id, names)
+            packer = self._destination.packer(replace(name, used=used), lane.part)
+            parcels = [*packer.pack(chunk.events, chunk.messages), *packer.finish()]
+            found = {part.name for parcel in parcels for part in parcel.parts}
+            if found <= names:
+                return parcels
+            names |= found
 
     async def _send(self, lane: Lane, parcel: Parcel, known: dict[int, Event], result: Redelivery) -> None:
         sent = await send(self._destination, parcel, self._policy)

@@ -22,7 +22,7 @@ from typing import Any
 from logstream import clock
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.outcome import Delivered, Retry
-from logstream.destinations.parcel import Parcel
+from logstream.destinations.parcel import Parcel, Part, UsedNames
 from logstream.errors import LeaseLost
 from logstream.events import Event, Selection
 from logstream.export.deployment import Deployment
@@ -196,6 +196,7 @@ class SmallDeliveries:
         streamings = streamings_of(snapshot.settings, [number for lane in lanes for number in lane.workspace_ids])
         events, odd = self._read(pack, streamings)
         sound = [small for small in pack if small.delivery_id not in odd]
+        self._look_for_used_names(sound)
         room = PACKED_BYTES
         named = []
         for small in sound:
@@ -209,6 +210,14 @@ class SmallDeliveries:
                 if room > 0:
                     make_parcels(small, events, streamings, workspaces)
                 room -= small.packed
+
+    def _look_for_used_names(self, pack: Sequence[Small]) -> None:
+        ledger, used = self._deployment.ledger, defaultdict[int, list[Part]](list)
+        before = ledger.with_superseded([small.delivery_id for small in pack])
+        for number, part in ledger.superseded(before) if before else ():
+            used[number].append(part)
+        for small in pack:
+            small.used = UsedNames(used[small.delivery_id])
 
     def _read(
         self, pack: Sequence[Small], streamings: Mapping[int, Streaming]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from logstream.destinations.objects import ObjectDestination
-from logstream.destinations.parcel import LaneRef, Parcel, Part, Tally
+from logstream.destinations.parcel import LaneRef, Parcel, Part, Tally, UsedNames
 from logstream.events import Event
 from logstream.export.contents import contents_of, masks_of
 from logstream.export.select import Demultiplexer, EventRenderer
@@ -29,6 +29,8 @@ class Small:
     parcels: dict[int, list[Parcel]] = field(default_factory=dict)
     announced: dict[int, list[int]] = field(default_factory=dict)
     remarks: str | None = None
+    used: UsedNames = field(default_factory=UsedNames)
+    """Names of objects that an attempt has put before."""
 
     @property
     def size(self) -> int:
@@ -101,7 +103,7 @@ def _parcels(
     for number, some, _ in divided:
         chunk = renderer.render(some)
         lane, options = lanes[number], small.destination.options
-        name = LaneRef(lane.destination, lane.window, number, options.lanes, external_ids, contents, masks)
+        name = LaneRef(lane.destination, lane.window, number, options.lanes, external_ids, contents, masks, small.used)
         packer = small.destination.packer(name, lane.part)
         parcels = [*packer.pack(chunk.events, chunk.messages), *packer.finish()]
         counted = sum((parcel.tally for parcel in parcels), Tally())

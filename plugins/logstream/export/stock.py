@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
-from logstream.destinations.objects import ObjectDestination
-from logstream.destinations.overlaps import may_replace
 from logstream.destinations.parcel import Tally
 from logstream.destinations.registry import make_destination
 from logstream.errors import LogstreamError
@@ -65,18 +63,6 @@ class Stock:
         by_log_type = snapshot.settings.filters_logs
         counts = store.count(window, by_log_type=by_log_type, after=after, workspace_ids=sorted(workspace_ids))
         return selected(counts, streamings, destination)
-
-    def may_replace(self, newer: int, older: int, destination: str) -> bool:
-        """Whether what a destination puts by a newer snapshot's settings may replace what it put by an older one's."""
-        settings = [self._snapshot(number).settings.destinations.get(destination) for number in (newer, older)]
-        if settings[0] == settings[1]:
-            return True
-        try:
-            made = [make_destination(destination, one, self._deployment.connections) for one in settings if one]
-        except Exception:  # a plug-in may raise anything, or be gone: its names are not known
-            return False
-        kept = [one for one in made if isinstance(one, ObjectDestination)]
-        return len(kept) == 2 and may_replace(kept[0], kept[1])
 
     def gone(self, window: Window, snapshot_id: int, event_ids: Collection[int]) -> set[int]:
         """Which of some events of a window the log store no longer holds."""

@@ -46,9 +46,6 @@ class Stock(Protocol):
     ) -> Tally:
         """Those of some workspaces that come after a place in the window."""
 
-    def may_replace(self, newer: int, older: int, destination: str) -> bool:
-        """Whether what a destination puts by a newer snapshot's settings may replace what it put by an older one's."""
-
     def gone(self, window: Window, snapshot_id: int, event_ids: Collection[int]) -> set[int]:
         """Which of some events of the window the log store no longer holds."""
 
@@ -195,10 +192,6 @@ def _replan(row: Any, item: PlannedDelivery, lane: KnownLane, new: PlannedLane |
     replanned = replan_lane(
         lane, new, held, lambda: stock.ahead(item.window, row.snapshot_id, item.destination, workspaces, lane.counted)
     )
-    changed = replanned.fate is Fate.ANEW and lane.state is State.DELIVERED and not still_held(lane.done, held)
-    if changed and stock.may_replace(item.snapshot_id, row.snapshot_id, item.destination):
-        # its objects may have the same names: with fewer events they would replace what may be the only copy of the rest
-        replanned = Replanned(Fate.KEPT, lane.done)
     return replanned, any(held[key] < events for key, events in lane.planned.items())
 
 

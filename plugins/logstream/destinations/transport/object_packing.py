@@ -35,6 +35,14 @@ BUNDLE_OBJECTS = 32
 BUNDLE_BYTES = 4 * 1024 * 1024
 
 
+def batch_name(prefix: str, layout: Layout, suffix: str, lane: LaneRef, part: int, ids: str) -> tuple[str, int]:
+    """The name of a batch, and the number that is next: the first from `part` on that no other events have."""
+    while True:
+        name, part = f"{prefix}{layout.batch_key(lane, part)}{suffix}", part + 1
+        if not lane.used.for_others(name, ids):
+            return name, part
+
+
 class EventPacker(Packer):
     """One object for each event, many of them a parcel.
 
@@ -61,7 +69,7 @@ class EventPacker(Packer):
         """Bundles of objects, cut when they are full."""
         for event, message in zip(events, messages, strict=True):
             try:
-                key = f"{self._prefix}{self._name(event)}{self._suffix}"
+                key = self._name(event)
             except Exception as error:
                 # what is in the order before it comes before it
                 if self._objects:
@@ -101,11 +109,12 @@ class EventPacker(Packer):
 
     def _name(self, event: Event) -> str:
         name = self._layout.event_key(event, self._lane)
+        key = f"{self._prefix}{name}{self._suffix}"
         mark = hashlib.blake2b(name.encode(), digest_size=8).digest()
-        if mark in self._used:
-            name = f"{name.removesuffix('.json')}-{event.id}.json"
+        if mark in self._used or self._lane.used.for_others(key, str(event.id)):
+            key = f"{self._prefix}{name.removesuffix('.json')}-{event.id}.json{self._suffix}"
         self._used.add(mark)
-        return name
+        return key
 
 
 class BatchPacker(Packer):
@@ -167,13 +176,13 @@ class BatchPacker(Packer):
 
     def _end(self) -> Parcel:
         assert self._stream is not None and self._first is not None and self._last is not None  # noqa: S101 - added before
-        suffix = f".ndjson{SUFFIX[self._compression]}"
-        name = f"{self._prefix}{self._layout.batch_key(self._lane, self._part)}{suffix}"
         body = self._stream.finish()
         ids = str(self._first.id) if self._tally.total() == 1 else self._ids.hexdigest()
+        name, self._part = batch_name(
+            self._prefix, self._layout, f".ndjson{SUFFIX[self._compression]}", self._lane, self._part, ids
+        )
         part = Part(name, len(body), sha256(body), self._tally.total(), ids)
         parcel = Parcel(name, body, cursor_of(self._last), self._tally, self._sizes, [part])
-        self._part += 1
         self._begin()
         return parcel
 

@@ -29,7 +29,7 @@ from logstream.destinations.parcel import (
     tally_of,
 )
 from logstream.destinations.transport.layouts import Layout
-from logstream.destinations.transport.object_packing import OBJECT_BYTES
+from logstream.destinations.transport.object_packing import OBJECT_BYTES, batch_name
 from logstream.errors import BadEvent
 from logstream.events import EPOCH_UNIX_US, Event
 from logstream.jsonpath import Path, TooMuchWork, Work, compile_path, find
@@ -212,12 +212,12 @@ class ParquetPacker(Packer):
         assert self._file is not None  # noqa: S101 - written just now
         self._writer.close()
         body = self._file.getvalue()
-        name = f"{self._prefix}{self._layout.batch_key(self._lane, self._part)}{SUFFIX}"
         rows = self._written
-        part = Part(name, len(body), sha256(body), len(rows), ids_digest(rows))
+        ids = ids_digest(rows)
+        name, self._part = batch_name(self._prefix, self._layout, SUFFIX, self._lane, self._part, ids)
+        part = Part(name, len(body), sha256(body), len(rows), ids)
         tally, sizes = tally_of(rows), sizes_of(rows, self._lengths)
         parcel = Parcel(name, body, cursor_of(self._last), tally, sizes, [part])
-        self._part += 1
         self._begin()
         return parcel
 
