@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,10 @@ from logstream.airflow.connections import AirflowConnections
 from logstream.destinations.file import FileDestination
 from logstream.destinations.outcome import GiveUp, Outcome
 from logstream.destinations.parcel import Part, UsedNames
+from logstream.errors import DatabaseError
 from logstream.export.exporter import Exporter
+from logstream.ledger.checkpoints import LedgerWriter
+from logstream.ledger.parts import Parts
 from logstream.ledger.records import State
 from logstream.validation import validate_settings
 
@@ -300,3 +303,142 @@ def test_a_name_that_two_may_have_is_for_neither() -> None:
     used = UsedNames([Part("a", 1, "x", 1, "7"), Part("a", 1, "y", 1, "8"), Part("b", 1, "x", 1, "7")])
     assert used.for_others("a", "7") and used.for_others("a", "8") and used.for_others("b", "8")
     assert not used.for_others("b", "7") and not used.for_others("c", "7")
+
+
+def test_of_what_the_ledger_was_pruned_of(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, breaks: Break
+) -> None:
+    """The names of the only copies are forgotten: the window is left as it is."""
+    out = tmp_path / "out"
+    exporter = quick(engine(document(out)))
+    breaks("lane-01-of-02")
+    export(exporter)
+    breaks("")
+    before = there(out)
+    purge(filled, before, 200)
+    apply(exporter, document(out, 2))
+    export(exporter)
+    assert exporter.ledger.prune(WINDOW.end) == 1
+    planned = exporter.plan(WINDOW)
+    assert "the ledger was pruned" in str(planned.left)
+    export(exporter)
+    assert are_kept(before, filled, out)
+
+
+def large_dead_letter(store: psycopg.Connection) -> None:
+    deep = json.dumps({"deep": json.loads("[" * 600 + "]" * 600)})
+    at = START + timedelta(seconds=200)
+    store.execute(
+        "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload) values (99999, 100, 'job', %s, %s, %s)",
+        (at, at, deep),
+    )
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_of_objects_whose_numbers_have_jumped_when_a_dead_letter_is_sent(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, pruned: bool
+) -> None:
+    in_large_objects(filled)
+    large_dead_letter(filled)
+    out = tmp_path / "out"
+    exporter = quick(engine(document(out, lanes=1, object_mb=2)))
+    export(exporter)
+    apply(exporter, document(out, lanes=1, object_mb=1))
+    export(exporter)
+    before = {path: path.read_bytes() for path in out.rglob("*-part-*")}
+    if pruned:
+        exporter.ledger.prune(WINDOW.end)
+    filled.execute("update events set payload = '{}' where id = 99999")
+    (again,) = exporter.redeliver_rejected()
+    assert (again.delivered, again.error) == (1, None)
+    after = {path: path.read_bytes() for path in out.rglob("*-part-*")}
+    assert before.items() <= after.items() and 99999 in there(out)
+
+
+def test_of_a_job_whose_name_the_ledger_has_forgotten(engine: Make, filled: psycopg.Connection, tmp_path: Path) -> None:
+    filled.execute("delete from events")
+    jobs(filled, (1, "j1", "{}"), (2, "j1", json.dumps({"deep": json.loads("[" * 600 + "]" * 600)})))
+    out = tmp_path / "out"
+    exporter = quick(engine(document(out, packaging="file", lanes=1)))
+    export(exporter)
+    exporter.ledger.prune(WINDOW.end)
+    filled.execute("update events set payload = %s where id = 2", (json.dumps({**JOB, "attempt": 2}),))
+    exporter.redeliver_rejected()
+    assert there(out) == {1, 2}
+
+
+def test_where_the_destination_is_a_service_for_a_while(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, breaks: Break
+) -> None:
+    out = tmp_path / "out"
+    exporter = quick(engine(document(out)))
+    breaks("lane-01-of-02")
+    export(exporter)
+    breaks("")
+    before = there(out)
+    purge(filled, before, 200)
+    service = document(out)
+    service["destinations"]["d"] = {"type": "http", "connection": "sink", "path": "/in", "format": "array"}
+    for settings in (service, document(out)):
+        apply(exporter, settings)
+        (report,) = export(exporter)[1]
+        assert (report.state, report.error) == (State.DELIVERED, None)
+    assert before and are_kept(before, filled, out)
+
+
+def test_of_dead_letters_whose_redelivery_was_killed(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.execute("delete from events")
+    deep = json.dumps({"deep": json.loads("[" * 600 + "]" * 600)})
+    jobs(filled, (1, "j1", "{}"), (2, "j2", deep), (3, "j3", deep))
+    out = tmp_path / "out"
+    exporter = quick(engine(document(out, lanes=1)))
+    export(exporter)
+    filled.execute("update events set payload = '{}' where id in (2, 3)")
+
+    async def killed(*_: object) -> None:
+        raise DatabaseError("the database is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LedgerWriter, "recount", killed)
+        exporter.redeliver_rejected()
+    assert there(out) == {1, 2, 3}
+    filled.execute("delete from events where id = 2")
+    exporter.redeliver_rejected()
+    assert there(out) == {1, 2, 3}
+
+
+def test_of_what_another_run_notes_while_a_delivery_is_sealed(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, breaks: Break, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What sealing has read of superseded names is written anew; what has come since stays."""
+    out = tmp_path / "out"
+    exporter = quick(engine(document(out)))
+    export(exporter)
+    apply(exporter, document(out, compression="gzip"))
+    other = quick(Exporter(filled.info.dsn, filled.info.dsn, exporter.connections, policy=exporter.policy))
+    keep = Parts.keep_superseded
+
+    def meanwhile(self: Parts, delivery_id: int, left: Iterable[Part]) -> None:
+        found = list(left)
+        monkeypatch.setattr(Parts, "keep_superseded", keep)
+
+        def then() -> Iterator[Part]:
+            yield from found
+            apply(other, document(out, 2, compression="gzip"))
+            planned = other.plan(WINDOW)
+            breaks("lane-")
+            other.deliver([key for share in planned.shares for key in share.lanes])
+            breaks("")
+
+        keep(self, delivery_id, then())
+
+    monkeypatch.setattr(Parts, "keep_superseded", meanwhile)
+    export(exporter)
+    before = there(out)
+    purge(filled, before, 200)
+    exporter.redeliver_owed()
+    export(exporter)
+    other.close()
+    assert are_kept(before, filled, out)

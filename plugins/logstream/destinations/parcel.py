@@ -53,14 +53,16 @@ class UsedNames:
     store has purged, whatever the settings were and whenever it was purged.
     """
 
-    def __init__(self, parts: Iterable[Part] = ()) -> None:
+    def __init__(self, parts: Iterable[Part] = (), *, forgotten: bool = False) -> None:
+        self._forgotten = forgotten
+        """Whether some are not known any more: any name may be one."""
         self._ids: dict[str, set[str]] = {}
         for part in parts:
             self._ids.setdefault(part.name, set()).add(part.ids)
 
     def for_others(self, name: str, ids: str) -> bool:
         """Whether a name is, or may be, that of an object with other events than these (`Part.ids`)."""
-        return not self._ids.get(name, set()) <= {ids}
+        return self._forgotten or not self._ids.get(name, set()) <= {ids}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,8 @@ class Parcel:
     events: list[EventRef] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
     refused: str | None = None
+    number: int | None = None
+    """The number in its name, where it has one: the next has a higher one."""
 
     @property
     def size(self) -> int:

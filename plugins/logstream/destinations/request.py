@@ -57,7 +57,11 @@ class RequestOptions(ConnectionOptions):
         default=Compression.NONE, description="none, gzip or zstd, for the request's body."
     )
     concurrency: int = Field(
-        default=8, ge=1, le=64, strict=True, description="At most so many requests are under way at once, from each task that delivers to it."
+        default=8,
+        ge=1,
+        le=64,
+        strict=True,
+        description="At most so many requests are under way at once, from each task that delivers to it.",
     )
 
 

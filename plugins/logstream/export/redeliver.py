@@ -189,7 +189,10 @@ class Redeliverer:
         events = found.events
         # rows without an id cannot be asked for: they stay what they were
         bad = len(found.bad) + sum(is_nameless(row.event_id) for row in rejected)
-        result.gone += len(rejected) - len(events) - bad
+        gone = len(rejected) - len(events) - bad
+        result.gone += gone
+        if gone:  # they may have been put by a redelivery that was killed
+            await asyncio.to_thread(self._ledger.keep_what_is_superseded, lane.delivery_id)
         workspaces = {event.workspace_id for event in events}
         streamings = streamings_of(self._settings, workspaces)
         named = self._ledger.workspaces_of([lane], self._store.workspaces)
@@ -221,7 +224,7 @@ class Redeliverer:
         """The parcels, under names that no other events of the delivery have. Blocks."""
         names = set[str]()
         while True:
-            used = used_among(self._ledger, self._destination, lane.delivery_id, names)
+            used = used_among(self._ledger, self._destination, lane, names)
             packer = self._destination.packer(replace(name, used=used), lane.part)
             parcels = [*packer.pack(chunk.events, chunk.messages), *packer.finish()]
             found = {part.name for parcel in parcels for part in parcel.parts}
@@ -230,6 +233,9 @@ class Redeliverer:
             names |= found
 
     async def _send(self, lane: Lane, parcel: Parcel, known: dict[int, Event], result: Redelivery) -> None:
+        announced = []
+        if self._destination.replaces and parcel.parts:  # whatever becomes of this, the object is known then
+            announced.append(await self._writer.announce(lane, parcel.parts))
         sent = await send(self._destination, parcel, self._policy)
         again = {event.id for event, _ in sent.rejected}
         arrived = [known[number] for number in _ids(parcel, known) if number not in again]
@@ -239,9 +245,9 @@ class Redeliverer:
         lane.sizes.update(parcel.sizes if not again else sizes_of(arrived, [len(event.payload) for event in arrived]))
         lane.bytes += sent.bytes
         lane.requests += sent.requests
-        lane.part += 1
+        lane.part = (lane.part if parcel.number is None else parcel.number) + 1
         rejected = [Rejection(event, reason, parcel.name) for event, reason in sent.rejected]
-        await self._writer.recount(lane, News(rejected, sent.parts, [event.id for event in arrived]))
+        await self._writer.recount(lane, News(rejected, sent.parts, [event.id for event in arrived], announced))
         result.delivered += len(arrived)
         result.rejected_again += len(again)
         for event in arrived:

@@ -235,6 +235,8 @@ class Sealer:
         """List what earlier exports of the delivery made under other names, and forget the rest of it."""
         if not item.supersedes:
             return []
+        if item.destination is None and self._ledger.keeps_superseded(item.delivery.id):
+            return []  # a service, where objects were kept before: settings may go back to those
         left = superseded_parts(self._ledger, item.delivery.id) if item.destination is not None else iter(())
         self._ledger.keep_superseded(item.delivery.id, left)
         kept = (part for _, part in self._ledger.superseded([item.delivery.id]))

@@ -24,21 +24,22 @@ def used_names(ledger: Ledger, destination: Destination[Options], lanes: Sequenc
     if destination.options.packaging is Packaging.FILE:
         asked = ledger.keeps_superseded(number)
     else:
-        asked = any(lane.part for lane in lanes) or bool(ledger.with_superseded([number]))
+        asked = bool(ledger.with_superseded([number]))
     return UsedNames(_known(ledger, number)) if asked else UsedNames()
 
 
-def used_among(
-    ledger: Ledger, destination: Destination[Options], delivery_id: int, names: Collection[str]
-) -> UsedNames:
-    """Those of a delivery that some more events may want. Blocks.
+def used_among(ledger: Ledger, destination: Destination[Options], lane: Lane, names: Collection[str]) -> UsedNames:
+    """Those of a lane's delivery that some more events may want. Blocks.
 
-    Where each event is an object: those among `names`, which its events would have if no others had them.
+    Where each event is an object: those among `names`, which its events would have if no others had them. Where the ledger has
+    forgotten them, any name may be one; batches have numbers then that are higher than all in force.
     """
     if not isinstance(destination, ObjectDestination):
         return UsedNames()
-    some = destination.options.packaging is Packaging.FILE
-    return UsedNames(part for part in _known(ledger, delivery_id) if not some or part.name in names)
+    known = _known(ledger, lane.delivery_id)
+    if destination.options.packaging is Packaging.FILE:
+        return UsedNames((part for part in known if part.name in names), forgotten=lane.pruned)
+    return UsedNames(known)
 
 
 def _known(ledger: Ledger, delivery_id: int) -> Iterator[Part]:

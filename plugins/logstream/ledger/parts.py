@@ -72,13 +72,17 @@ class Parts(Book):
 
     def keep_superseded(self, delivery_id: int, left: Iterable[Part]) -> None:
         """What is left of the superseded parts of a delivery, in the order in which they will be read again."""
+        of_delivery = superseded_parts.c.delivery_id == delivery_id
+        with database_errors("reading the ledger"), self._engine.connect() as connection:
+            newest = connection.scalar(select(func.max(superseded_parts.c.id)).where(of_delivery))
         parts = iter(left)
         packs: list[bytes] = []
         while some := list(itertools.islice(parts, 5_000)):
             packs.append(pack(some))
         rows = [{"delivery_id": delivery_id, "entries": entries} for entries in reversed(packs)]
         with self._writing("writing the ledger") as connection:
-            connection.execute(delete(superseded_parts).where(superseded_parts.c.delivery_id == delivery_id))
+            # what another run has noted since stays: it may be what that is about to put
+            connection.execute(delete(superseded_parts).where(of_delivery, superseded_parts.c.id <= newest))
             for row in rows:  # one after the other: their order is that of their ids
                 connection.execute(insert(superseded_parts), row)
 
@@ -88,6 +92,12 @@ class Parts(Book):
         query = select(deliveries.c.keeps_superseded | lost.exists()).where(deliveries.c.id == delivery_id)
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return bool(connection.execute(query).scalar())
+
+    def keep_what_is_superseded(self, delivery_id: int) -> None:
+        """Note that what a delivery supersedes may be the only copy of events."""
+        noted = update(deliveries).where(deliveries.c.id == delivery_id).values(keeps_superseded=True)
+        with self._writing("writing the ledger") as connection:
+            connection.execute(noted)
 
     def standing(self, delivery_id: int, among: Window | None) -> tuple[object, ...] | None:
         """What tells one plan of a delivery from another; `None` while any delivery of the window `among` is being delivered.

@@ -146,7 +146,7 @@ class Lane:
         self.sizes.update(parcel.sizes)
         self.bytes += size
         self.requests += requests
-        self.part += 1
+        self.part = (self.part if parcel.number is None else parcel.number) + 1
         self.trail = trail_of(self.trail or 0, parcel.name)
         self.counted = parcel.last
         self.position = max(self.position or parcel.last, parcel.last)

@@ -182,7 +182,8 @@ class BatchPacker(Packer):
             self._prefix, self._layout, f".ndjson{SUFFIX[self._compression]}", self._lane, self._part, ids
         )
         part = Part(name, len(body), sha256(body), self._tally.total(), ids)
-        parcel = Parcel(name, body, cursor_of(self._last), self._tally, self._sizes, [part])
+        number = self._part - 1
+        parcel = Parcel(name, body, cursor_of(self._last), self._tally, self._sizes, [part], number=number)
         self._begin()
         return parcel
 

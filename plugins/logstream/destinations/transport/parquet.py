@@ -217,7 +217,7 @@ class ParquetPacker(Packer):
         name, self._part = batch_name(self._prefix, self._layout, SUFFIX, self._lane, self._part, ids)
         part = Part(name, len(body), sha256(body), len(rows), ids)
         tally, sizes = tally_of(rows), sizes_of(rows, self._lengths)
-        parcel = Parcel(name, body, cursor_of(self._last), tally, sizes, [part])
+        parcel = Parcel(name, body, cursor_of(self._last), tally, sizes, [part], number=self._part - 1)
         self._begin()
         return parcel
 
