@@ -438,7 +438,11 @@ def test_of_what_another_run_notes_while_a_delivery_is_sealed(
     export(exporter)
     before = there(out)
     purge(filled, before, 200)
+    (delivery,) = exporter.ledger.deliveries([1])
+    assert delivery.state is State.PLANNED, "the other run's plan is not called delivered"
+    other.seal([1])
     exporter.redeliver_owed()
+    assert {lane.state for lane in exporter.ledger.lanes_in(WINDOW)} == {State.DELIVERED}
     export(exporter)
     other.close()
     assert are_kept(before, filled, out)

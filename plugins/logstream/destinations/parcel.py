@@ -80,7 +80,7 @@ class LaneRef:
     masks: Mapping[int, Callable[[bytes], bytes]] = field(default_factory=dict, compare=False)
     """Workspace id to what masks the payload of its events, where any is masked."""
     used: UsedNames = field(default_factory=UsedNames, compare=False)
-    """Names that are not for other events than they have."""
+    """Names that are not for other events than they have: a packer that makes objects asks `used.for_others`."""
 
     def shown(self, event: Event) -> Event:
         """An event as it may be shown outside: what is masked in its message is in no name either."""

@@ -43,7 +43,8 @@ class Manifests(Book):
     def seal(self, outcomes: Mapping[int, State], errors: Mapping[int, str | None] | None = None) -> None:
         """Write the outcomes of deliveries, by id, in one transaction; with `errors`, why those failed that did.
 
-        What another run has completed meanwhile stays complete: who comes with an older view of its lanes changes nothing.
+        What another run has completed meanwhile stays complete, and what it has planned again stays to be done: who comes with an
+        older view of its lanes changes nothing.
         """
         left = select(lanes.c.lane).where(lanes.c.delivery_id == deliveries.c.id, lanes.c.state != State.DELIVERED)
         with self._writing("sealing deliveries") as connection:
@@ -52,7 +53,9 @@ class Manifests(Book):
                 statement = update(deliveries).where(
                     any_of(deliveries.c.id, [number for number, found in outcomes.items() if found is state])
                 )
-                if state is not State.DELIVERED:
+                if state is State.DELIVERED:
+                    statement = statement.where(~left.exists())
+                else:
                     statement = statement.where((deliveries.c.state != State.DELIVERED) | left.exists())
                 connection.execute(
                     statement.values(
