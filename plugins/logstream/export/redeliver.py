@@ -245,7 +245,7 @@ class Redeliverer:
         lane.sizes.update(parcel.sizes if not again else sizes_of(arrived, [len(event.payload) for event in arrived]))
         lane.bytes += sent.bytes
         lane.requests += sent.requests
-        lane.part = (lane.part if parcel.number is None else parcel.number) + 1
+        lane.pass_number(parcel)
         rejected = [Rejection(event, reason, parcel.name) for event, reason in sent.rejected]
         await self._writer.recount(lane, News(rejected, sent.parts, [event.id for event in arrived], announced))
         result.delivered += len(arrived)

@@ -117,6 +117,7 @@ class Lane:
     """`trail_of` the requests that were sent after `counted`, up to `position`; `None` where an older version wrote that."""
     counted: Cursor | None = None
     part: int = 0
+    """The number of its next parcel: how many have arrived, and more where names were passed over (`UsedNames`)."""
     sizes: Counter[int] = field(default_factory=Counter)
     bytes: int = 0
     requests: int = 0
@@ -146,10 +147,14 @@ class Lane:
         self.sizes.update(parcel.sizes)
         self.bytes += size
         self.requests += requests
-        self.part = (self.part if parcel.number is None else parcel.number) + 1
+        self.pass_number(parcel)
         self.trail = trail_of(self.trail or 0, parcel.name)
         self.counted = parcel.last
         self.position = max(self.position or parcel.last, parcel.last)
+
+    def pass_number(self, parcel: Parcel) -> None:
+        """A parcel has arrived: the next has a higher number, and so has what is sent again when its name is forgotten."""
+        self.part = (self.part if parcel.number is None else parcel.number) + 1
 
     def missing(self) -> dict[tuple[int, str], int]:
         """Events planned and neither delivered nor rejected (negative: more than planned)."""
