@@ -36,6 +36,8 @@ __all__ = ["engine", "filled"]  # fixtures
 Break = Callable[[str], None]
 JOB = {"id": "j1", "recipe_id": "r1", "completed_at": "2026-03-01T00:00:01Z", "status": "failed"}
 KEY = "x/{destination}/{window}-{lane}-{part}"
+DEEP = '{"deep": ' + "[" * 600 + "]" * 600 + "}"
+"""An event that no receiver takes: a dead letter."""
 
 
 def document(out: Path, version: int = 1, streaming: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
@@ -84,6 +86,23 @@ def purge(store: psycopg.Connection, delivered: set[int], count: int) -> None:
     store.execute("delete from events where id = any(%s)", (sorted(delivered)[:count],))
 
 
+def delivered_in_part(
+    exporter: Exporter,
+    store: psycopg.Connection,
+    out: Path,
+    breaks: Break,
+    purged: int = 200,
+    broken: str = "lane-01-of-02",
+) -> set[int]:
+    """Deliver the window but for the objects whose keys hold a text, and purge some of what is delivered; the delivered events."""
+    breaks(broken)
+    export(exporter)
+    breaks("")
+    delivered = there(out)
+    purge(store, delivered, purged)
+    return delivered
+
+
 def in_large_objects(store: psycopg.Connection, events: int = 3_000) -> None:
     """Events of one workspace that are several objects."""
     store.execute("delete from events")
@@ -115,11 +134,7 @@ def test_of_a_lane_that_was_delivered_in_part(
     in_large_objects(filled)
     out, options = tmp_path / "out", {"lanes": 1, "object_mb": 1}
     exporter = quick(engine(document(out, **options)))
-    breaks("part-00002")
-    export(exporter)
-    breaks("")
-    before = there(out)
-    purge(filled, before, 500)
+    before = delivered_in_part(exporter, filled, out, breaks, 500, broken="part-00002")
     apply(exporter, document(out, version, **{**options, **option}))
     (report,) = export(exporter)[1]
     assert (report.state, report.error) == (State.DELIVERED, None)
@@ -137,11 +152,8 @@ def test_where_settings_go_there_and_back(
     out = tmp_path / "out"
     other = {**away, "path": str(tmp_path / "b")} if "path" in away else away
     exporter = quick(engine(document(out)))
-    breaks("lane-01-of-02")
-    export(exporter)
+    before = delivered_in_part(exporter, filled, out, breaks)
     breaks("0" if fails else "")
-    before = there(out)
-    purge(filled, before, 200)
     apply(exporter, document(out, **other))
     export(exporter)
     breaks("")
@@ -162,11 +174,7 @@ def test_where_more_is_selected_later(engine: Make, filled: psycopg.Connection, 
         )
     out = tmp_path / "out"
     exporter = quick(engine(document(out, streaming={"log_levels": ["error"]})))
-    breaks("lane-01-of-02")
-    export(exporter)
-    breaks("")
-    before = there(out)
-    purge(filled, before, 60)
+    before = delivered_in_part(exporter, filled, out, breaks, 60)
     apply(exporter, document(out))
     for _ in range(2):  # `verify` may advise to export it again
         export(exporter)
@@ -273,8 +281,7 @@ def test_of_a_job_whose_name_a_mended_dead_letter_has(
     engine: Make, filled: psycopg.Connection, tmp_path: Path, purged: bool
 ) -> None:
     filled.execute("delete from events")
-    deep = json.dumps({"deep": json.loads("[" * 600 + "]" * 600)})
-    jobs(filled, (1, "j1", "{}"), (2, "j1", deep))
+    jobs(filled, (1, "j1", "{}"), (2, "j1", DEEP))
     out = tmp_path / "out"
     exporter = quick(engine(document(out, packaging="file", lanes=1)))
     export(exporter)
@@ -311,11 +318,7 @@ def test_of_what_the_ledger_was_pruned_of(
     """The names of the only copies are forgotten: the window is left as it is."""
     out = tmp_path / "out"
     exporter = quick(engine(document(out)))
-    breaks("lane-01-of-02")
-    export(exporter)
-    breaks("")
-    before = there(out)
-    purge(filled, before, 200)
+    before = delivered_in_part(exporter, filled, out, breaks)
     apply(exporter, document(out, 2))
     export(exporter)
     assert exporter.ledger.prune(WINDOW.end) == 1
@@ -326,11 +329,10 @@ def test_of_what_the_ledger_was_pruned_of(
 
 
 def large_dead_letter(store: psycopg.Connection) -> None:
-    deep = json.dumps({"deep": json.loads("[" * 600 + "]" * 600)})
     at = START + timedelta(seconds=200)
     store.execute(
         "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload) values (99999, 100, 'job', %s, %s, %s)",
-        (at, at, deep),
+        (at, at, DEEP),
     )
 
 
@@ -357,7 +359,7 @@ def test_of_objects_whose_numbers_have_jumped_when_a_dead_letter_is_sent(
 
 def test_of_a_job_whose_name_the_ledger_has_forgotten(engine: Make, filled: psycopg.Connection, tmp_path: Path) -> None:
     filled.execute("delete from events")
-    jobs(filled, (1, "j1", "{}"), (2, "j1", json.dumps({"deep": json.loads("[" * 600 + "]" * 600)})))
+    jobs(filled, (1, "j1", "{}"), (2, "j1", DEEP))
     out = tmp_path / "out"
     exporter = quick(engine(document(out, packaging="file", lanes=1)))
     export(exporter)
@@ -372,11 +374,7 @@ def test_where_the_destination_is_a_service_for_a_while(
 ) -> None:
     out = tmp_path / "out"
     exporter = quick(engine(document(out)))
-    breaks("lane-01-of-02")
-    export(exporter)
-    breaks("")
-    before = there(out)
-    purge(filled, before, 200)
+    before = delivered_in_part(exporter, filled, out, breaks)
     service = document(out)
     service["destinations"]["d"] = {"type": "http", "connection": "sink", "path": "/in", "format": "array"}
     for settings in (service, document(out)):
@@ -390,8 +388,7 @@ def test_of_dead_letters_whose_redelivery_was_killed(
     engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled.execute("delete from events")
-    deep = json.dumps({"deep": json.loads("[" * 600 + "]" * 600)})
-    jobs(filled, (1, "j1", "{}"), (2, "j2", deep), (3, "j3", deep))
+    jobs(filled, (1, "j1", "{}"), (2, "j2", DEEP), (3, "j3", DEEP))
     out = tmp_path / "out"
     exporter = quick(engine(document(out, lanes=1)))
     export(exporter)

@@ -62,7 +62,8 @@ class UsedNames:
 
     def for_others(self, name: str, ids: str) -> bool:
         """Whether a name is, or may be, that of an object with other events than these (`Part.ids`)."""
-        return self._forgotten or not self._ids.get(name, set()) <= {ids}
+        found = self._ids.get(name)  # asked for each event where each is an object: mostly nothing is there
+        return self._forgotten or (found is not None and found != {ids})
 
 
 @dataclass(frozen=True, slots=True)

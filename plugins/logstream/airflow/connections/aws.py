@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from logstream.airflow.connections.importing import imported
 from logstream.airflow.connections.lookup import find, proxies, seconds, unusable, verification, wrong
 from logstream.airflow.connections.tables import AWS
 from logstream.destinations.credentials import AwsCredentials
@@ -26,16 +27,16 @@ def aws_credentials(connection: str) -> AwsCredentials:
     retries = _retries(connection, config)
     way = _way_to_sts(connection, extra, config)
     anonymous = config.get("signature_version") == "unsigned"
-    from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+    hooks = imported("airflow.providers.amazon.aws.hooks.base_aws")
     from botocore.config import Config
     from obstore.auth.boto3 import Boto3CredentialProvider
 
     try:
-        hook: Any = AwsGenericHook(connection, client_type="s3")
+        hook: Any = hooks.AwsGenericHook(connection, client_type="s3")
         if way is not None and way.proxy_url:
             # what is asked for the role's keys goes this way; boto3 does nothing else here
             proxies_of_sts = Config(proxies=dict.fromkeys(("http", "https"), way.proxy_url))
-            hook = AwsGenericHook(connection, client_type="s3", config=hook.config.merge(proxies_of_sts))
+            hook = hooks.AwsGenericHook(connection, client_type="s3", config=hook.config.merge(proxies_of_sts))
         session = hook.get_session()
         missing = not anonymous and session.get_credentials() is None
         verify = hook.verify if hook.verify is not None else session._session.get_config_variable("ca_bundle")

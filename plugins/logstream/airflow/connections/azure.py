@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from logstream.airflow.connections.importing import imported
 from logstream.airflow.connections.lookup import find, proxies, seconds, unusable, verification, wrong
 from logstream.airflow.connections.tables import AZURE, WASB
 from logstream.destinations.credentials import AzureBlobCredentials
@@ -30,10 +31,9 @@ def azure_blob_credentials(connection: str) -> AzureBlobCredentials:
     auth = extra.get("client_secret_auth_config") or {}
     _check_authority(connection, "client_secret_auth_config.authority", auth.get("authority"))
     network = _network(connection, extra)
-    from airflow.providers.microsoft.azure.hooks.wasb import WasbHook
-
+    hooks = imported("airflow.providers.microsoft.azure.hooks.wasb")
     try:
-        client: Any = WasbHook(connection).get_conn()
+        client: Any = hooks.WasbHook(connection).get_conn()
     except Exception as error:
         raise unusable(connection, error) from None
     parts = urlsplit(client.url)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from logstream.airflow.connections.fields import truth
+from logstream.airflow.connections.importing import LOOKING_UP, imported
 from logstream.destinations.transport.network import refused_certificate
 from logstream.errors import ConnectionNotFound
 
@@ -24,10 +25,9 @@ def find(connection: str, *types: str) -> Any:
 
     Raises `NoSuchConnection` if there is none, `ConnectionNotFound` if it is of another type, or if its extra is no JSON object.
     """
-    from airflow.sdk import BaseHook
-
+    hook = imported(*LOOKING_UP, "airflow.sdk.bases.hook").BaseHook
     try:
-        found = BaseHook.get_connection(connection)
+        found = hook.get_connection(connection)
     except Exception as error:
         variable = f"AIRFLOW_CONN_{connection.upper()}"
         if os.environ.get(variable):

@@ -36,11 +36,10 @@ BUNDLE_BYTES = 4 * 1024 * 1024
 
 
 def batch_name(prefix: str, layout: Layout, suffix: str, lane: LaneRef, part: int, ids: str) -> tuple[str, int]:
-    """The name of a batch, and the number that is next: the first from `part` on that no other events have."""
-    while True:
-        name, part = f"{prefix}{layout.batch_key(lane, part)}{suffix}", part + 1
-        if not lane.used.for_others(name, ids):
-            return name, part
+    """The name of a batch and its number: the first from `part` on that no other events have."""
+    while lane.used.for_others(name := f"{prefix}{layout.batch_key(lane, part)}{suffix}", ids):
+        part += 1
+    return name, part
 
 
 class EventPacker(Packer):
@@ -178,12 +177,11 @@ class BatchPacker(Packer):
         assert self._stream is not None and self._first is not None and self._last is not None  # noqa: S101 - added before
         body = self._stream.finish()
         ids = str(self._first.id) if self._tally.total() == 1 else self._ids.hexdigest()
-        name, self._part = batch_name(
-            self._prefix, self._layout, f".ndjson{SUFFIX[self._compression]}", self._lane, self._part, ids
-        )
+        suffix = f".ndjson{SUFFIX[self._compression]}"
+        name, number = batch_name(self._prefix, self._layout, suffix, self._lane, self._part, ids)
         part = Part(name, len(body), sha256(body), self._tally.total(), ids)
-        number = self._part - 1
         parcel = Parcel(name, body, cursor_of(self._last), self._tally, self._sizes, [part], number=number)
+        self._part = number + 1
         self._begin()
         return parcel
 

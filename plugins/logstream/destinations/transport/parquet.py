@@ -214,10 +214,11 @@ class ParquetPacker(Packer):
         body = self._file.getvalue()
         rows = self._written
         ids = ids_digest(rows)
-        name, self._part = batch_name(self._prefix, self._layout, SUFFIX, self._lane, self._part, ids)
+        name, number = batch_name(self._prefix, self._layout, SUFFIX, self._lane, self._part, ids)
         part = Part(name, len(body), sha256(body), len(rows), ids)
         tally, sizes = tally_of(rows), sizes_of(rows, self._lengths)
-        parcel = Parcel(name, body, cursor_of(self._last), tally, sizes, [part], number=self._part - 1)
+        parcel = Parcel(name, body, cursor_of(self._last), tally, sizes, [part], number=number)
+        self._part = number + 1
         self._begin()
         return parcel
 
