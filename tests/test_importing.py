@@ -12,7 +12,7 @@ import sys, threading, time, traceback
 together = set()
 
 class Slow:
-    '''Takes its time over each module of Airflow's, and sees who else is importing meanwhile.'''
+    '''Takes its time over each module of Airflow's, and sees who else is importing some meanwhile.'''
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] != "airflow":
@@ -20,7 +20,7 @@ class Slow:
         me = threading.get_ident()
         for thread, frame in sys._current_frames().items():
             while thread != me and frame is not None:
-                if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+                if frame.f_code.co_name == "_find_and_load" and frame.f_locals["name"].startswith("airflow."):
                     together.add(name)
                     break
                 frame = frame.f_back

@@ -235,10 +235,12 @@ class Sealer:
         """List what earlier exports of the delivery made under other names, and forget the rest of it."""
         if not item.supersedes:
             return []
-        if item.destination is None and self._ledger.keeps_superseded(item.delivery.id):
-            return []  # a service, where objects were kept before: settings may go back to those
-        left = superseded_parts(self._ledger, item.delivery.id) if item.destination is not None else iter(())
-        self._ledger.keep_superseded(item.delivery.id, left)
+        number, is_service = item.delivery.id, item.destination is None
+        # a service, where objects were kept before: settings may go back to those
+        kept_for = not is_service or self._ledger.keeps_superseded(number)
+        self._ledger.keep_superseded(number, superseded_parts(self._ledger, number) if kept_for else iter(()))
+        if is_service:
+            return []
         kept = (part for _, part in self._ledger.superseded([item.delivery.id]))
         return [listing for listing, _ in listings_of(kept)]
 

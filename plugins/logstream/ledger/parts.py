@@ -14,6 +14,7 @@ from logstream.database import database_errors
 from logstream.destinations.parcel import Part
 from logstream.ledger.book import Book, any_of
 from logstream.ledger.locks import lock_deliveries
+from logstream.ledger.losses import Why
 from logstream.ledger.records import State
 from logstream.proof.listings import pack, unpack
 from logstream.window import Window
@@ -129,12 +130,18 @@ class Parts(Book):
         """Forget the parts, and the settled rejections, of complete deliveries of windows that ended by then.
 
         Counts and manifests stay. One whose manifest is still to be put beside its data (it was written off while its place was
-        away) keeps what that lists: no later manifest of its chain could be put without it. Returns how many were pruned.
+        away) keeps what that lists: no later manifest of its chain could be put without it. One that supersedes what may be the
+        only copy of events keeps the names of those objects, which would be given to others. Returns how many were pruned.
         """
         to_be_put = select(manifests.c.sequence).where(
             manifests.c.delivery_id == deliveries.c.id, manifests.c.put_at.is_(None)
         )
-        old = (deliveries.c.window_end <= before) & (deliveries.c.state == State.DELIVERED) & ~to_be_put.exists()
+        superseded = select(superseded_parts.c.id).where(superseded_parts.c.delivery_id == deliveries.c.id)
+        purged = (losses.c.delivery_id == deliveries.c.id) & (losses.c.reason == Why.PURGED)
+        lost = select(losses.c.delivery_id).where(purged)
+        only_copies = superseded.exists() & (deliveries.c.keeps_superseded | lost.exists())
+        old = (deliveries.c.window_end <= before) & (deliveries.c.state == State.DELIVERED)
+        old &= ~to_be_put.exists() & ~only_copies
         with self._writing("pruning the ledger") as connection:
             ids = lock_deliveries(connection, old & deliveries.c.pruned_at.is_(None))
             pruned = update(deliveries).where(any_of(deliveries.c.id, ids))

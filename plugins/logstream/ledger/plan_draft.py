@@ -97,12 +97,6 @@ def begin_afresh(
     for lane in known.values():
         done.update(lane.done)
     held = _held(row, item, stock)
-    if row.pruned_at is not None and (row.keeps_superseded or lost.purged):
-        draft.pending.left[row.id] = (
-            f"{item.destination}, window {item.window}: the ledger was pruned of the names of objects that may hold what "
-            "the log store no longer does; what was delivered stays"
-        )
-        return
     if not still_held(done, held):
         # Nor are those of its lanes made again that are all there: the delivery would be unfinished until they are, and if its
         # options changed before that, the lanes which hold an only copy would go with the rest of what was made by the old ones.

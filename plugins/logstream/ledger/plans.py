@@ -62,8 +62,7 @@ on conflict do nothing returning id
 
 # as `locks.lock_deliveries` does, so that two runs of a window wait for each other and not each for the other
 _LOCK = f"""
-select d.id, d.window_start, d.window_end, d.destination, d.snapshot_id, d.state, d.carrier, d.pruned_at, d.keeps_superseded,
-    {ORPHANED} as orphaned
+select d.id, d.window_start, d.window_end, d.destination, d.snapshot_id, d.state, d.carrier, {ORPHANED} as orphaned
 from {SCHEMA}.deliveries d
 join unnest(%s::timestamptz[], %s::timestamptz[], %s::text[]) as n(window_start, window_end, destination)
     using (window_start, window_end, destination)
