@@ -55,7 +55,7 @@ class UsedNames:
 
     def __init__(self, parts: Iterable[Part] = (), *, forgotten: bool = False) -> None:
         self._forgotten = forgotten
-        """Whether some are not known any more: any name may be one."""
+        """Whether some are not known any more: any other name may be one."""
         self._ids: dict[str, set[str]] = {}
         for part in parts:
             self._ids.setdefault(part.name, set()).add(part.ids)
@@ -63,7 +63,7 @@ class UsedNames:
     def for_others(self, name: str, ids: str) -> bool:
         """Whether a name is, or may be, that of an object with other events than these (`Part.ids`)."""
         found = self._ids.get(name)  # asked for each event where each is an object: mostly nothing is there
-        return self._forgotten or (found is not None and found != {ids})
+        return self._forgotten if found is None else found != {ids}
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from logstream.export.removed import with_removals
 from logstream.export.seal import Sealing, seal
 from logstream.export.select import Chunk, EventRenderer
 from logstream.export.send import RetryPolicy, send
-from logstream.export.stock import reason_of
+from logstream.export.stock import keeps_objects, reason_of
 from logstream.export.used_names import used_among
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.leases import LeaseKeeper
@@ -158,15 +158,20 @@ def _still(deployment: Deployment, lane: Lane, rejected: Sequence[RejectedEvent]
 
 
 def require_same_place(destination: Destination[Options], deployment: Deployment, lane: Lane) -> None:
-    """Raise `InputError` where objects of a delivery would be put elsewhere than its manifest tells: it has one prefix."""
+    """Raise `InputError` where objects of a delivery would be put elsewhere than its manifest tells: it has one prefix.
+
+    Nor are requests of a service among objects: in one list of names either would be taken for the other.
+    """
+    then = deployment.settings.get(lane.snapshot_id).settings
     if not isinstance(destination, ObjectDestination):
-        return
-    then = deployment.settings.get(lane.snapshot_id).settings.destinations[lane.destination]
-    before = make_destination(lane.destination, then, deployment.connections)
-    if isinstance(before, ObjectDestination) and before.location(before.prefix) == destination.location(
-        destination.prefix
-    ):
-        return
+        if not keeps_objects(then, lane.destination):
+            return
+    else:
+        before = make_destination(lane.destination, then.destinations[lane.destination], deployment.connections)
+        if isinstance(before, ObjectDestination) and before.location(before.prefix) == destination.location(
+            destination.prefix
+        ):
+            return
     raise InputError(
         f"window {lane.window} was delivered to another place than {lane.destination} is now: export that window again "
         "(its dead letters, too, go to the new place then)"

@@ -45,6 +45,10 @@ class Sealing:
         return len(self.deliveries)
 
 
+PLANNED_ANEW = (
+    "another run has planned it again meanwhile, and is to deliver it: `logstream status` tells what becomes of it"
+)
+
 PROCESS_DELIVERIES = 400
 """A process of its own pays from about this many deliveries on that are to be sealed."""
 
@@ -68,14 +72,16 @@ def seal(deployment: Deployment, delivery_ids: Iterable[int], *, processes: int 
     if complete and not (len(parts) > 1 and _make_manifests_in_processes(deployment, parts, isolation)):
         asyncio.run(_make_manifests(deployment, complete, isolation))
     _fail(deliveries, isolation)
-    isolation.together("its outcome could not be written", deliveries, partial(_write_outcomes, ledger))
+    others: set[int] = set()
+    isolation.together("its outcome could not be written", deliveries, partial(_write_outcomes, ledger, others))
     changes: list[Change] = []
     # what is known of a destination's health is news, not proof: where it cannot be noted the delivery stays what it is
-    tell = [delivery for delivery in deliveries if delivery.id not in isolation.not_theirs]
+    ours = [delivery for delivery in deliveries if delivery.id not in others]
+    tell = [delivery for delivery in ours if delivery.id not in isolation.not_theirs]
     isolation.together(
         "the health of its destination could not be noted", tell, partial(_note_health, deployment, changes)
     )
-    isolation.together("its losses could not be told", deliveries, partial(_tell_losses, ledger))
+    isolation.together("its losses could not be told", ours, partial(_tell_losses, ledger))
     _fail(deliveries, isolation)
     return Sealing(sorted(deliveries, key=attrgetter("destination", "window")), changes)
 
@@ -105,9 +111,15 @@ def _fail(deliveries: Sequence[Delivery], isolation: Isolation) -> None:
             delivery.state, delivery.error = State.FAILED, f"{delivery.error}; {reason}" if delivery.error else reason
 
 
-def _write_outcomes(ledger: Ledger, deliveries: Sequence[Delivery]) -> None:
+def _write_outcomes(ledger: Ledger, others: set[int], deliveries: Sequence[Delivery]) -> None:
+    """Write what became of deliveries. Those that another run has planned again meanwhile are `others`, and are what they are
+    there: their outcome is that run's to tell."""
     states = {delivery.id: delivery.state for delivery in deliveries}
-    ledger.seal(states, {delivery.id: delivery.error for delivery in deliveries})
+    otherwise = ledger.seal(states, {delivery.id: delivery.error for delivery in deliveries})
+    others.update(otherwise)
+    for delivery in deliveries:
+        if delivery.id in otherwise:
+            delivery.state, delivery.error = otherwise[delivery.id], PLANNED_ANEW
 
 
 def _tell_losses(ledger: Ledger, deliveries: Sequence[Delivery]) -> None:

@@ -18,7 +18,7 @@ from logstream.errors import DeliveryError
 from logstream.export.beside import Carried, Made, ManifestFolder, ManifestOutdated, listings_in
 from logstream.export.isolation import Isolation
 from logstream.export.send import RetryPolicy
-from logstream.export.superseded import remove_superseded, superseded_parts
+from logstream.export.superseded import remove_superseded, still_superseded
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.losses import Why
 from logstream.ledger.records import Delivery
@@ -197,9 +197,11 @@ class Sealer:
     def _chain(self, ready: Sequence[_Complete], superseded: Mapping[int, Sequence[Carried]]) -> dict[int, Manifest]:
         """Make the manifests in the ledger; return them by delivery id."""
         listings: dict[int, list[Listing]] = {}
+        pruned = set[int]()
 
         def read(deliveries: Sequence[Delivery]) -> None:
             listings.update(self._listings(deliveries))
+            pruned.update(self._ledger.pruned([delivery.id for delivery in deliveries]))
 
         self._isolation.together(UNWRITTEN, self._isolation.sound([item.delivery for item in ready]), read)
         sealed: dict[int, Sealed] = {}
@@ -208,6 +210,10 @@ class Sealer:
             if number in self._isolation.wrong:
                 continue
             with self._isolation.step(UNWRITTEN, item.delivery):
+                if number in pruned and item.before is None:  # what was to be listed may have been gone by then
+                    raise DeliveryError(
+                        "the ledger was pruned of it meanwhile; sealed again, it goes on from its last one"
+                    )
                 sealed[number] = self._sealed(item, listings[number], superseded.get(number, ()))
         made: dict[int, Manifest] = {}
 
@@ -232,16 +238,17 @@ class Sealer:
         )  # fmt: skip
 
     def _settle_superseded(self, item: _Complete) -> list[Listing]:
-        """List what earlier exports of the delivery made under other names, and forget the rest of it."""
+        """List what earlier exports of the delivery made under other names, and forget the rest of it.
+
+        A service lists none. Objects of the time before it was one stay in the ledger: settings may go back to those.
+        """
         if not item.supersedes:
             return []
-        number, is_service = item.delivery.id, item.destination is None
-        # a service, where objects were kept before: settings may go back to those
-        kept_for = not is_service or self._ledger.keeps_superseded(number)
-        self._ledger.keep_superseded(number, superseded_parts(self._ledger, number) if kept_for else iter(()))
-        if is_service:
+        number = item.delivery.id
+        self._ledger.keep_superseded(number, partial(still_superseded, self._ledger, number))
+        if item.destination is None:
             return []
-        kept = (part for _, part in self._ledger.superseded([item.delivery.id]))
+        kept = (part for _, part in self._ledger.superseded([number]))
         return [listing for listing, _ in listings_of(kept)]
 
     async def _put_all(self, items: Sequence[_Complete], manifests: Mapping[int, Manifest]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
+from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.parcel import Tally
-from logstream.destinations.registry import make_destination
-from logstream.errors import LogstreamError
+from logstream.destinations.registry import destination_type, make_destination
+from logstream.errors import InputError, LogstreamError
 from logstream.events import Cursor
 from logstream.export.deployment import Deployment
 from logstream.export.window_plan import Fingerprints, WindowPlan, plan_window, selected
@@ -30,6 +31,7 @@ class Stock:
         self._counts: dict[tuple[Window, str, bool], list[KindCount]] = {}
         self._fingerprints: dict[int, Fingerprints] = {}
         self._lane_counts: dict[int, tuple[dict[str, int], dict[str, str]]] = {}
+        self._keep_objects: dict[tuple[int, str], bool] = {}
         self._plans: dict[tuple[Window, int], WindowPlan] = {}
 
     def plan(self, window: Window, snapshot: Snapshot) -> WindowPlan:
@@ -68,6 +70,13 @@ class Stock:
         """Which of some events of a window the log store no longer holds."""
         return self._deployment.store(self._snapshot(snapshot_id)).gone(window, event_ids)
 
+    def keeps_objects(self, snapshot_id: int, destination: str) -> bool:
+        """Whether what a destination got by a snapshot's settings are objects."""
+        key = snapshot_id, destination
+        if key not in self._keep_objects:
+            self._keep_objects[key] = keeps_objects(self._snapshot(snapshot_id).settings, destination)
+        return self._keep_objects[key]
+
     def _snapshot(self, snapshot_id: int) -> Snapshot:
         if snapshot_id not in self._snapshots:
             self._snapshots[snapshot_id] = self._deployment.settings.get(snapshot_id)
@@ -99,6 +108,14 @@ class Stock:
 
     def _lane_count(self, name: str, settings: Settings) -> int:
         return int(make_destination(name, settings.destinations[name], self._deployment.connections).options.lanes)
+
+
+def keeps_objects(settings: Settings, destination: str) -> bool:
+    """Whether what a destination gets by some settings are objects, or may be: one whose type is gone cannot say."""
+    try:
+        return issubclass(destination_type(settings.destinations[destination].type), ObjectDestination)
+    except (InputError, KeyError):
+        return True
 
 
 def reason_of(error: BaseException, doing: str) -> str:

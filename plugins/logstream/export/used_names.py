@@ -32,13 +32,14 @@ def used_among(ledger: Ledger, destination: Destination[Options], lane: Lane, na
     """Those of a lane's delivery that some more events may want. Blocks.
 
     Where each event is an object: those among `names`, which its events would have if no others had them. Where the ledger has
-    forgotten them, any name may be one; batches have numbers then that are higher than all in force.
+    forgotten names any other may be one, and those that it has learnt since are few; batches have numbers then that are higher
+    than all in force.
     """
     if not isinstance(destination, ObjectDestination):
         return UsedNames()
     known = _known(ledger, lane.delivery_id)
     if destination.options.packaging is Packaging.FILE:
-        return UsedNames((part for part in known if part.name in names), forgotten=lane.pruned)
+        return UsedNames((part for part in known if lane.pruned or part.name in names), forgotten=lane.pruned)
     return UsedNames(known)
 
 

@@ -12,11 +12,12 @@ from logstream.ledger.losses import Losses
 from logstream.ledger.manifests import Manifests
 from logstream.ledger.parts import Parts
 from logstream.ledger.plans import Plans
+from logstream.ledger.pruning import Pruning
 from logstream.ledger.rejections import Rejections
 from logstream.ledger.standing import Standing
 from logstream.ledger.windows import Windows
 from logstream.ledger.write_offs import WriteOffs
 
 
-class Ledger(Windows, Plans, Leases, LaneNames, Standing, Losses, WriteOffs, Rejections, Parts, Manifests):
+class Ledger(Windows, Plans, Leases, LaneNames, Standing, Losses, WriteOffs, Rejections, Parts, Pruning, Manifests):
     """All of the ledger, each part in a module of its own."""

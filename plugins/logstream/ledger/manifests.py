@@ -40,11 +40,11 @@ from unnest(%s::bigint[], %s::text[]) as n(id, error) where d.id = n.id
 class Manifests(Book):
     """Reads and writes manifests."""
 
-    def seal(self, outcomes: Mapping[int, State], errors: Mapping[int, str | None] | None = None) -> None:
+    def seal(self, outcomes: Mapping[int, State], errors: Mapping[int, str | None] | None = None) -> dict[int, State]:
         """Write the outcomes of deliveries, by id, in one transaction; with `errors`, why those failed that did.
 
         What another run has completed meanwhile stays complete, and what it has planned again stays to be done: who comes with an
-        older view of its lanes changes nothing.
+        older view of its lanes changes nothing. Returns what those are that were to be delivered, and are not for that.
         """
         left = select(lanes.c.lane).where(lanes.c.delivery_id == deliveries.c.id, lanes.c.state != State.DELIVERED)
         with self._writing("sealing deliveries") as connection:
@@ -65,6 +65,10 @@ class Manifests(Book):
             if told := {number: error for number, error in (errors or {}).items() if number in outcomes}:
                 texts = [error and error.replace("\0", " ") for error in told.values()]
                 connection.exec_driver_sql(_SAY_WHY, (list(told), texts))
+            complete = [number for number, found in outcomes.items() if found is State.DELIVERED]
+            query = select(deliveries.c.id, deliveries.c.state).where(any_of(deliveries.c.id, complete))
+            rows = connection.execute(query.where(deliveries.c.state != State.DELIVERED))
+            return {row.id: State(row.state) for row in rows}
 
     def chain(self, sealed: Sequence[Sealed], signer: Signer | None = None) -> list[Manifest]:
         """Give deliveries their manifests, each at the end of its destination's chain; return those.

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
 from sqlalchemy import ColumnElement, case, delete, func, select, true, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
-from logstream.control.tables import deliveries, lane_parts, lanes, losses, manifests, rejections, superseded_parts
+from logstream.control.tables import deliveries, lane_parts, lanes, losses, superseded_parts
 from logstream.database import database_errors
 from logstream.destinations.parcel import Part
 from logstream.ledger.book import Book, any_of
-from logstream.ledger.locks import lock_deliveries
-from logstream.ledger.losses import Why
-from logstream.ledger.records import State
 from logstream.proof.listings import pack, unpack
 from logstream.window import Window
 
+READINGS = 3
+"""How often superseded parts are read to be written anew, where others write them meanwhile."""
+
 
 class Parts(Book):
-    """Reads parts, keeps those that newer ones have replaced, and forgets old ones."""
+    """Reads parts, and keeps those that newer ones have replaced."""
 
     def parts(self, delivery_ids: Iterable[int]) -> Iterator[tuple[int, Part]]:
         """What was delivered, with its delivery's id, in order of deliveries, lanes and within them.
@@ -71,21 +71,39 @@ class Parts(Book):
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return set(connection.scalars(select(some).where(any_of(some, delivery_ids)).distinct()))
 
-    def keep_superseded(self, delivery_id: int, left: Iterable[Part]) -> None:
-        """What is left of the superseded parts of a delivery, in the order in which they will be read again."""
-        of_delivery = superseded_parts.c.delivery_id == delivery_id
+    def keep_superseded(self, delivery_id: int, still: Callable[[Iterator[Part]], Iterable[Part]]) -> None:
+        """Write the superseded parts of a delivery anew: those that `still` gives of the ones that it is given, in their order.
+
+        Exactly the rows that were read are replaced, if all of them are there still. Others stay, whatever their numbers: another
+        run may have noted in them what it is about to put, or what its plan supersedes, and committed that late. Where nothing
+        would change nothing is written.
+        """
+        for _ in range(READINGS):
+            read = _Read()
+            parts = iter(still(read.parts(self._superseded_rows(delivery_id))))
+            packs: list[bytes] = []
+            kept = 0
+            while some := list(itertools.islice(parts, 5_000)):
+                packs.append(pack(some))
+                kept += len(some)
+            if kept == read.count and len(read.ids) <= len(packs):
+                return
+            rows = [{"delivery_id": delivery_id, "entries": entries} for entries in reversed(packs)]
+            with suppress(_Changed), self._writing("writing the ledger") as connection:
+                gone = connection.execute(delete(superseded_parts).where(any_of(superseded_parts.c.id, read.ids)))
+                if gone.rowcount != len(read.ids):
+                    raise _Changed
+                for row in rows:  # one after the other: their order is that of their ids
+                    connection.execute(insert(superseded_parts), row)
+                return
+        # what changes all the time is settled by who seals last: a name too many is no harm
+
+    def _superseded_rows(self, delivery_id: int) -> Iterator[tuple[int, bytes]]:
+        query = select(superseded_parts.c.id, superseded_parts.c.entries)
+        query = query.where(superseded_parts.c.delivery_id == delivery_id).order_by(superseded_parts.c.id.desc())
         with database_errors("reading the ledger"), self._engine.connect() as connection:
-            newest = connection.scalar(select(func.max(superseded_parts.c.id)).where(of_delivery))
-        parts = iter(left)
-        packs: list[bytes] = []
-        while some := list(itertools.islice(parts, 5_000)):
-            packs.append(pack(some))
-        rows = [{"delivery_id": delivery_id, "entries": entries} for entries in reversed(packs)]
-        with self._writing("writing the ledger") as connection:
-            # what another run has noted since stays: it may be what that is about to put
-            connection.execute(delete(superseded_parts).where(of_delivery, superseded_parts.c.id <= newest))
-            for row in rows:  # one after the other: their order is that of their ids
-                connection.execute(insert(superseded_parts), row)
+            for row in connection.execute(query.execution_options(yield_per=16)):
+                yield row.id, row.entries
 
     def keeps_superseded(self, delivery_id: int) -> bool:
         """Whether what a delivery supersedes may be the only copy of events: some are lost, or the log store has purged some."""
@@ -126,31 +144,25 @@ class Parts(Book):
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return connection.execute(query.limit(1)).first() is not None
 
-    def prune(self, before: datetime) -> int:
-        """Forget the parts, and the settled rejections, of complete deliveries of windows that ended by then.
 
-        Counts and manifests stay. One whose manifest is still to be put beside its data (it was written off while its place was
-        away) keeps what that lists: no later manifest of its chain could be put without it. One that supersedes what may be the
-        only copy of events keeps the names of those objects, which would be given to others. Returns how many were pruned.
-        """
-        to_be_put = select(manifests.c.sequence).where(
-            manifests.c.delivery_id == deliveries.c.id, manifests.c.put_at.is_(None)
-        )
-        superseded = select(superseded_parts.c.id).where(superseded_parts.c.delivery_id == deliveries.c.id)
-        purged = (losses.c.delivery_id == deliveries.c.id) & (losses.c.reason == Why.PURGED)
-        lost = select(losses.c.delivery_id).where(purged)
-        only_copies = superseded.exists() & (deliveries.c.keeps_superseded | lost.exists())
-        old = (deliveries.c.window_end <= before) & (deliveries.c.state == State.DELIVERED)
-        old &= ~to_be_put.exists() & ~only_copies
-        with self._writing("pruning the ledger") as connection:
-            ids = lock_deliveries(connection, old & deliveries.c.pruned_at.is_(None))
-            pruned = update(deliveries).where(any_of(deliveries.c.id, ids))
-            connection.execute(pruned.values(pruned_at=func.clock_timestamp(), forgotten=None))
-            for table in (lane_parts, superseded_parts):
-                connection.execute(delete(table).where(any_of(table.c.delivery_id, ids)))
-            settled = any_of(rejections.c.delivery_id, ids) & rejections.c.redelivered_at.is_not(None)
-            connection.execute(delete(rejections).where(settled))
-        return len(ids)
+class _Changed(Exception):
+    """Rows that were read are no more there."""
+
+
+class _Read:
+    """What was read of superseded parts: the numbers of the rows, and how many parts are in them."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.count = 0
+
+    def parts(self, rows: Iterable[tuple[int, bytes]]) -> Iterator[Part]:
+        """The parts in rows."""
+        for number, entries in rows:
+            self.ids.append(number)
+            for part in unpack(entries):
+                self.count += 1
+                yield part
 
 
 def _among(delivery_id: ColumnElement[int], window: Window | None) -> ColumnElement[bool]:

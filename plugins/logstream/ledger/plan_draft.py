@@ -49,6 +49,9 @@ class Stock(Protocol):
     def gone(self, window: Window, snapshot_id: int, event_ids: Collection[int]) -> set[int]:
         """Which of some events of the window the log store no longer holds."""
 
+    def keeps_objects(self, snapshot_id: int, destination: str) -> bool:
+        """Whether what a destination got by a snapshot's settings are objects: the names of requests are nothing's names."""
+
 
 Refused = Callable[[int, int], Mapping[int, tuple[int, str]]]
 """The events that were rejected of a lane of a delivery, and not sent since: by their ids (workspace id, kind)."""
@@ -61,6 +64,8 @@ class Draft:
     deliveries: list[tuple[int, int, int]] = field(default_factory=list)
     """Id, snapshot, 1 if it begins afresh."""
     void: list[tuple[int, int]] = field(default_factory=list)
+    superseded: list[tuple[int, int]] = field(default_factory=list)
+    """Those of them that have made objects, which are still there."""
     rows: list[dict[str, Any]] = field(default_factory=list)
     lost: dict[int, Tally] = field(default_factory=dict)
     fewer: set[int] = field(default_factory=set)
@@ -108,7 +113,7 @@ def begin_afresh(
         return
     draft.deliveries.append((row.id, item.snapshot_id, 1))
     draft.pending.add(item.destination, row.id)
-    draft.void += [(row.id, lane) for lane in known]
+    _void(draft, row, item, list(known), stock)
     for new in item.lanes:
         _plan_lane(draft, item, row.id, new.lane, Replanned(Fate.ANEW, new.tally), new)
     _note_lost(draft, row.id, lost, Tally(), done, held)
@@ -141,7 +146,7 @@ def go_on(
             draft.fewer.add(row.id)
         newly.update(fate.lost)
         if fate.fate in (Fate.ANEW, Fate.DROPPED):
-            draft.void.append((row.id, number))
+            _void(draft, row, item, [number], stock)
             if lane.rejected:  # their dead letters go with the lane: those that no plan can have again are to be named
                 letters = refused(row.id, number)
                 newly.update(letters[event] for event in stock.gone(item.window, row.snapshot_id, letters))
@@ -166,6 +171,14 @@ def plan_written_off(draft: Draft, delivery_id: int, known: Mapping[int, KnownLa
     left = written_off - (after - before)
     if left != written_off:
         draft.written_off[delivery_id] = Tally({key: left[key] for key in written_off})
+
+
+def _void(draft: Draft, row: Any, item: PlannedDelivery, numbers: Sequence[int], stock: Stock) -> None:
+    """Lanes begin anew, or go: what they have made is superseded, where it is objects."""
+    names = [(row.id, number) for number in numbers]
+    draft.void += names
+    if stock.keeps_objects(row.snapshot_id, item.destination):
+        draft.superseded += names
 
 
 def _held(row: Any, item: PlannedDelivery, stock: Stock) -> Tally:

@@ -220,9 +220,10 @@ def _write(connection: Connection, draft: Draft, terms: Terms) -> None:
         connection.exec_driver_sql(_PLAN_DELIVERIES, (terms.carrier, ids, snapshots, afresh))
     if draft.fewer:
         connection.execute(update(deliveries).where(any_of(deliveries.c.id, draft.fewer)).values(keeps_superseded=True))
+    if draft.superseded:
+        connection.exec_driver_sql(_SUPERSEDE, tuple(list(column) for column in zip(*draft.superseded, strict=True)))
     if draft.void:
         names = tuple(list(column) for column in zip(*draft.void, strict=True))
-        connection.exec_driver_sql(_SUPERSEDE, names)
         for table in ("rejections", "lanes"):
             connection.exec_driver_sql(_DELETE.format(schema=SCHEMA, table=table), names)
     if draft.rows:

@@ -54,7 +54,10 @@ class SealWindow(LogstreamOperator):
             except Exception as error:  # of one destination's metrics: the others are told all the same
                 self.log.exception("What became of %s cannot be told.", report.destination)
                 untold.append(f"{report.destination}: its metrics failed ({type(error).__name__})")
-        if len(reports) != len(set(deliveries)):
+        others = [report for report in reports if report.state is State.PLANNED]
+        for report in others:
+            self.log.warning("%s, window %s: %s", report.destination, report.window, report.error)
+        if len(reports) != len(set(deliveries)) or any(report.window.end > window.start for report in others):
             raise AirflowFailException("another run has planned this window anew meanwhile; this one proves nothing")
         for report in reports:
             if report.state is State.OWED:
