@@ -68,6 +68,9 @@ class Author(Administrators):
         self.now = Span(0, STEP)
         self.step = STEP
         self.writers: list[str] = []
+        # with chances of their own: what else happens in a world does not change with them
+        self.resuming = random.Random(f"{self.seed} resumed")
+        self.resumed_rate = self.resuming.choice((0, 0, 0.3))
 
     def write(self) -> Script:
         """The whole of it."""
@@ -97,6 +100,8 @@ class Author(Administrators):
                 yield Settle(writer, self.happens(0.8))
         yield from self.platform()
         yield from self.surroundings()
+        if self.resuming.random() < self.resumed_rate:
+            yield from self.resumed()
         if not self.happens(self.rates.skipped):
             doubled = self.happens(self.rates.double)
             # of two runs at once it is not known which planned before the rows came
@@ -124,6 +129,40 @@ class Author(Administrators):
                 yield Purge(self.now.end, self.chance.choice((None, self.busy)))
             blows = () if run else tuple(self.deadly() for _ in range(TRIES))
             yield Run(self.now, blows, again=True)
+
+    def resumed(self) -> Iterator[Happening]:
+        """Each try of a busy window is killed when the hook has taken some of it, which it takes piece by piece; then rows come
+        before those, or go, and by the same settings it is exported again."""
+        usual, self.chance = self.chance, self.resuming
+        try:
+            if not (hooked := self.hooked()):
+                return
+            self.document = deepcopy(self.document)
+            for name, options in self.document["destinations"].items():
+                if name.startswith("hook"):
+                    options |= {"concurrency": 1, "max_events": 2}
+            yield Apply(self.document, "the hook takes two at a time")
+            minutes = self.chance.choices(range(self.now.start, self.now.end), k=30)
+            yield Insert(tuple(self.row(self.chance.choice(hooked), minute * 60 + 1) for minute in minutes))
+            yield Run(self.now, tuple(Blow("deliver", self.chance.randint(3, 9), "taken") for _ in range(TRIES)))
+            if self.happens(0.7):
+                some = self.chance.choices(hooked, k=self.chance.randint(1, 4))
+                rows = [self.row(workspace, self.now.start * 60 + self.chance.choice((0, 1, 30))) for workspace in some]
+                yield Insert(tuple(rows), late=True)
+            else:
+                yield Purge(self.now.start + 1, self.chance.choice((None, self.busy)))
+            if self.happens(0.7):
+                yield Run(self.now, again=True)
+        finally:
+            self.chance = usual
+
+    def hooked(self) -> list[int]:
+        """The workspaces whose events go to a hook."""
+        admin = self.document.get("admin") or {}
+        own = {item["id"]: item["streaming"] for item in self.document["workspaces"]}
+        found = {number: admin if admin.get("enabled") else own.get(number, {}) for number in self.workspaces}
+        return [number for number, setting in found.items()
+                if setting.get("enabled") and setting["destination"].startswith("hook")]  # fmt: skip
 
     def deadly(self) -> Blow:
         """What kills a worker that delivers: at any moment, or at the worst one, when what it has sent is not written down."""
