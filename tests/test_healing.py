@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logstream.errors import InputError
+from logstream.errors import DatabaseError, InputError
 from logstream.export.exporter import Exporter
 from logstream.ledger.coverage import AskedBy
 from logstream.ledger.health import Change, HealingPolicy, Health, Outcome, Owed, Turn, judge, to_be_tried
 from logstream.ledger.records import Delivery, State
+from logstream.store.base import Page
+from logstream.store.postgres import PostgresStore
 from logstream.testing.servers import LogSink
 from logstream.verify.verifier import verify
 from logstream.window import Window
@@ -276,3 +279,42 @@ def test_one_that_is_owed_nothing_any_more_can_be_taken_back_into_service(
     exporter.ledger.suspend("hook", "by ann")
     assert list(exporter.redeliver_owed("hook")) == []
     assert exporter.ledger.suspended() == {}
+
+
+def away(*_: object, **__: object) -> Iterator[Page]:
+    """A log store that is not there."""
+    raise DatabaseError("reading the window's events: the server has closed the connection")
+
+
+def test_a_log_store_that_is_away_suspends_nobody(
+    engine: Make, tmp_path: Path, sink: LogSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = engine(two_destinations(tmp_path / "out"))
+    changes: list[Change] = []
+
+    with monkeypatch.context() as broken:
+        broken.setattr(PostgresStore, "read", away)
+        for number in range(4):
+            states = {report.state for report in run(exporter, number, changes).values()}
+            assert states == {State.FAILED}
+    assert (exporter.ledger.health(), changes) == ({}, [])
+    assert len(exporter.ledger.owed()) == 8
+    run(exporter, 4, changes)
+    assert (exporter.ledger.owed(), changes) == ([], [])
+
+
+def test_what_a_destination_did_before_the_log_store_was_away_is_not_forgotten(
+    engine: Make, tmp_path: Path, sink: LogSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = engine(two_destinations(tmp_path / "out"))
+    exporter.policy = type(exporter.policy)(attempts=1, base=0.001, cap=0.001)
+    sink.fail = lambda _: 503
+    run(exporter, 0)
+    run(exporter, 1)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(PostgresStore, "read", away)
+        run(exporter, 2)
+        assert exporter.ledger.health()["hook"].failures == 2
+    run(exporter, 3)
+    assert exporter.ledger.health()["hook"].suspended

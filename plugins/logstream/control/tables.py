@@ -162,6 +162,13 @@ lanes = Table(
     Column("first_error", Text),
     Column("last_error", Text),
     Column("permanent", Integer, nullable=False, server_default="0", comment="1 if trying again will not help"),
+    Column(
+        "blameless",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="What stopped it last was no fault of its destination: the log store or the ledger was away, say",
+    ),
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
 )

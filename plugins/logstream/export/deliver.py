@@ -271,7 +271,9 @@ class DeliveryTask:
         permanent = isinstance(error, InputError) and not isinstance(error, DatabaseError)
         for lane in lanes:
             try:
-                await self._writer.fail(lane, News(), reason, permanent=permanent)
+                await self._writer.fail(
+                    lane, News(), reason, permanent=permanent, blameless=isinstance(error, DatabaseError)
+                )
                 self._keeper.forget(lane)
             except LogstreamError as unwritten:
                 log.warning(

@@ -257,7 +257,10 @@ class DeliveryPipeline:
             return  # the books are another attempt's
         permanent, void = isinstance(error, LaneFailed) and error.permanent, isinstance(error, EventsPassedBy)
         try:
-            await self._writer.fail(work.lane, work.outbox.news, str(error), permanent=permanent, void=void)
+            await self._writer.fail(
+                work.lane, work.outbox.news, str(error),
+                permanent=permanent, void=void, blameless=void or isinstance(error, DatabaseError),
+            )  # fmt: skip
             self._keeper.forget(work.lane)
         except LogstreamError as unwritten:
             log.warning(

@@ -247,6 +247,8 @@ def _note_health(deployment: Deployment, changes: list[Change], deliveries: Sequ
         return
     ledger = deployment.ledger
     newest = max(delivery.window for delivery in deliveries)
+    blamed = {item.destination for item in deliveries if item.is_blamed}
+    excused = {item.destination for item in deliveries if item.is_excused} - blamed
     before = ledger.health()
     outcomes: dict[str, Outcome] = {}
     # one that had failed and has nothing in the newest window is back with the newest that it was given
@@ -260,7 +262,9 @@ def _note_health(deployment: Deployment, changes: list[Change], deliveries: Sequ
         reached = since is not None and delivery.reached_after(since)
         known = outcomes.get(delivery.destination)
         healed = delivery.state is State.DELIVERED and delivery.window == last[delivery.destination]
-        if delivery.window == newest or reached or (healed and before.get(delivery.destination, Health()).failures):
+        tells = delivery.destination not in excused or delivery.state is State.DELIVERED
+        failed_before = before.get(delivery.destination, Health()).failures
+        if reached or (tells and (delivery.window == newest or (healed and failed_before))):
             outcomes[delivery.destination] = Outcome(
                 newest,
                 failed=delivery.state is not State.DELIVERED,

@@ -151,9 +151,11 @@ class LedgerWriter:
         """Write that a lane is delivered."""
         await self._writes.put(LaneWrite.finish(lane, news))
 
-    async def fail(self, lane: Lane, news: News, error: str, *, permanent: bool, void: bool = False) -> None:
-        """Write that a lane stopped, where, and why."""
-        await self._writes.put(LaneWrite.fail(lane, news, error, permanent=permanent, void=void))
+    async def fail(
+        self, lane: Lane, news: News, error: str, *, permanent: bool, void: bool = False, blameless: bool = False
+    ) -> None:
+        """Write that a lane stopped, where, and why; see `LaneWrite.fail`."""
+        await self._writes.put(LaneWrite.fail(lane, news, error, permanent=permanent, void=void, blameless=blameless))
 
     async def was_taken(self, lane: Lane) -> bool:
         """Whether a lane's destination has taken events since its options last changed."""

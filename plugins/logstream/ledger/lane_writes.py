@@ -64,9 +64,12 @@ class LaneWrite:
         return replace(written, lost=+Tally(missing))
 
     @classmethod
-    def fail(cls, lane: Lane, news: News, error: str, *, permanent: bool, void: bool = False) -> LaneWrite:
-        """A lane stopped, and why. With `void` its checkpoint is of no use: the next plan begins it anew."""
-        lane.state, lane.last_error, lane.permanent = State.FAILED, error, permanent
+    def fail(
+        cls, lane: Lane, news: News, error: str, *, permanent: bool, void: bool = False, blameless: bool = False
+    ) -> LaneWrite:
+        """A lane stopped, and why. With `void` its checkpoint is of no use: the next plan begins it anew. `blameless`: its
+        destination is not at fault."""
+        lane.state, lane.last_error, lane.permanent, lane.blameless = State.FAILED, error, permanent, blameless
         return cls._of(lane, State.FAILED, news, error, ends=True, void=void)
 
     @classmethod
@@ -89,6 +92,7 @@ class LaneWrite:
             "planned_events": planned.total() if planned is not None else None,
             # PostgreSQL's text takes no NUL
             "error": error and error.replace("\0", " "), "permanent": int(lane.permanent and bool(error)),
+            "blameless": lane.blameless and bool(error),
         }  # fmt: skip
         rows: list[dict[str, object]] = [
             {**name, "event_id": event.id, "workspace_id": event.workspace_id, "kind": event.kind,
@@ -140,7 +144,7 @@ update {SCHEMA}.lanes l set
     planned = coalesce(n.planned, l.planned), planned_events = coalesce(n.planned_events, l.planned_events),
     first_error = coalesce(l.first_error, n.error),
     last_error = case n.state when 'delivering' then l.last_error else n.error end,
-    permanent = n.permanent,
+    permanent = n.permanent, blameless = n.blameless,
     fingerprint = case when n.void then '' else l.fingerprint end,
     leased_by = case when n.ends then null else l.leased_by end,
     leased_until = case when n.ends then null else l.leased_until end,
@@ -150,7 +154,7 @@ from json_to_recordset(%s::json) as n(
     position_us bigint, position_id bigint, trail bigint, counted_us bigint,
     counted_id bigint, part int, delivered json, rejected json, delivered_events bigint, rejected_events bigint,
     sizes json, bytes bigint, requests bigint, planned json, planned_events bigint, error text,
-    permanent int)
+    permanent int, blameless boolean)
 where l.delivery_id = n.delivery_id and l.lane = n.lane and l.attempt = n.attempt
 returning l.delivery_id, l.lane
 """  # noqa: S608 - the schema is ours

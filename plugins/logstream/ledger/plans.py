@@ -104,7 +104,7 @@ from json_to_recordset(%s::json) as n(
     error text)
 on conflict (delivery_id, lane) do update set
     state = excluded.state, planned = excluded.planned, planned_bytes = excluded.planned_bytes,
-    planned_events = excluded.planned_events, permanent = excluded.permanent,
+    planned_events = excluded.planned_events, permanent = excluded.permanent, blameless = false,
     -- a task that delivers by the older plan stops at its next write
     attempt = nextval('{SCHEMA}.lane_attempts'), leased_by = null, leased_until = null,
     first_error = coalesce(l.first_error, excluded.first_error),

@@ -128,6 +128,8 @@ class Lane:
     leased_by: str | None = None
     last_error: str | None = None
     permanent: bool = False
+    blameless: bool = False
+    """Whether what stopped it was no fault of its destination."""
     finished_at: datetime | None = None
     pruned: bool = False
 
@@ -213,6 +215,18 @@ class Delivery:
         """Why a lane of it failed last."""
         return next((lane.last_error for lane in self.lanes if lane.last_error), None)
 
+    @property
+    def is_excused(self) -> bool:
+        """Whether a lane of it failed by no fault of its destination."""
+        return any(lane.state is State.FAILED and lane.blameless for lane in self.lanes)
+
+    @property
+    def is_blamed(self) -> bool:
+        """Whether it failed, or a lane of it, by what may be a fault of its destination."""
+        if all(lane.state is State.DELIVERED for lane in self.lanes):
+            return self.state is State.FAILED  # its manifest could not be put
+        return any(lane.state is State.FAILED and not lane.blameless for lane in self.lanes)
+
     def reached_after(self, moment: datetime) -> bool:
         """Whether a lane of it has arrived since then."""
         return any(
@@ -283,6 +297,7 @@ def lane_in(row: Row[Any]) -> Lane:
         leased_by=row.leased_by,
         last_error=row.last_error,
         permanent=bool(row.permanent),
+        blameless=row.blameless,
         finished_at=row.finished_at,
         pruned=row.pruned_at is not None,
     )
