@@ -163,8 +163,9 @@ def test_rows_that_are_no_events_are_believed(store: psycopg.Connection, exporte
     assert (report.state, report.events, report.rejected) == (State.DELIVERED, 0, 2), report.error
 
 
-def test_many_dead_letters_at_the_end_enter_the_ledger_in_portions(
-    store: psycopg.Connection, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("behind", [0, 1])
+def test_many_dead_letters_enter_the_ledger_in_portions(
+    store: psycopg.Connection, exporter: Exporter, monkeypatch: pytest.MonkeyPatch, behind: int
 ) -> None:
     """All in one write would take longer than a write may: the lane would end at no attempt."""
     written: list[int] = []
@@ -177,9 +178,9 @@ def test_many_dead_letters_at_the_end_enter_the_ledger_in_portions(
     monkeypatch.setattr(outbox, "REJECTED_AT_ONCE", 10)
     monkeypatch.setattr(Lanes, "write", noting)
     store.execute("alter table events alter column payload type text using payload::text")
-    fill(store, GOOD, *["{no JSON"] * 35)
-    report = run(exporter, [])
-    assert (report.state, report.events, report.rejected) == (State.DELIVERED, 1, 35), report.error
+    fill(store, GOOD, *["{no JSON"] * 35, *[GOOD] * behind)
+    report = run(exporter, [], concurrency=1)
+    assert (report.state, report.events, report.rejected) == (State.DELIVERED, 1 + behind, 35), report.error
     assert rejected(exporter) == list(range(2, 37))
     assert [events for events in written if events] == [10, 10, 10, 5]
 

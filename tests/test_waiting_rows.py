@@ -74,7 +74,7 @@ def test_reasons_are_kept_no_longer_than_rows_wait_for_them() -> None:
         for number in range(2_000):
             reason = f"{number}: {'x' * 500}"
             made.reject([Unsendable(Event(number, 7, "job", number, number, b"{}"), reason)])
-            made._take_bad(None)
+            made._take_bad(None, 1)
             assert made._rejected.pop() == Rejection(EventRef(number, 7, "job"), reason)
         taken = tracemalloc.get_traced_memory()[0]
     finally:

@@ -94,6 +94,7 @@ class Outbox:
     def note(self, parcel: Parcel) -> None:
         """Count a parcel that an earlier attempt delivered, whole, after it had last written its counts."""
         self._refusals.believe()
+        self._take_bad(parcel.last, len(self._bad))
         self._count(parcel, Sent(bytes=parcel.size, requests=parcel.requests, parts=parcel.parts))
 
     async def put(self, parcel: Parcel) -> None:
@@ -131,7 +132,7 @@ class Outbox:
         if self.doubtful:
             raise self._refusals.failure()
         while self._bad:
-            self._take_bad(None, most=REJECTED_AT_ONCE)
+            self._take_bad(None, REJECTED_AT_ONCE)
             await self._checkpoint()
 
     @property
@@ -172,7 +173,7 @@ class Outbox:
     async def _settle(self) -> None:
         """Write to the ledger what has arrived without a gap, and make room for as much."""
         try:
-            while (collected := self._collect()) > 0:
+            while (collected := self._collect()) > 0 or self._is_full:
                 due = clock.monotonic() - self._written >= CHECKPOINT_SECONDS
                 if due or self._irregular:
                     await self._checkpoint()
@@ -217,13 +218,22 @@ class Outbox:
             if task.done() and not task.cancelled() and (error := task.exception()):
                 self._failure = self._failure or error
 
+    @property
+    def _is_full(self) -> bool:
+        """Whether there are as many dead letters as are written at once."""
+        return len(self._rejected) >= REJECTED_AT_ONCE
+
     def _collect(self) -> int:
+        """Count what has arrived without a gap, until that is as much as is written at once; return how many parcels."""
         collected = 0
         while self._under_way and self._under_way[0][1].done() and self._failure is None and not self.doubtful:
             parcel, task = self._under_way[0]
             error = asyncio.CancelledError() if task.cancelled() else task.exception()
             if error is not None:
                 self._failure = error
+                break
+            self._take_bad(parcel.last, REJECTED_AT_ONCE - len(self._rejected))
+            if self._is_full:
                 break
             self._under_way.popleft()
             self._count(parcel, task.result())
@@ -241,12 +251,11 @@ class Outbox:
         if (announced := self._announced.pop(parcel.name, None)) is not None:
             self._settled.append(announced)
         self._irregular |= not sent.whole
-        self._take_bad(parcel.last)
 
-    def _take_bad(self, until: Cursor | None, most: int | None = None) -> None:
-        """Count events that cannot be sent: those before a place, or so many of those that are left."""
-        end = None if most is None else len(self._rejected) + most
-        while self._bad and len(self._rejected) != end and (until is None or self._bad.first[:2] < until):
+    def _take_bad(self, until: Cursor | None, most: int) -> None:
+        """Count events that cannot be sent: those before a place, if one is given, and so many at the most."""
+        end = len(self._rejected) + most
+        while self._bad and len(self._rejected) < end and (until is None or self._bad.first[:2] < until):
             recorded_us, event_id, workspace_id, kind, reason, doubted = self._bad.popleft()
             cursor = Cursor(recorded_us, event_id)
             event = EventRef(event_id, workspace_id, self._texts[kind])
