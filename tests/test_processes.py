@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from logstream.export.exporter import Exporter
 from logstream.testing.servers import S3Server
 from logstream.validation import validate_settings
 from logstream.verify.verifier import verify
+from tests.forked import Forked, forked
 from tests.test_small_windows import WINDOW, each_its_own, fill
 
 WORKSPACES = 10
@@ -99,16 +99,26 @@ def out(store: psycopg.Connection, database: str, tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def run(database: str, out: Path, *command: str) -> tuple[int, Any, str]:
-    """Run a command; its exit code, its document, and what it said beside it."""
-    environment = {**os.environ, "LOGSTREAM_DSN": database, "LOGSTREAM_FILE_ROOTS": str(out)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
-    return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
+@pytest.fixture(scope="module")
+def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forked]:
+    with forked(tmp_path_factory.mktemp("commands")) as found:
+        yield found
 
 
-def export(database: str, out: Path, *, each: int = 2, victim: str = "none") -> tuple[int, Any, str]:
-    """`logstream export` where `each` deliveries are worth a process that seals them."""
-    return run(database, out, sys.executable, "-c", PROGRAM, str(each), victim, "export", *SPAN, "--json")
+Export = Callable[..., tuple[int, Any, str]]
+
+
+@pytest.fixture
+def export(interpreter: Forked, database: str) -> Export:
+    """`logstream export` where `each` deliveries are worth a process that seals them; its exit code, its document, and
+    what it said beside it."""
+
+    def export(out: Path, *, each: int = 2, victim: str = "none") -> tuple[int, Any, str]:
+        environment = {**os.environ, "LOGSTREAM_DSN": database, "LOGSTREAM_FILE_ROOTS": str(out)}
+        done = interpreter.run(PROGRAM, str(each), victim, "export", *SPAN, "--json", environment=environment)
+        return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
+
+    return export
 
 
 def manifests(out: Path) -> dict[str, bytes]:
@@ -129,8 +139,10 @@ def is_whole(database: str, out: Path) -> None:
 
 
 @pytest.mark.parametrize("each", [1, 4])
-def test_deliveries_sealed_by_several_processes_have_their_manifests(database: str, out: Path, each: int) -> None:
-    code, document, said = export(database, out, each=each)
+def test_deliveries_sealed_by_several_processes_have_their_manifests(
+    export: Export, database: str, out: Path, each: int
+) -> None:
+    code, document, said = export(out, each=each)
     assert code == 0, said
     assert {item["state"] for item in document["deliveries"]} == {"delivered"}
     is_whole(database, out)
@@ -146,36 +158,38 @@ def test_deliveries_sealed_by_several_processes_have_their_manifests(database: s
     ],
 )
 def test_a_sealing_process_that_ends_early_fails_what_it_has_not_sealed_and_no_more(
-    database: str, out: Path, victim: str, how: str
+    export: Export, database: str, out: Path, victim: str, how: str
 ) -> None:
-    code, document, said = export(database, out, victim=victim)
+    code, document, said = export(out, victim=victim)
     assert code == 1, said
     failed = {item["destination"]: item["error"] for item in document["deliveries"] if item["state"] != "delivered"}
     assert "d3" in failed and len(failed) <= DELIVERIES // 2
     assert all(how in error for error in failed.values())
     with Exporter(database, database, AirflowConnections()) as exporter:
         assert exporter.ledger.health() == {}, "it tells nothing of their destinations"
-    assert export(database, out)[0] == 0
+    assert export(out)[0] == 0
     is_whole(database, out)
 
 
-def test_a_delivering_process_that_is_killed_is_told_and_the_same_command_goes_on(database: str, out: Path) -> None:
-    code, _, said = export(database, out, victim="delivering")
+def test_a_delivering_process_that_is_killed_is_told_and_the_same_command_goes_on(
+    export: Export, database: str, out: Path
+) -> None:
+    code, _, said = export(out, victim="delivering")
     assert code == 1
     assert "ended by SIGKILL" in said and "goes on from there" in said
-    assert export(database, out)[0] == 0
+    assert export(out)[0] == 0
     is_whole(database, out)
 
 
-def test_where_no_process_can_be_made_the_command_does_all_itself(database: str, out: Path) -> None:
-    code, document, said = export(database, out, victim="room")
+def test_where_no_process_can_be_made_the_command_does_all_itself(export: Export, database: str, out: Path) -> None:
+    code, document, said = export(out, victim="room")
     assert code == 0, said
     assert {item["state"] for item in document["deliveries"]} == {"delivered"}
     is_whole(database, out)
 
 
-def test_no_process_outlives_the_command(database: str, out: Path) -> None:
-    code, _, said = export(database, out, victim="parent")
+def test_no_process_outlives_the_command(export: Export, database: str, out: Path) -> None:
+    code, _, said = export(out, victim="parent")
     assert code == -signal.SIGKILL
     left = {int(line.split()[1]) for line in said.splitlines() if line.startswith("process ")}
     assert left
@@ -189,13 +203,14 @@ def test_no_process_outlives_the_command(database: str, out: Path) -> None:
 
 
 def test_a_command_whose_clients_have_threads_does_not_fork(
-    store: psycopg.Connection, database: str, tmp_path: Path, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    export: Export, store: psycopg.Connection, database: str, tmp_path: Path, s3: S3Server, bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     monkeypatch.setenv("AIRFLOW_CONN_SHARED_S3", s3.connection)
     fill(store, WORKSPACES)
     lake = {"type": "s3", "connection": "shared_s3", "bucket": bucket, "prefix": "c", "packaging": "batch"}
     with Exporter(database, database, AirflowConnections()) as exporter:
         exporter.settings.apply(validate_settings(each_its_own(WORKSPACES, {**lake, "manifests": True}, "prefix")))
-    code, document, said = export(database, tmp_path, victim="threads")
+    code, document, said = export(tmp_path, victim="threads")
     assert code == 0, said
     assert {item["state"] for item in document["deliveries"]} == {"delivered"}
