@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from ..stage import PROJECT, Stage
-from .person import WIDE, Person
+from .person import WIDE, Person, frame_of
 
 
 @pytest.fixture(scope="package")
@@ -23,26 +24,64 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+class Window:
+    """A browser window that stays open from test to test, in a browser that keeps files: what is around Airflow's frame is
+    loaded once. To load Airflow's UI takes two seconds of the processor, much more than any of our pages in it does.
+
+    Each test finds the frame empty, and neither a cookie nor a size, colours or tabs of the test before it.
+    """
+
+    def __init__(self, chromium: Browser, user: str) -> None:
+        self._chromium, self._user = chromium, user
+        self._context = chromium.new_context(viewport=WIDE, color_scheme="light")
+        self._page: Page | None = None
+
+    def close(self) -> None:
+        """Close the browser of this user."""
+        self._context.close()
+
+    @contextmanager
+    def of(self, stage: Stage) -> Iterator[Person]:
+        """The person in front of it."""
+        self._context.clear_cookies()
+        person = Person(self._chromium, stage, self._user, context=self._context, window=self._page)
+        self._page = None
+        yield person
+        complaints = list(person.complaints)
+        person.leave()
+        frame = frame_of(person.page)
+        if frame is not None:
+            frame.goto("about:blank")  # its page asks for what is new, by and by
+            person.page.emulate_media(color_scheme="light")
+            person.page.set_viewport_size(WIDE)
+            self._page = person.page
+        for page in self._context.pages:
+            if page is not self._page:
+                page.close()
+        assert complaints == []
+
+
 @pytest.fixture(scope="package")
-def profile(chromium: Browser) -> Iterator[BrowserContext]:
-    """A browser that keeps files of Airflow's UI: to load them anew takes seconds of a processor. No cookie stays in it."""
-    context = chromium.new_context(viewport={"width": WIDE["width"], "height": WIDE["height"]}, color_scheme="light")
-    yield context
-    context.close()
+def window_of_admin(chromium: Browser) -> Iterator[Window]:
+    window = Window(chromium, "admin")
+    yield window
+    window.close()
+
+
+@pytest.fixture(scope="package")
+def window_of_viewer(chromium: Browser) -> Iterator[Window]:
+    window = Window(chromium, "viewer")
+    yield window
+    window.close()
 
 
 @pytest.fixture
-def admin(chromium: Browser, stage: Stage, profile: BrowserContext) -> Iterator[Person]:
-    profile.clear_cookies()
-    person = Person(chromium, stage, "admin", context=profile)
-    yield person
-    for page in profile.pages:
-        page.close()
-    assert person.complaints == []
+def admin(window_of_admin: Window, stage: Stage) -> Iterator[Person]:
+    with window_of_admin.of(stage) as person:
+        yield person
 
 
 @pytest.fixture
-def viewer(chromium: Browser, stage: Stage) -> Iterator[Person]:
-    person = Person(chromium, stage, "viewer")
-    yield person
-    person.context.close()
+def viewer(window_of_viewer: Window, stage: Stage) -> Iterator[Person]:
+    with window_of_viewer.of(stage) as person:
+        yield person

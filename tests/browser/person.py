@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Frame, Page, expect
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Error,
+    Frame,
+    Page,
+    ViewportSize,
+    expect,
+)
 
 from logstream.testing.airflow import USERS
 from logstream.window import Window
@@ -42,7 +52,7 @@ PAGES = [
 ]
 
 
-WIDE = {"width": 1360, "height": 960}
+WIDE: ViewportSize = {"width": 1360, "height": 960}
 
 
 FRAME = "/plugin/audit-log-streaming"
@@ -52,29 +62,36 @@ FRAME = "/plugin/audit-log-streaming"
 class Person:
     """A user of Airflow with a browser; without a name it is not logged in.
 
-    `visit` opens the console as users have it: inside the sandboxed frame of Airflow's UI, and returns that frame.
+    `visit` opens the console as users have it: inside the sandboxed frame of Airflow's UI, and returns that frame. Given a
+    `window` that shows it already, only what is in the frame is loaded.
     """
 
     def __init__(
-        self, browser: Browser, stage: Stage, user: str | None, scheme: Any = "light", width: int = WIDE["width"],
-        context: BrowserContext | None = None,
+        self, browser: Browser, stage: Stage, user: str | None, scheme: Any = "light",
+        context: BrowserContext | None = None, window: Page | None = None,
     ) -> None:  # fmt: skip
         self.stage, self.user = stage, user
-        self.context = context or browser.new_context(
-            viewport={"width": width, "height": WIDE["height"]}, color_scheme=scheme
-        )
+        self.context = context or browser.new_context(viewport=WIDE, color_scheme=scheme)
         self.context.set_default_timeout(20_000)
         self.base = f"{stage.airflow.url}/logstream/"
         if user:
             answer = stage.airflow.call("POST", "/auth/token", {"username": user, "password": USERS[user]})
             cookie = {"name": "_token", "value": answer["access_token"], "url": stage.airflow.url, "httpOnly": True}
             self.context.add_cookies([cookie])  # type: ignore[list-item]
-        self.page: Page = self.context.new_page()
-        self.view: Frame = self.page.main_frame
+        self.page: Page = window or self.context.new_page()
+        self.view: Frame = frame_of(self.page) or self.page.main_frame
         self.complaints: list[str] = []
-        self.page.on("console", self._hear)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", self._refuse)
+        self._hears = {"console": self._hear, "pageerror": self._fail, "dialog": self._refuse}
+        for event, hear in self._hears.items():
+            self.page.on(event, hear)  # type: ignore[call-overload]
+
+    def leave(self) -> None:
+        """Hear no more of the page: it is another person's from now on."""
+        for event, hear in self._hears.items():
+            self.page.remove_listener(event, hear)
+
+    def _fail(self, error: Error) -> None:
+        self.complaints.append(str(error))
 
     def _hear(self, said: ConsoleMessage) -> None:
         # Airflow's UI has complaints of its own; what its frame forbids the browser says of no file at all
@@ -95,8 +112,8 @@ class Person:
             self.view.goto(self.base + path)
             return self.view
         self.page.goto(f"{self.stage.airflow.url}{FRAME}/logstream/{path}")
-        found = self.page.wait_for_selector("iframe")
-        frame = found.content_frame() if found else None
+        self.page.wait_for_selector("iframe")
+        frame = frame_of(self.page)
         assert frame is not None
         frame.wait_for_url(lambda url: url == self.base + path)
         self.view = frame
@@ -127,6 +144,12 @@ class Person:
         """The token that this person's pages hold."""
         held = json.loads(self.view.locator("body").get_attribute("hx-headers") or "{}")
         return str(held["X-CSRF-Token"])
+
+
+def frame_of(page: Page) -> Frame | None:
+    """The frame in which Airflow's UI shows the console, where the page does."""
+    found = page.query_selector("iframe") if urlsplit(page.url).path.startswith(FRAME) else None
+    return found.content_frame() if found else None
 
 
 def settle(page: Frame | Page) -> None:

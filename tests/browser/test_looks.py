@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Response, expect
 
 from ..stage import PROJECT, Stage
-from .person import MESSAGE, PAGES, Person, call, picture, settle, start_from
+from .person import MESSAGE, PAGES, WIDE, Person, call, picture, settle, start_from
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -84,6 +84,7 @@ def test_first_views_are_small(admin: Person, stage: Stage) -> None:
 
     admin.page.on("response", weigh)
     expect(admin.visit().locator("#preview pre")).to_be_visible()
+    admin.page.remove_listener("response", weigh)
     assert len(sizes) >= 5, "the page, its style, its scripts, the preview"
     assert sum(sizes) < 150_000, sizes
 
@@ -112,18 +113,19 @@ def hostile_names(stage: Stage) -> Iterator[None]:
 
 @pytest.mark.parametrize("width", [390, 680, 768, 2560])
 def test_no_width_scrolls_sideways_whatever_the_names(
-    chromium: Browser, stage: Stage, hostile_names: None, width: int
+    admin: Person, stage: Stage, hostile_names: None, width: int
 ) -> None:
     """680 is a window of 1,360 pixels at a zoom of 200 %."""
     own = {"enabled": True, "events": ["user_activity"], "destination": LONG}
     destinations = {**EVERYTHING["destinations"], LONG: {"type": "file", "path": "/tmp/" + "p" * 150}}
     workspaces = [*EVERYTHING["workspaces"], *({"id": number, "streaming": own} for number in HOSTILE_NAMES)]
     start_from(stage, {**EVERYTHING, "workspaces": workspaces, "destinations": destinations})
-    person = Person(chromium, stage, "admin", width=width)
+    admin.page.set_viewport_size({"width": width, "height": WIDE["height"]})
     paths = [*PAGES, f"destinations/{LONG}", *(f"customers/{number}" for number in HOSTILE_NAMES)]
-    for path in paths:
-        # beside Airflow's own navigation a telephone has little room: the page alone, too
-        for page in (person.visit_directly(path), person.visit(path)) if width == 390 else (person.visit(path),):
+    # beside Airflow's own navigation a telephone has little room: the page alone, too
+    for visit in (admin.visit_directly, admin.visit) if width == 390 else (admin.visit,):
+        for path in paths:
+            page = visit(path)
             settle(page)
             wide = page.evaluate(
                 """() => [...document.querySelectorAll("body *")]
@@ -139,7 +141,6 @@ def test_no_width_scrolls_sideways_whatever_the_names(
                     .filter((found) => found.scrollWidth > found.clientWidth + 1).map((found) => found.ariaLabel)"""
                 assert page.evaluate(boxes) == [], f"{path}: tables are lists of their cells"
             if path in ("", "destinations", "deliveries"):
-                picture(person, f"narrow-{width}-{path or 'overview'}")
-    page = person.visit("customers")
+                picture(admin, f"narrow-{width}-{path or 'overview'}")
+    page = admin.visit("customers")
     expect(page.get_by_role("link", name="<b>not bold</b> {{ 7 * 7 }}")).to_be_visible()
-    person.context.close()
