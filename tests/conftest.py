@@ -41,12 +41,15 @@ from logstream.database import connect  # noqa: E402
 from logstream.ledger import leases  # noqa: E402
 from logstream.store.schema import create_tables  # noqa: E402
 from logstream.testing.servers import AzuriteServer, GcsServer, LogSink, S3rver, S3Server  # noqa: E402
+from logstream.testing.statements import share_statements  # noqa: E402
 
 from .certificates import Certificate  # noqa: E402
 from .databases import postgres_15  # noqa: E402
 from .real_stores import SeaweedServer  # noqa: E402
 from .stage import PROJECT, Stage, airflow_stage  # noqa: E402, F401
 from .ways import PLACE, Nginx, nginx  # noqa: E402
+
+share_statements()
 
 # the same ones in each run; LOGSTREAM_EXAMPLES=2000 tries more
 _EXAMPLES = int(os.environ.get("LOGSTREAM_EXAMPLES", "100"))

@@ -11,6 +11,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from logstream.testing.statements import share_statements
 from tests.simulation.author import script_of
 from tests.simulation.script import Script
 from tests.simulation.shrink import Shrinker, story
@@ -72,6 +73,7 @@ def worlds(seeds: Iterable[int], order: Order, jobs: int, dsn: str | None = None
 
 def _work(dsn: str, order: Order, todo: Any, done: Any) -> None:
     gc.freeze()  # what is imported stays: it need not be looked through again and again
+    share_statements()
     with universe(dsn, wire=order.wire) as place:
         while True:
             done.put(happen(place, todo.get(), order))

@@ -39,6 +39,7 @@ from logstream.settings.resolution import Workspace
 from logstream.store.schema import create_tables
 from logstream.testing.filling import fill
 from logstream.testing.postgres import new_database, quick_postgres
+from logstream.testing.statements import share_statements
 from logstream.testing.vendors import Vendor
 from logstream.validation import validate_settings
 from logstream.window import Window
@@ -56,6 +57,7 @@ Export = Callable[..., Delivery]
 @functools.cache
 def _server() -> str:
     """The suite's PostgreSQL, until the process ends: the DSN of a log store with all tables, and nothing in them."""
+    share_statements()
     held = ExitStack()
     atexit.register(held.close)
     dsn = held.enter_context(quick_postgres())
