@@ -29,16 +29,36 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 ROLES = ("Admin", "Op", "User", "Viewer", "Public")
 
-USERS = """
+HELPER = """
 import sys
+from airflow.models.connection import Connection
 from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+from airflow.utils.session import create_session
 with get_application_builder() as builder:
     for role in sys.argv[1:]:
         made = builder.sm.add_user(role.lower(), role, "X", f"{role}@example.com", builder.sm.find_role(role), "secret")
         assert made, role
+print("users are made", flush=True)
+for line in sys.stdin:
+    with create_session() as session:
+        found = session.query(Connection).filter_by(conn_id=line.strip()).one()
+        print("password=" + found.password, flush=True)
+"""
+"""Makes a user of each role; then says the password of each connection that it is asked for, as Airflow's own code decrypts it.
+
+One process, which imports Airflow once.
 """
 
 Call = Callable[..., tuple[int, str]]
+
+
+def said_by(helper: subprocess.Popen[str], beginning: str) -> str:
+    """The rest of the next line of the helper's that begins so."""
+    assert helper.stdout is not None
+    for line in helper.stdout:
+        if line.startswith(beginning):
+            return line.removeprefix(beginning).strip()
+    raise AssertionError(f"the helper has ended, with {helper.wait()}")
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +77,11 @@ def call(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
     # only its configuration: no task runs here
     airflow = LocalAirflow(folder / "home", PROJECT, metadata, environment)
     airflow.command("db", "migrate")
-    subprocess.run(
-        [sys.executable, "-c", USERS, *ROLES], env={**os.environ, **airflow.environment}, check=True, capture_output=True,
-        timeout=120,
+    helper = subprocess.Popen(
+        [sys.executable, "-c", HELPER, *ROLES], env={**os.environ, **airflow.environment}, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+    said_by(helper, "users are made")
     server = Process(
         [str(Path(sys.executable).parent / "airflow"), "api-server"], folder / "api.log", airflow.environment
     )
@@ -88,9 +109,10 @@ def call(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
                 return error.code, error.read().decode()
 
         call.metadata = metadata  # type: ignore[attr-defined]
-        call.environment = airflow.environment  # type: ignore[attr-defined]
+        call.helper = helper  # type: ignore[attr-defined]
         yield call
     finally:
+        helper.communicate()
         server.ask()
         server.stop()
 
@@ -181,15 +203,10 @@ def test_credentials_go_into_airflow_and_never_come_back(call: Call) -> None:
 
 def connection_of(call: Call, conn_id: str) -> str:
     """The password of a connection as Airflow's own code decrypts it."""
-    script = "import sys; from airflow.models.connection import Connection as C\nfrom airflow.utils.session import create_session\n"
-    script += (
-        "with create_session() as s: print('password=' + s.query(C).filter_by(conn_id=sys.argv[1]).one().password)"
-    )
-    environment = {**os.environ, **call.environment}  # type: ignore[attr-defined]
-    done = subprocess.run(
-        [sys.executable, "-c", script, conn_id], env=environment, check=True, capture_output=True, text=True, timeout=60
-    )
-    return done.stdout.split("password=")[1].strip()
+    helper = call.helper  # type: ignore[attr-defined]
+    helper.stdin.write(f"{conn_id}\n")
+    helper.stdin.flush()
+    return said_by(helper, "password=")
 
 
 @pytest.mark.parametrize(("role", "writes"), [("User", 403), ("Viewer", 403), ("Public", 403)])

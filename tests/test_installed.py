@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -111,16 +112,41 @@ def test_entry_points_can_be_loaded(image: Image) -> None:
     assert all(module.startswith("logstream") for _, _, module in found)
 
 
-def test_message_templates_are_found_installed_and_in_a_checkout(image: Image) -> None:
+CONSOLE = """
+import json
+import re
+from fastapi.testclient import TestClient
+from logstream.console.app import create_app
+from logstream.console.layout import jinja
+from logstream.console.setting_form import shipped_templates
+from logstream.shapes.samples import sample_event
+from logstream.events import Kind
+
+client = TestClient(create_app())
+print(json.dumps({
+    "static": {name: client.get(f"/static/{name}").text for name in json.loads(input())},
+    "pages": [name for name in jinja.env.list_templates() if jinja.env.get_template(name)],
+    "samples": [sample_event(kind) for kind in Kind],
+    "templates": shipped_templates(),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def console(image: Image) -> dict[str, Any]:
+    """What the installed console has, as one process finds it: to import it takes seconds."""
+    names = [path.name for path in (PACKAGE / "console/static").iterdir()]
+    done = image.production.run("python", "-c", CONSOLE, given=json.dumps(names))
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_message_templates_are_found_installed_and_in_a_checkout(console: dict[str, Any]) -> None:
     here = {path.stem: path.read_text() for path in TEMPLATES.glob("*.json")}
     assert len(here) >= 7
     assert message_files.shipped_templates() == here
     assert Path(TEMPLATES) == message_files.TEMPLATES, "the editable installation reads the one folder of the checkout"
-    program = (
-        "import json; from logstream.console.setting_form import setting_form, shipped_templates\n"
-        "print(json.dumps(shipped_templates()))"
-    )
-    assert json.loads(image.production.run("python", "-c", program).stdout.splitlines()[-1]) == here
+    assert console["templates"] == here
 
 
 def test_message_templates_are_found_beside_a_copied_plugins_folder(image: Image, tmp_path: Path) -> None:
@@ -133,17 +159,26 @@ def test_message_templates_are_found_beside_a_copied_plugins_folder(image: Image
     assert len(files) == len(files_below(TEMPLATES))
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in TEMPLATES.glob("*.json")))
-def test_settings_name_message_templates_from_an_empty_folder(name: str, image: Image, tmp_path: Path) -> None:
-    streaming = {"enabled": True, "events": ["job_status"], "destination": "lake"}
-    streaming["message_file"] = f"include/templates/{name}"
-    (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"admin": streaming}))
+@pytest.fixture(scope="module")
+def named(image: Image, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The message of settings that name a message template, for each template. One process reads them all."""
+    folder = tmp_path_factory.mktemp("settings")
+    for path in TEMPLATES.glob("*.json"):
+        streaming = {"enabled": True, "events": ["job_status"], "destination": "lake"}
+        streaming["message_file"] = f"include/templates/{path.name}"
+        (folder / path.name).write_text(yaml.safe_dump({"admin": streaming}))
     program = (
-        "import sys; from pathlib import Path; from logstream.settings.document import read_document\n"
-        "sys.stdout.write(read_document(Path(sys.argv[1]))['admin']['message'])"
+        "import json, sys; from pathlib import Path; from logstream.settings.document import read_document\n"
+        "read = {path.name: read_document(path)['admin']['message'] for path in Path(sys.argv[1]).iterdir()}\n"
+        "print(json.dumps(read))"
     )
-    done = image.production.run("python", "-c", program, str(tmp_path / "settings.yaml"))
-    assert done.stdout == (TEMPLATES / name).read_text()
+    found: dict[str, str] = json.loads(image.production.run("python", "-c", program, str(folder)).stdout)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in TEMPLATES.glob("*.json")))
+def test_settings_name_message_templates_from_an_empty_folder(name: str, named: dict[str, str]) -> None:
+    assert named[name] == (TEMPLATES / name).read_text()
 
 
 def test_a_template_that_comes_along_can_be_previewed(image: Image, tmp_path: Path) -> None:
@@ -170,29 +205,10 @@ def test_settings_from_standard_input_are_applied_by_the_installed_command(image
     assert shown["admin"]["message"] == (TEMPLATES / "splunk.json").read_text()
 
 
-CONSOLE = """
-import json
-import re
-from fastapi.testclient import TestClient
-from logstream.console.app import create_app
-from logstream.console.layout import jinja
-from logstream.shapes.samples import sample_event
-from logstream.events import Kind
-
-client = TestClient(create_app())
-static = {name: client.get(f"/static/{name}").text for name in json.loads(input())}
-pages = [name for name in jinja.env.list_templates() if jinja.env.get_template(name)]
-print(json.dumps({"static": static, "pages": pages, "samples": [sample_event(kind) for kind in Kind]}))
-"""
-
-
-def test_the_console_has_its_pages_and_files(image: Image) -> None:
-    static = {path.name: path.read_text() for path in (PACKAGE / "console/static").iterdir()}
-    done = image.production.run("python", "-c", CONSOLE, given=json.dumps(list(static)))
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["static"] == static
-    assert sorted(found["pages"]) == sorted(files_below(PACKAGE / "console/templates"))
-    assert len(found["samples"]) == len(Kind) and all(found["samples"])
+def test_the_console_has_its_pages_and_files(console: dict[str, Any]) -> None:
+    assert console["static"] == {path.name: path.read_text() for path in (PACKAGE / "console/static").iterdir()}
+    assert sorted(console["pages"]) == sorted(files_below(PACKAGE / "console/templates"))
+    assert len(console["samples"]) == len(Kind) and all(console["samples"])
 
 
 def test_airflow_parses_the_dags_of_the_image(image: Image) -> None:
