@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from logstream.store import PostgresStore
 from logstream.store.catalogue import Relation
 from logstream.store.check import check_store
 from logstream.store.schema import create_tables
+from logstream.testing.postgres import new_database
 
 from .databases import postgres  # noqa: F401 - on the oldest and the newest PostgreSQL
 from .test_store_contract import START, Export, events
@@ -30,8 +32,18 @@ LATIN = b"caf\xe9"
 @pytest.fixture
 def anything(postgres: str) -> Iterator[psycopg.Connection]:  # noqa: F811
     """A database in which texts are any bytes, with an empty log store of ours and room for a platform's tables."""
-    with encoded(postgres, "SQL_ASCII") as connection:
+    with new_database(postgres, _of_any_bytes(postgres)) as dsn, furnished(dsn) as connection:
         yield connection
+
+
+@functools.cache
+def _of_any_bytes(postgres: str) -> str:  # noqa: F811
+    """The name of such a database of a server that has the control schema: copied, it saves each test all migrations."""
+    name = "of_any_bytes"
+    with connect(postgres) as connection:
+        connection.execute(f"create database {name} encoding 'SQL_ASCII' template template0 locale 'C'")
+    open_control(make_conninfo(postgres, dbname=name)).dispose()
+    return name
 
 
 @contextmanager
@@ -41,14 +53,21 @@ def encoded(postgres: str, encoding: str) -> Iterator[psycopg.Connection]:  # no
     with connect(postgres) as connection:
         connection.execute(f"create database {name} encoding '{encoding}' template template0 locale 'C'")
     try:
-        with connect(make_conninfo(postgres, dbname=name)) as connection:
-            create_tables(connection)
-            connection.execute("create schema app")
-            connection.execute("insert into workspaces values (1, 'one'), (2, 'two')")
+        with furnished(make_conninfo(postgres, dbname=name)) as connection:
             yield connection
     finally:
         with connect(postgres) as connection:
             connection.execute(f"drop database {name} with (force)")
+
+
+@contextmanager
+def furnished(dsn: str) -> Iterator[psycopg.Connection]:
+    """A connection to a database that gets an empty log store of ours, and room for a platform's tables."""
+    with connect(dsn) as connection:
+        create_tables(connection)
+        connection.execute("create schema app")
+        connection.execute("insert into workspaces values (1, 'one'), (2, 'two')")
+        yield connection
 
 
 def insert(
