@@ -33,15 +33,30 @@ def _airflow() -> Any:
     return create_auth_manager()
 
 
+def mounted() -> FastAPI:
+    """The console as the api-server has it."""
+    from logstream.console.app import create_app
+
+    app = FastAPI()
+    app.mount(ROOT, create_app())
+    return app
+
+
+@functools.cache
+def _shared() -> FastAPI:
+    """One for most tests, as one api-server has one for all requests: to make it takes the processor 130 ms."""
+    return mounted()
+
+
 class Asked:
-    """The console, asked by a user with a role of the simple auth manager (`admin`, `op`, `user`, `viewer`), or by a stranger."""
+    """The console, asked by a user with a role of the simple auth manager (`admin`, `op`, `user`, `viewer`), or by a stranger.
 
-    def __init__(self) -> None:
-        from logstream.console.app import create_app
+    It is an application of its own, where none is given.
+    """
 
+    def __init__(self, app: FastAPI | None = None) -> None:
         self._manager = _airflow()
-        self.app = FastAPI()
-        self.app.mount(ROOT, create_app())
+        self.app = app or mounted()
         # what is not foreseen is an answer here, as it is behind the api-server
         self.client = TestClient(self.app, raise_server_exceptions=False, follow_redirects=False)
 
@@ -70,6 +85,6 @@ def ask(database: str, store: psycopg.Connection, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setenv("LOGSTREAM_DSN", database)
     the_console.cache_clear()
-    yield Asked()
+    yield Asked(_shared())
     the_console().exporter.close()
     the_console.cache_clear()
