@@ -96,6 +96,17 @@ def _with_control(postgres: str) -> str:
     return name
 
 
+@functools.cache
+def _with_store(postgres: str) -> str:
+    """The same, with the tables of a log store, too."""
+    name = "store_template"
+    with connect(postgres) as connection:
+        connection.execute(f"create database {name} template {_with_control(postgres)}")
+    with connect(make_conninfo(postgres, dbname=name)) as connection:
+        create_tables(connection)
+    return name
+
+
 @pytest.fixture
 def empty_database(postgres: str) -> Iterator[str]:
     """The DSN of a database with nothing in it."""
@@ -104,9 +115,10 @@ def empty_database(postgres: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def database(postgres: str) -> Iterator[str]:
-    """The DSN of a database with the control schema, and nothing in it."""
-    with new_database(postgres, _with_control(postgres)) as dsn:
+def database(postgres: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The DSN of a database with the control schema, and nothing in it; with empty tables of a log store for tests that have one."""
+    template = _with_store if "store" in request.fixturenames else _with_control
+    with new_database(postgres, template(postgres)) as dsn:
         yield dsn
 
 
@@ -114,7 +126,8 @@ def database(postgres: str) -> Iterator[str]:
 def store(database: str) -> Iterator[psycopg.Connection]:
     """A connection to a log store with its tables."""
     with connect(database) as connection:
-        create_tables(connection)
+        if connection.execute("select to_regclass('events')").fetchone() == (None,):
+            create_tables(connection)  # a module has a `database` of its own
         yield connection
 
 
