@@ -318,3 +318,12 @@ def test_what_a_destination_did_before_the_log_store_was_away_is_not_forgotten(
         assert exporter.ledger.health()["hook"].failures == 2
     run(exporter, 3)
     assert exporter.ledger.health()["hook"].suspended
+
+
+def test_what_a_held_destination_is_owed_says_who_holds_it(engine: Make, sink: LogSink, tmp_path: Path) -> None:
+    exporter = engine(two_destinations(tmp_path / "out"))
+    exporter.ledger.suspend("hook", "held by ann")
+    report = run(exporter, 0)["hook", window(0)]
+    assert report.state is State.OWED and (report.error or "").endswith("; held by ann")
+    (owed,) = exporter.owed()
+    assert (owed.error or "").endswith("; held by ann")

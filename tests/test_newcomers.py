@@ -231,3 +231,97 @@ def test_a_plug_in_that_cannot_be_used_is_one_line_and_hides_no_other(
         error = one_error_line(cli("settings", "apply", *dsn, given))
         assert words in error and "destinations.b.type: " in error and module in error
     destination_type.cache_clear()
+
+
+def test_settings_that_end_all_streaming_say_so(cli: Cli, store: psycopg.Connection, tmp_path: Path) -> None:
+    dsn = ("--dsn", store.info.dsn)
+    some = {"destinations": lake(tmp_path)}
+    assert "warning" not in cli("settings", "apply", *dsn, write(tmp_path, some)).stderr
+    assert (
+        "warning"
+        not in cli(
+            "settings", "apply", *dsn, write(tmp_path, {"admin": streaming(), "destinations": lake(tmp_path)})
+        ).stderr
+    )
+    done = cli("settings", "apply", *dsn, write(tmp_path, some))
+    assert done.returncode == 0 and "nothing is streamed any more" in done.stderr
+
+
+def test_a_folder_that_is_not_allowed_here_is_warned_of(
+    cli: Cli, store: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGSTREAM_FILE_ROOTS", f"{tmp_path}/allowed")
+    document = {"admin": streaming(), "destinations": lake(tmp_path / "allowed")}
+    assert "warning" not in cli("settings", "apply", "--dsn", store.info.dsn, write(tmp_path, document)).stderr
+    done = cli(
+        "settings", "apply", "--dsn", store.info.dsn, write(tmp_path, {**document, "destinations": lake(tmp_path)})
+    )
+    assert done.returncode == 0
+    assert f"destinations.lake.path: nothing here may write to {tmp_path}/lake" in done.stderr
+    assert f"LOGSTREAM_FILE_ROOTS; allowed are {tmp_path}/allowed" in done.stderr
+
+
+def test_verify_says_of_which_pruned_windows_it_knows_no_objects(
+    cli: Cli, store: psycopg.Connection, tmp_path: Path
+) -> None:
+    store.execute("insert into workspaces (id) values (1)")
+    store.execute(
+        "insert into events (workspace_id, kind, occurred_at, recorded_at, payload) values (1, 'job', %s, %s, '{}')",
+        (FROM, FROM),
+    )
+    dsn = ("--dsn", store.info.dsn)
+    span = (*dsn, "--from", FROM, "--to", TO)
+    for manifests, words in ((False, "the objects of 1 delivery were not looked at"), (True, "")):
+        settings = {"admin": streaming(), "destinations": {"lake": {**lake(tmp_path)["lake"], "manifests": manifests}}}
+        assert cli("settings", "apply", *dsn, write(tmp_path, settings)).returncode == 0
+        assert cli("export", *span).returncode == 0
+        assert "not looked at" not in cli("verify", *span).stdout
+        assert cli("prune", *dsn, "--before", TO).returncode == 0
+        done = cli("verify", *span)
+        assert done.returncode == 0 and words in done.stdout and ("not looked at" in done.stdout) is not manifests
+        assert json.loads(cli("verify", *span, "--json").stdout)["unlisted"] == (not manifests)
+
+
+def test_of_a_role_named_like_the_control_schema_the_log_store_is_where_others_find_it(
+    cli: Cli, postgres: str, empty_database: str
+) -> None:
+    with connect(empty_database) as owner:
+        owner.execute("do $$ begin if not exists (select from pg_roles where rolname = 'logstream') then create role logstream"
+                      " login; end if; end $$")  # fmt: skip
+        owner.execute("grant all on schema public to logstream")
+        owner.execute(f'grant all on database "{owner.info.dbname}" to logstream')
+    dsn = make_conninfo(empty_database, user="logstream")
+    cli("status", "--dsn", dsn)  # makes the control schema
+    assert cli("store", "init", "--dsn", dsn).returncode == 0
+    with connect(empty_database) as owner:
+        query = "select schemaname from pg_tables where tablename in ('events', 'workspaces')"
+        assert owner.execute(query).fetchall() == [("public",), ("public",)]
+    assert cli("store", "init", "--dsn", dsn).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x1f\x8b\x08\x00", "it is no text in UTF-8"),
+        ('{"workspace": {"id": 1}}'.encode("utf-16"), "it is no text in UTF-8"),
+        (b'{"event": {"id": 1, "workspace_id": 1, "kind": "jobs"}}', "kinds are job, user_activity"),
+        (
+            b'{"event": {"id": 1, "workspace_id": 1, "kind": "job", "occurred_at": "yesterday"}}',
+            "as 2026-11-24T00:00:00Z",
+        ),
+        (b'{"workspace": {"id": 1}', "a brace or a quote is missing"),
+    ],
+)
+def test_a_file_that_cannot_be_loaded_says_what_to_do(
+    cli: Cli, store: psycopg.Connection, tmp_path: Path, content: bytes, words: str
+) -> None:
+    file = tmp_path / "events.ndjson"
+    file.write_bytes(content)
+    assert words in one_error_line(cli("store", "load", "--dsn", store.info.dsn, file))
+
+
+def test_a_file_with_a_byte_order_mark_is_loaded(cli: Cli, store: psycopg.Connection, tmp_path: Path) -> None:
+    file = tmp_path / "events.ndjson"
+    file.write_bytes(b'\xef\xbb\xbf{"workspace": {"id": 7}}\r\n')
+    assert cli("store", "load", "--dsn", store.info.dsn, file).returncode == 0
+    assert store.execute("select id from workspaces").fetchall() == [(7,)]

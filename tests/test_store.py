@@ -250,3 +250,21 @@ def test_tables_made_before_genie_conversations_take_them_after_init(store: psyc
     store.execute(insert, ("genie",))
     with pytest.raises(psycopg.errors.CheckViolation):
         store.execute(insert, ("no such kind",))
+
+
+@pytest.mark.parametrize("triggers", [False, True])
+def test_loading_spares_what_it_has_checked_and_no_trigger_of_others(
+    store: psycopg.Connection, tmp_path: Path, triggers: bool
+) -> None:
+    """Of a superuser the database need not look for each event's workspace again: unless somebody's own trigger is to be called."""
+    store.execute("create table seen (role text)")
+    store.execute("create function see() returns trigger language plpgsql as $$"
+                  " begin insert into seen select current_setting('session_replication_role'); return new; end $$")  # fmt: skip
+    store.execute("create trigger see before insert on events for each row execute function see()")
+    # one that is called whatever the role, and is none of `tgisinternal`, is what tells here how the load was made
+    store.execute("alter table events enable always trigger see")
+    if not triggers:
+        store.execute("update pg_trigger set tgisinternal = true where tgname = 'see'")
+    load_file(store, write(tmp_path / "some.ndjson", ACME, line(id=1)))
+    assert store.execute("select role from seen").fetchall() == [("origin" if triggers else "replica",)]
+    assert store.execute("show session_replication_role").fetchone() == ("origin",)

@@ -67,8 +67,8 @@ WRONG = {
     "a row in the future": (LOOSE, "insert into app.audit values (9, 1, 'job', now(), now() + interval '9 days', '{}')", "FAIL", "no recorded_at is in the future: no (event 9)"),
     "an id twice": (LOOSE, ROW, "FAIL", "their ids are unique: no (7 is there 2 times)"),
     "stamps of a transaction's begin": (LOOSE.replace("clock_timestamp()", "now()"), "", "FAIL", "alter table app.audit alter recorded_at set default clock_timestamp()"),
-    "no stamps": (LOOSE.replace("default clock_timestamp()", ""), "", "note", "app.audit.recorded_at is stamped at insertion: yes (it has no default)"),
-    "no index": (LOOSE, "", "note", "an index has the order of windows: yes (no)"),
+    "no stamps": (LOOSE.replace("default clock_timestamp()", ""), "", "note", "app.audit.recorded_at is stamped at insertion: no (it has no default)"),
+    "no index": (LOOSE, "", "note", "an index has the order of windows: no. create index"),
     "a view that hides its tables": (LOOSE, "create function app.f() returns setof app.audit language sql as 'select * from app.audit';"
         "create or replace view app.events as select * from app.f()", "FAIL", "it calls app.f(), which may read tables"),
     "no view": (LOOSE, "drop view app.events", "FAIL", 'events are there: no (the log store has no table or view "app.events"'),

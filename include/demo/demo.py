@@ -146,10 +146,12 @@ def start(stack: ExitStack, port: int | None) -> Demo:
     if azure:
         connections["AIRFLOW_CONN_DEMO_AZURE"] = azure.connection
     os.environ.update(connections)
-    exports = {**connections, "LOGSTREAM_DSN": store, "AIRFLOW_HOME": str(HOME / "airflow")}
+    airflow = LocalAirflow(HOME / "airflow", PROJECT, metadata, connections, port)
+    exports = {**airflow.environment, "LOGSTREAM_DSN": store}
+    ENVIRONMENT.touch(mode=0o600)
     ENVIRONMENT.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in exports.items()))
     say("starting Airflow: api-server, scheduler, dag-processor, triggerer (some 20 s on two cores)")
-    airflow = stack.enter_context(LocalAirflow(HOME / "airflow", PROJECT, metadata, connections, port))
+    stack.enter_context(airflow)
     return Demo(store, s3, azure, sink, airflow)
 
 

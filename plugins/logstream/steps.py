@@ -24,6 +24,6 @@ class Step:
         return "FAIL" if not self.ok else "note" if self.advice else "ok  "
 
     def __str__(self) -> str:
-        text = f"{self.name}: {'yes' if self.ok else 'no'}"
+        text = f"{self.name}: {'yes' if self.ok and not self.advice else 'no'}"
         text += f" ({self.detail})" if self.detail else ""
         return f"{text}. {self.remedy}" if self.remedy and (self.advice or not self.ok) else text

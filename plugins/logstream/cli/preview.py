@@ -31,7 +31,10 @@ def add(groups: Any) -> None:
         help="an event's payload, or a line as `store load` takes it",
     )
     command.add_argument(
-        "--kind", metavar="KIND", choices=[*Kind], help="the kind of a payload, if its fields do not tell it (job, ...)"
+        "--kind",
+        metavar="KIND",
+        choices=[kind.value for kind in Kind],
+        help="the kind of a payload, if its fields do not tell it (job, ...)",
     )
 
 

@@ -41,6 +41,7 @@ def settings_apply(options: argparse.Namespace, out: TextIO) -> None:
     for warning in warnings_of(settings):
         print(f"warning: {options.file}: {warning}", file=sys.stderr)
     _note_unknown_connections(settings, options.file)
+    _note_folders(settings, options.file)
     store = dsns(options)[0]
     unknown = require_log_store(store, settings.log_store)
     if unknown:
@@ -48,8 +49,14 @@ def settings_apply(options: argparse.Namespace, out: TextIO) -> None:
     else:
         _note_strangers(store, settings, options.file)
     kept = repository(options)
-    if settings.is_empty and not kept.current().settings.is_empty and not options.yes:
+    before = kept.current().settings
+    if settings.is_empty and not before.is_empty and not options.yes:
         _ask_whether_to_stop(options.file)
+    if before.streams and not settings.streams:
+        print(
+            f"warning: {options.file}: nothing is streamed any more: what a file leaves out of the settings is gone",
+            file=sys.stderr,
+        )
     snapshot = kept.apply(settings, author=os.environ.get("USER"))
     streaming = sum(workspace.streaming.enabled for workspace in settings.workspaces)
     admin = settings.admin is not None and settings.admin.enabled
@@ -102,6 +109,16 @@ def _note_unknown_connections(settings: Settings, file: Path) -> None:
             f"it under Admin > Connections, or set AIRFLOW_CONN_{connection.upper()}",
             file=sys.stderr,
         )
+
+
+def _note_folders(settings: Settings, file: Path) -> None:
+    """Name the folders that may not be written to here. They are taken all the same: workers may allow others."""
+    from logstream.destinations.file import why_not_allowed
+
+    for name, destination in settings.destinations.items():
+        path = destination.options.get("path")
+        if destination.type == "file" and isinstance(path, str) and (refused := why_not_allowed(path)) is not None:
+            print(f"warning: {file}: destinations.{name}.path: nothing here may write to {refused}", file=sys.stderr)
 
 
 def _ask_whether_to_stop(file: Path) -> None:

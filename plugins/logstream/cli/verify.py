@@ -35,6 +35,7 @@ def verify(options: argparse.Namespace, out: TextIO) -> int:
             "events": result.events,
             "rejected": result.rejected,
             "objects": result.objects,
+            "unlisted": result.unlisted,
             "lost": [loss.as_json() for loss in result.lost],
             "findings": [finding.as_json() for finding in result.findings],
         }
@@ -47,6 +48,12 @@ def verify(options: argparse.Namespace, out: TextIO) -> int:
             f"{counted(result.objects, 'object')} read: {outcome}",
             file=out,
         )
+        if result.unlisted:
+            print(
+                f"the objects of {counted(result.unlisted, 'delivery', 'deliveries')} were not looked at: pruned from the "
+                "ledger, and listed nowhere else (with `manifests: true` a destination has the lists beside the data)",
+                file=out,
+            )
         for loss in result.lost:
             print(loss, file=out)
     for finding in result.findings:

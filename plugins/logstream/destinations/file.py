@@ -32,6 +32,15 @@ def allowed_roots() -> list[Path]:
     return named or [home().resolve(), *([working] if working != working.parent else [])]
 
 
+def why_not_allowed(path: str) -> str | None:
+    """The folder, and which are allowed where this runs, if it is none of those."""
+    # resolved: a link must not lead out of what is allowed
+    folder, allowed = Path(path).resolve(), allowed_roots()
+    if any(folder.is_relative_to(root) for root in allowed):
+        return None
+    return f"{path}: an operator can allow a folder above it with {ROOTS}; allowed are {', '.join(map(str, allowed))}"
+
+
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE}
 
 
@@ -94,14 +103,9 @@ class FileDestination(ObjectDestination[FileOptions]):
 
     async def open(self) -> None:
         """See that the operator allows the folder. Raises `InputError`."""
-        # resolved: a link must not lead out of what is allowed
-        folder = await asyncio.to_thread(Path(self.options.path).resolve)
-        allowed = await asyncio.to_thread(allowed_roots)
-        if not any(folder.is_relative_to(root) for root in allowed):
-            raise InputError(
-                f"destination {self.name} may not write to {self.options.path}: an operator can allow a folder above it with "
-                f"{ROOTS}; allowed are {', '.join(map(str, allowed))}"
-            )
+        refused = await asyncio.to_thread(why_not_allowed, self.options.path)
+        if refused is not None:
+            raise InputError(f"destination {self.name} may not write to {refused}")
         await super().open()
 
     def put_now(self, key: str, body: bytes, media_type: str | None = None) -> Outcome:

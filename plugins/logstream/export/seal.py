@@ -281,5 +281,8 @@ def _note_health(deployment: Deployment, changes: list[Change], deliveries: Sequ
             known_health = suspended.get(delivery.destination) or before.get(delivery.destination, Health())
             since = known_health.suspended_at
             when = f" since {since:%Y-%m-%d %H:%M} UTC" if since else ""
-            delivery.error = f"owed: the destination was suspended{when}; {delivery.error}"
-    ledger.seal({delivery.id: delivery.state for delivery in deliveries if delivery.state is State.OWED})
+            # of what was not tried it is no lane that tells why
+            why = delivery.error if any(lane.attempts for lane in delivery.lanes) else known_health.error
+            delivery.error = f"owed: the destination was suspended{when}; {why}"
+    owed = [delivery for delivery in deliveries if delivery.state is State.OWED]
+    ledger.seal({item.id: item.state for item in owed}, {item.id: item.error for item in owed})

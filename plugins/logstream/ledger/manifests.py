@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, Row, delete, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from logstream.control.tables import SCHEMA, deliveries, lanes, manifests
@@ -166,9 +166,10 @@ class Manifests(Book):
 
     @staticmethod
     def _ends(connection: Connection, names: Iterable[str]) -> dict[str, Manifest]:
-        query = select(manifests).where(any_of(manifests.c.destination, names)).distinct(manifests.c.destination)
-        rows = connection.execute(query.order_by(manifests.c.destination, manifests.c.sequence.desc()))
-        return {row.destination: manifest_in(row) for row in rows}
+        ends = select(manifests.c.destination, func.max(manifests.c.sequence)).group_by(manifests.c.destination)
+        ends = ends.where(any_of(manifests.c.destination, names))
+        query = select(manifests).where(tuple_(manifests.c.destination, manifests.c.sequence).in_(ends))
+        return {row.destination: manifest_in(row) for row in connection.execute(query)}
 
     def chain_ends(self, names: Iterable[str]) -> dict[str, Manifest]:
         """The newest manifest of each destination that has one."""

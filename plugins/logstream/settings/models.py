@@ -195,6 +195,11 @@ class Settings(_Model):
         """Whether they say nothing, as an empty file does."""
         return not any(self.model_dump(exclude_defaults=True).values())
 
+    @property
+    def streams(self) -> bool:
+        """Whether any setting is enabled."""
+        return any(streaming.enabled for _, streaming in self.streamings())
+
     @cached_property
     def filters_logs(self) -> bool:
         """Whether any enabled setting narrows log events by type or level."""

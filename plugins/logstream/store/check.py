@@ -213,8 +213,8 @@ def _indexes(connection: psycopg.Connection, rows: Rows) -> Iterator[Step]:
             (plan,) = connection.execute(sql.SQL(query)).fetchone() or ([],)
         text = json.dumps(plan)
         ordered = '"Sort"' not in text and '"Incremental Sort"' not in text and '"Seq Scan"' not in text
-        remedy = f"create index concurrently on the table that is written to, on {columns}: without it every chunk is sorted."
-        yield Step(title, True, columns if ordered else "no", "" if ordered else remedy, advice=not ordered)
+        remedy = f"create index concurrently on the table that is written to, on its {columns}: without it every chunk is sorted."
+        yield Step(title, True, columns if ordered else "", "" if ordered else remedy, advice=not ordered)
 
 
 def _stamps(connection: psycopg.Connection, found: Sources) -> Iterator[Step]:

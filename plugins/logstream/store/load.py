@@ -114,7 +114,7 @@ class _Loading:
         self._connection, self._path = connection, path
         # the locks that the foreign key of each event would take
         self._known = {row[0] for row in connection.execute("select id from workspaces for key share")}
-        if connection.execute(_MAY_SKIP_FOREIGN_KEY).fetchone():
+        if connection.execute(_MAY_SKIP_FOREIGN_KEY).fetchone() is not None:
             connection.execute("set local session_replication_role = replica")
         self._workspaces: dict[int, _Workspace] = {}
         self._changed: set[int] = set()
@@ -152,8 +152,9 @@ class _Loading:
         """Read some thousands of lines, then say how many bytes have been read; and so on to the end."""
         decoder = msgspec.json.Decoder(_Line)
         read = 0
-        for number, raw in enumerate(source, start=1):
-            read += len(raw)
+        for number, whole in enumerate(source, start=1):
+            read += len(whole)
+            raw = whole.removeprefix(_MARK) if number == 1 else whole
             line = None if raw.isspace() else _parse(decoder, raw, self._path, number)
             if isinstance(line, _Event):
                 if line.workspace_id in self._known:
@@ -206,11 +207,28 @@ class _Loading:
             raise InputError(f"{self._path}: line {number}: {first_line(error)}") from None
 
 
+_HINTS = {
+    "RFC3339": "times are as 2026-11-24T00:00:00Z, with an offset",
+    "enum value": f"kinds are {', '.join(kind.value for kind in Kind)}",
+    "truncated": "a brace or a quote is missing",
+}
+"""What msgspec says of a mistake, to what one does about it."""
+
+_NOT_TEXT = (b"\x1f\x8b", b"PK", b"\x28\xb5\x2f\xfd", b"\xff\xfe", b"\xfe\xff")
+"""How gzip, zip, zstd and UTF-16 begin."""
+
+_MARK = b"\xef\xbb\xbf"
+"""What some editors put before UTF-8."""
+
+
 def _parse(decoder: msgspec.json.Decoder[_Line], raw: bytes, path: Path, number: int) -> _Workspace | _Event:
     try:
         line = _decode(decoder, raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        reason += next((f"; {hint}" for words, hint in _HINTS.items() if words in reason), "")
+        if number == 1 and raw.startswith(_NOT_TEXT):
+            reason = "it is no text in UTF-8: unpack it, or save it as that"
         raise InputError(f"{path}: line {number}: {reason}") from None
     if line.workspace is not msgspec.UNSET and line.event is msgspec.UNSET:
         workspace = line.workspace

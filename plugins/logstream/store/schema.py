@@ -48,6 +48,11 @@ end $$
 """
 
 
+# of a role named like it, the control schema is the first of the search path ("$user", public): others would not find the tables
+# there
+_IN_OURS = "select where current_schema() = 'logstream' and to_regclass('events') is null and to_regclass('workspaces') is null"
+
+
 def create_tables(connection: psycopg.Connection) -> None:
     """Make the log store's tables and indexes where they are missing; of what is there only the kinds are widened."""
     if connection.info.server_version < 130000:
@@ -57,6 +62,8 @@ def create_tables(connection: psycopg.Connection) -> None:
             with connection.transaction():
                 connection.execute("select pg_advisory_xact_lock(%s)", (INIT_LOCK,))
                 connection.execute(f"{without_limits(connection)}set local client_min_messages = warning")
+                if connection.execute(_IN_OURS).fetchone() is not None:
+                    connection.execute("set local search_path to public")
                 connection.execute(TABLES)
                 connection.execute(KINDS)
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction):

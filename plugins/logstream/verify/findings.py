@@ -35,6 +35,8 @@ class Verification:
     objects: int = 0
     superseded: int = 0
     """Objects that newer exports have replaced under other names, and that are still there."""
+    unlisted: int = 0
+    """Deliveries whose objects are not known any more: they were pruned, and no manifest is beside the data."""
     findings: list[Finding] = field(default_factory=list)
     lost: list[Loss] = field(default_factory=list)
     """What the ledger knows to be lost, acknowledged or not."""

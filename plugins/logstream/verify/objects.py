@@ -55,6 +55,7 @@ class ObjectVerifier:
         With `whole`, nothing that this destination delivered lies outside them: everything below its prefix is judged.
         """
         for delivery in sealed:
+            self._result.unlisted += delivery.lanes[0].pruned and not self._destination.options.manifests
             async with asyncio.TaskGroup() as tasks:
                 async for part in self._parts(delivery):
                     self._in_force.add(self._mark(part.name))

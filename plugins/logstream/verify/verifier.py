@@ -109,6 +109,7 @@ class Verifier:
         for part, _ in tasks:
             result.objects += part.objects
             result.superseded += part.superseded
+            result.unlisted += part.unlisted
             result.findings += part.findings
 
     async def _at_place(
