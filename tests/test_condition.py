@@ -99,6 +99,12 @@ def test_the_docs_say_what_each_word_means() -> None:
         assert f"| {condition} | {condition.meaning} | {condition.remedy or 'nothing'} |" in text
 
 
+def test_a_remedy_names_the_destination_that_it_is_of() -> None:
+    for condition in Condition:
+        assert "NAME" not in condition.remedy_for("lake")
+    assert "`logstream destinations check lake`" in Condition.SUSPENDED.remedy_for("lake")
+
+
 def test_how_long_it_takes() -> None:
     owed = DestinationStatus("lake", owed=25, owed_since=NOW, step=STEP, now=NOW, last_sealed=NOW)
     assert owed.ready_in(12, 24) == 3 * STEP

@@ -52,6 +52,10 @@ class Condition(StrEnum):
         """What a person does about it; empty where there is nothing to do."""
         return _REMEDIES.get(self, "")
 
+    def remedy_for(self, destination: str) -> str:
+        """The same, with the destination's name in its commands."""
+        return self.remedy.replace(" NAME`", f" {destination}`")
+
     @property
     def is_well(self) -> bool:
         """Whether nothing needs a person."""

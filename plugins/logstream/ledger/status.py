@@ -93,10 +93,10 @@ def problems_of(
                 remedy = f"Put it back, under this name, or write that off: {write_off_command(status.name)}"
                 problems.append(Problem(Condition.OWED, text, remedy, status.name))
         elif not condition.is_well and condition is not Condition.GAPS:
-            problems.append(Problem(condition, status.sentence, condition.remedy, status.name))
+            problems.append(Problem(condition, status.sentence, condition.remedy_for(status.name), status.name))
         if status.check_error and condition not in _AWAY and status.name not in removed:
             text = f"its last check has failed: {status.check_error}"
-            problems.append(Problem(CHECK_FAILED, text, Condition.FAILING.remedy, status.name))
+            problems.append(Problem(CHECK_FAILED, text, Condition.FAILING.remedy_for(status.name), status.name))
         if status.lost:
             text = f"{counted(status.lost, 'event is', 'events are')} lost, no longer in the log store at the time of delivery"
             problems.append(
