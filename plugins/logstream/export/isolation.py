@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from logstream.errors import DatabaseAway
+from logstream.errors import DatabaseAway, DatabaseError
 from logstream.export.stock import reason_of
 from logstream.ledger.records import Delivery
 from logstream.threads import is_from_outside
@@ -35,6 +35,8 @@ class Isolation:
         except BaseException as error:
             if is_from_outside(error):
                 raise
+            if isinstance(error, DatabaseError):  # the ledger's or the log store's: no destination is at fault
+                self.not_theirs.update(delivery.id for delivery in deliveries)
             reason = reason_of(error, f"sealing {deliveries[0].destination if deliveries else 'an earlier window'}")
             for delivery in deliveries:
                 self.wrong.setdefault(delivery.id, f"{failure}: {reason}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +14,7 @@ from typing import Any
 from logstream.destinations import Destination
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.registry import make_destination
-from logstream.errors import DeliveryError, InputError
+from logstream.errors import DeliveryError, InputError, LogstreamError
 from logstream.export.deployment import Deployment
 from logstream.export.isolation import Isolation
 from logstream.export.opening import Destinations
@@ -26,6 +26,8 @@ from logstream.ledger.ledger import Ledger
 from logstream.ledger.losses import Loss
 from logstream.ledger.records import Delivery, State
 from logstream.ledger.write_offs import WrittenOff
+from logstream.settings.repository import Snapshot
+from logstream.store.rows import is_nameless
 from logstream.units import counted
 
 log = logging.getLogger("logstream")
@@ -162,12 +164,33 @@ async def _make_manifests(
             return await destinations.get(name, snapshot.settings)
 
         ledger, policy, signer = deployment.ledger, deployment.policy, deployment.signer
-        await Sealer(ledger, policy, signer, opened, isolation).seal(complete)
+        keep = partial(_keep_only_copies, deployment, snapshots)
+        await asyncio.to_thread(isolation.together, UNWRITTEN, complete, keep)
+        await Sealer(ledger, policy, signer, opened, isolation).seal(isolation.sound(complete))
         if in_ledger is not None:
             chained = await asyncio.to_thread(ledger.chained, [delivery.id for delivery in complete])
             left = [item for item in complete if item.id in isolation.wrong and item.id not in chained]
             homes = {(item.destination, item.snapshot_id): _home_of(deployment, item) for item in left}
             await Sealer(ledger, policy, signer, opened, in_ledger).seal_in_ledger(left, homes)
+
+
+def _keep_only_copies(
+    deployment: Deployment, snapshots: Mapping[int, Snapshot | InputError], complete: Sequence[Delivery]
+) -> None:
+    """What a redelivery that was killed had put is superseded, and may be the only copy of a dead letter that is purged since."""
+    with_letters = {item.id: item for item in complete if item.rejected and item.snapshot_id in snapshots}
+    for number in deployment.ledger.with_superseded(with_letters) if with_letters else ():
+        item, snapshot = with_letters[number], snapshots[with_letters[number].snapshot_id]
+        letters = [row.event_id for row in deployment.ledger.rejected([number]) if not is_nameless(row.event_id)]
+        try:
+            gone = isinstance(snapshot, InputError) or deployment.store(snapshot).gone(item.window, letters)
+        except LogstreamError as error:
+            log.warning(
+                "It cannot be seen which dead letters are purged, and all that was superseded is kept: %s", error
+            )
+            gone = True
+        if letters and gone:
+            deployment.ledger.keep_what_is_superseded(number)
 
 
 def _parts(complete: Sequence[Delivery], processes: int) -> list[list[Delivery]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -13,7 +13,7 @@ from typing import Any
 
 from logstream.destinations.base import Destination
 from logstream.destinations.objects import ObjectDestination
-from logstream.destinations.parcel import Tally
+from logstream.destinations.parcel import Part, Tally
 from logstream.errors import DeliveryError
 from logstream.export.beside import Carried, Made, ManifestFolder, ManifestOutdated, listings_in
 from logstream.export.isolation import Isolation
@@ -85,6 +85,8 @@ class Sealer:
         self._isolation = isolation
         self._room = asyncio.Semaphore(AT_ONCE)
         self._lines = _Lines()
+        self._listed: dict[int, int] = {}
+        """The events of the parts that were read of deliveries, by id."""
 
     async def seal(self, deliveries: Sequence[Delivery]) -> None:
         """Seal complete deliveries."""
@@ -189,10 +191,16 @@ class Sealer:
         """The listings of deliveries, by id, read for all at once."""
         found: dict[int, list[Listing]] = {delivery.id: [] for delivery in deliveries}
         for number, parts in groupby(self._ledger.parts(found), key=itemgetter(0)):
-            for listing, lines in listings_of(part for _, part in parts):
+            self._listed[number] = 0
+            for listing, lines in listings_of(self._counted(parts)):
                 found[number].append(listing)
                 self._lines.keep(listing, lines)
         return found
+
+    def _counted(self, parts: Iterable[tuple[int, Part]]) -> Iterator[Part]:
+        for number, part in parts:
+            self._listed[number] += part.events
+            yield part
 
     def _chain(self, ready: Sequence[_Complete], superseded: Mapping[int, Sequence[Carried]]) -> dict[int, Manifest]:
         """Make the manifests in the ledger; return them by delivery id."""
@@ -213,6 +221,11 @@ class Sealer:
                 if number in pruned and item.before is None:  # what was to be listed may have been gone by then
                     raise DeliveryError(
                         "the ledger was pruned of it meanwhile; sealed again, it goes on from its last one"
+                    )
+                # counts were read before: by now another run may have planned the window again
+                if item.before is None and self._listed.get(number, 0) != item.delivery.events:
+                    raise DeliveryError(
+                        "another run has planned it again meanwhile; sealed again, it goes on from that"
                     )
                 sealed[number] = self._sealed(item, listings[number], superseded.get(number, ()))
         made: dict[int, Manifest] = {}

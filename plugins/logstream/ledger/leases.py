@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from logstream import clock
 from logstream.control.tables import SCHEMA
-from logstream.errors import DeliveryError, LogstreamError
+from logstream.errors import DatabaseError, LogstreamError
 from logstream.ledger.lane_writes import lease_lost
 from logstream.ledger.lanes import Lanes, lock_in_order
 from logstream.ledger.records import Lane
@@ -197,4 +197,4 @@ class LeaseKeeper:
         try:
             return await in_time(self._threads, ANSWER_SECONDS, call)
         except TimeoutError:
-            raise DeliveryError(f"the control database has not answered for {ANSWER_SECONDS:.0f} s") from None
+            raise DatabaseError(f"the control database has not answered for {ANSWER_SECONDS:.0f} s") from None

@@ -51,6 +51,7 @@ class Pruning(Book):
         - A delivery whose manifest is still to be put beside its data (it was written off while its place was away) keeps what
           that lists: no later manifest of its chain could be put without it.
         - One that supersedes what may be the only copy of events keeps the names of those objects: they would be given to others.
+          So does one that has dead letters: what a redelivery had put when it was killed is superseded, too.
         - One that somebody works on, who sends its dead letters again, say, is left: names are chosen by what the ledger knows.
           Who had it, and has paused until the lease ran out, has lost it, and puts nothing more.
         - One of which dead letters have arrived since it was sealed is left until it is sealed again.
@@ -65,13 +66,18 @@ class Pruning(Book):
         superseded = select(superseded_parts.c.id).where(superseded_parts.c.delivery_id == deliveries.c.id)
         purged = (losses.c.delivery_id == deliveries.c.id) & (losses.c.reason == Why.PURGED)
         lost = select(losses.c.delivery_id).where(purged)
-        only_copies = superseded.exists() & (deliveries.c.keeps_superseded | lost.exists())
+        letters = select(rejections.c.event_id).where(
+            rejections.c.delivery_id == deliveries.c.id, rejections.c.redelivered_at.is_(None)
+        )
+        only_copies = superseded.exists() & (deliveries.c.keeps_superseded | lost.exists() | letters.exists())
         leased = (lanes.c.delivery_id == deliveries.c.id) & (lanes.c.leased_until > func.clock_timestamp())
         busy = select(lanes.c.lane).where(leased)
         old = (deliveries.c.window_end <= before) & (deliveries.c.state == State.DELIVERED)
         old &= ~to_be_put.exists() & ~only_copies & ~busy.exists()
         with self._writing("pruning the ledger") as connection:
             ids = lock_deliveries(connection, old & deliveries.c.pruned_at.is_(None))
+            # once more: while the locks were waited for, others may have written what this goes by
+            ids = list(connection.scalars(select(deliveries.c.id).where(any_of(deliveries.c.id, ids), old)))
             taken = set(connection.exec_driver_sql(_BUSY, (ids,)).scalars())
             told = _told(connection, [number for number in ids if number not in taken])
             ids = [number for number in ids if number not in taken and number not in told.less]

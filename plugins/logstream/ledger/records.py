@@ -217,8 +217,11 @@ class Delivery:
 
     @property
     def is_excused(self) -> bool:
-        """Whether a lane of it failed by no fault of its destination."""
-        return any(lane.state is State.FAILED and lane.blameless for lane in self.lanes)
+        """Whether a lane of it failed by no fault of its destination, or was never begun."""
+        return any(
+            (lane.state is State.FAILED and lane.blameless) or (lane.state is State.PLANNED and not lane.attempts)
+            for lane in self.lanes
+        )
 
     @property
     def is_blamed(self) -> bool:
