@@ -119,10 +119,10 @@ def test_one_that_is_refused_again_says_why_now(
 def test_its_event_is_shown_as_the_log_store_holds_it(console: Console, filled: psycopg.Connection) -> None:
     mend(filled, 77777)
     found = keys(console)
-    letter, payload = console.deliveries.content(found[77777])
-    assert (letter.event_id, payload) == (77777, b'{"id": "mended 77777"}')
+    content = console.deliveries.content(found[77777])
+    assert (content.letter.event_id, content.payload, content.fault) == (77777, b'{"id": "mended 77777"}', None)
     filled.execute("delete from events where id = 77777")
-    assert console.deliveries.content(found[77777])[1] is None
+    assert console.deliveries.content(found[77777]).payload is None
     with pytest.raises(NotThere):
         console.deliveries.content((found[77777][0], 1))
 

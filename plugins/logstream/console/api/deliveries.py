@@ -115,9 +115,13 @@ def get_rejected(
 def get_rejected_event(
     console: Its, user: Writer, delivery_id: Id, event_id: Annotated[int, Path(ge=-BIG, le=BIG)]
 ) -> dict[str, Any]:
-    """A dead letter's event as the log store holds it; null where it no longer does. It takes the right to change settings."""
-    _, payload = console.deliveries.content((delivery_id, event_id))
-    return {"event": None if payload is None else payload.decode("utf-8", "replace")}
+    """A dead letter's event as the log store holds it; null where it no longer does. It takes the right to change settings.
+
+    `fault` is why what it holds is no event (an `occurred_at` that is no time, a text that is no JSON), null where it is one.
+    """
+    found = console.deliveries.content((delivery_id, event_id))
+    held = None if found.payload is None else found.payload.decode("utf-8", "replace")
+    return {"event": held, "fault": found.fault}
 
 
 @router.post("/rejected/discard")

@@ -195,18 +195,13 @@ def dead_letter_part(
 ) -> Response:
     """The event of a dead letter, for those who may see real events."""
     try:
-        letter, payload = console.deliveries.content((delivery_id, event_id))
+        found = console.deliveries.content((delivery_id, event_id))
     except NotThere as error:
         return show(request, "parts/dead_letter.html", user, mistake=str(error))
     return show(
-        request,
-        "parts/dead_letter.html",
-        user,
-        letter=letter,
-        size=len(payload or b""),
-        pretty=readable(payload),
-        most=EVENT_SIGNS,
-    )
+        request, "parts/dead_letter.html", user, fault=found.fault, size=len(found.payload or b""),
+        pretty=readable(found.payload), most=EVENT_SIGNS,
+    )  # fmt: skip
 
 
 def readable(payload: bytes | None) -> str | None:

@@ -20,6 +20,7 @@ from logstream.ledger.losses import Loss
 from logstream.ledger.overview import DeliveryFilter, DeliverySummary, Overview
 from logstream.ledger.records import RejectedEvent
 from logstream.ledger.timeline import Moment, Timeline
+from logstream.store.rows import NO_ID, is_nameless
 from logstream.window import Window
 
 COUNTED = 1000
@@ -36,6 +37,19 @@ class Again:
     windows: int
     replaced: dict[str, int]
     repeated: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LetterContent:
+    """A dead letter with what the log store holds of it.
+
+    `payload` is `None` where there is no such row any more, or none that can be asked for. `fault` is why the row is no
+    event, `None` where it is one.
+    """
+
+    letter: RejectedEvent
+    payload: bytes | None = None
+    fault: str | None = None
 
 
 class DeliveryService:
@@ -82,17 +96,21 @@ class DeliveryService:
         self._audit.record(Act.DEAD_LETTERS_DISCARDED, by, events=events, note=note.strip())
         return events
 
-    def content(self, key: tuple[int, int]) -> tuple[RejectedEvent, bytes | None]:
-        """A dead letter with its event as the log store holds it; `None` where it no longer does.
-
-        Raises `NotThere` where there is no such dead letter.
-        """
+    def content(self, key: tuple[int, int]) -> LetterContent:
+        """A dead letter with what the log store holds of it. Raises `NotThere` where there is no such dead letter."""
         found = self._exporter.ledger.rejected(keys=[key])
         if not found:
             raise NotThere("there is no such dead letter, or it was delivered or discarded meanwhile")
-        store = self._exporter.store(self._settings.current())
-        events = store.events([key[1]]).events
-        return found[0], next((event.payload for event in events if event.workspace_id == found[0].workspace_id), None)
+        letter = found[0]
+        if is_nameless(letter.event_id):
+            return LetterContent(letter, fault=NO_ID)
+        page = self._exporter.store(self._settings.current()).events([letter.event_id])
+        # an event's id is unique, that of a row which is none may be that of a row of another customer, too
+        rows = [(event, None) for event in page.events] + list(page.bad)
+        for event, fault in rows:
+            if event.workspace_id == letter.workspace_id:
+                return LetterContent(letter, event.payload, fault)
+        return LetterContent(letter)
 
     def again(self, span: Window, names: Collection[str]) -> Again:
         """What an export of a span would send again to some destinations, or to all that the settings have."""
