@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -91,6 +92,49 @@ def test_a_destination_that_was_removed_is_found_in_what_the_ledger_knows_of_it(
     expect(page.get_by_text("The settings no longer have removed.")).to_be_visible()
     losses(page).get_by_role("button", name="Acknowledge").click()
     expect(losses(page)).to_have_count(0)
+
+
+def test_the_charts_of_deliveries_follow_what_the_table_under_them_says(
+    admin: Person, stage: Stage, tmp_path: Path
+) -> None:
+    window = Window(DAYS[2] + timedelta(hours=17), DAYS[2] + timedelta(hours=17, minutes=30))
+
+    def plan() -> None:
+        with engine(stage) as exporter:
+            exporter.seal(exporter.plan(window).delivery_ids)
+
+    def deliver() -> None:
+        with engine(stage) as exporter:
+            exporter.redeliver_owed("moving")
+
+    start_from(
+        stage,
+        {
+            "admin": {"enabled": True, "events": ["user_activity"], "destination": "moving"},
+            "destinations": {"moving": {"type": "file", "path": str(tmp_path)}},
+        },
+    )
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(plan).result()
+        page = admin.visit("deliveries?destination=moving")
+        expect(page.locator(".strip .owed")).to_have_count(1)
+        expect(page.locator(".plot[data-drawn] canvas")).to_have_count(1)
+        settle(page)
+        mark = "document.querySelector('.timeline').dataset.marked"
+        page.evaluate(f"{mark} = 'yes'")
+        # nothing is drawn anew that looks as it did
+        with admin.page.expect_response(re.compile(r"/parts/timeline"), timeout=30_000) as answer:
+            pass
+        assert (answer.value.status, page.evaluate(mark)) == (304, "yes")
+        page.get_by_text("As a table").click()
+        pool.submit(deliver).result()
+    row = page.get_by_role("region", name="Deliveries", exact=True).get_by_role("row", name="moving")
+    expect(row).to_contain_text("delivered", timeout=30_000)
+    expect(page.locator(".strip .owed")).to_have_count(0, timeout=30_000)
+    expect(page.locator(".strip .delivered")).to_have_count(1)
+    expect(page.locator(".plot[data-drawn] canvas")).to_have_count(1)
+    # what was opened stays open
+    expect(page.get_by_role("region", name="Exported on request").get_by_role("row", name="delivered whole")).to_be_visible()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from logstream.console.access import Reader
-from logstream.console.layout import Its, Text, show
+from logstream.console.layout import Its, Text, answer_fresh, fresh, show
 from logstream.settings.models import DESTINATION_NAME
 
 GAPS = 100
@@ -20,10 +20,13 @@ router = APIRouter(prefix="/parts", default_response_class=HTMLResponse)
 
 @router.get("/timeline")
 def timeline_part(request: Request, console: Its, user: Reader, destination: Text = "") -> Response:
-    """The newest windows over time, of all destinations or of one."""
+    """The newest windows over time, of all destinations or of one; once shown, it fetches itself again."""
     chosen = destination if re.fullmatch(DESTINATION_NAME, destination) else None
-    charts = console.standing.charts(chosen)
-    return show(request, "parts/timeline.html", user, charts=charts, destination=chosen or "", **_standing(console))
+    part = fresh(
+        request, "parts/timeline.html", user, "parts/timeline", {"destination": destination}, id="timeline",
+        label="Volume and lag", charts=console.standing.charts(chosen), destination=chosen or "", **_standing(console),
+    )  # fmt: skip
+    return answer_fresh(request, part)
 
 
 @router.get("/gaps")

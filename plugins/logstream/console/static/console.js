@@ -238,14 +238,24 @@ const problem = document.getElementById("problem");
 if (problem) problem.focus();
 
 // a part that fetches itself again does so while a person looks at it, and never from under an open question
-const paused = () => document.hidden || document.querySelector("dialog[open]") || document.getElementById("live")?.checked === false;
+const paused = (part) =>
+  document.hidden || document.querySelector("dialog[open]") || document.getElementById("live")?.checked === false || part.closest("details:not([open])");
 for (const moment of ["htmx:beforeRequest", "htmx:beforeSwap"]) {
   document.addEventListener(moment, (event) => {
-    if (!event.target.matches?.("[data-fresh]") || !paused()) return;
+    if (!event.target.matches?.("[data-fresh]") || !paused(event.target)) return;
     if (moment === "htmx:beforeSwap") event.detail.shouldSwap = false;
     else event.preventDefault();
   });
 }
+
+document.addEventListener(
+  "toggle",
+  ({ target }) => {
+    const part = target.open && target.querySelector("[data-fresh]");
+    if (part) htmx.trigger(part, "refresh");
+  },
+  true,
+);
 
 // what a person has opened, or scrolled to, stays so when the part is swapped
 let kept = [];
