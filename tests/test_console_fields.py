@@ -270,6 +270,18 @@ def test_what_a_failed_test_says_is_what_to_do(ask: Asked) -> None:
         in_own_words(Page(text))
 
 
+def test_a_folder_that_is_not_allowed_is_no_matter_of_a_connection(
+    ask: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roots = [tmp_path / "one", tmp_path / "two"]
+    monkeypatch.setenv("LOGSTREAM_FILE_ROOTS", ":".join(map(str, roots)))
+    form = {"destination_type": "file", "option.path": str(tmp_path / "three")}
+    text = ask("POST", "parts/test", data=form).text
+    assert "onnection" not in text and "<code>LOGSTREAM_FILE_ROOTS</code>" in text
+    assert all(str(root) in text for root in [*roots, tmp_path / "three"])
+    in_own_words(Page(text))
+
+
 def test_the_check_of_the_log_store_has_no_raw_marks(ask: Asked, store: psycopg.Connection) -> None:
     for spoil in ("alter table events alter column recorded_at drop default", "alter table events rename to gone"):
         store.execute(spoil)

@@ -14,6 +14,7 @@ from logstream.control.audit import Act, Actor
 from logstream.destinations import check_options, destination_types
 from logstream.destinations.base import Destination, Step
 from logstream.destinations.credentials import Connections
+from logstream.destinations.file import ROOTS, FileDestination, allowed_roots
 from logstream.destinations.registry import make_destination
 from logstream.errors import InputError, LogstreamError, NotThere, SettingsError
 from logstream.export.exporter import Exporter
@@ -133,9 +134,23 @@ def _try_out(name: str, made: Destination[Any]) -> list[Step]:
         remedy = "See that the address is right and can be reached from Airflow's api-server."
         steps.append(Step("answers in time", False, f"not within {CHECK_SECONDS:.0f} s", remedy))
     except LogstreamError as error:
-        steps.append(Step("connection", False, str(error), "Correct the Airflow connection."))
+        steps.append(_not_opened(made, error))
     except Exception as error:
         logger.exception("the test of destination %s broke off", name)
         remedy = "That is a fault of Logstream or of the destination's plug-in: the api-server's log has the details."
         steps.append(Step("the test ran to its end", False, type(error).__name__, remedy))
     return steps
+
+
+def _not_opened(made: Destination[Any], error: LogstreamError) -> Step:
+    """What failed before anything could be tried: mostly it is the connection, but not every type has one."""
+    if made.connection_type:
+        return Step("connection", False, str(error), "Correct the Airflow connection.")
+    if isinstance(made, FileDestination):
+        folders = ", ".join(map(str, allowed_roots()))
+        remedy = (
+            f"An operator allows folders by `{ROOTS}`, of the api-server and of every worker, with colons between. "
+            f"Allowed are those below {folders}."
+        )
+        return Step("folder", False, f"{made.options.path} is not below a folder that the operator allows", remedy)
+    return Step("options", False, str(error), "Correct the destination's options.")
