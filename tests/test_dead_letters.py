@@ -185,11 +185,10 @@ def test_what_was_delivered_for_a_customer_by_day(
 
 
 def test_a_backfill_says_what_it_would_send_again(console: Console, refused: Exporter) -> None:
-    span = Window(window(0).start, window(3).end)
-    again = console.deliveries.again(span, [])
-    assert (again.windows, again.replaced, again.repeated) == (1, {"out": 1}, {"hook": 1})
-    assert console.deliveries.again(span, ["hook"]).replaced == {}
-    assert console.deliveries.again(Window(window(5).start, window(6).end), []).windows == 0
+    outcome = console.backfills.outcome([window(number) for number in range(3)])
+    assert (outcome.again, outcome.new, outcome.replaced, outcome.repeated) == (1, 2, {"out": 1}, {"hook": 1})
+    assert console.backfills.outcome([window(0)], ["hook"]).replaced == {}
+    assert console.backfills.outcome([window(5)]).again == 0
 
 
 @pytest.mark.parametrize("meanwhile", ["sent", "discarded"])

@@ -47,7 +47,7 @@ def test_a_destination_is_held_and_resumed(admin: Person, stage: Stage, bucket: 
     assert any("_manifests" not in key for key in stage.s3.objects(bucket))
 
 
-def test_a_backfill_says_how_many_windows(admin: Person, stage: Stage, bucket: str) -> None:
+def test_a_backfill_says_what_it_would_do(admin: Person, stage: Stage, bucket: str) -> None:
     lake = {"type": "s3", "connection": "lake", "bucket": bucket}
     start_from(
         stage,
@@ -61,17 +61,17 @@ def test_a_backfill_says_how_many_windows(admin: Person, stage: Stage, bucket: s
     form = page.locator("#backfill-form")
     form.get_by_label("From (UTC)").fill(f"{WINDOWS[0].start:%Y-%m-%dT%H:%M}")
     form.get_by_label("To (UTC)").fill(f"{WINDOWS[1].end:%Y-%m-%dT%H:%M}")
-    expect(page.locator("#backfill")).to_contain_text("This makes 2 windows")
-    expect(page.locator("#backfill")).to_contain_text("of this time")
+    expect(page.locator("#backfill")).to_contain_text("This starts 2 runs")
+    expect(page.locator("#backfill")).to_contain_text("By the settings in force, events go to lake.")
     # who types and clicks at once is not answered by what was looked up for the typing, a moment later
     form.get_by_label("Only to").fill("lake")
     page.get_by_role("button", name="Start the backfill").click()
-    expect(page.locator("#backfill")).to_contain_text("has started: 2 windows")
+    expect(page.locator("#backfill")).to_contain_text("has started: 2 runs")
     admin.page.wait_for_timeout(600)
-    expect(page.locator("#backfill")).to_contain_text("has started: 2 windows")
+    expect(page.locator("#backfill")).to_contain_text("has started: 2 runs")
     # how far it has come is followed at the top, and seen by each who opens the page
     progress = page.get_by_role("status", name="Backfill")
-    expect(progress).to_contain_text("of 2 windows")
+    expect(progress).to_contain_text("of 2 runs")
     status, answer, _ = call(
         stage,
         "POST",
@@ -84,7 +84,7 @@ def test_a_backfill_says_how_many_windows(admin: Person, stage: Stage, bucket: s
     for run in started:
         assert stage.airflow.wait_for_run(run["dag_run_id"]) == "success"
     page.evaluate("htmx.trigger('#fresh', 'refresh')")
-    expect(progress).to_contain_text("2 of 2 windows")
+    expect(progress).to_contain_text("2 of 2 runs")
     # what it would do a second time
     page = admin.visit("deliveries?customer=c1")
     expect(page.get_by_role("columnheader", name="Of the customer")).to_be_visible()
@@ -92,8 +92,13 @@ def test_a_backfill_says_how_many_windows(admin: Person, stage: Stage, bucket: s
     form = page.locator("#backfill-form")
     form.get_by_label("From (UTC)").fill(f"{WINDOWS[0].start:%Y-%m-%dT%H:%M}")
     form.get_by_label("To (UTC)").fill(f"{WINDOWS[1].end:%Y-%m-%dT%H:%M}")
-    expect(page.locator("#backfill")).to_contain_text("2 windows of this time exist already")
+    expect(page.locator("#backfill")).to_contain_text("2 windows of this time exist already: they keep their bounds")
     expect(page.locator("#backfill")).to_contain_text("Written again, under the same keys: lake (2 windows)")
+    # what has not ended is no one's to start
+    form.get_by_label("From (UTC)").fill("2100-01-01T00:00")
+    form.get_by_label("To (UTC)").fill("2100-01-02T00:00")
+    expect(page.locator("#backfill")).to_contain_text("has ended yet")
+    expect(page.get_by_role("button", name="Start the backfill")).to_have_count(0)
     page = admin.visit("deliveries?customer=no-one")
     expect(page.get_by_role("alert")).to_contain_text("No customer has that id, external id or name")
     admin.complaints.clear()  # the browser says so of the answer 422

@@ -139,7 +139,7 @@ def begin_redelivery(console: Console, user: Any, by: Actor, wanted: RedeliveryR
 def begin_backfill(
     console: Console, user: Any, by: Actor, start: datetime, end: datetime, names: list[str], windows: int
 ) -> int:
-    """Start a backfill of the export DAG, which makes so many windows; return its id."""
+    """Start a backfill of the export DAG, which exports so many windows of the range; return its id."""
     may_start(user)
     begun = runs.start_backfill(start, end, names, by.name)
     span = Window(start, end).as_json()

@@ -50,11 +50,17 @@ class Links:
 
 @dataclass(frozen=True, slots=True)
 class BackfillPlan:
-    """What a backfill would make: how many windows, the first and the last of them."""
+    """The intervals that the runs of a backfill are for, oldest first, and whether the range reaches beyond what has `ended`."""
 
-    windows: int
-    first: Window | None = None
-    last: Window | None = None
+    intervals: tuple[Window, ...]
+    ended: bool = True
+
+    @property
+    def nothing(self) -> str:
+        """Why there are none."""
+        if self.ended:
+            return "there is no interval of the schedule that begins and ends in this range"
+        return "no interval of the schedule in this range has ended yet: the schedule exports them then"
 
 
 def links(windows: Iterable[tuple[Window, str]]) -> dict[tuple[Window, str], Links]:
@@ -109,10 +115,13 @@ def plan_backfill(start: datetime, end: datetime) -> BackfillPlan:
         raise InputError(
             f"the DAG {EXPORT_DAG} has no schedule, so there are no windows to backfill; set logstream_schedule"
         )
-    windows = list(itertools.islice(windows_between(found.dag, start, end), MAX_BACKFILL_WINDOWS + 1))
+    # Airflow makes no run of an interval that has not ended, and refuses a backfill of the future
+    now = datetime.now(UTC)
+    found_windows = windows_between(found.dag, start, min(end, now)) if start < now else iter(())
+    windows = tuple(itertools.islice(found_windows, MAX_BACKFILL_WINDOWS + 1))
     if len(windows) > MAX_BACKFILL_WINDOWS:
         raise InputError(f"these are more than {MAX_BACKFILL_WINDOWS:,} windows; backfill a shorter range at a time")
-    return BackfillPlan(len(windows), windows[0], windows[-1]) if windows else BackfillPlan(0)
+    return BackfillPlan(windows, end <= now)
 
 
 def windows_between(dag: Any, start: datetime, end: datetime) -> Iterator[Window]:
@@ -140,14 +149,14 @@ def start_backfill(start: datetime, end: datetime, destinations: Sequence[str], 
     Raises `InputError` with Airflow's reason where it does not.
     """
     plan = plan_backfill(start, end)
-    if plan.first is None or plan.last is None:
-        raise InputError("there is no window that begins and ends in this range")
+    if not plan.intervals:
+        raise InputError(plan.nothing)
     try:
         backfill = _create_backfill(
             dag_id=EXPORT_DAG,
             # Airflow takes the dates of runs, both ends included: the starts of windows
-            from_date=plan.first.start,
-            to_date=plan.last.start,
+            from_date=plan.intervals[0].start,
+            to_date=plan.intervals[-1].start,
             max_active_runs=4,
             reverse=False,
             dag_run_conf={"destinations": list(destinations)} if destinations else {},

@@ -139,10 +139,20 @@ def redeliver(console: Its, user: Writer, by: By, wanted: RedeliveryRequest) -> 
 
 @router.post("/backfills", responses=CHANGING)
 def backfill(console: Its, user: Writer, by: By, wanted: BackfillRequest) -> dict[str, Any]:
-    """Export a historical range again, or for the first time: an Airflow backfill of the export DAG."""
+    """Export a historical range again, or for the first time: an Airflow backfill of the export DAG.
+
+    It says how many `runs` there are, how many `windows` they export, how many of these are `new`, and which destinations are
+    `reached` by the settings in force; windows that exist keep their bounds.
+    """
     start, end = range_of(console, wanted.start, wanted.end, wanted.destinations)
     plan = runs.plan_backfill(start, end)
-    answer: dict[str, Any] = {"windows": plan.windows, "backfill": None}
+    found = console.backfills.outcome(plan.intervals, wanted.destinations) if plan.intervals else None
+    answer: dict[str, Any] = {
+        "runs": len(plan.intervals), "windows": found.windows if found else 0, "new": found.new if found else 0,
+        "reached": found.reached if found else [], "backfill": None,
+    }  # fmt: skip
     if not wanted.dry_run:
-        answer["backfill"] = begin_backfill(console, user, by, start, end, wanted.destinations, plan.windows)
+        answer["backfill"] = begin_backfill(
+            console, user, by, start, end, wanted.destinations, found.within if found else 0
+        )
     return answer

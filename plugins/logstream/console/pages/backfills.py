@@ -1,4 +1,4 @@
-"""Backfills: what one would make, and starting it."""
+"""Backfills: what one would do, and starting it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from logstream.console.forms import lines_of
 from logstream.console.layout import Its, Sent, one, show, with_utc
 from logstream.console.problems import problem_of
 from logstream.console.requests import MOST_NAMED, BackfillRequest, begin_backfill, range_of
+from logstream.console.service.backfills import MOST_NAMES
 from logstream.errors import LogstreamError
-from logstream.window import Window
 
 router = APIRouter(prefix="/parts", default_response_class=HTMLResponse)
 
 
 @router.post("/backfill")
 def backfill_part(request: Request, console: Its, user: Writer, by: By, form: Sent) -> Response:
-    """How many windows a backfill makes; or start it."""
+    """What a backfill would do; or start it."""
     known = console.settings.current().settings.destinations
     chosen = list(dict.fromkeys(lines_of(form.get("destinations", ()))))
     if unknown := [name for name in chosen if name not in known]:
@@ -31,18 +31,20 @@ def backfill_part(request: Request, console: Its, user: Writer, by: By, form: Se
     wanted = BackfillRequest(
         start=with_utc(one(form, "start"))[:40], end=with_utc(one(form, "end"))[:40], destinations=chosen
     )
-    begun = None
+    begun, outcome = None, None
     try:
         start, end = range_of(console, wanted.start, wanted.end, wanted.destinations)
         plan = runs.plan_backfill(start, end)
+        if plan.intervals:
+            outcome = console.backfills.outcome(plan.intervals, chosen)
         if one(form, "do") == "start":
-            begun = begin_backfill(console, user, by, start, end, wanted.destinations, plan.windows)
+            begun = begin_backfill(console, user, by, start, end, wanted.destinations, outcome.within if outcome else 0)
     except LogstreamError as error:
         return show(request, "parts/backfill.html", user, mistake=problem_of(error).detail)
-    again = None
-    if plan.first and plan.last and not begun:
-        again = console.deliveries.again(Window(plan.first.start, plan.last.end), chosen)
-    answer = show(request, "parts/backfill.html", user, plan=plan, begun=begun, again=again, dag=runs.EXPORT_DAG)
+    answer = show(
+        request, "parts/backfill.html", user, plan=plan, begun=begun, outcome=outcome, only=chosen, most=MOST_NAMES,
+        dag=runs.EXPORT_DAG,
+    )  # fmt: skip
     if begun:
         answer.headers["HX-Trigger"] = "begun"
     return answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from logstream.console.service.audit import AuditService
+from logstream.console.service.backfills import BackfillService
 from logstream.console.service.customers import CustomerService
 from logstream.console.service.deliveries import DeliveryService
 from logstream.console.service.destinations import DestinationService
@@ -25,5 +26,6 @@ class Console:
         self.customers = CustomerService(self.exporter, self.overview, self.settings)
         self.destinations = DestinationService(self.exporter, self.overview, self.settings, connections, self.audit)
         self.deliveries = DeliveryService(self.exporter, self.overview, self.settings, self.audit)
+        self.backfills = BackfillService(self.exporter, self.overview)
         self.standing = OverviewService(self.exporter, self.settings, self.deliveries)
         self.messages = MessageService(self.exporter, self.settings, self.customers)

@@ -9,9 +9,6 @@ from datetime import datetime
 from logstream.console.service.audit import AuditService
 from logstream.console.service.settings import SettingsService
 from logstream.control.audit import Act, Actor
-from logstream.destinations import destination_types
-from logstream.destinations.base import Destination
-from logstream.destinations.objects import ObjectDestination
 from logstream.errors import InputError, NotThere
 from logstream.export.exporter import Exporter
 from logstream.export.removed import Removed, removed
@@ -25,18 +22,6 @@ from logstream.window import Window
 
 COUNTED = 1000
 """So many dead letters are counted for the navigation; more are as many to a person."""
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """What exporting a span once more means: windows of it that exist, and by destination how many it has got already.
-
-    Objects are `replaced` by the same ones; other receivers see the events `repeated`.
-    """
-
-    windows: int
-    replaced: dict[str, int]
-    repeated: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +96,6 @@ class DeliveryService:
             if event.workspace_id == letter.workspace_id:
                 return LetterContent(letter, event.payload, fault)
         return LetterContent(letter)
-
-    def again(self, span: Window, names: Collection[str]) -> Again:
-        """What an export of a span would send again to some destinations, or to all that the settings have."""
-        types, known = destination_types(), self._settings.current().settings.destinations
-        got = {name: windows for name, windows in self._overview.delivered_within(span).items() if name in known}
-        chosen = {name: windows for name, windows in got.items() if not names or name in names}
-        replaced = {name for name in chosen if issubclass(types.get(known[name].type, Destination), ObjectDestination)}
-        return Again(
-            len(self._exporter.ledger.planned_within(span)),
-            {name: windows for name, windows in sorted(chosen.items()) if name in replaced},
-            {name: windows for name, windows in sorted(chosen.items()) if name not in replaced},
-        )
 
     def count_dead_letters(self) -> int:
         """How many dead letters there are, counted up to `COUNTED`."""
