@@ -270,6 +270,22 @@ def test_what_a_failed_test_says_is_what_to_do(ask: Asked) -> None:
         in_own_words(Page(text))
 
 
+def test_a_field_that_a_refused_save_found_fault_with_is_looked_at_again(ask: Asked) -> None:
+    form = {"message": '{"a": {{{nothing}}}}', "mask": "email", "log_types": "x" * 300, "events": "log_service"}
+    refused = ask("POST", "settings", data={**form, "enabled": "true", "version": str(ask.version())}).text
+    faulted = re.search('name="faulted" value="([^"]*)"', refused)
+    assert faulted is not None and set(faulted[1].split()) >= {"message", "mask", "destination_name"}
+    form = {**form, "preview_kind": "job", "faulted": faulted[1]}
+    told = Page(ask("POST", "parts/preview", data=form).text)
+    assert told.errors.keys() == set(faulted[1].split()) - {"destination_name", "destination_type"}
+    assert {"message", "mask"} <= told.mistakes.keys()
+    mended = {**form, "message": '{"a": {{{log_message}}}}', "mask": "$.email", "log_types": "x"}
+    told = Page(ask("POST", "parts/preview", data=mended).text)
+    assert told.mistakes == {} and {"message", "mask"} <= told.errors.keys()
+    # who types for the first time has the preview to say so
+    assert Page(ask("POST", "parts/preview", data={**form, "faulted": ""}).text).errors == {}
+
+
 def test_a_folder_that_is_not_allowed_is_no_matter_of_a_connection(
     ask: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,4 +101,7 @@ def test_a_backfill_says_what_it_would_do(admin: Person, stage: Stage, bucket: s
     expect(page.get_by_role("button", name="Start the backfill")).to_have_count(0)
     page = admin.visit("deliveries?customer=no-one")
     expect(page.get_by_role("alert")).to_contain_text("No customer has that id, external id or name")
+    rows = page.get_by_role("region", name="Deliveries", exact=True).locator("tbody tr")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("Nothing is shown: the filter cannot be used.")
     admin.complaints.clear()  # the browser says so of the answer 422

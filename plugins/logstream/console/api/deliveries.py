@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
@@ -32,7 +33,7 @@ from logstream.window import parse_time
 router = APIRouter()
 
 
-def _delivery(item: DeliverySummary, user: Any) -> dict[str, Any]:
+def _delivery(item: DeliverySummary, lag: timedelta | None, user: Any) -> dict[str, Any]:
     return {
         "id": item.id,
         "destination": item.destination,
@@ -43,7 +44,7 @@ def _delivery(item: DeliverySummary, user: Any) -> dict[str, Any]:
         "requests": item.requests,
         "generation": item.generation,
         "sealed_at": item.sealed_at,
-        "lag_seconds": item.lag.total_seconds() if item.lag else None,
+        "lag_seconds": lag.total_seconds() if lag else None,
         "seconds": item.seconds,
         "error": shown_reason(item.error, user),
     }
@@ -61,9 +62,11 @@ def get_deliveries(
     customer: Annotated[str | None, Query(max_length=200, description="A workspace's id, external id or name.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> list[dict[str, Any]]:
-    """What happened, newest first: per window and destination."""
+    """What happened, newest first: per window and destination. What was exported on request, or again, has no lag."""
     wanted = delivery_filter(console, destination, state, start, end, before_id, customer)
-    return [_delivery(item, user) for item in console.deliveries.newest(wanted, limit)]
+    found = console.deliveries.newest(wanted, limit)
+    lags = console.deliveries.lags(found)
+    return [_delivery(item, lags.get(item.id), user) for item in found]
 
 
 @router.get("/timeline")

@@ -107,10 +107,12 @@ def _part(request: Request, console: Console, user: Any, asked: Asked) -> tuple[
         )
     except InputError as error:
         wanted, problem = DeliveryFilter(destination=asked.chosen), problem_of(error)
-    found = console.deliveries.newest(wanted, PAGE)
+    # what a filter that is none would show is not what was asked for
+    found = [] if problem else console.deliveries.newest(wanted, PAGE)
     theirs = console.overview.events_of(wanted.workspace, [item.id for item in found]) if wanted.workspace else None
     part = fresh(
         request, "parts/deliveries.html", user, "parts/deliveries", asked.query(), found=found, asked=asked, theirs=theirs,
+        unusable=problem is not None, lags=console.deliveries.lags(found),
         links=runs.links((item.window, item.destination) for item in found), more=len(found) == PAGE,
         backfill=runs.newest_backfill(),
     )  # fmt: skip

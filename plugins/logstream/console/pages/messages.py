@@ -9,7 +9,7 @@ from logstream.console.access import Reader, may_write
 from logstream.console.filters import spell
 from logstream.console.forms import streaming_of
 from logstream.console.layout import Its, Sent, one, show
-from logstream.console.mistakes import message_field
+from logstream.console.mistakes import LABELS, message_field, mistakes_of
 from logstream.console.problems import problem_of
 from logstream.console.setting_form import sent_destination
 from logstream.errors import LogstreamError
@@ -33,20 +33,25 @@ def preview_part(request: Request, console: Its, user: Reader, form: Sent) -> Re
     workspace = one(form, "workspace_id")
     number = int(workspace) if workspace.isascii() and workspace.isdigit() and len(workspace) < 19 else None
     setting = streaming_of(form)
+    name, destination = sent_destination(form)
+    # fields that a refused save has found fault with; the destination's are looked at where they are
+    faulted = [field for field in one(form, "faulted").split() if field in LABELS and not field.startswith("destination")]
+    wrong = mistakes_of(setting, name, destination, (name,)) if faulted else {}
+    shown = {field: wrong.get(field, "") for field in faulted}
     try:
         found = console.messages.preview(setting, kind, newest=newest, workspace_id=number)
     except LogstreamError as error:
         problem = problem_of(error)
-        return show(request, "parts/preview.html", user, mistakes=problem.problems or [problem.detail])
+        return show(request, "parts/preview.html", user, mistakes=problem.problems or [problem.detail], shown=shown)
     if found.message is None:
         own = found.template_of or DEFAULT_KIND
         template = by_kind(setting.get("message")).get(own, "")
         excerpt = _excerpt(template, found.line, found.column) if found.line else None
         editor = message_field(own)
         return show(
-            request, "parts/preview.html", user, mistakes=[found.error], found=found, excerpt=excerpt, editor=editor
-        )
-    _, destination = sent_destination(form)
+            request, "parts/preview.html", user, mistakes=[found.error], found=found, excerpt=excerpt, editor=editor,
+            shown=shown,
+        )  # fmt: skip
     fit = misfits(setting.get("message"), [kind], destination["type"], destination) if destination else []
     fit += [
         f"`{path}` matches nothing in the sample of {spell([word.replace('_', ' ') for word in kinds])}: it becomes `null`"
@@ -55,7 +60,7 @@ def preview_part(request: Request, console: Its, user: Reader, form: Sent) -> Re
     pretty = indented(found.message)
     return show(
         request, "parts/preview.html", user, found=found, fit=fit, pretty=pretty[:20_000], cut=len(pretty) > 20_000,
-        size=len(found.message.encode()),
+        size=len(found.message.encode()), shown=shown,
     )  # fmt: skip
 
 

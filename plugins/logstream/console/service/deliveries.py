@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
 
 from logstream.console.service.audit import AuditService
 from logstream.console.service.settings import SettingsService
 from logstream.control.audit import Act, Actor
+from logstream.control.tables import windows
+from logstream.database import database_errors
 from logstream.errors import InputError, NotThere
 from logstream.export.exporter import Exporter
 from logstream.export.removed import Removed, removed
@@ -47,6 +51,21 @@ class DeliveryService:
     def newest(self, wanted: DeliveryFilter, limit: int = 50) -> list[DeliverySummary]:
         """The newest deliveries first."""
         return self._overview.deliveries(wanted, limit)
+
+    def lags(self, found: Iterable[DeliverySummary]) -> dict[int, timedelta]:
+        """How long after its end a window was complete, by delivery: of those for which that is a lag.
+
+        A window that was exported on request, or exported again, was complete when a person asked for it.
+        """
+        first = {item.id: item for item in found if item.generation == 1 and item.lag is not None}
+        starts = {item.window.start for item in first.values()}
+        # no two windows begin at one time
+        query = select(windows.c.window_start).where(
+            windows.c.window_start.in_(starts), windows.c.asked_by == AskedBy.REQUEST
+        )
+        with database_errors("reading the ledger"), self._exporter.engine.connect() as connection:
+            requested = set(connection.execute(query).scalars()) if starts else set()
+        return {number: item.lag for number, item in first.items() if item.lag and item.window.start not in requested}
 
     def gaps(self) -> list[Window]:
         """Time since streaming began that no run has exported, oldest first."""

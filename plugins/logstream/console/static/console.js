@@ -214,9 +214,30 @@ document.addEventListener("htmx:oobAfterSwap", (event) => {
   // the event's own target is what was replaced
   const error = document.getElementById(event.detail.target.id);
   if (!error?.id.startsWith("error-")) return;
-  const field = document.getElementById(error.id.slice("error-".length));
-  if (field) field.setAttribute("aria-invalid", String(error.textContent.trim() !== ""));
+  const name = error.id.slice("error-".length);
+  const field = document.getElementById(name);
+  for (const found of field ? [field] : document.getElementsByName(name)) {
+    found.setAttribute("aria-invalid", String(error.textContent.trim() !== ""));
+  }
+  review();
 });
+
+// the box at the top says what is still wrong with each field that it names, and goes with the last of them
+const named = [...document.querySelectorAll("#problem [data-field]")].filter((item) => document.getElementById(`error-${item.dataset.field}`));
+const review = () => {
+  if (!named.some((item) => item.isConnected)) return;
+  const box = document.getElementById("problem");
+  for (const item of named) {
+    const wrong = document.getElementById(`error-${item.dataset.field}`)?.textContent.trim();
+    if (wrong) item.querySelector("bdi").textContent = wrong;
+    else item.remove();
+  }
+  const left = box.querySelectorAll("[data-field]").length;
+  const heading = box.querySelector("strong");
+  heading.textContent = heading.textContent.replace(/[\d,]+ fields? needs?/, `${left} ${left === 1 ? "field needs" : "fields need"}`);
+  if (left === 0) box.remove();
+};
+document.addEventListener("htmx:afterSwap", review);
 
 // Airflow shows this page in a frame that may not open others: its own document follows the link instead
 on("click", "a.out", (link, event) => {
