@@ -96,9 +96,7 @@ def export(window: Window, only: list[str] | None = None) -> list[Window]:
 def said(ask: Asked, start: str, end: str, destinations: str = "") -> str:
     """What the page says a backfill would do, as a person reads it."""
     day = "" if "-" in start else "2026-03-01T"
-    answer = ask(
-        "POST", "parts/backfill", data={"start": day + start, "end": day + end, "destinations": destinations}
-    )
+    answer = ask("POST", "parts/backfill", data={"start": day + start, "end": day + end, "destinations": destinations})
     assert answer.status_code == 200
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", "", answer.text)))
 

@@ -33,7 +33,9 @@ ROWS = {
 @pytest.fixture
 def letters(ask: Asked, store: psycopg.Connection, tmp_path: Path) -> dict[int, str]:
     """Where the rejected rows are shown, by their ids; the one without an id is 0."""
-    store.execute("alter table events alter payload type text, alter payload drop not null, alter occurred_at drop not null")
+    store.execute(
+        "alter table events alter payload type text, alter payload drop not null, alter occurred_at drop not null"
+    )
     store.execute("alter table events drop constraint events_pkey, drop constraint events_kind_check")
     store.execute("alter table events alter id drop identity if exists")
     store.execute("alter table events alter id drop not null")
@@ -53,7 +55,9 @@ def letters(ask: Asked, store: psycopg.Connection, tmp_path: Path) -> dict[int, 
     return {max(row.event_id, 0): f"{row.delivery_id}/{row.event_id}" for row in console.deliveries.rejected()}
 
 
-def test_a_row_that_is_no_event_is_shown_with_why(ask: Asked, letters: dict[int, str], store: psycopg.Connection) -> None:
+def test_a_row_that_is_no_event_is_shown_with_why(
+    ask: Asked, letters: dict[int, str], store: psycopg.Connection
+) -> None:
     assert sorted(letters) == [0, *ROWS]
     shown = {
         1: ("Its occurred_at is not in the years 1 to 9999.", "&#34;note&#34;: &#34;beyond&#34;"),

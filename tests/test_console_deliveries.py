@@ -58,7 +58,9 @@ def test_a_window_that_was_exported_on_request_or_again_has_no_lag(exported: Ask
     found = lags(exported("GET", "deliveries").text)
     assert re.fullmatch(r"\d+ d", found.pop("09:00")), "by the schedule, months late"
     assert found == {"09:05": "-", "09:10": "-", "09:30": "-"}
-    listed = {item["window"]["start"][11:16]: item["lag_seconds"] for item in exported("GET", "api/v1/deliveries").json()}
+    listed = {
+        item["window"]["start"][11:16]: item["lag_seconds"] for item in exported("GET", "api/v1/deliveries").json()
+    }
     assert listed.pop("09:00") > 0 and set(listed.values()) == {None}
 
 

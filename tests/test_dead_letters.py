@@ -19,7 +19,6 @@ from logstream.ledger.leases import LeaseKeeper
 from logstream.ledger.overview import DeliveryFilter
 from logstream.ledger.records import Lane
 from logstream.verify.verifier import verify
-from logstream.window import Window
 
 from .test_engine import Connections, Make, engine, files, filled
 from .test_healing import run, two_destinations, window

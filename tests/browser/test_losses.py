@@ -134,7 +134,9 @@ def test_the_charts_of_deliveries_follow_what_the_table_under_them_says(
     expect(page.locator(".strip .delivered")).to_have_count(1)
     expect(page.locator(".plot[data-drawn] canvas")).to_have_count(1)
     # what was opened stays open
-    expect(page.get_by_role("region", name="Exported on request").get_by_role("row", name="delivered whole")).to_be_visible()
+    expect(
+        page.get_by_role("region", name="Exported on request").get_by_role("row", name="delivered whole")
+    ).to_be_visible()
 
 
 @pytest.fixture

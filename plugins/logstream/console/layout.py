@@ -94,10 +94,10 @@ class Fresh:
 
 
 def fresh(
-    request: Request, template: str, user: Any, path: str, query: Mapping[str, object], *, id: str = "fresh",
+    request: Request, template: str, user: Any, path: str, query: Mapping[str, object], *, name: str = "fresh",
     label: str = "", **context: Any,
 ) -> Fresh:  # fmt: skip
-    """Render such a part, which is at `path` with `query`. One of several on a page has an `id`, and a `label` as a region.
+    """Render such a part, which is at `path` with `query`. One of several on a page has its own `name`, and a `label` as a region.
 
     What is shown is swapped only when it has changed, so that nothing flickers, and the focus and a reader's place stay: the
     browser sends back, as `If-None-Match`, the tag that the part has.
@@ -108,7 +108,7 @@ def fresh(
     tag = hashlib.sha256(inner.replace(token[1] if token else "\0", "").encode()).hexdigest()[:20]
     around = jinja.env.get_template("parts/fresh.html")
     address = f"{request.scope.get('root_path', '')}/{path}?{query_of(**query)}"
-    return Fresh(Markup(around.render(inner=Markup(inner), tag=tag, address=address, id=id, label=label)), tag)  # noqa: S704 - rendered
+    return Fresh(Markup(around.render(inner=Markup(inner), tag=tag, address=address, name=name, label=label)), tag)  # noqa: S704 - rendered
 
 
 _TOKEN = re.compile(r'name="csrf_token" value="([^"]*)"')

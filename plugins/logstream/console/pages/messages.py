@@ -35,7 +35,9 @@ def preview_part(request: Request, console: Its, user: Reader, form: Sent) -> Re
     setting = streaming_of(form)
     name, destination = sent_destination(form)
     # fields that a refused save has found fault with; the destination's are looked at where they are
-    faulted = [field for field in one(form, "faulted").split() if field in LABELS and not field.startswith("destination")]
+    faulted = [
+        field for field in one(form, "faulted").split() if field in LABELS and not field.startswith("destination")
+    ]
     wrong = mistakes_of(setting, name, destination, (name,)) if faulted else {}
     shown = {field: wrong.get(field, "") for field in faulted}
     try:

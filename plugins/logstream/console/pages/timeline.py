@@ -23,7 +23,7 @@ def timeline_part(request: Request, console: Its, user: Reader, destination: Tex
     """The newest windows over time, of all destinations or of one; once shown, it fetches itself again."""
     chosen = destination if re.fullmatch(DESTINATION_NAME, destination) else None
     part = fresh(
-        request, "parts/timeline.html", user, "parts/timeline", {"destination": destination}, id="timeline",
+        request, "parts/timeline.html", user, "parts/timeline", {"destination": destination}, name="timeline",
         label="Volume and lag", charts=console.standing.charts(chosen), destination=chosen or "", **_standing(console),
     )  # fmt: skip
     return answer_fresh(request, part)
