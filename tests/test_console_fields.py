@@ -136,7 +136,7 @@ def test_all_mistakes_of_all_types_stand_at_their_fields_at_once(ask: Asked) -> 
         page = Page(answer.text)
         assert set(page.mistakes) == {*wrong, "destination_name", "mask", "message", "message.job", "log_types"}, kind
         in_own_words(page)
-        listed = re.findall(r'<li><a href="#([^"]+)">', answer.text)
+        listed = re.findall(r'<li data-field="[^"]+"><a href="#([^"]+)">', answer.text)
         places = [answer.text.index(f'id="error-{name}"') for name in listed]
         assert len(listed) == len(page.mistakes) and places == sorted(places), "as they stand below"
         assert f"{len(page.mistakes)} fields need a correction" in page.prose

@@ -97,7 +97,7 @@ def fresh(
     request: Request, template: str, user: Any, path: str, query: Mapping[str, object], *, name: str = "fresh",
     label: str = "", **context: Any,
 ) -> Fresh:  # fmt: skip
-    """Render such a part, which is at `path` with `query`. One of several on a page has its own `name`, and a `label` as a region.
+    """Render such a part, which is at `path` with `query`. One of several on a page has its own `name`, and a `label`.
 
     What is shown is swapped only when it has changed, so that nothing flickers, and the focus and a reader's place stay: the
     browser sends back, as `If-None-Match`, the tag that the part has.

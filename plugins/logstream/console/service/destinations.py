@@ -14,7 +14,7 @@ from logstream.control.audit import Act, Actor
 from logstream.destinations import check_options, destination_types
 from logstream.destinations.base import Destination, Step
 from logstream.destinations.credentials import Connections
-from logstream.destinations.file import ROOTS, FileDestination, allowed_roots
+from logstream.destinations.file import ROOTS, FileDestination, allowed_roots, why_not_allowed
 from logstream.destinations.registry import make_destination
 from logstream.errors import InputError, LogstreamError, NotThere, SettingsError
 from logstream.export.exporter import Exporter
@@ -146,7 +146,7 @@ def _not_opened(made: Destination[Any], error: LogstreamError) -> Step:
     """What failed before anything could be tried: mostly it is the connection, but not every type has one."""
     if made.connection_type:
         return Step("connection", False, str(error), "Correct the Airflow connection.")
-    if isinstance(made, FileDestination):
+    if isinstance(made, FileDestination) and why_not_allowed(made.options.path):
         folders = ", ".join(map(str, allowed_roots()))
         remedy = (
             f"An operator allows folders by `{ROOTS}`, of the api-server and of every worker, with colons between. "
