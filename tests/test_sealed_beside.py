@@ -157,7 +157,8 @@ def test_pruning_that_waited_leaves_what_a_manifest_has_still_to_list(
 
     with prune_that_waits(exporter, filled) as said, another(exporter, filled) as other, monkeypatch.context() as patch:
         patch.setattr(ManifestFolder, "put", refused)
-        other.redeliver_rejected()
+        (result,) = other.redeliver_rejected()
+    assert result.delivered == 1 and "the store is away" in (result.error or "")
     assert said == [1]
     exporter.seal([2])
     span = Window(FIRST.start, SECOND.end)

@@ -104,7 +104,12 @@ def redeliver_rejected(
     for row in deployment.ledger.rejected(destination=destination, keys=keys):
         rejected.setdefault((row.delivery_id, row.lane), []).append(row)
     results = asyncio.run(_redeliver(deployment, rejected)) if rejected else []
-    seal(deployment, {delivery for result in results for delivery in result.deliveries})
+    for report in seal(deployment, {delivery for result in results for delivery in result.deliveries}):
+        if report.state is not State.DELIVERED:
+            for result in results:
+                if result.destination == report.destination:
+                    told = f"window {report.window}: {report.error}; it is made good with the destination's next window"
+                    result.error = result.error or told
     return results
 
 
