@@ -114,6 +114,19 @@ def test_pruning_keeps_the_names_of_a_window_that_has_dead_letters(
     assert all(path.read_bytes() == body for path, body in before.items())
 
 
+def test_dead_letters_that_are_discarded_keep_no_window_from_being_pruned(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_not_delete(monkeypatch)
+    exporter = with_letters(engine, filled, tmp_path / "out", "batch")
+    kill_redelivery(exporter, monkeypatch)
+    exporter.seal([1])
+    assert exporter.ledger.prune(WINDOW.end) == 0
+    letters = [(row.delivery_id, row.event_id) for row in exporter.ledger.rejected()]
+    assert exporter.ledger.discard(letters, "ann", "of no use") == len(letters) > 0
+    assert exporter.ledger.prune(WINDOW.end) == 1
+
+
 def test_pruning_that_waited_goes_by_what_is_there_then(
     engine: Make, filled: psycopg.Connection, tmp_path: Path
 ) -> None:

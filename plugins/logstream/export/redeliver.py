@@ -200,7 +200,6 @@ class Redeliverer:
         # rows without an id cannot be asked for: they stay what they were
         bad = len(found.bad) + sum(is_nameless(row.event_id) for row in rejected)
         result.gone += len(rejected) - len(events) - bad
-        await asyncio.to_thread(self._keep_what_is_gone, lane)
         workspaces = {event.workspace_id for event in events}
         streamings = streamings_of(self._settings, workspaces)
         named = self._ledger.workspaces_of([lane], self._store.workspaces)
@@ -227,12 +226,6 @@ class Redeliverer:
         except LaneFailed as error:
             result.error = str(error)
         result.deliveries.add(lane.delivery_id)
-
-    def _keep_what_is_gone(self, lane: Lane) -> None:
-        """What a redelivery that was killed had put may be the only copy of a dead letter that is purged since. Blocks."""
-        letters = [row.event_id for row in self._ledger.rejected([lane.delivery_id]) if not is_nameless(row.event_id)]
-        if self._ledger.with_superseded([lane.delivery_id]) and self._store.gone(lane.window, letters):
-            self._ledger.keep_what_is_superseded(lane.delivery_id)
 
     def _parcels(self, lane: Lane, name: LaneRef, chunk: Chunk) -> list[Parcel]:
         """The parcels, under names that no other events of the delivery have. Blocks."""

@@ -28,6 +28,7 @@ from logstream.ledger.book import Book, any_of
 from logstream.ledger.locks import lock_deliveries
 from logstream.ledger.losses import Why
 from logstream.ledger.records import State
+from logstream.ledger.rejections import is_open
 from logstream.proof.listings import unpack
 from logstream.proof.manifests import BrokenManifest, fields_in, listings_of
 
@@ -66,16 +67,18 @@ class Pruning(Book):
         superseded = select(superseded_parts.c.id).where(superseded_parts.c.delivery_id == deliveries.c.id)
         purged = (losses.c.delivery_id == deliveries.c.id) & (losses.c.reason == Why.PURGED)
         lost = select(losses.c.delivery_id).where(purged)
-        letters = select(rejections.c.event_id).where(
-            rejections.c.delivery_id == deliveries.c.id, rejections.c.redelivered_at.is_(None)
-        )
+        letters = select(rejections.c.event_id).where(rejections.c.delivery_id == deliveries.c.id, is_open())
         only_copies = superseded.exists() & (deliveries.c.keeps_superseded | lost.exists() | letters.exists())
         leased = (lanes.c.delivery_id == deliveries.c.id) & (lanes.c.leased_until > func.clock_timestamp())
         busy = select(lanes.c.lane).where(leased)
-        old = (deliveries.c.window_end <= before) & (deliveries.c.state == State.DELIVERED)
+        old = (
+            (deliveries.c.window_end <= before)
+            & (deliveries.c.state == State.DELIVERED)
+            & deliveries.c.pruned_at.is_(None)
+        )
         old &= ~to_be_put.exists() & ~only_copies & ~busy.exists()
         with self._writing("pruning the ledger") as connection:
-            ids = lock_deliveries(connection, old & deliveries.c.pruned_at.is_(None))
+            ids = lock_deliveries(connection, old)
             # once more: while the locks were waited for, others may have written what this goes by
             ids = list(connection.scalars(select(deliveries.c.id).where(any_of(deliveries.c.id, ids), old)))
             taken = set(connection.exec_driver_sql(_BUSY, (ids,)).scalars())

@@ -33,7 +33,7 @@ class Rejections(Book):
 
     def count_rejected(self, limit: int) -> int:
         """How many dead letters there are, counted up to a limit."""
-        some = select(rejections.c.event_id).where(_open()).limit(limit).subquery()
+        some = select(rejections.c.event_id).where(is_open()).limit(limit).subquery()
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return connection.scalar(select(func.count()).select_from(some)) or 0
 
@@ -42,7 +42,7 @@ class Rejections(Book):
 
         They stay rejected: they are neither listed nor sent again any more. Return how many there were of them.
         """
-        chosen = _open() & tuple_(rejections.c.delivery_id, rejections.c.event_id).in_(list(keys))
+        chosen = is_open() & tuple_(rejections.c.delivery_id, rejections.c.event_id).in_(list(keys))
         row = {"discarded_at": func.clock_timestamp(), "discarded_by": author, "note": note}
         with self._writing("writing the ledger") as connection:
             return connection.execute(update(rejections).where(chosen).values(row)).rowcount
@@ -64,7 +64,7 @@ class Rejections(Book):
         query = (
             select(rejections, deliveries.c.destination, deliveries.c.window_start, deliveries.c.window_end)
             .join(deliveries, deliveries.c.id == rejections.c.delivery_id)
-            .where(rejections.c.redelivered_at.is_(None) if discarded else _open())
+            .where(rejections.c.redelivered_at.is_(None) if discarded else is_open())
             .order_by(deliveries.c.window_start, rejections.c.delivery_id, rejections.c.event_id)
             .limit(limit)
         )
@@ -85,5 +85,6 @@ class Rejections(Book):
         ]  # fmt: skip
 
 
-def _open() -> ColumnElement[bool]:
+def is_open() -> ColumnElement[bool]:
+    """Whether a dead letter is neither delivered later nor discarded: it may be sent again."""
     return rejections.c.redelivered_at.is_(None) & rejections.c.discarded_at.is_(None)
