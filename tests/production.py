@@ -16,6 +16,7 @@ import venv
 from collections import defaultdict
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distribution, distributions
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -178,4 +179,6 @@ def next_version(image: Image, root: Path) -> Image:
     text = engine.read_text()
     assert f'HEAD = "{HEAD}"' in text
     engine.write_text(text.replace(f'HEAD = "{HEAD}"', f'HEAD = "{following}"'))
+    # pip compiled it: Python takes that for the same file where size and second of its change are the same
+    Path(cache_from_source(str(engine))).unlink()
     return Image(image.wheel, production, image.dags)
