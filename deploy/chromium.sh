@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 for name in chromium-headless-shell chromium chromium-browser google-chrome; do
   if command -v "$name"; then exit; fi
 done
-place=$PWD/.venv/chromium-headless-shell
+# its real place: .venv may be a link from a worktree that is gone tomorrow
+place=$(realpath .venv)/chromium-headless-shell
 if [ ! -x "$place/run" ]; then
   bash deploy/debian.sh "$place" chromium-headless-shell fonts-liberation
   {

@@ -23,8 +23,8 @@ from psycopg.conninfo import make_conninfo
 from logstream.embedded import embedded_dsn
 
 MEMORY = Path("/dev/shm")
-ROOM = 2 * 2**30
-"""Bytes that must be free in memory for files of tests to go there: containers often have 64 MB."""
+ROOM = 4 * 2**30
+"""Bytes that must be free in memory for files of tests to go there: containers often have 64 MB. The whole suite takes 2 GB."""
 
 SMALL_AND_QUICK = (
     "shared_buffers = '32MB'", "wal_buffers = '4MB'", "min_wal_size = '32MB'", "max_wal_size = '128MB'", "jit = off",
@@ -36,14 +36,20 @@ SMALL_AND_QUICK = (
 All of its memory is in its folder: what it has in /dev/shm by itself stays there for ever when it is killed."""
 
 
+def memory_folder() -> Path | None:
+    """Where files are in memory, if there is room for those of tests, and programs among them may run."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < ROOM:
+        return None
+    return None if os.statvfs(MEMORY).f_flag & os.ST_NOEXEC else MEMORY
+
+
 def quick_folder(prefix: str) -> Path:
     """Make a folder for what need not outlive the tests: in memory, or where temporary files are kept. The caller removes it.
 
     It is not below pytest's own temporary folder: every start of pytest closes that to other users, and the server is one
     when root runs the tests.
     """
-    roomy = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM
-    return Path(tempfile.mkdtemp(prefix=prefix, dir=MEMORY if roomy else None))
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=memory_folder()))
 
 
 @contextmanager
