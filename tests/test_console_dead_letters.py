@@ -87,3 +87,8 @@ def test_a_row_that_is_no_event_is_shown_with_why(
     store.execute("delete from events where id = 2")
     assert "The log store no longer holds this event." in ask("GET", f"parts/dead-letter/{letters[2]}").text
     assert ask("GET", f"api/v1/rejected/{letters[2]}").json() == {"event": None, "fault": None}
+
+
+def test_the_destination_and_the_workspace_of_a_letter_are_a_click_away(ask: Asked, letters: dict[int, str]) -> None:
+    text = ask("GET", "dead-letters").text
+    assert len(letters) == text.count('/logstream/destinations/lake">lake</a></td>') == text.count('/customers/1">1</a>')
