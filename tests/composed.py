@@ -29,6 +29,8 @@ from .compose import AIRFLOWS, COMPOSE, compose_environment
 from .production import CHECKOUT_VARIABLES, Image
 
 PROCESSES = [name for name, service in AIRFLOWS.items() if "healthcheck" in service]
+JOBS = {"airflow-dag-processor": "DagProcessorJob", "airflow-triggerer": "TriggererJob"}
+"""Services whose health check looks for a job in Airflow's database, and the job's type."""
 WORKER, SECOND_WORKER = "airflow-worker", "airflow-worker-2"
 SECONDS = 150
 
@@ -145,6 +147,9 @@ class Composed:
     def healthy(self, instance: str) -> bool:
         """What the service's own health check says."""
         assert self.processes[instance].alive(), self.log(instance)
+        job = JOBS.get(service_of(instance))
+        if job and not self.airflow_has("select 1 from job where job_type = %s and latest_heartbeat is not null", job):
+            return False  # its check would say so, and take seconds of a processor for it
         kind, *words = AIRFLOWS[service_of(instance)]["healthcheck"]["test"]
         words = [word.replace("$$", "$") for word in words]
         for port in ("8080", "8974"):

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -213,14 +214,30 @@ def secure(servers: dict[str, int], authority: Certificate) -> Iterator[Nginx]:
         yield found
 
 
+_stage = ExitStack()
+
+
 @pytest.fixture(scope="session")
 def stage(postgres: str, s3: S3Server) -> Iterator[Stage]:
     """A real Airflow. The tests that use it run on one worker, one after the other."""
-    with airflow_stage(postgres, s3, _HOME / "stage") as found:
-        yield found
+    with _stage:
+        yield _stage.enter_context(airflow_stage(postgres, s3, _HOME / "stage"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Airflow ends with the last test that uses it: its processes have something to do even when there is nothing to do."""
+    one_after_another = hasattr(item.config, "workerinput")  # by the scheduling below
+    if one_after_another and (nextitem is None or not _uses_airflow(nextitem.nodeid)):
+        _stage.close()
 
 
 AIRFLOW_MODULES = ("test_airflow.py", "test_away.py", "tests/browser/")
+
+
+def _uses_airflow(nodeid: str) -> bool:
+    return any(name in nodeid for name in AIRFLOW_MODULES)
+
 
 collect_ignore = [] if os.environ.get("LOGSTREAM_SOAK") else ["test_away.py", "test_scale_out.py"]
 """What only `make soak` runs."""
@@ -233,7 +250,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByServers(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            return "airflow" if any(name in nodeid for name in AIRFLOW_MODULES) else str(super()._split_scope(nodeid))
+            return "airflow" if _uses_airflow(nodeid) else str(super()._split_scope(nodeid))
 
     return ByServers(config, log)
 

@@ -49,15 +49,13 @@ class LocalAirflow:
         self.url = f"http://127.0.0.1:{self.port}"
         self._processes: dict[str, Process] = {}
         self._token: str | None = None
-        database = _sqlalchemy_url(metadata)
         home.mkdir(parents=True, exist_ok=True)
         passwords = home / "passwords.json"
         passwords.write_text(json.dumps(USERS))
         passwords.chmod(0o600)
         self.environment = {
             "AIRFLOW_HOME": str(home),
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
+            **database_variables(metadata),
             "AIRFLOW__CORE__DAGS_FOLDER": str(project / "dags"),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(project / "plugins"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -84,11 +82,15 @@ class LocalAirflow:
             **environment,
         }
 
-    def command(self, *arguments: str, timeout: float = 180) -> str:
-        """Run one `airflow` command; return what it prints. Raises `LogstreamError` with its last lines if it fails."""
+    def command(self, *arguments: str, timeout: float = 180, metadata: str | None = None) -> str:
+        """Run one `airflow` command, with another database than this Airflow's if one is given; return what it prints.
+
+        Raises `LogstreamError` with its last lines if it fails.
+        """
+        database = database_variables(metadata) if metadata else {}
         done = subprocess.run(
             [str(Path(sys.executable).parent / "airflow"), *arguments],
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, **database},
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -125,8 +127,10 @@ class LocalAirflow:
 
     def start(self, name: str) -> None:
         """Start one of Airflow's processes: api-server, dag-processor, scheduler or triggerer."""
-        program = str(Path(sys.executable).parent / "airflow")
-        self._processes[name] = Process([program, *PROCESSES[name]], self.home / f"{name}.log", self.environment)
+        program = [str(Path(sys.executable).parent / "airflow")]
+        if name == "scheduler":
+            program = [sys.executable, "-m", "logstream.airflow.preloaded"]
+        self._processes[name] = Process([*program, *PROCESSES[name]], self.home / f"{name}.log", self.environment)
 
     def kill(self, name: str) -> None:
         """Kill one of them, with all that it has started, as a machine does that breaks down."""
@@ -254,6 +258,12 @@ class LocalAirflow:
             f"?map_index={index}&full_content=true"
         )
         return "\n".join(map(_line, self.call("GET", path)["content"]))
+
+
+def database_variables(metadata: str) -> dict[str, str]:
+    """The variables that name Airflow's own database."""
+    url = _sqlalchemy_url(metadata)
+    return {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": url}
 
 
 def _line(line: object) -> str:
