@@ -67,11 +67,15 @@ class LaneBusy(DeliveryError):
     """Another run is delivering this lane right now."""
 
 
-class LeaseLost(DeliveryError):
+class ChangedMeanwhile(DeliveryError):
+    """What this worked on has been changed meanwhile, by another run or by pruning: the next attempt goes by what is there."""
+
+
+class LeaseLost(ChangedMeanwhile):
     """Another attempt has the lane, or it was planned anew: this attempt stops at once, and writes nothing more."""
 
 
-class EventsPassedBy(DeliveryError):
+class EventsPassedBy(ChangedMeanwhile):
     """A lane was read to its end, and the log store holds events of it that were not read: they came before its checkpoint."""
 
 
@@ -81,3 +85,9 @@ class WindowNotClosed(DeliveryError):
 
 class WindowTaken(DeliveryError):
     """Another run has made a window of this time first."""
+
+
+def is_blameless(error: BaseException) -> bool:
+    """Whether what stopped a delivery is no fault of its destination: the log store or the ledger was away, or lacks something,
+    or something else of ours has come in between. The one place that decides it for errors; `Delivery.is_blamed` goes by it."""
+    return isinstance(error, DatabaseError | ChangedMeanwhile)

@@ -14,7 +14,7 @@ from logstream.destinations.objects import ObjectDestination, TooLarge
 from logstream.destinations.outcome import Delivered, Retry
 from logstream.destinations.parcel import sha256
 from logstream.destinations.transport.compression import MEDIA_TYPE, Compression, compress
-from logstream.errors import DeliveryError
+from logstream.errors import ChangedMeanwhile, DeliveryError
 from logstream.export.refusals import LaneFailed
 from logstream.export.send import RetryPolicy
 from logstream.proof.chain import Link
@@ -68,7 +68,7 @@ class ManifestTaken(DeliveryError):
     """Another manifest is where one must be put."""
 
 
-class ManifestOutdated(DeliveryError):
+class ManifestOutdated(ChangedMeanwhile):
     """What a manifest lists cannot be listed any more: its delivery was planned anew before it was put."""
 
 

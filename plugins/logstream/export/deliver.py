@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from logstream import clock
-from logstream.errors import DatabaseError, InputError, LaneBusy, LogstreamError
+from logstream.errors import DatabaseError, InputError, LaneBusy, LogstreamError, is_blameless
 from logstream.export import small as small_deliveries
 from logstream.export.deployment import Deployment
 from logstream.export.limiter import AdaptiveLimit
@@ -271,9 +271,7 @@ class DeliveryTask:
         permanent = isinstance(error, InputError) and not isinstance(error, DatabaseError)
         for lane in lanes:
             try:
-                await self._writer.fail(
-                    lane, News(), reason, permanent=permanent, blameless=isinstance(error, DatabaseError)
-                )
+                await self._writer.fail(lane, News(), reason, permanent=permanent, blameless=is_blameless(error))
                 self._keeper.forget(lane)
             except LogstreamError as unwritten:
                 log.warning(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from logstream.errors import InputError
+from logstream.errors import InputError, is_blameless
 from logstream.export.deployment import Deployment
 from logstream.export.stock import Stock, reason_of
 from logstream.export.window_plan import WindowPlan
@@ -17,12 +18,29 @@ from logstream.settings.repository import Snapshot
 from logstream.window import Window
 
 
+@dataclass(frozen=True, slots=True)
+class _NoPlan:
+    """Why a window cannot be planned, and whether that is no fault of the destinations that are owed it."""
+
+    reason: str
+    blameless: bool
+
+    @classmethod
+    def of(cls, error: Exception, doing: str) -> _NoPlan:
+        return cls(reason_of(error, doing), is_blameless(error))
+
+    def delivery(self, item: Owed) -> PlannedDelivery:
+        return PlannedDelivery(
+            item.destination, item.window, item.snapshot_id, error=self.reason, blameless=self.blameless
+        )
+
+
 class Healer:
     """Plans deliveries that are owed. A window that many destinations are owed is counted and planned once for all of them."""
 
     def __init__(self, deployment: Deployment, stock: Stock, carrier: str | None = None) -> None:
         self._deployment, self._stock, self._carrier = deployment, stock, carrier
-        self._plans: dict[tuple[Window, int], WindowPlan | str] = {}
+        self._plans: dict[tuple[Window, int], WindowPlan | _NoPlan] = {}
 
     def plan(self, items: Iterable[Owed], now: Settings) -> Pending:
         """Plan some of what is owed. What cannot be planned for one destination fails alone, with its reason in the ledger.
@@ -44,8 +62,8 @@ class Healer:
                 raise base
             snapshots = self._as_they_are_now({item.destination for item in items}, base, now)
         except Exception as error:
-            reason = reason_of(error, "planning what is owed")
-            return [PlannedDelivery(item.destination, item.window, item.snapshot_id, error=reason) for item in items]
+            none = _NoPlan.of(error, "planning what is owed")
+            return [none.delivery(item) for item in items]
         return [self._delivery(item, snapshots[item.destination]) for item in items]
 
     def _as_they_are_now(self, names: set[str], base: Snapshot, now: Settings) -> dict[str, Snapshot]:
@@ -59,16 +77,16 @@ class Healer:
         if key not in self._plans:
             self._plans[key] = self._plan(item.window, snapshot)
         plan = self._plans[key]
-        if isinstance(plan, str):
-            return PlannedDelivery(item.destination, item.window, item.snapshot_id, error=plan)
+        if isinstance(plan, _NoPlan):
+            return plan.delivery(item)
         return PlannedDelivery(
             item.destination, item.window, snapshot.id, plan.lanes.get(item.destination, ()),
             plan.errors.get(item.destination),
         )  # fmt: skip
 
-    def _plan(self, window: Window, snapshot: Snapshot) -> WindowPlan | str:
+    def _plan(self, window: Window, snapshot: Snapshot) -> WindowPlan | _NoPlan:
         """The plan of a window, or why there is none: a snapshot may name tables that are there no longer."""
         try:
             return self._stock.plan(window, snapshot)
         except Exception as error:
-            return reason_of(error, f"planning the window {window}")
+            return _NoPlan.of(error, f"planning the window {window}")

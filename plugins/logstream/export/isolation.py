@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from logstream.errors import DatabaseAway, DatabaseError
+from logstream.errors import DatabaseAway, is_blameless
 from logstream.export.stock import reason_of
 from logstream.ledger.records import Delivery
 from logstream.threads import is_from_outside
@@ -21,7 +21,7 @@ class Isolation:
     def __init__(self) -> None:
         self.wrong: dict[int, str] = {}
         self.not_theirs: set[int] = set()
-        """Those among them with which nothing was tried: that tells nothing of their destinations."""
+        """Those among them that failed by no fault of their destinations: that tells nothing of those."""
 
     def sound(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Those of some deliveries that nothing has gone wrong with."""
@@ -35,7 +35,7 @@ class Isolation:
         except BaseException as error:
             if is_from_outside(error):
                 raise
-            if isinstance(error, DatabaseError):  # the ledger's or the log store's: no destination is at fault
+            if is_blameless(error):
                 self.not_theirs.update(delivery.id for delivery in deliveries)
             reason = reason_of(error, f"sealing {deliveries[0].destination if deliveries else 'an earlier window'}")
             for delivery in deliveries:

@@ -16,7 +16,7 @@ from functools import partial, reduce
 
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.parcel import LaneRef, Packer, Parcel, UsedNames
-from logstream.errors import DatabaseError, DeliveryError, EventsPassedBy, LeaseLost, LogstreamError
+from logstream.errors import DatabaseError, DeliveryError, EventsPassedBy, LeaseLost, LogstreamError, is_blameless
 from logstream.events import Cursor
 from logstream.export.contents import contents_of, masks_of
 from logstream.export.limiter import AdaptiveLimit
@@ -258,9 +258,8 @@ class DeliveryPipeline:
         permanent, void = isinstance(error, LaneFailed) and error.permanent, isinstance(error, EventsPassedBy)
         try:
             await self._writer.fail(
-                work.lane, work.outbox.news, str(error),
-                permanent=permanent, void=void, blameless=void or isinstance(error, DatabaseError),
-            )  # fmt: skip
+                work.lane, work.outbox.news, str(error), permanent=permanent, void=void, blameless=is_blameless(error)
+            )
             self._keeper.forget(work.lane)
         except LogstreamError as unwritten:
             log.warning(

@@ -51,6 +51,9 @@ PLANNED_ANEW = (
     "another run has planned it again meanwhile, and is to deliver it: `logstream status` tells what becomes of it"
 )
 
+_Said = tuple[list[int], dict[int, str], set[int]]
+"""What a process says of its part: the deliveries, and `wrong` and `not_theirs` of its `Isolation`."""
+
 PROCESS_DELIVERIES = 400
 """A process of its own pays from about this many deliveries on that are to be sealed."""
 
@@ -215,10 +218,11 @@ def _make_manifests_in_processes(
         return False
     missing = {item.id for part in parts for item in part}
 
-    def ended(said: tuple[list[int], dict[int, str]]) -> None:
-        ids, wrong = said
+    def ended(said: _Said) -> None:
+        ids, wrong, not_theirs = said
         missing.difference_update(ids)
         isolation.wrong.update(wrong)
+        isolation.not_theirs |= not_theirs
 
     try:
         Processes(deployment.again, [partial(_make_part, part) for part in parts]).results(ended)
@@ -232,12 +236,10 @@ def _make_manifests_in_processes(
     return True
 
 
-def _make_part(
-    part: Sequence[Delivery], deployment: Deployment, say: Callable[[tuple[list[int], dict[int, str]]], None]
-) -> None:
+def _make_part(part: Sequence[Delivery], deployment: Deployment, say: Callable[[_Said], None]) -> None:
     isolation = Isolation()
     asyncio.run(_make_manifests(deployment, part, isolation))
-    say(([item.id for item in part], isolation.wrong))
+    say(([item.id for item in part], isolation.wrong, isolation.not_theirs))
 
 
 def _home_of(deployment: Deployment, delivery: Delivery) -> ObjectDestination[Any] | None:
@@ -276,10 +278,11 @@ def _note_health(deployment: Deployment, changes: list[Change], deliveries: Sequ
     outcomes: dict[str, Outcome] = {}
     # one that had failed and has nothing in the newest window is back with the newest that it was given
     last = {delivery.destination: delivery.window for delivery in sorted(deliveries, key=attrgetter("window"))}
-    # of a destination's deliveries the oldest was tried first, and knows why: the later ones were not tried
+    # of a destination's deliveries the oldest was tried first, and knows why: the later ones were not tried. Where the
+    # destination is blamed, what was no fault of its own is no reason
     reasons: dict[str, str | None] = {}
-    for delivery in sorted(deliveries, key=lambda delivery: delivery.id):
-        reasons.setdefault(delivery.destination, delivery.last_error or delivery.error)
+    for delivery in sorted(deliveries, key=lambda delivery: (not delivery.is_blamed, delivery.id)):
+        reasons.setdefault(delivery.destination, delivery.blame or delivery.last_error or delivery.error)
     for delivery in sorted(deliveries, key=lambda delivery: delivery.id):
         since = before.get(delivery.destination, Health()).suspended_at
         reached = since is not None and delivery.reached_after(since)

@@ -14,7 +14,7 @@ from typing import Any
 from logstream.destinations.base import Destination
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.parcel import Part, Tally
-from logstream.errors import DeliveryError
+from logstream.errors import ChangedMeanwhile
 from logstream.export.beside import Carried, Made, ManifestFolder, ManifestOutdated, listings_in
 from logstream.export.isolation import Isolation
 from logstream.export.send import RetryPolicy
@@ -219,12 +219,12 @@ class Sealer:
                 continue
             with self._isolation.step(UNWRITTEN, item.delivery):
                 if number in pruned and item.before is None:  # what was to be listed may have been gone by then
-                    raise DeliveryError(
+                    raise ChangedMeanwhile(
                         "the ledger was pruned of it meanwhile; sealed again, it goes on from its last one"
                     )
                 # counts were read before: by now another run may have planned the window again
                 if item.before is None and self._listed.get(number, 0) != item.delivery.events:
-                    raise DeliveryError(
+                    raise ChangedMeanwhile(
                         "another run has planned it again meanwhile; sealed again, it goes on from that"
                     )
                 sealed[number] = self._sealed(item, listings[number], superseded.get(number, ()))
@@ -330,7 +330,7 @@ class Sealer:
         except ManifestOutdated as error:
             # a sealing was cut short before it was put, and its delivery was planned anew since
             if await asyncio.to_thread(self._ledger.drop_end, manifest.destination, manifest.sequence):
-                raise DeliveryError(
+                raise ChangedMeanwhile(
                     f"manifest {manifest.sequence:,} was never put, and {error}; a new one is made when it is sealed again"
                 ) from None
             raise

@@ -144,7 +144,7 @@ update {SCHEMA}.lanes l set
     planned = coalesce(n.planned, l.planned), planned_events = coalesce(n.planned_events, l.planned_events),
     first_error = coalesce(l.first_error, n.error),
     last_error = case n.state when 'delivering' then l.last_error else n.error end,
-    permanent = n.permanent, blameless = n.blameless,
+    permanent = n.permanent, blameless = case n.state when 'delivering' then l.blameless else n.blameless end,
     fingerprint = case when n.void then '' else l.fingerprint end,
     leased_by = case when n.ends then null else l.leased_by end,
     leased_until = case when n.ends then null else l.leased_until end,

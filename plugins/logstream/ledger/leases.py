@@ -47,7 +47,7 @@ update {SCHEMA}.lanes l set
     now_ns = coalesce(l.now_ns, %(now_ns)s),
     attempts = l.attempts + 1,
     started_at = coalesce(l.started_at, clock_timestamp()),
-    permanent = 0, blameless = false
+    permanent = 0
 from free where l.delivery_id = free.delivery_id and l.lane = free.lane
 returning l.delivery_id, l.lane
 """  # noqa: S608 - the schema is ours

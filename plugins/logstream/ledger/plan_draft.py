@@ -17,7 +17,8 @@ from logstream.window import Window
 class PlannedDelivery:
     """What a run will deliver of a window to a destination, by a snapshot of the settings.
 
-    `error` is why it cannot be delivered: then it is written down as failed, and its lanes say what is owed.
+    `error` is why it cannot be delivered: then it is written down as failed, and its lanes say what is owed; `blameless` that
+    its destination is not at fault.
     """
 
     destination: str
@@ -25,6 +26,7 @@ class PlannedDelivery:
     snapshot_id: int
     lanes: Sequence[PlannedLane] = ()
     error: str | None = None
+    blameless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +89,12 @@ def write_error(draft: Draft, row: Any, item: PlannedDelivery, known: Mapping[in
     for lane in known.values():
         if lane.state is not State.DELIVERED:
             told = lane.fingerprint, lane.planned, lane.planned_bytes, State.FAILED, item.error
-            draft.rows.append(_row(row.id, lane.lane, *told))
+            draft.rows.append(_row(row.id, lane.lane, *told, blameless=item.blameless))
     if not known:
         for new in item.lanes:
             # without a fingerprint: it begins anew when it can be delivered
-            draft.rows.append(_row(row.id, new.lane, "", new.tally, new.bytes, State.FAILED, item.error))
+            told = "", new.tally, new.bytes, State.FAILED, item.error
+            draft.rows.append(_row(row.id, new.lane, *told, blameless=item.blameless))
 
 
 def begin_afresh(
@@ -231,10 +234,11 @@ def _note_lost(draft: Draft, delivery_id: int, lost: Lost, newly: Tally, planned
 
 
 def _row(
-    delivery_id: int, lane: int, fingerprint: str, planned: Tally, size: int, state: State, error: str | None = None
-) -> dict[str, Any]:
+    delivery_id: int, lane: int, fingerprint: str, planned: Tally, size: int, state: State, error: str | None = None,
+    *, blameless: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     return {
         "delivery_id": delivery_id, "lane": lane, "fingerprint": fingerprint, "state": state,
         "planned": tally_document(planned), "planned_bytes": size, "planned_events": planned.total(),
-        "error": error and error.replace("\0", " "),
+        "error": error and error.replace("\0", " "), "blameless": blameless,
     }  # fmt: skip

@@ -96,15 +96,17 @@ order by p.delivery_id, p.lane, p.parcels
 
 _PLAN_LANES = f"""
 insert into {SCHEMA}.lanes as l (
-    delivery_id, lane, fingerprint, state, planned, planned_bytes, planned_events, first_error, last_error, permanent)
+    delivery_id, lane, fingerprint, state, planned, planned_bytes, planned_events, first_error, last_error, permanent,
+    blameless)
 select delivery_id, lane, fingerprint, state, planned, planned_bytes, planned_events, error, error,
-    case when error is null then 0 else 1 end
+    case when error is null then 0 else 1 end, blameless
 from json_to_recordset(%s::json) as n(
     delivery_id bigint, lane int, fingerprint text, state text, planned json, planned_bytes bigint, planned_events bigint,
-    error text)
+    error text, blameless boolean)
 on conflict (delivery_id, lane) do update set
     state = excluded.state, planned = excluded.planned, planned_bytes = excluded.planned_bytes,
-    planned_events = excluded.planned_events, permanent = excluded.permanent, blameless = false,
+    planned_events = excluded.planned_events, permanent = excluded.permanent,
+    blameless = case when excluded.last_error is null then l.blameless else excluded.blameless end,
     -- a task that delivers by the older plan stops at its next write
     attempt = nextval('{SCHEMA}.lane_attempts'), leased_by = null, leased_until = null,
     first_error = coalesce(l.first_error, excluded.first_error),

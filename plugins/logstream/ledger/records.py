@@ -129,7 +129,7 @@ class Lane:
     last_error: str | None = None
     permanent: bool = False
     blameless: bool = False
-    """Whether what stopped it was no fault of its destination."""
+    """Whether what stopped it last (`last_error`) was no fault of its destination."""
     finished_at: datetime | None = None
     pruned: bool = False
 
@@ -217,18 +217,26 @@ class Delivery:
 
     @property
     def is_excused(self) -> bool:
-        """Whether a lane of it failed by no fault of its destination, or was never begun."""
-        return any(
-            (lane.state is State.FAILED and lane.blameless) or (lane.state is State.PLANNED and not lane.attempts)
-            for lane in self.lanes
-        )
+        """Whether it is not complete, and nothing tells that its destination is at fault.
+
+        Its lanes failed by no fault of the destination's, or did not end: of a lane that was never begun, whose task was stopped,
+        or whose end could not be written, because the ledger was away, nobody knows what its destination would have said.
+        """
+        return self.state is not State.DELIVERED and not self.is_blamed
 
     @property
     def is_blamed(self) -> bool:
         """Whether it failed, or a lane of it, by what may be a fault of its destination."""
         if all(lane.state is State.DELIVERED for lane in self.lanes):
-            return self.state is State.FAILED  # its manifest could not be put
-        return any(lane.state is State.FAILED and not lane.blameless for lane in self.lanes)
+            # its manifest could not be put; what the log store lacks of it is the log store's
+            return self.state is State.FAILED and not any(lane.missing() for lane in self.lanes)
+        return self.blame is not None
+
+    @property
+    def blame(self) -> str | None:
+        """Why a lane of it failed by what may be a fault of its destination."""
+        found = (lane for lane in self.lanes if lane.state is State.FAILED and not lane.blameless)
+        return next((lane.last_error or "it failed" for lane in found), None)
 
     def reached_after(self, moment: datetime) -> bool:
         """Whether a lane of it has arrived since then."""
