@@ -5,6 +5,7 @@ Destinations answer for what they did. What was not tried, or not written down, 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from logstream.cli import main
 from logstream.destinations.parcel import Tally
 from logstream.errors import ChangedMeanwhile, DatabaseAway, DatabaseError, LogstreamError, NotSetUp
 from logstream.export import seal as sealing
@@ -26,6 +28,7 @@ from logstream.ledger.health import Change, HealingPolicy
 from logstream.ledger.leases import LeaseKeeper, Leases
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.records import Delivery, Lane, State
+from logstream.ledger.status import look
 from logstream.settings.repository import SettingsRepository
 from logstream.store.postgres import PostgresStore
 from logstream.testing.servers import LogSink
@@ -317,3 +320,54 @@ def test_every_state_of_lanes(lanes: list[Lane], blamed: bool | None) -> None:
     delivery = Delivery(1, "d", window(0), 1, State.PLANNED, lanes=lanes)
     delivery.judge()
     assert (delivery.is_blamed, delivery.is_excused) == (blamed is True, blamed is False)
+
+
+def looked(exporter: Exporter) -> Any:
+    return look(exporter.engine, exporter.settings.current().settings.destinations)
+
+
+def test_status_says_that_no_destination_is_at_fault(
+    engine: Make, database: str, tmp_path: Path, sink: LogSink, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """While a run still tries, when it is sealed, when it is taken along, and by the command."""
+    exporter = engine(two_destinations(tmp_path / "out"))
+    with monkeypatch.context() as patch:
+        patch.setattr(PostgresStore, "read", away)
+        planned = planned_and_delivered(exporter, 0)
+        found = [looked(exporter)]
+        exporter.seal(planned.delivery_ids)
+        found.append(looked(exporter))
+        planned = exporter.plan(window(1), heal=True, asked_by=AskedBy.SCHEDULE)
+        found.append(looked(exporter))
+        planned_and_delivered(exporter, 1)
+        found.append(looked(exporter))
+    for status in found:
+        assert {one.condition.value for one in status.destinations} == {"blocked"}
+        (problem,) = status.problems
+        assert problem.destination is None
+        assert str(problem).startswith(
+            "nothing arrives at hook and 1 other destination, and no destination is at fault: reading the window's events: "
+            "the server has closed the connection. See what is wrong with `logstream doctor`"
+        )
+    assert main(["status", "--dsn", database]) == 1
+    assert "first: nothing arrives at hook and 1 other destination" in capsys.readouterr().out
+    assert main(["status", "--dsn", database, "--json"]) == 1
+    first = json.loads(capsys.readouterr().out)["first"]
+    assert (first["destination"], first["condition"]) == (None, "blocked") and "closed the connection" in first["text"]
+
+
+def test_status_blames_who_failed_by_its_own(
+    engine: Make, tmp_path: Path, sink: LogSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log store is away, and of one destination an earlier window was refused: that one is failing, the other blocked."""
+    exporter = engine(two_destinations(tmp_path / "out"))
+    exporter.policy = type(exporter.policy)(attempts=1)
+    sink.fail = lambda _: 503
+    run(exporter, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(PostgresStore, "read", away)
+        planned_and_delivered(exporter, 1)
+    told = {one.name: one for one in looked(exporter).destinations}
+    assert told["hook"].condition.value == "failing" and "503" in (told["hook"].why or "")
+    assert told["out"].condition.value == "blocked" and "closed the connection" in (told["out"].why or "")

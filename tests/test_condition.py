@@ -62,6 +62,11 @@ DOWN = Health(1, NOW, None, "it is down")
         ({"trouble": "it is down", "health": Health(suspended_at=NOW, held=True)}, "held"),
         ({"trouble": "it was down", "owed": 1, "owed_since": NOW - HOUR, "last_sealed": NOW - STEP}, "catching up"),
         ({"trouble": "it is down", "owed": 1, "owed_since": NOW - HOUR}, "failing"),
+        ({"blocked": "the log store is away", "delivered_until": NOW}, "blocked"),
+        ({"blocked": "the log store is away", "owed": 1, "owed_since": NOW - HOUR}, "blocked"),
+        ({"blocked": "the log store was away", "owed": 1, "owed_since": NOW, "last_sealed": NOW - STEP}, "catching up"),
+        ({"blocked": "the log store is away", "trouble": "it is down"}, "failing"),
+        ({"blocked": "the log store is away", "health": DOWN}, "failing"),
         ({"health": Health(3, NOW, NOW, "it is down"), "owed": 9, "last_sealed": NOW}, "suspended"),
         ({"health": Health(suspended_at=NOW, held=True), "owed": 9, "last_sealed": NOW}, "held"),
     ],
@@ -78,13 +83,14 @@ def test_the_word(facts: dict[str, Any], condition: str) -> None:
         st.builds(Health, st.integers(0, 3), st.just(NOW), st.sampled_from([None, NOW]), st.just("down"), st.booleans()),
         st.sampled_from([None, NOW]), st.integers(0, 3), st.just(NOW - HOUR), st.sampled_from([Backlog(), GAP]),
         st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([None, NOW - STEP, NOW - HOUR]), st.integers(0, 2),
-        st.just(None), st.sampled_from([None, "down"]), st.just(None), st.just(NOW), st.sampled_from([None, STEP]),
+        st.just(None), st.sampled_from([None, "down"]), st.sampled_from([None, "away"]), st.just(None), st.just(NOW),
+        st.sampled_from([None, STEP]),
     )
 )  # fmt: skip
 def test_up_to_date_is_said_of_nothing_that_lacks_anything(status: DestinationStatus) -> None:
     lacks = (
         status.owed or status.gaps.windows or status.health.failures or status.health.suspended or status.health.held
-        or status.trouble
+        or status.trouble or status.blocked
     )  # fmt: skip
     if status.condition is Condition.UP_TO_DATE:
         assert not lacks and status.delivered_until

@@ -23,12 +23,13 @@ from logstream.cli import main
 from logstream.export.exporter import Exporter
 from logstream.ledger.coverage import Schedule
 from logstream.ledger.status import look
+from logstream.store.postgres import PostgresStore
 from logstream.testing.servers import LogSink
 from logstream.window import Window
 
 from .stage import PROJECT
 from .test_engine import Make, engine, filled
-from .test_healing import run, two_destinations, window
+from .test_healing import away, run, two_destinations, window
 from .test_losses import quick
 
 __all__ = ["engine", "filled"]  # fixtures
@@ -109,12 +110,19 @@ def purged(exporter: Exporter, store: psycopg.Connection, sink: LogSink) -> None
     run(exporter, 1)
 
 
+def blocked(exporter: Exporter, store: psycopg.Connection, sink: LogSink) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PostgresStore, "read", away)
+        run(exporter, 0)
+
+
 # the windows of these tests are of months ago: what is owed of them is old
 SCENES: dict[Scene, set[str]] = {
     all_well: set(),
     paused: {"LogstreamGaps"},
     failing: {"LogstreamFailing", "LogstreamLag"},
     failing_for_long: {"LogstreamSuspended", "LogstreamLag"},
+    blocked: {"LogstreamBlocked", "LogstreamLag"},
     refusing: {"LogstreamRejecting"},
     forgotten: {"LogstreamOwed", "LogstreamLag"},
     purged: {"LogstreamLost"},
@@ -160,7 +168,7 @@ def test_each_fault_has_its_alert(
     watch(exporter)
     assert alerts(promtool, gauges, tmp_path) == SCENES[scene]
     assert gauges["airflow_logstream_well"] == float(not SCENES[scene])
-    assert gauges['airflow_logstream_destination_well{destination="out"}'] == float(scene is not paused)
+    assert gauges['airflow_logstream_destination_well{destination="out"}'] == float(scene not in (paused, blocked))
 
 
 def test_silence_has_an_alert_and_every_rule_a_scene(promtool: Path, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ class Condition(StrEnum):
     HELD = "held"
     SUSPENDED = "suspended"
     FAILING = "failing"
+    BLOCKED = "blocked"
     REJECTING = "rejecting"
     CATCHING_UP = "catching up"
     OWED = "owed"
@@ -66,6 +67,7 @@ _MEANINGS = {
     Condition.HELD: "a person holds it: nothing is sent there, what it would have got is owed to it",
     Condition.SUSPENDED: "it has failed too often in a row: each run tries one window, the rest is owed to it",
     Condition.FAILING: "what was tried last has failed",
+    Condition.BLOCKED: "it is not at fault: the log store or the ledger was away, or something else here has stopped its events",
     Condition.REJECTING: "it refuses a share of its events, which are kept as dead letters",
     Condition.CATCHING_UP: "it is getting what it is owed, oldest windows first",
     Condition.OWED: "it is owed windows, and has got none for a while",
@@ -79,6 +81,7 @@ _REMEDIES = {
     Condition.SUSPENDED: "Try it out with `logstream destinations check NAME`, and mend what fails: it comes back by itself.",
     Condition.FAILING: "Try it out with `logstream destinations check NAME`, and mend what fails: what is owed follows "
     "by itself.",
+    Condition.BLOCKED: "See what is wrong with `logstream doctor`, and mend that: what is owed follows by itself.",
     Condition.REJECTING: "See the reasons with `logstream rejected`; mend the template or the receiver, then "
     "`logstream redeliver --rejected`.",
     Condition.OWED: "See whether the export DAG runs; `logstream redeliver` delivers now.",
@@ -122,6 +125,8 @@ class DestinationStatus:
     """Why the newest window that failed has failed."""
     trouble: str | None = None
     """Why what a run is at work on has failed so far: a run tries for minutes before its window has failed."""
+    blocked: str | None = None
+    """Why something that it has not got has failed by no fault of its own, where nothing of that has failed by its own."""
     check_error: str | None = None
     """Why its last check has failed, the daily one or one that a person made, where nothing has arrived there since."""
     now: datetime | None = None
@@ -138,6 +143,8 @@ class DestinationStatus:
         # a window that is planned again, after an outage that is over, has its error of then until it is taken
         if self.health.failures or (self.trouble and not (behind and self._is_moving)):
             return Condition.FAILING
+        if self.blocked and not (behind and self._is_moving):
+            return Condition.BLOCKED
         if self.rejected_share >= REJECTING_SHARE:
             return Condition.REJECTING
         if behind:
@@ -196,6 +203,8 @@ class DestinationStatus:
     @property
     def why(self) -> str | None:
         """Why it is not well, in the words of its receiver or of ours."""
+        if self.condition is Condition.BLOCKED:
+            return self.blocked
         return self.health.error or self.error or self.trouble
 
     @property

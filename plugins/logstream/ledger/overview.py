@@ -98,13 +98,26 @@ def _check_error(failed: Row[Any] | None, arrived: datetime | None) -> str | Non
     return str(failed.error)
 
 
+# of a lane that is planned again, `blameless` is still of its last error
+_WHY = (
+    func.max(lanes.c.last_error).filter(~lanes.c.blameless).label("error"),
+    func.max(lanes.c.last_error).filter(lanes.c.blameless, lanes.c.state != State.DELIVERED).label("blameless"),
+)
+
+
+def _blocked(*found: Row[Any] | None) -> str | None:
+    """Why what is owed, or under way, has failed by no fault of its destination, unless some of it has failed by its own."""
+    rows = [row for row in found if row is not None]
+    return None if any(row.error for row in rows) else next((row.blameless for row in rows if row.blameless), None)
+
+
 def _debts() -> Select[Any]:
     return (
         select(
             deliveries.c.destination,
             func.count(deliveries.c.id.distinct()).label("owed"),
             func.min(deliveries.c.window_start).label("since"),
-            func.max(lanes.c.last_error).label("error"),
+            *_WHY,
         )
         .outerjoin(lanes, lanes.c.delivery_id == deliveries.c.id)
         .where(is_owed())
@@ -115,7 +128,7 @@ def _debts() -> Select[Any]:
 def _troubles() -> Select[Any]:
     """Why what runs are at work on has failed so far: by the index `deliveries_open`."""
     return (
-        select(deliveries.c.destination, func.max(lanes.c.last_error).label("error"))
+        select(deliveries.c.destination, *_WHY)
         .join(lanes, lanes.c.delivery_id == deliveries.c.id)
         .where(deliveries.c.state != literal_column("'delivered'"), deliveries.c.state == State.PLANNED)
         .where(lanes.c.state != State.DELIVERED, lanes.c.last_error.is_not(None))
@@ -199,7 +212,7 @@ class Overview:
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             newest = {row.name: row for row in connection.execute(_NEWEST, {"names": list(names)})}
             debts = {row.destination: row for row in connection.execute(_debts())}
-            troubles = {row.destination: row.error for row in connection.execute(_troubles())}
+            troubles = {row.destination: row for row in connection.execute(_troubles())}
             failed = {row.destination: row for row in connection.execute(_FAILED_CHECKS)}
             health = {
                 row.name: Health(row.failures, row.last_window, row.suspended_at, row.error, row.held)
@@ -218,7 +231,8 @@ class Overview:
                 newest[name].sealed,
                 lost.get(name, 0),
                 debts[name].error if name in debts else None,
-                troubles.get(name),
+                troubles[name].error if name in troubles else None,
+                _blocked(troubles.get(name), debts.get(name)),
                 _check_error(failed.get(name), newest[name].arrived),
                 coverage.now,
                 step,

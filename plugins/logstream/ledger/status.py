@@ -20,22 +20,31 @@ from logstream.units import counted
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What needs a person: in which condition what is, and what to do. `destination` is `None` for what concerns all."""
+    """What needs a person: in which condition what is, and what to do. `destination` is `None` for what concerns all.
+
+    `why` is a reason in the words of a database, which not all may see.
+    """
 
     condition: str
     text: str
     remedy: str
     destination: str | None = None
+    why: str | None = None
+
+    @property
+    def told(self) -> str:
+        """What is the matter, with the reason."""
+        return f"{self.text}: {self.why}" if self.why else self.text
 
     def as_json(self) -> dict[str, str | None]:
         """Plain data for `status --json`."""
         return {
-            "destination": self.destination, "condition": self.condition, "text": self.text, "remedy": self.remedy,
+            "destination": self.destination, "condition": self.condition, "text": self.told, "remedy": self.remedy,
         }  # fmt: skip
 
     def __str__(self) -> str:
         name = f"{self.destination}: " if self.destination else ""
-        return f"{name}{self.text}. {self.remedy}".strip()
+        return f"{name}{self.told}. {self.remedy}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +83,8 @@ def look(engine: Engine, destinations: Collection[str]) -> Status:
 def problems_of(
     statuses: Collection[DestinationStatus], coverage: Coverage, removed: Collection[str] = ()
 ) -> list[Problem]:
-    """What needs a person, the most urgent first. A gap is one problem, however many destinations miss its events.
+    """What needs a person, the most urgent first. A gap is one problem, however many destinations miss its events; so is a log
+    store that is away.
 
     To destinations that were `removed` from the settings no run delivers what they are owed.
     """
@@ -84,6 +94,8 @@ def problems_of(
         noun = "window" if gaps.windows == 1 else "windows"
         text = f"no run has exported {gaps.windows:,} {noun} since {gaps.since:%Y-%m-%d %H:%M} UTC"
         problems.append(Problem(Condition.GAPS, text, Condition.GAPS.remedy))
+    blocked = [one for one in statuses if one.condition is Condition.BLOCKED and one.name not in removed]
+    problems += _blocked(blocked)
     order = {condition: place for place, condition in enumerate(_URGENT)}
     for status in sorted(statuses, key=lambda status: (order.get(status.condition, len(order)), status.name)):
         condition = status.condition
@@ -92,7 +104,7 @@ def problems_of(
                 text = f"it is owed {counted(status.owed, 'window')}, and the settings no longer have it"
                 remedy = f"Put it back, under this name, or write that off: {write_off_command(status.name)}"
                 problems.append(Problem(Condition.OWED, text, remedy, status.name))
-        elif not condition.is_well and condition is not Condition.GAPS:
+        elif not condition.is_well and condition not in (Condition.GAPS, Condition.BLOCKED):
             problems.append(Problem(condition, status.sentence, condition.remedy_for(status.name), status.name))
         if status.check_error and condition not in _AWAY and status.name not in removed:
             text = f"its last check has failed: {status.check_error}"
@@ -103,6 +115,16 @@ def problems_of(
                 Problem("lost", text, "See which with `logstream owed`, then add --acknowledge.", status.name)
             )
     return problems
+
+
+def _blocked(statuses: Collection[DestinationStatus]) -> list[Problem]:
+    """What needs a person where destinations get nothing by no fault of their own: one cause, in the words of one of them."""
+    if not statuses:
+        return []
+    first = min(statuses, key=lambda status: status.name)
+    more = f" and {counted(len(statuses) - 1, 'other destination')}" if len(statuses) > 1 else ""
+    text = f"nothing arrives at {first.name}{more}, and no destination is at fault"
+    return [Problem(Condition.BLOCKED, text, Condition.BLOCKED.remedy, why=first.blocked)]
 
 
 CHECK_FAILED = "check failed"

@@ -34,7 +34,7 @@ def _status(status: DestinationStatus, user: Any) -> dict[str, Any]:
         "name": status.name,
         "condition": status.condition,
         "well": status.is_well,
-        "error": shown_reason(status.health.error or status.error, user),
+        "error": shown_reason(status.why, user),
         "remedy": status.condition.remedy,
         "check_error": shown_reason(status.check_error, user),
         "rejected_share": status.rejected_share,
