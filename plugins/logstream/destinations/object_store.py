@@ -21,6 +21,7 @@ from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Retry
 from logstream.destinations.transport.network import Network
 from logstream.destinations.transport.refusals import Refusal, is_denied, refusal_of, status_of, summary
 from logstream.destinations.transport.secrets import Secrets
+from logstream.destinations.transport.unanswered import unanswered
 from logstream.destinations.transport.way import Way
 
 BUCKET = "bucket"
@@ -158,7 +159,7 @@ class ObjectStoreDestination(ObjectDestination[O]):
             if refusal.code and refusal.code not in self.passing:
                 # only a store refuses in these words: the connection may write alone, or the object is archived
                 return None
-            return Retry(f"an object that {self.place} took cannot be read back: {summary(error)}")
+            return Retry(f"an object that {self.place} took cannot be read back: {self._said(error)}")
         else:
             if found == body:
                 return None
@@ -205,7 +206,15 @@ class ObjectStoreDestination(ObjectDestination[O]):
             )
         if found.permanent:
             return GiveUp(f"{self.place} refuses the request, and would again: {summary(error)}")
-        return Retry(summary(error))
+        return Retry(self._said(error))
+
+    def _unanswered(self, error: Exception) -> str | None:
+        """Why a request got no answer; `None` if it got one, or if that cannot be told."""
+        return self._way.unanswered(error) if self._way is not None else unanswered(str(error))
+
+    def _said(self, error: Exception) -> str:
+        """An error in one line: why there was no answer, else what the store or the client says."""
+        return self._unanswered(error) or summary(error)
 
     def _trouble(self, error: Exception) -> str | None:
         return self._way.trouble(error) if self._way is not None else None
@@ -254,7 +263,7 @@ class ObjectStoreDestination(ObjectDestination[O]):
 
     def _unreadable(self, error: Exception) -> ReadError:
         denied = f"grant this connection the right to read and list {self.place}" if is_denied(error) else None
-        remedy = self._trouble(error) or denied or summary(error)
+        remedy = self._trouble(error) or denied or self._said(error)
         return ReadError(f"{self.place} cannot be read: {remedy}")
 
     async def delete(self, key: str) -> None:
@@ -279,12 +288,13 @@ class ObjectStoreDestination(ObjectDestination[O]):
             if isinstance(outcome, GiveUp) and not isinstance(error, refused.PermissionDeniedError):
                 yield Step(f"{self.place} can be reached", False, summary(error), outcome.reason)
                 return
-            if isinstance(outcome, Retry) and _NO_ANSWER in str(error):
+            why = self._unanswered(error)
+            if isinstance(outcome, Retry) and (why is not None or _NO_ANSWER in str(error)):
                 remedy = (
                     f"see that the address in connection `{self.options.connection}` is right (left out, the vendor's own), that "
                     "the server runs and takes requests, and that it can be reached from here: proxies, firewalls, DNS"
                 )
-                yield Step(f"{self.place} can be reached", False, summary(error), remedy)
+                yield Step(f"{self.place} can be reached", False, why or summary(error), remedy)
                 return
         async for step in self.check_writing(f"Grant this connection the right to write to {self.place}"):
             yield step

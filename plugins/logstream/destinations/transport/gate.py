@@ -21,9 +21,14 @@ import aiohappyeyeballs
 from yarl import URL
 
 from logstream.destinations.transport.addresses import ForbiddenAddress, public_addresses, public_socket
+from logstream.destinations.transport.unanswered import unconnected
 
 HEAD_BYTES = 64 * 1024
 BLOCK = 256 * 1024
+UNREACHED = 523
+"""The status that the gate answers then: no other that a server has is so rare, and the client's error tells no more of an answer
+to HEAD."""
+
 CONNECT_SECONDS = 10.0
 STAGGER_SECONDS = 0.25
 """Until the next address of a name is tried beside the one before (RFC 8305)."""
@@ -36,6 +41,8 @@ class Pass:
         self.host, self.port = host, port
         self.refused: ForbiddenAddress | None = None
         """Why the last connection was not made, if the address was at fault."""
+        self.trouble: str | None = None
+        """Why it was not made, in words; `None` if it was."""
         self._key = secrets.token_urlsafe(24)
         self.url = f"http://logstream:{self._key}@127.0.0.1:{gate_port}"
         """The proxy's address, for the client."""
@@ -82,8 +89,9 @@ class Gate:
                 return
             try:
                 theirs, upstream = await self._connect(found)
-            except OSError:
-                await _answer(writer, 403 if found.refused else 502, "the server cannot be reached")
+            except OSError as error:
+                found.trouble = unconnected(error)
+                await _answer(writer, 403 if found.refused else UNREACHED, "the server cannot be reached")
                 return
             back = asyncio.ensure_future(_copy(theirs, writer))
             try:
@@ -113,7 +121,7 @@ class Gate:
             except ForbiddenAddress as error:
                 found.refused = error
                 raise
-        found.refused = None
+        found.refused = found.trouble = None
         return await asyncio.open_connection(sock=sock)
 
 

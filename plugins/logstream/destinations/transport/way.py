@@ -15,7 +15,7 @@ from logstream.destinations.transport.addresses import (
     public_address,
     resolve_and_check,
 )
-from logstream.destinations.transport.gate import Pass, gate
+from logstream.destinations.transport.gate import UNREACHED, Pass, gate
 from logstream.destinations.transport.network import (
     CERTIFICATE_REMEDY,
     Network,
@@ -26,6 +26,7 @@ from logstream.destinations.transport.network import (
 )
 from logstream.destinations.transport.secrets import Secrets
 from logstream.destinations.transport.tls import trouble_of_obstore
+from logstream.destinations.transport.unanswered import NO_TUNNEL, server_in, unanswered
 
 TIMEOUT_SECONDS = 60.0
 CONNECT_SECONDS = 5.0
@@ -77,12 +78,20 @@ class Way:
             return self._pass.url
         return self._proxy_address(self._proxy) if self._proxy is not None else None
 
+    @property
+    def _seconds(self) -> float:
+        return self._network.timeout or TIMEOUT_SECONDS
+
+    @property
+    def _connect_seconds(self) -> float:
+        return self._network.connect_timeout or CONNECT_SECONDS
+
     def client_options(self) -> dict[str, Any]:
         """Options for obstore's HTTP client."""
         network = self._network
         options: dict[str, Any] = {
-            "timeout": timedelta(seconds=network.timeout or TIMEOUT_SECONDS),
-            "connect_timeout": timedelta(seconds=network.connect_timeout or CONNECT_SECONDS),
+            "timeout": timedelta(seconds=self._seconds),
+            "connect_timeout": timedelta(seconds=self._connect_seconds),
             "allow_http": self.url.startswith("http://"),
         }
         if not network.verify:
@@ -136,3 +145,17 @@ class Way:
         if self._proxy is not None and _UNANSWERED.search(text):
             return refused_by_proxy(self._proxy, self.url)
         return None
+
+    def unanswered(self, error: Exception) -> str | None:
+        """Why a request got no answer, and by whom; `None` if it got one, or if the cause cannot be told."""
+        text = str(error)
+        why = unanswered(text, seconds=self._seconds, connect_seconds=self._connect_seconds)
+        server = server_in(text, self.url)
+        if self._pass is not None and (why == NO_TUNNEL or f"status code: {UNREACHED}" in text):
+            # the gate, which made no connection, knows why; another request may have got through meanwhile
+            return f"{server}: {self._pass.trouble or 'cannot connect'}"
+        if self._proxy is not None and why is not None:
+            reached = why == NO_TUNNEL or not why.startswith("cannot connect")
+            proxy = "the proxy" if reached else f"the proxy {URL(self._proxy.url).host}"
+            return f"{server}, by {proxy}: {why}"
+        return f"{server}: {why}" if why is not None else None
