@@ -332,6 +332,14 @@ def test_connections_that_do_not_exist_are_warned_of(
 def test_destinations(cli: Cli, loaded: str, s3: S3Server, bucket: str, tmp_path: Path) -> None:
     listed = cli("destinations", "list").stdout
     assert all(name in listed for name in ("file", "s3", "azure_blob", "http"))
+    types = {kind["type"]: kind for kind in json.loads(cli("destinations", "list", "--json").stdout)}
+    rows = {line.split()[0]: line for line in listed.splitlines()[1:]}
+    assert types.keys() == rows.keys() >= {"s3", "http"}
+    for name, kind in types.items():
+        assert kind["title"] in rows[name] and (kind["connection_type"] or "-") in rows[name]
+        options = kind["options"]["properties"]
+        assert rows[name].endswith(f" {', '.join(options)}"), "no option is cut off"
+        assert all(option.get("description") for option in options.values())
     apply(cli, loaded, tmp_path, override({"type": "s3", "connection": "lake", "bucket": bucket}))
     done = cli("destinations", "check", "--dsn", loaded, "d", environment={"AIRFLOW_CONN_LAKE": s3.connection})
     assert done.returncode == 0, done.stderr

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from typing import Any, TextIO
 
 from logstream.cli.acts import note_act
-from logstream.cli.arguments import add_command, add_dsn, add_group, dsns
+from logstream.cli.arguments import add_command, add_dsn, add_group, add_json, dsns
 from logstream.cli.output import print_table
 from logstream.errors import InputError
 
@@ -15,7 +16,11 @@ from logstream.errors import InputError
 def add(groups: Any) -> None:
     """Add the commands."""
     destinations = add_group(groups, "destinations", "list the kinds of destinations, or try one out")
-    add_command(destinations, "list", destinations_list, "list the kinds of destinations that are installed")
+    command = add_command(
+        destinations, "list", destinations_list, "list the kinds of destinations that are installed",
+        "With --json each has the JSON schema of its options: what each is for, what it may be, and its default.",
+    )  # fmt: skip
+    add_json(command)
     command = add_command(destinations, "check", destinations_check, "try a destination out, step by step")
     add_dsn(command, control=True)
     command.add_argument("name", metavar="NAME", help="a destination of the settings")
@@ -23,14 +28,18 @@ def add(groups: Any) -> None:
 
 def destinations_list(options: argparse.Namespace, out: TextIO) -> None:
     """`logstream destinations list`."""
-    from logstream.destinations.registry import destination_type, destination_types, registered
+    from logstream.destinations.registry import destination_type, destination_types, registered, types_as_json
 
-    rows = []
-    for name, kind in destination_types().items():
-        fields = kind.options_model.model_fields
-        rows.append((name, kind.title, kind.connection_type or "-", ", ".join(fields)))
-    print_table(("type", "what", "connection", "options"), rows, out)
-    for name in sorted({*registered()} - {name for name, *_ in rows}):
+    if options.json:
+        print(json.dumps(types_as_json()), file=out)
+    else:
+        rows = [
+            (name, kind.title, kind.connection_type or "-", ", ".join(kind.options_model.model_fields))
+            for name, kind in destination_types().items()
+        ]
+        # the last column is long, and whole: a person looks for an option in it
+        print_table(("type", "what", "connection", "options"), rows, out, whole=True)
+    for name in sorted(registered().keys() - destination_types().keys()):
         try:
             destination_type(name)
         except InputError as error:

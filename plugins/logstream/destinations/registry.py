@@ -119,6 +119,15 @@ def _too_large(kind: type[Destination[Any]], options: Options) -> list[tuple[tup
     return [((max(given, key=lambda name: len(str(given[name]))),), problem)]
 
 
+def types_as_json() -> list[dict[str, Any]]:
+    """The types that are installed and can be used, each with the JSON schema of its options, as plain data."""
+    return [
+        {"type": name, "title": kind.title, "connection_type": kind.connection_type,
+         "options": kind.options_model.model_json_schema()}
+        for name, kind in destination_types().items()
+    ]  # fmt: skip
+
+
 def make_destination(name: str, settings: DestinationSettings, connections: Connections) -> Destination[Any]:
     """A destination from its stored settings, not yet opened. Raises `InputError` for settings no longer valid."""
     try:

@@ -18,8 +18,8 @@ from logstream.console.api.contract import (
     schema_of,
     shown_reason,
 )
-from logstream.destinations import destination_types
 from logstream.destinations.base import Step
+from logstream.destinations.registry import types_as_json
 from logstream.errors import NotThere
 from logstream.ledger.condition import DestinationStatus
 from logstream.ledger.health import HealingPolicy
@@ -51,11 +51,7 @@ def _status(status: DestinationStatus, user: Any) -> dict[str, Any]:
 @router.get("/destination-types")
 def get_types() -> list[dict[str, Any]]:
     """The types of destinations that are installed, each with the JSON schema of its options."""
-    return [
-        {"type": name, "title": kind.title, "connection_type": kind.connection_type,
-         "options": kind.options_model.model_json_schema()}
-        for name, kind in destination_types().items()
-    ]  # fmt: skip
+    return types_as_json()
 
 
 @router.get("/destinations")
