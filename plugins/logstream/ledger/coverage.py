@@ -111,6 +111,11 @@ class Coverage:
         return max(ends, default=None)
 
     @property
+    def due(self) -> datetime:
+        """Up to when windows are to be exported by now: what the schedule should have planned; without one, the present."""
+        return min(self.schedule.due(self.now), self.now) if self.schedule is not None else self.now
+
+    @property
     def step(self) -> timedelta | None:
         """How long an interval of the schedule is; `None` where there is no schedule."""
         return self.schedule.interval.end - self.schedule.interval.start if self.schedule else None

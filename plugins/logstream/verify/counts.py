@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from logstream.destinations.parcel import Tally
 from logstream.export.removed import Removed, removed
@@ -41,8 +42,10 @@ class CountVerifier:
         self._removed: dict[str, Removed] = {}
         self._written_off: dict[int, Tally] = {}
 
-    def verify(self, span: Window, lanes: Mapping[Window, Sequence[Lane]], planned: Mapping[Window, int]) -> None:
-        """Verify each window, by its lanes, and that no selected event lies between the windows.
+    def verify(
+        self, span: Window, lanes: Mapping[Window, Sequence[Lane]], planned: Mapping[Window, int], due: datetime
+    ) -> None:
+        """Verify each window, by its lanes, and that no selected event lies between the windows, up to when windows are `due`.
 
         `planned` are all windows, with the settings snapshot of each: one in which nothing was selected has no lanes.
         """
@@ -59,7 +62,11 @@ class CountVerifier:
             self._nothing_in(window, self._settings.get(planned[window]))
         current = self._settings.current()
         for gap in gaps(span, [*lanes, *planned]):
-            self._nothing_in(gap, current)
+            if gap.start < due:
+                self._nothing_in(Window(gap.start, min(gap.end, due)), current)
+            if gap.end > due:
+                self._result.not_due.append(Window(max(gap.start, due), gap.end))
+        self._result.nothing_due = self._result.not_due == [span]
 
     def _nothing_in(self, span: Window, snapshot: Snapshot) -> None:
         for destination, expected in self._expected(span, snapshot).items():

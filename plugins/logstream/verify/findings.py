@@ -40,3 +40,12 @@ class Verification:
     findings: list[Finding] = field(default_factory=list)
     lost: list[Loss] = field(default_factory=list)
     """What the ledger knows to be lost, acknowledged or not."""
+    not_due: list[Window] = field(default_factory=list)
+    """Time in no window that is not to be exported by now: it is not over, or the schedule does not demand it yet."""
+    nothing_due: bool = False
+    """Whether that is all of the time that was asked for: then nothing was verified."""
+
+    @property
+    def verified(self) -> bool:
+        """Whether something was looked at and is as it should be."""
+        return not self.findings and not self.nothing_due

@@ -49,7 +49,8 @@ class Verifier:
     def verify(self, span: Window) -> Verification:
         """Verify every window that overlaps `span`, whole, and that no selected event lies between them.
 
-        A window is judged by the settings snapshot it was exported with; what lies between windows by those in force.
+        A window is judged by the settings snapshot it was exported with; what lies between windows by those in force. Time that
+        is not due to be exported yet is not judged.
         """
         span = self._ledger.whole_windows(span)
         result = Verification(lost=self._ledger.losses(span=span))
@@ -63,7 +64,9 @@ class Verifier:
         lanes: dict[Window, list[Lane]] = defaultdict(list)
         for lane in self._ledger.lanes_within(span):
             lanes[lane.window].append(lane)
-        CountVerifier(self._settings, self._store_dsn, result).verify(span, lanes, self._ledger.planned_within(span))
+        # first what is due, then what was planned: a run may plan a window meanwhile
+        due, planned = self._ledger.coverage().due, self._ledger.planned_within(span)
+        CountVerifier(self._settings, self._store_dsn, result).verify(span, lanes, planned, due)
         written_off = {loss.delivery_id for loss in result.lost if loss.why is Why.WRITTEN_OFF}
         places = PlaceVerifier(self._ledger, self._settings, self._store_dsn, written_off)
         manifests = ManifestVerifier(self._ledger, places, result, self._public_key)
