@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from logstream.cli.arguments import add_command, add_dsn, add_json, add_window, open_exporter, seconds, window_of
-from logstream.cli.output import print_table
+from logstream.cli.output import print_table, retries_shown
 from logstream.units import counted
 
 if TYPE_CHECKING:
@@ -46,9 +46,10 @@ def export(options: argparse.Namespace, out: TextIO) -> int:
         heal = options.destination is None
         only = [options.destination] if options.destination else None
         planned = exporter.plan(window, only=only, max_tasks=processors(), heal=heal, carrier=f"command {uuid.uuid4()}")
-        wait = exporter.deliver_shares(planned.shares)
-        with _lane_progress(planned) as advance:
-            results = wait(advance)
+        with retries_shown():  # before processes are made, which say so, too
+            wait = exporter.deliver_shares(planned.shares)
+            with _lane_progress(planned) as advance:
+                results = wait(advance)
         sealed = exporter.seal(planned.delivery_ids, processes=processors())
         left = exporter.ledger.deliveries(planned.left)
     for change in sealed.changes:

@@ -16,7 +16,7 @@ from logstream.cli.arguments import (
     open_exporter,
     rows_limit,
 )
-from logstream.cli.output import print_table
+from logstream.cli.output import print_table, retries_shown
 from logstream.errors import InputError
 from logstream.units import counted
 
@@ -151,7 +151,8 @@ def redeliver(options: argparse.Namespace, out: TextIO) -> int:
         note_act(exporter.settings, "redelivery_started", options.destination, rejected=options.rejected)
         if options.rejected:
             return _redeliver_rejected(exporter, options, out)
-        with redelivery_ended(exporter, Actor(person()), options.destination, rejected=False) as outcome:
+        ended = redelivery_ended(exporter, Actor(person()), options.destination, rejected=False)
+        with ended as outcome, retries_shown():
             reports = exporter.redeliver_owed(options.destination)
             outcome.update(owed_outcome(reports))
     if options.json:
@@ -171,7 +172,8 @@ def _redeliver_rejected(exporter: Any, options: argparse.Namespace, out: TextIO)
     from logstream.control.audit import Actor
     from logstream.export.ended import redelivery_ended, rejected_outcome
 
-    with redelivery_ended(exporter, Actor(person()), options.destination, rejected=True) as outcome:
+    ended = redelivery_ended(exporter, Actor(person()), options.destination, rejected=True)
+    with ended as outcome, retries_shown():
         results = exporter.redeliver_rejected(options.destination)
         outcome.update(rejected_outcome(results))
     document = [

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
 from logstream.steps import Step
 
 LONGEST_CELL = 120
 """Characters of a table's cell: names and reasons are other people's."""
+
+LONGEST_LINE = 600
+"""Characters of a line that quotes a receiver."""
 
 
 def print_steps(steps: Iterable[Step], out: TextIO) -> int:
@@ -18,6 +24,31 @@ def print_steps(steps: Iterable[Step], out: TextIO) -> int:
         print(f"{step.mark} {step}", file=out, flush=True)
         fine = fine and step.ok
     return 0 if fine else 1
+
+
+@contextmanager
+def retries_shown() -> Iterator[None]:
+    """Show on standard error which destinations are tried again: else a command is silent for as long as one is away."""
+    logger, lines = logging.getLogger("logstream.retries"), _Lines()
+    before = logger.level, logger.propagate
+    logger.addHandler(lines)
+    # shown once, and whatever Airflow's configuration says of logs
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(lines)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+
+
+class _Lines(logging.Handler):
+    """Shows each record as a line; standard error is looked up each time: a progress bar takes its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        print(f"note: {_printable(record.getMessage(), LONGEST_LINE)}", file=sys.stderr, flush=True)
 
 
 def print_table(

@@ -22,6 +22,7 @@ from logstream.export.memory import MemoryBudget, keep_freed_memory
 from logstream.export.opening import Destinations, give_up_slow_hooks
 from logstream.export.pipeline import DeliveryPipeline
 from logstream.export.refusals import LaneFailed
+from logstream.export.retrying import RetryNews
 from logstream.export.used_names import used_names
 from logstream.garbage import rare_garbage_collection
 from logstream.ledger.checkpoints import LedgerWriter
@@ -109,6 +110,7 @@ class DeliveryTask:
         self._deployment, self._destinations = deployment, destinations
         self._keeper, self._writer, self._progress = keeper, writer, progress
         self._limits: dict[str, AdaptiveLimit] = {}
+        self._news = RetryNews()
         self._memory = MemoryBudget(MEMORY_BYTES)
         self._threads = LeftBehindThreads(READERS, "logstream reading")
         self._snapshots: dict[int, Snapshot] = {}
@@ -221,7 +223,7 @@ class DeliveryTask:
         pipeline = DeliveryPipeline(
             lanes, deployment.store(snapshot), self._writer, destination,
             streamings_of(snapshot.settings, workspaces), deployment.policy, limit, self._keeper, self._threads,
-            cache(partial(deployment.ledger.workspaces_of, lanes, deployment.store(snapshot).workspaces)), used,
+            cache(partial(deployment.ledger.workspaces_of, lanes, deployment.store(snapshot).workspaces)), used, self._news,
         )  # fmt: skip
         left = [] if await self._run_while_it_moves(pipeline) else await pipeline.leave()
         waiting = {lane.lane for lane in left}

@@ -12,6 +12,7 @@ from logstream.destinations.parcel import EventRef, Parcel, Part, cursor_of
 from logstream.events import Cursor
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.refusals import Refusals
+from logstream.export.retrying import RetryNews
 from logstream.export.select import Unsendable
 from logstream.export.send import Confirm, RetryPolicy, Sent, send
 from logstream.export.whole_numbers import NumberRows
@@ -48,10 +49,11 @@ class Outbox:
         limit: AdaptiveLimit,
         refusals: Refusals,
         confirm: Confirm | None = None,
+        news: RetryNews | None = None,
     ) -> None:
         self._lane, self._writer, self._destination = lane, writer, destination
         self._policy, self._limit, self._confirm = policy, limit, confirm
-        self._refusals = refusals
+        self._refusals, self._news = refusals, news
         refusals.when_believed(self._settle_soon)
         self._slots_lent = 0
         """Places given back for parcels that are held."""
@@ -109,7 +111,9 @@ class Outbox:
     async def _send(self, parcel: Parcel) -> Sent:
         if self._destination.replaces and parcel.parts:
             self._announced[parcel.name] = await self._writer.announce(self._lane, parcel.parts)
-        return await send(self._destination, parcel, self._policy, self._limit, self._confirm, self._refusals)
+        return await send(
+            self._destination, parcel, self._policy, self._limit, self._confirm, self._refusals, self._news
+        )
 
     async def drain(self) -> None:
         """Wait until everything is sent, and what is not held is in the ledger."""

@@ -22,6 +22,7 @@ from logstream.export.contents import contents_of, masks_of
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.outbox import Outbox
 from logstream.export.refusals import LaneFailed, Refusals
+from logstream.export.retrying import RetryNews
 from logstream.export.select import Chunk, Demultiplexer, EventRenderer, Unsendable, after
 from logstream.export.send import RetryPolicy
 from logstream.export.window_plan import selected
@@ -114,8 +115,9 @@ class DeliveryPipeline:
         self, lanes: Sequence[Lane], store: EventStore, writer: LedgerWriter, destination: Destination[Options],
         streamings: Mapping[int, Streaming], policy: RetryPolicy, limit: AdaptiveLimit, keeper: LeaseKeeper,
         threads: Executor, workspaces: Callable[[], Iterable[Workspace]], used: UsedNames | None = None,
+        news: RetryNews | None = None,
     ) -> None:  # fmt: skip
-        self._keeper, self._threads = keeper, threads
+        self._keeper, self._threads, self._news = keeper, threads, news
         self._refusals = Refusals(partial(writer.has_taken_of, lanes[0]))
         self._chunks = 0
         # what an event takes: as planned, then as it was in the chunk before
@@ -152,7 +154,7 @@ class DeliveryPipeline:
         )
         packer = destination.packer(name, lane.part)
         confirm = partial(self._keeper.confirm, lane)
-        outbox = Outbox(lane, self._writer, destination, policy, limit, self._refusals, confirm)
+        outbox = Outbox(lane, self._writer, destination, policy, limit, self._refusals, confirm, self._news)
         return LaneWork(lane, packer, outbox)
 
     @property

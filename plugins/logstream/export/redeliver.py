@@ -21,6 +21,7 @@ from logstream.export.opening import Destinations, give_up_slow_hooks
 from logstream.export.plan import Planner
 from logstream.export.refusals import LaneFailed
 from logstream.export.removed import with_removals
+from logstream.export.retrying import RetryNews
 from logstream.export.seal import Sealing, seal
 from logstream.export.select import Chunk, EventRenderer
 from logstream.export.send import RetryPolicy, send
@@ -191,7 +192,7 @@ class Redeliverer:
         policy: RetryPolicy, ledger: Ledger,
     ) -> None:  # fmt: skip
         self._writer, self._destination, self._store = writer, destination, store
-        self._settings, self._policy, self._ledger = settings, policy, ledger
+        self._settings, self._policy, self._ledger, self._news = settings, policy, ledger, RetryNews()
 
     async def run(self, lane: Lane, rejected: Sequence[RejectedEvent], result: Redelivery) -> None:
         """Render with the settings in force, send, and write down what arrived."""
@@ -243,7 +244,7 @@ class Redeliverer:
         announced = []
         if self._destination.replaces and parcel.parts:  # whatever becomes of this, the object is known then
             announced.append(await self._writer.announce(lane, parcel.parts))
-        sent = await send(self._destination, parcel, self._policy)
+        sent = await send(self._destination, parcel, self._policy, news=self._news)
         again = {event.id for event, _ in sent.rejected}
         arrived = [known[number] for number in _ids(parcel, known) if number not in again]
         tally = tally_of(arrived)

@@ -12,6 +12,7 @@ from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, R
 from logstream.destinations.parcel import EventRef, Parcel, Part, Tally, ids_digest, tally_of
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.refusals import LaneFailed, Refusals
+from logstream.export.retrying import RetryNews
 from logstream.units import counted
 
 Confirm = Callable[[], Awaitable[None]]
@@ -58,15 +59,16 @@ class Sent:
 
 async def send(
     destination: Destination[Options], parcel: Parcel, policy: RetryPolicy, limit: AdaptiveLimit | None = None,
-    confirm: Confirm | None = None, refusals: Refusals | None = None,
+    confirm: Confirm | None = None, refusals: Refusals | None = None, news: RetryNews | None = None,
 ) -> Sent:  # fmt: skip
     """Send a parcel. Raises `LaneFailed` if it can be neither delivered nor rejected.
 
-    `limit` and `refusals` are shared by all who send to this destination; without `refusals` a refusal is believed at once.
+    `limit` and `refusals` are shared by all who send to this destination, and `news` by all of the task; without `refusals` a
+    refusal is believed at once.
     `confirm` is called before each request, and stops the sending by an error of its own: whose lane it is may have changed
     while this waited.
     """
-    refusals = refusals or _believing()
+    refusals, news = refusals or _believing(), news or RetryNews()
     sent = Sent()
     pending = [parcel]
     while pending:
@@ -79,7 +81,7 @@ async def send(
             sent.rejected += [(event, current.refused) for event in current.events]
             sent.whole = False
             continue
-        outcome = await _until_answered(destination, current, policy, limit, confirm, sent)
+        outcome = await _until_answered(destination, current, policy, limit, confirm, sent, news)
         match outcome:
             case Delivered():
                 refusals.believe()
@@ -160,6 +162,7 @@ async def _until_answered(
     limit: AdaptiveLimit | None,
     confirm: Confirm | None,
     sent: Sent,
+    news: RetryNews,
 ) -> Delivered | Split | Reject | Retry:
     """What is said of a parcel in the end. `Retry`: some of it arrived, and the others may be sent again now."""
     attempt = 0
@@ -176,10 +179,13 @@ async def _until_answered(
                 some = bool(only) and len(only) < parcel.pieces
                 if attempt >= policy.attempts and not some:
                     raise LaneFailed(f"{reason} (tried {counted(attempt, 'time')})", permanent=False, after=wait)
-                await clock.sleep(max(wait or 0.0, policy.delay(attempt)))
+                seconds = max(wait or 0.0, policy.delay(attempt))
+                news.again(destination.name, reason, seconds)
+                await clock.sleep(seconds)
                 if some:
                     return outcome
             case _:
+                news.answered(destination.name)
                 return outcome
 
 
