@@ -124,7 +124,7 @@ def test_of_what_has_arrived_and_is_not_sealed_yet(
     out = tmp_path / "out"
     exporter = with_letters(engine, filled, out)
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise DatabaseError("the database is gone")
 
     with monkeypatch.context() as patch:

@@ -76,7 +76,7 @@ class Runs:
         lanes = [key for share in planned.shares for key in share.lanes]
         self._task("deliver", blows, lambda engine: engine.deliver(lanes))
         self._model.sealing_was_disturbed |= any(blow.phase == "seal" for blow in blows)
-        self._task("seal", blows, lambda engine: engine.seal(planned.delivery_ids))
+        self._task("seal", blows, lambda engine: engine.seal(planned.delivery_ids, carrier=carrier))
 
     def _task(
         self, phase: str, blows: list[Blow], call: Callable[[Exporter], Any], before: Callable[[], None] | None = None,

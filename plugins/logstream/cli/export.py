@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from logstream.cli.arguments import add_command, add_dsn, add_json, add_window, open_exporter, seconds, window_of
-from logstream.cli.output import print_table, retries_shown
+from logstream.cli.output import note_taken_over, print_table, retries_shown
 from logstream.units import counted
 
 if TYPE_CHECKING:
@@ -45,15 +45,17 @@ def export(options: argparse.Namespace, out: TextIO) -> int:
         exporter.wait_until_closed(window, timeout=options.wait, remind=_remind)
         heal = options.destination is None
         only = [options.destination] if options.destination else None
-        planned = exporter.plan(window, only=only, max_tasks=processors(), heal=heal, carrier=f"command {uuid.uuid4()}")
+        carrier = f"command {uuid.uuid4()}"
+        planned = exporter.plan(window, only=only, max_tasks=processors(), heal=heal, carrier=carrier)
         with retries_shown():  # before processes are made, which say so, too
             wait = exporter.deliver_shares(planned.shares)
             with _lane_progress(planned) as advance:
                 results = wait(advance)
-        sealed = exporter.seal(planned.delivery_ids, processes=processors())
+        sealed = exporter.seal(planned.delivery_ids, processes=processors(), carrier=carrier)
         left = exporter.ledger.deliveries(planned.left)
     for change in sealed.changes:
         print(f"note: {change}", file=sys.stderr)
+    note_taken_over(sealed)
     for reason in planned.left.values():
         print(f"note: {reason}", file=sys.stderr)
     reports, own = summarize(planned, [*sealed, *left]), {item.window for item in planned.own}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import uuid
 from typing import Any, TextIO
 
 from logstream.cli.acts import note_act, person
@@ -16,7 +17,7 @@ from logstream.cli.arguments import (
     open_exporter,
     rows_limit,
 )
-from logstream.cli.output import print_table, retries_shown
+from logstream.cli.output import note_taken_over, print_table, retries_shown
 from logstream.errors import InputError
 from logstream.units import counted
 
@@ -153,7 +154,7 @@ def redeliver(options: argparse.Namespace, out: TextIO) -> int:
             return _redeliver_rejected(exporter, options, out)
         ended = redelivery_ended(exporter, Actor(person()), options.destination, rejected=False)
         with ended as outcome, retries_shown():
-            reports = exporter.redeliver_owed(options.destination)
+            reports = exporter.redeliver_owed(options.destination, carrier=f"command {uuid.uuid4()}")
             outcome.update(owed_outcome(reports))
     if options.json:
         print(
@@ -162,6 +163,7 @@ def redeliver(options: argparse.Namespace, out: TextIO) -> int:
     else:
         rows = [(r.destination, str(r.window), str(r.state), f"{r.events:,}", r.error or "") for r in reports]
         print_table(("destination", "window", "state", "events", "error"), rows, out)
+    note_taken_over(reports)
     failed = [report for report in reports if report.error]
     for report in failed:
         print(f"error: {report.destination}, window {report.window}: {report.error}", file=sys.stderr)

@@ -7,9 +7,13 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from logstream.steps import Step
+from logstream.units import counted
+
+if TYPE_CHECKING:
+    from logstream.ledger.records import Delivery
 
 LONGEST_CELL = 120
 """Characters of a table's cell: names and reasons are other people's."""
@@ -41,6 +45,16 @@ def retries_shown() -> Iterator[None]:
         logger.removeHandler(lines)
         logger.setLevel(before[0])
         logger.propagate = before[1]
+
+
+def note_taken_over(sealed: Iterable[Delivery]) -> None:
+    """Say which deliveries had arrived, and are another run's to seal by now. Those that had not have an error that says it."""
+    from logstream.export.seal import PLANNED_ANEW
+
+    for report in sealed:
+        if report.taken_over and not report.error:
+            arrived = f"{counted(report.events, 'event')} of it had arrived"
+            print(f"note: {report.destination}, window {report.window}: {PLANNED_ANEW}; {arrived}", file=sys.stderr)
 
 
 class _Lines(logging.Handler):

@@ -82,9 +82,9 @@ class Exporter(Deployment):
                     return begun.results
         return partial(self.deliver, [key for share in shares for key in share.lanes])
 
-    def seal(self, delivery_ids: Iterable[int], *, processes: int = 1) -> Sealing:
+    def seal(self, delivery_ids: Iterable[int], *, processes: int = 1, carrier: str | None = None) -> Sealing:
         """See `export.seal`."""
-        return seal(self, delivery_ids, processes=processes)
+        return seal(self, delivery_ids, processes=processes, carrier=carrier)
 
     def redeliver_owed(
         self, destination: str | None = None, window: Window | None = None, progress: Progress | None = None,

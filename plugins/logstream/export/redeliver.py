@@ -75,7 +75,7 @@ def redeliver_owed(
         deployment.ledger.resume(name)
     if destination is not None and not ids:
         deployment.ledger.resume(destination)  # nothing is owed to it that could show whether it is back
-    sealing = seal(deployment, ids)
+    sealing = seal(deployment, ids, carrier=carrier)
     left = _left(deployment, destination, window)
     return replace(sealing, deliveries=[*sealing.deliveries, *left]) if left else sealing
 
@@ -105,8 +105,10 @@ def redeliver_rejected(
     for row in deployment.ledger.rejected(destination=destination, keys=keys):
         rejected.setdefault((row.delivery_id, row.lane), []).append(row)
     results = asyncio.run(_redeliver(deployment, rejected)) if rejected else []
-    for report in seal(deployment, {delivery for result in results for delivery in result.deliveries}):
-        if report.state is not State.DELIVERED:
+    sealed = {delivery for result in results for delivery in result.deliveries}
+    # none of them was planned here: one that is planned by now is another run's, which exports its window again
+    for report in seal(deployment, sealed, carrier=owner_name()):
+        if report.state is not State.DELIVERED and not report.taken_over:
             for result in results:
                 if result.destination == report.destination:
                     told = f"window {report.window}: {report.error}; it is made good with the destination's next window"

@@ -21,6 +21,7 @@ from logstream.export.opening import Destinations
 from logstream.export.processes import NoProcessError, Processes, may_fork
 from logstream.export.sealer import UNWRITTEN, Sealer
 from logstream.garbage import rare_garbage_collection
+from logstream.ledger.carriers import is_carrier
 from logstream.ledger.health import Change, Health, Outcome, Turn
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.losses import Loss
@@ -50,6 +51,7 @@ class Sealing:
 PLANNED_ANEW = (
     "another run has planned it again meanwhile, and is to deliver it: `logstream status` tells what becomes of it"
 )
+"""What is said of a delivery that is `taken_over`: to people, where it had arrived by then; else it is its error, too."""
 
 _Said = tuple[list[int], dict[int, str], set[int]]
 """What a process says of its part: the deliveries, and `wrong` and `not_theirs` of its `Isolation`."""
@@ -59,36 +61,44 @@ PROCESS_DELIVERIES = 400
 
 
 @rare_garbage_collection()
-def seal(deployment: Deployment, delivery_ids: Iterable[int], *, processes: int = 1) -> Sealing:
+def seal(
+    deployment: Deployment, delivery_ids: Iterable[int], *, processes: int = 1, carrier: str | None = None
+) -> Sealing:  # fmt: skip
     """Compare what was planned with what was delivered, lane by lane; write the outcome, and manifests, to the ledger.
 
     At object stores manifests are put beside the data, too. A delivery whose manifest cannot be has an error; sealing it
     again tries again. Whatever goes wrong with one delivery, foreseen or not, is its failure alone. Up to `processes` make
     manifests, where there are enough of them, and this process may have others.
+
+    `carrier` is the name of the run that seals: what another has planned again is left to that one (`Delivery.taken_over`).
     """
     ledger, isolation = deployment.ledger, Isolation()
-    deliveries = ledger.deliveries(delivery_ids)
-    for delivery in deliveries:
+    found = ledger.deliveries(delivery_ids)
+    for delivery in found:
         with isolation.step("it could not be judged", delivery):
-            delivery.judge()
+            if _is_anothers(delivery, carrier):
+                _leave(delivery, delivery.state, arrived=False)
+            else:
+                delivery.judge()
+    deliveries = [delivery for delivery in found if not delivery.taken_over]
     complete = [item for item in isolation.sound(deliveries) if item.state is State.DELIVERED]
     # a delivery whose manifest is not where it must be is not delivered: it is owed, and sealed again, like any other
     parts = _parts(complete, processes)
     if complete and not (len(parts) > 1 and _make_manifests_in_processes(deployment, parts, isolation)):
         asyncio.run(_make_manifests(deployment, complete, isolation))
     _fail(deliveries, isolation)
-    others: set[int] = set()
-    isolation.together("its outcome could not be written", deliveries, partial(_write_outcomes, ledger, others))
+    write = partial(_write_outcomes, ledger, {delivery.id for delivery in complete}, carrier)
+    isolation.together("its outcome could not be written", deliveries, write)
     changes: list[Change] = []
     # what is known of a destination's health is news, not proof: where it cannot be noted the delivery stays what it is
-    ours = [delivery for delivery in deliveries if delivery.id not in others]
+    ours = [delivery for delivery in deliveries if not delivery.taken_over]
     tell = [delivery for delivery in ours if delivery.id not in isolation.not_theirs]
     isolation.together(
-        "the health of its destination could not be noted", tell, partial(_note_health, deployment, changes)
+        "the health of its destination could not be noted", tell, partial(_note_health, deployment, changes, carrier)
     )
     isolation.together("its losses could not be told", ours, partial(_tell_losses, ledger))
-    _fail(deliveries, isolation)
-    return Sealing(sorted(deliveries, key=attrgetter("destination", "window")), changes)
+    _fail(ours, isolation)
+    return Sealing(sorted(found, key=attrgetter("destination", "window")), changes)
 
 
 def seal_written_off(deployment: Deployment, written_off: WrittenOff) -> WrittenOff:
@@ -116,15 +126,31 @@ def _fail(deliveries: Sequence[Delivery], isolation: Isolation) -> None:
             delivery.state, delivery.error = State.FAILED, f"{delivery.error}; {reason}" if delivery.error else reason
 
 
-def _write_outcomes(ledger: Ledger, others: set[int], deliveries: Sequence[Delivery]) -> None:
-    """Write what became of deliveries. Those that another run has planned again meanwhile are `others`, and are what they are
-    there: their outcome is that run's to tell."""
+def _is_anothers(delivery: Delivery, carrier: str | None) -> bool:
+    """Whether another run than the one named `carrier` has planned a delivery since, and it is to be done."""
+    planned = carrier is not None and delivery.state is State.PLANNED
+    return planned and not is_carrier(delivery.carrier, carrier) and not delivery.is_complete
+
+
+def _leave(delivery: Delivery, state: State, *, arrived: bool) -> None:
+    """A delivery is another run's by now, which is to tell what becomes of it; whether all of it had `arrived` before."""
+    delivery.taken_over, delivery.state, delivery.error = True, state, None if arrived else PLANNED_ANEW
+
+
+def _write_outcomes(
+    ledger: Ledger, had_all: set[int], carrier: str | None, deliveries: Sequence[Delivery]
+) -> None:  # fmt: skip
+    """Write what became of deliveries, but of those that another run has planned again meanwhile.
+
+    All of those in `had_all` had arrived when they were looked at.
+    """
     states = {delivery.id: delivery.state for delivery in deliveries}
-    otherwise = ledger.seal(states, {delivery.id: delivery.error for delivery in deliveries})
-    others.update(otherwise)
+    errors = {delivery.id: delivery.error for delivery in deliveries}
+    complete = had_all & states.keys()
+    others = ledger.seal(states, errors, complete=complete, carrier=carrier)
     for delivery in deliveries:
-        if delivery.id in otherwise:
-            delivery.state, delivery.error = otherwise[delivery.id], PLANNED_ANEW
+        if delivery.id in others:
+            _leave(delivery, others[delivery.id], arrived=delivery.id in complete)
 
 
 def _tell_losses(ledger: Ledger, deliveries: Sequence[Delivery]) -> None:
@@ -265,7 +291,9 @@ async def _closing() -> AsyncIterator[AsyncExitStack]:
             log.warning("A destination could not be closed.", exc_info=True)
 
 
-def _note_health(deployment: Deployment, changes: list[Change], deliveries: Sequence[Delivery]) -> None:
+def _note_health(
+    deployment: Deployment, changes: list[Change], carrier: str | None, deliveries: Sequence[Delivery]
+) -> None:  # fmt: skip
     """Suspend who has failed too often, welcome who is back; what a suspended one has not got is owed, not failed."""
     deliveries = [delivery for delivery in deliveries if delivery.lanes]  # one that sent nothing tells nothing
     if not deliveries:
@@ -311,4 +339,5 @@ def _note_health(deployment: Deployment, changes: list[Change], deliveries: Sequ
             why = delivery.error if any(lane.attempts for lane in delivery.lanes) else known_health.error
             delivery.error = f"owed: the destination was suspended{when}; {why}"
     owed = [delivery for delivery in deliveries if delivery.state is State.OWED]
-    ledger.seal({item.id: item.state for item in owed}, {item.id: item.error for item in owed})
+    states, errors = {item.id: item.state for item in owed}, {item.id: item.error for item in owed}
+    ledger.seal(states, errors, carrier=carrier)

@@ -158,7 +158,7 @@ class Lanes(Book):
         return [
             Delivery(
                 row.id, row.destination, Window(row.window_start.astimezone(UTC), row.window_end.astimezone(UTC)),
-                row.snapshot_id, State(row.state), row.generation, found.get(row.id, []),
+                row.snapshot_id, State(row.state), row.generation, found.get(row.id, []), carrier=row.carrier,
             )
             for row in rows
         ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from logstream.control.tables import SCHEMA, deliveries, lanes, manifests
 from logstream.database import database_errors
 from logstream.ledger.book import Book, any_of
+from logstream.ledger.carriers import spellings
 from logstream.ledger.locks import lock_deliveries
 from logstream.ledger.records import State
 from logstream.proof.chain import Link
@@ -40,15 +41,27 @@ from unnest(%s::bigint[], %s::text[]) as n(id, error) where d.id = n.id
 class Manifests(Book):
     """Reads and writes manifests."""
 
-    def seal(self, outcomes: Mapping[int, State], errors: Mapping[int, str | None] | None = None) -> dict[int, State]:
+    def seal(
+        self, outcomes: Mapping[int, State], errors: Mapping[int, str | None] | None = None, *,
+        complete: Collection[int] = (), carrier: str | None = None,
+    ) -> dict[int, State]:  # fmt: skip
         """Write the outcomes of deliveries, by id, in one transaction; with `errors`, why those failed that did.
 
         What another run has completed meanwhile stays complete, and what it has planned again stays to be done: who comes with an
-        older view of its lanes changes nothing. Returns what those are that were to be delivered, and are not for that.
+        older view of its lanes changes nothing. Returns those that another run has planned again, and what they are now: of the
+        `complete` ones all lanes had arrived when they were looked at, and the others are not the `carrier`'s, if one is named.
         """
         left = select(lanes.c.lane).where(lanes.c.delivery_id == deliveries.c.id, lanes.c.state != State.DELIVERED)
+        had_all = [*complete, *(number for number, found in outcomes.items() if found is State.DELIVERED)]
+        again = any_of(deliveries.c.id, had_all)
+        if carrier is not None:
+            ours = func.coalesce(any_of(deliveries.c.carrier, spellings(carrier)), False)
+            again |= (deliveries.c.state == State.PLANNED) & ~ours
         with self._writing("sealing deliveries") as connection:
             lock_deliveries(connection, any_of(deliveries.c.id, outcomes))
+            query = select(deliveries.c.id, deliveries.c.state).where(any_of(deliveries.c.id, outcomes))
+            others = {row.id: State(row.state) for row in connection.execute(query.where(again, left.exists()))}
+            outcomes = {number: found for number, found in outcomes.items() if number not in others}
             for state in set(outcomes.values()):
                 statement = update(deliveries).where(
                     any_of(deliveries.c.id, [number for number, found in outcomes.items() if found is state])
@@ -65,10 +78,7 @@ class Manifests(Book):
             if told := {number: error for number, error in (errors or {}).items() if number in outcomes}:
                 texts = [error and error.replace("\0", " ") for error in told.values()]
                 connection.exec_driver_sql(_SAY_WHY, (list(told), texts))
-            complete = [number for number, found in outcomes.items() if found is State.DELIVERED]
-            query = select(deliveries.c.id, deliveries.c.state).where(any_of(deliveries.c.id, complete))
-            rows = connection.execute(query.where(deliveries.c.state != State.DELIVERED))
-            return {row.id: State(row.state) for row in rows}
+            return others
 
     def chain(self, sealed: Sequence[Sealed], signer: Signer | None = None) -> list[Manifest]:
         """Give deliveries their manifests, each at the end of its destination's chain; return those.

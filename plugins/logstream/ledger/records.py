@@ -179,6 +179,16 @@ class Delivery:
     error: str | None = None
     lost: int = 0
     """Events that its newest plan found to be lost, and that no person has acknowledged."""
+    carrier: str | None = None
+    """The run that has planned it last."""
+    taken_over: bool = False
+    """Of one that a run has sealed: another run has planned it again meanwhile, and its outcome is that run's to tell. Without an
+    error all of it had arrived by then."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that is planned of it has arrived, or was rejected."""
+        return all(lane.state is State.DELIVERED and not lane.missing() for lane in self.lanes)
 
     @property
     def delivered_tally(self) -> Tally:

@@ -50,6 +50,7 @@ class Redeliver(LogstreamOperator, TellsLineage):
 
     def _owed(self, context: Context, destination: str | None, window: Window | None) -> None:
         from logstream.export.ended import owed_outcome, redelivery_ended
+        from logstream.export.seal import PLANNED_ANEW
 
         with exporter() as engine, redelivery_ended(engine, _actor(context), destination, rejected=False) as outcome:
             reports = engine.redeliver_owed(destination, window, self._say, carrier_of(context))
@@ -65,7 +66,11 @@ class Redeliver(LogstreamOperator, TellsLineage):
                 report.state,
                 counted(report.events, "event"),
             )
-        failed = [f"{report.destination}, window {report.window}: {report.error}" for report in reports if report.error]
+        for report in reports:
+            if report.taken_over:  # nobody has to act: that run delivers it
+                self.log.warning("%s, window %s: %s.", report.destination, report.window, PLANNED_ANEW)
+        told = [report for report in reports if report.error and not report.taken_over]
+        failed = [f"{report.destination}, window {report.window}: {report.error}" for report in told]
         if failed:
             raise AirflowFailException(
                 f"{len(failed)} of {counted(len(reports), 'delivery', 'deliveries')}: " + "; ".join(failed[:5])

@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk.observability import stats
 
 from logstream.airflow.links import DeliveriesLink
-from logstream.airflow.operators.base import DELIVERIES, LEFT, LogstreamOperator, exporter, window_of
+from logstream.airflow.operators.base import DELIVERIES, LEFT, LogstreamOperator, carrier_of, exporter, window_of
 from logstream.ledger.health import Turn
 from logstream.units import counted, size
 from logstream.window import Window
@@ -33,7 +33,11 @@ class SealWindow(LogstreamOperator):
         self.wait, self.plan = wait, plan
 
     def execute(self, context: Context) -> None:
-        """Seal every delivery of the run; fail naming what is missing. A window that was left to a later run is skipped."""
+        """Seal every delivery of the run; fail naming what is missing.
+
+        A window that was left to a later run, or that another run has planned again meanwhile, is skipped.
+        """
+        from logstream.export.seal import PLANNED_ANEW
         from logstream.ledger.records import State
 
         window = window_of(context)
@@ -44,26 +48,30 @@ class SealWindow(LogstreamOperator):
         if deliveries is None:
             raise AirflowFailException(f"the window was not planned; see the logs of {self.wait} and {self.plan}")
         with exporter() as engine:
-            reports = engine.seal(int(delivery) for delivery in deliveries)
+            reports = engine.seal((int(delivery) for delivery in deliveries), carrier=carrier_of(context))
         for change in reports.changes:
             (self.log.error if change.turn is Turn.SUSPENDED else self.log.info)("%s.", change)
         untold: list[str] = []
+        others = [report for report in reports if report.taken_over]
         for report in reports:
+            if report.taken_over:  # another run counts what becomes of it
+                self.log.warning("%s, window %s: %s.", report.destination, report.window, PLANNED_ANEW)
+                continue
             try:
                 self._tell(report, window)
             except Exception as error:  # of one destination's metrics: the others are told all the same
                 self.log.exception("What became of %s cannot be told.", report.destination)
                 untold.append(f"{report.destination}: its metrics failed ({type(error).__name__})")
-        others = [report for report in reports if report.state is State.PLANNED]
-        for report in others:
-            self.log.warning("%s, window %s: %s", report.destination, report.window, report.error)
-        if len(reports) != len(set(deliveries)) or any(report.window.end > window.start for report in others):
-            raise AirflowFailException("another run has planned this window anew meanwhile; this one proves nothing")
+        if len(reports) != len(set(deliveries)):
+            raise AirflowFailException("the ledger no longer has all that this run has planned; it proves nothing")
         for report in reports:
             if report.state is State.OWED:
                 self.log.warning("%s, window %s: %s", report.destination, report.window, report.error)
         # what is lost makes the run red that finds it, though its destination is suspended; later ones are not red for it
-        failed = [report for report in reports if report.state is State.FAILED or report.lost]
+        theirs = {report.id for report in others}
+        failed = [
+            report for report in reports if report.id not in theirs and (report.state is State.FAILED or report.lost)
+        ]
         if failed:
             raise AirflowFailException(
                 f"not complete: {len(failed)} of {counted(len(reports), 'delivery', 'deliveries')} of window {window}: "
@@ -72,9 +80,15 @@ class SealWindow(LogstreamOperator):
         if untold:
             raise AirflowFailException("all is delivered, and not all is told: " + "; ".join(untold[:10]))
         own = [report for report in reports if report.window.end > window.start]
+        if others and own and all(report.taken_over for report in own):
+            # no person has to act: the window is exported, by a run that was asked to later. This one does not vouch for it
+            raise AirflowSkipException(
+                f"another run has planned the window {window} again meanwhile, and is to deliver it"
+            )
         self.log.info(
-            "Window %s is complete: %s delivered to %s.",
+            "Window %s is complete%s: %s delivered to %s.",
             window,
+            ", but for what another run has planned again" if any(report.taken_over for report in own) else "",
             counted(sum(report.events for report in own), "event"),
             counted(len({report.destination for report in own if report.state is State.DELIVERED}), "destination"),
         )
