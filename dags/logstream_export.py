@@ -35,7 +35,12 @@ with DAG(
             type=["null", "array"],
             items={"type": "string"},
             description="Export the window to these destinations only, and leave the others as they are.",
-        )
+        ),
+        "backfill": Param(
+            None,
+            type=["null", "string"],
+            description="The name of the backfill that this run is of: a window that several of its runs touch is exported once.",
+        ),
     },
     default_args={
         "owner": "logstream",
