@@ -229,8 +229,8 @@ class Delivery:
     def is_excused(self) -> bool:
         """Whether it is not complete, and nothing tells that its destination is at fault.
 
-        Its lanes failed by no fault of the destination's, or did not end: of a lane that was never begun, whose task was stopped,
-        or whose end could not be written, because the ledger was away, nobody knows what its destination would have said.
+        Its lanes failed by no fault of the destination's, or did not end: a lane that was never begun, whose task was stopped, or
+        whose end could not be written, because the ledger was away, tells nothing of its destination.
         """
         return self.state is not State.DELIVERED and not self.is_blamed
 

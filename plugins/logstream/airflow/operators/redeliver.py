@@ -67,7 +67,7 @@ class Redeliver(LogstreamOperator, TellsLineage):
                 counted(report.events, "event"),
             )
         for report in reports:
-            if report.taken_over:  # nobody has to act: that run delivers it
+            if report.taken_over:  # no person has to act: that run delivers it
                 self.log.warning("%s, window %s: %s.", report.destination, report.window, PLANNED_ANEW)
         told = [report for report in reports if report.error and not report.taken_over]
         failed = [f"{report.destination}, window {report.window}: {report.error}" for report in told]
