@@ -16,6 +16,7 @@ from logstream.airflow.connections import AirflowConnections
 from logstream.destinations.file import FileDestination
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.outcome import GiveUp, Outcome, Retry
+from logstream.destinations.parcel import Part
 from logstream.export import deliver, small
 from logstream.export.deliver import LaneResult
 from logstream.export.exporter import Exporter
@@ -23,6 +24,7 @@ from logstream.export.opening import Destinations
 from logstream.export.pipeline import DeliveryPipeline
 from logstream.export.send import RetryPolicy
 from logstream.ledger.checkpoints import LedgerWriter
+from logstream.proof.listings import unpack
 from logstream.settings.models import Settings
 from logstream.store.postgres import PostgresStore
 from logstream.validation import validate_settings
@@ -91,10 +93,16 @@ def outcome(store: psycopg.Connection, folder: Path) -> dict[str, Any]:
         " position_id, counted_us, counted_id, trail, planned::text, leased_by, last_error, names::text"
         " from logstream.lanes l join logstream.deliveries d on d.id = l.delivery_id order by 1, 2"
     ).fetchall()
-    parts = "select destination, lane, parcels, entries from logstream.lane_parts join logstream.deliveries d on d.id = delivery_id"
+    # one after another: how many are noted together is a matter of time
+    parts: dict[tuple[str, int], list[Part]] = {}
+    for destination, lane, entries in store.execute(
+        "select destination, lane, entries from logstream.lane_parts join logstream.deliveries d on d.id = delivery_id"
+        " order by 1, 2, parcels"
+    ):
+        parts.setdefault((destination, lane), []).extend(unpack(entries))
     return {
         "lanes": lanes,
-        "parts": store.execute(f"{parts} order by 1, 2, 3").fetchall(),
+        "parts": parts,
         "dead": store.execute("select event_id, reason, request from logstream.rejections order by 1").fetchall(),
         "left": store.execute("select * from logstream.superseded_parts").fetchall(),
         "objects": {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()},

@@ -284,13 +284,13 @@ class Verdict:
             purged, gone, late = Counter[tuple[int, str]](), Counter[tuple[int, str]](), Counter[tuple[int, str]]()
             for row in self.model.rows_in(window):
                 key = row.workspace, row.kind
+                # what had arrived stays where it was when the rest goes to a new place
+                arrived = row.id in self.done[place] or row.id in self.model.arrived[destination]
                 if row.id in self.model.purged:
                     purged[key] += row.id in planned
-                    selected = row.id in surely and route_of(document, row) == destination
-                    # what had arrived stays where it was when the rest goes to a new place
-                    arrived = row.id in self.done[place] or row.id in self.model.arrived[destination]
-                    gone[key] += selected and not arrived
-                late[key] += self._came_late(row) and row.id not in self.model.purged
+                    gone[key] += row.id in surely and route_of(document, row) == destination and not arrived
+                # one that was purged when it had arrived was counted before
+                late[key] += self._came_late(row) and (arrived or row.id not in self.model.purged)
             for workspace, kind in purged.keys() | {key[1:] for key in lost if key[0] == place}:
                 named = lost.pop((place, workspace, kind), 0)
                 what = f"of {kind} of {workspace} in {window} to {destination}"
