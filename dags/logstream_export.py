@@ -35,12 +35,7 @@ with DAG(
             type=["null", "array"],
             items={"type": "string"},
             description="Export the window to these destinations only, and leave the others as they are.",
-        ),
-        "backfill": Param(
-            None,
-            type=["null", "string"],
-            description="The name of the backfill that this run is of: a window that several of its runs touch is exported once.",
-        ),
+        )
     },
     default_args={
         "owner": "logstream",

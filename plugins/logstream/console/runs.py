@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
-from uuid import uuid4
 
 from airflow.api.common.trigger_dag import trigger_dag
 from airflow.exceptions import AirflowException, DagNotFound
@@ -160,11 +159,7 @@ def start_backfill(start: datetime, end: datetime, destinations: Sequence[str], 
             to_date=plan.intervals[-1].start,
             max_active_runs=4,
             reverse=False,
-            # a name of its own: what two runs of it touch is exported once
-            dag_run_conf={
-                "backfill": uuid4().hex[:12],
-                **({"destinations": list(destinations)} if destinations else {}),
-            },
+            dag_run_conf={"destinations": list(destinations)} if destinations else {},
             triggering_user_name=user,
             reprocess_behavior=ReprocessBehavior.COMPLETED,
         )

@@ -18,7 +18,7 @@ from logstream.control.tables import SCHEMA, deliveries, lanes, rejections
 from logstream.destinations.parcel import Tally
 from logstream.events import Cursor
 from logstream.ledger.book import Book, any_of
-from logstream.ledger.carriers import is_carrier, is_sibling
+from logstream.ledger.carriers import is_carrier
 from logstream.ledger.debts import ORPHANED
 from logstream.ledger.losses import Why, losses_of, note_losses, write_off_less
 from logstream.ledger.plan_draft import (
@@ -41,8 +41,8 @@ class Terms:
     """On which terms a run plans.
 
     `carrier` names the run: its retry takes along what its first attempt has planned. With `again`, deliveries are exported
-    again on purpose: complete ones begin afresh, and those that another run carries are taken over, but for what another run of
-    the same backfill has exported, or carries. Without, both are left alone, whatever they were when they were looked up.
+    again on purpose: complete ones begin afresh, and those that another run carries are taken over. Without, both are left
+    alone, whatever they were when they were looked up.
     """
 
     carrier: str | None = None
@@ -166,10 +166,7 @@ class Plans(Book):
             item = items[(Window(row.window_start.astimezone(UTC), row.window_end.astimezone(UTC)), row.destination)]
             ours = row.id in new or is_carrier(row.carrier, terms.carrier)
             carried = row.state == State.PLANNED and not row.orphaned and not ours
-            elsewhere = carried or row.state == State.DELIVERED
-            # the first run of a backfill to come to a window exports it for all of them, unless the settings have changed since
-            once = elsewhere and is_sibling(row.carrier, terms.carrier) and row.snapshot_id == item.snapshot_id
-            if (terms.again and not once) or not elsewhere:
+            if terms.again or (row.state != State.DELIVERED and not carried):
                 taken.append((row, item))
         return taken
 

@@ -11,7 +11,6 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from logstream.errors import InputError, LogstreamError, NotSetUp
-from logstream.ledger.carriers import carrier
 from logstream.ledger.coverage import AskedBy
 from logstream.window import Window
 
@@ -59,10 +58,9 @@ def asked_by(context: Context) -> AskedBy:
 
 
 def carrier_of(context: Context) -> str | None:
-    """The run's name, by which the ledger knows what it has made, with the name of its backfill, if there is one that has one."""
+    """The run's name, by which the ledger knows what it has made: run ids alone are the same in several DAGs."""
     run = context.get("dag_run")
-    backfill = (context.get("params") or {}).get("backfill")
-    return None if run is None else carrier(run.dag_id, run.run_id, str(backfill) if backfill else None)
+    return None if run is None else f"{run.dag_id}/{run.run_id}"
 
 
 @contextmanager

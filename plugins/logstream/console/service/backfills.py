@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,17 +25,19 @@ MOST_NAMES = 10
 class Outcome:
     """What a backfill would do: `runs`, each for an interval of the schedule, and the windows that they export.
 
-    `new` windows are made. `again` counts those that exist: they keep their bounds, and the first run whose interval cuts one
-    exports it, whole. `span` is the time of all these windows, `within` how many of them lie in the range whole. By destination:
-    how many windows it gets for the `first` time, where there are events; how many that it has got are `replaced` by the same
-    objects; how many receivers of another kind see `repeated`. `bypassed` have got some of these windows and get nothing now,
-    `unreached` were asked for: the settings lead no events to either.
+    `new` windows are made. `again` counts those that exist: they keep their bounds, and a run whose interval cuts one exports
+    it whole, so that each is exported up to `times` times. `span` is the time of all these windows, `within` how many of them
+    lie in the range whole. By destination: how many windows it gets for the `first` time, where there are events; how many that
+    it has got are `replaced` by the same objects; how many receivers of another kind see `repeated`, because they have got them
+    or because several runs export them. `bypassed` have got some of these windows and get nothing now, `unreached` were asked
+    for: the settings lead no events to either.
     """
 
     runs: int
     span: Window
     new: int
     again: int
+    times: int
     within: int
     first: Mapping[str, int] = field(default_factory=dict)
     replaced: Mapping[str, int] = field(default_factory=dict)
@@ -64,21 +67,24 @@ class BackfillService:
         settings, ledger = self._exporter.settings.current().settings, self._exporter.ledger
         asked = Window(intervals[0].start, intervals[-1].end)
         known = ledger.known_windows(asked)
-        exported = set(windows_of(intervals, known, ledger.coverage()))
+        exported = Counter(windows_of(intervals, known, ledger.coverage()))
         new = [item.window for item in exported if item.purpose is Purpose.NEW]
         span = ledger.whole_windows(asked)
         got = self._overview.delivered_within(span) if known else {}
         routed = routed_destinations(settings)
         reached = {name for name in routed if not names or name in names}
         objects = {name for name in reached if _keeps_objects(settings, name)}
+        times = max(exported.values(), default=1)
         had = {name: got.get(name, 0) for name in sorted(reached)}
+        # what several runs export, a receiver gets from each of them, for the first time or not
+        sent = {name: len(known) if times > 1 else windows for name, windows in had.items() if name not in objects}
         first = {name: len(new) + len(known) - windows for name, windows in had.items()}
         return Outcome(
-            len(intervals), span, len(new), len(known),
+            len(intervals), span, len(new), len(known), times,
             sum(item.window.start >= asked.start and item.window.end <= asked.end for item in exported),
             first={name: windows for name, windows in first.items() if windows > 0},
             replaced={name: windows for name, windows in had.items() if windows and name in objects},
-            repeated={name: windows for name, windows in had.items() if windows and name not in objects},
+            repeated={name: windows for name, windows in sent.items() if windows},
             bypassed=sorted(name for name in got if name in settings.destinations and name not in routed and not names),
             unreached=sorted(name for name in names if name not in routed),
         )  # fmt: skip
@@ -87,7 +93,7 @@ class BackfillService:
 def windows_of(
     intervals: Sequence[Window], known: Sequence[KnownWindow], coverage: Coverage
 ) -> Iterator[WindowToExport]:
-    """The windows that the runs of a backfill come to, as often as they do. `known` are those that there are, oldest first."""
+    """The windows that the runs of a backfill plan, as often as they do. `known` are those that there are, oldest first."""
     starts, ends = [item.window.start for item in known], [item.window.end for item in known]
     for interval in intervals:
         # windows never overlap, so their ends are in order, too
