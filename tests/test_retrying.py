@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import yaml
 
 from logstream import clock
 from logstream.cli import main
+from logstream.cli.output import retries_shown
 from logstream.export import retrying
 from logstream.export.retrying import RetryNews
 from logstream.export.send import RetryPolicy
@@ -73,6 +77,34 @@ def test_one_that_answers_now_and_then_is_no_trouble(time: list[float], caplog: 
         news.again("hook", WHY, 0.5)
         news.answered("hook")
     assert caplog.messages == []
+
+
+def test_one_that_answers_each_second_request_is_told_of_no_more_often(
+    time: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    news = RetryNews()
+    for _ in range(3_000):  # within 30 s
+        news.again("hook", WHY, 2.0)
+        news.answered("hook")
+        time[0] += 0.01
+    assert len(caplog.messages) == 2
+
+
+class Broken(io.StringIO):
+    """Standard error that nobody reads, or whose disk is full."""
+
+    def write(self, _: str) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+@pytest.mark.parametrize("nobody", [Broken(), None])
+def test_that_nobody_reads_it_fails_no_delivery(
+    nobody: io.StringIO | None, time: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", nobody)
+    with retries_shown():
+        RetryNews().again("hook", WHY, 30.0)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.fixture

@@ -183,15 +183,53 @@ def test_who_gives_tokens_is_told_from_the_store() -> None:
     assert server_in("no request is named", "http://storage.example") == "storage.example:80"
 
 
+OBSTORES_OWN = (
+    "Generic S3 error: Error performing PUT http://evil.example/ in 1ms - HTTP error: error sending request\n\n"
+    "Debug source:\nkind: TimedOut, dns error, status code: 523"
+)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [OBSTORES_OWN, f"in 1ms - HTTP error: {OBSTORES_OWN}", "Error performing PUT http://[x", "PUT http://h:99999/"],
+)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_page_of_the_stores_own_is_no_cause(
+    kind: str, page: str, gated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if gated:
+        monkeypatch.delenv(VARIABLE)
+        monkeypatch.setattr(addresses, "is_public", lambda _: True)
+
+    def answering(connection: socket.socket) -> None:
+        body = page.encode()
+        connection.sendall(b"HTTP/1.1 503 -\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
+        connection.close()
+
+    with listening(answering) as address:
+        outcome, _, _ = told(kind, address, monkeypatch)
+        assert isinstance(outcome, Retry) and "503" in outcome.reason, outcome
+        assert "cannot connect" not in outcome.reason and "no answer" not in outcome.reason, outcome
+
+
+@pytest.mark.parametrize(
+    "text", ["Error performing PUT http://[x/ in 1ms - HTTP error: ", "Error performing PUT http://h:99999/ in"]
+)
+def test_what_is_no_address_is_not_named(text: str) -> None:
+    assert server_in(text, "http://[::1]:9000") == "[::1]:9000"
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
         ("Error performing PUT http://x/TimedOut in 1ms - Server returned non-2xx status code: 503: TimedOut", None),
-        ("x - HTTP error: error sending request", None),
-        ("x - HTTP error: error sending request\n\nDebug source:\nHttpError {\n kind: Timeout,\n}", "no answer in time"),
-        ("x - HTTP error: error sending request\n\nDebug source:\nHttpError {\n kind: Connect,\n}", None),
+        ("x - HTTP error: error sending request\n\nDebug source:\nHttpError {\n kind: Timeout,\n}", None),
+        ("Error performing GET http://x/y in 1ms - HTTP error: error sending request", None),
+        ("Error performing GET http://x/y in 1ms - HTTP error: error sending request\n\nDebug source:\nHttpError {\n kind: Timeout,\n}", "no answer in time"),
+        ("Error performing GET http://x/y in 1ms - HTTP error: error sending request\n\nDebug source:\nHttpError {\n kind: Connect,\n}", None),
         (
-            "x - HTTP error: error sending request\n\nDebug source:\nkind: Connect,\n ConnectError(\n\"dns error\",\n",
+            "Error performing GET http://x/y in 1ms - HTTP error: error sending request\n\nDebug source:\nkind: Connect,\n ConnectError(\n\"dns error\",\n",
             "cannot connect: its name cannot be resolved",
         ),
     ],

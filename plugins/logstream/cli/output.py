@@ -6,7 +6,7 @@ import logging
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 from logstream.steps import Step
@@ -61,8 +61,11 @@ class _Lines(logging.Handler):
     """Shows each record as a line; standard error is looked up each time: a progress bar takes its place."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """See `logging.Handler`."""
-        print(f"note: {_printable(record.getMessage(), LONGEST_LINE)}", file=sys.stderr, flush=True)
+        """See `logging.Handler`. Nothing is shown where nobody reads it: no delivery fails for that."""
+        if sys.stderr is None:
+            return
+        with suppress(OSError, ValueError):
+            print(f"note: {_printable(record.getMessage(), LONGEST_LINE)}", file=sys.stderr, flush=True)
 
 
 def print_table(

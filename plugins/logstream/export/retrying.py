@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 from logstream import clock
 
@@ -17,26 +16,22 @@ AGAIN_SECONDS = 15.0
 """How long after that it is told again, at the earliest, however many requests are tried again meanwhile."""
 
 
-@dataclass(slots=True)
-class _Trouble:
-    since: float
-    told: float | None = None
-
-
 class RetryNews:
     """Tells, for all destinations of one task, of those that are tried again: each now and then, until it answers."""
 
     def __init__(self) -> None:
-        self._troubles: dict[str, _Trouble] = {}
+        self._since: dict[str, float] = {}
+        self._told: dict[str, float] = {}
+        """When each was told of last, before it answered, too: one that answers each second request is told of no more often."""
 
     def again(self, destination: str, reason: str, seconds: float) -> None:
         """A request is to be tried again in so many seconds. `reason` is masked already."""
         now = clock.monotonic()
-        trouble = self._troubles.setdefault(destination, _Trouble(now))
-        lasts = now - trouble.since
-        if max(lasts, seconds) < FIRST_SECONDS or (trouble.told is not None and now - trouble.told < AGAIN_SECONDS):
+        lasts = now - self._since.setdefault(destination, now)
+        told = self._told.get(destination)
+        if max(lasts, seconds) < FIRST_SECONDS or (told is not None and now - told < AGAIN_SECONDS):
             return
-        trouble.told = now
+        self._told[destination] = now
         so_far = f", after {lasts:.0f} s without success" if lasts >= 1 else ""
         log.warning(
             "destination %s is tried again in %.1f s%s: %s", destination, seconds, so_far, " ".join(reason.split())
@@ -44,4 +39,4 @@ class RetryNews:
 
     def answered(self, destination: str) -> None:
         """It has answered, whatever it said."""
-        self._troubles.pop(destination, None)
+        self._since.pop(destination, None)

@@ -19,10 +19,11 @@ _TIMED_OUT = re.compile(r"\bTimedOut\b|kind: Timeout\b")
 _BROKEN_OFF = re.compile(r"\bIncompleteMessage\b|\bUnexpectedEof\b|kind: Interrupted\b")
 _TUNNEL = re.compile(r"\bTunnelUnsuccessful\b")
 
-_REQUEST = re.compile(r"Error performing [A-Z]+ (https?://[^\s/?#]+)")
-
-_NO_ANSWER = "HTTP error: "
-"""What obstore writes where there was no answer; of one that it does not like it writes the status."""
+_REQUEST = re.compile(
+    r"Error performing [A-Z]+ (?P<server>https?://[^\s/?#]+)\S* in .*? - "
+    r"(?:(?P<none>HTTP error: )|Server returned non-2xx status code: (?P<status>\d{3}))"
+)
+"""obstore's own words, before any of the server's: that there was no answer, or the status of one that it does not like."""
 
 NO_TUNNEL = "it was not connected to"
 """What is said where a proxy that was reached makes no connection."""
@@ -33,9 +34,10 @@ def unanswered(text: str, *, seconds: float | None = None, connect_seconds: floa
 
     `seconds` is how long a request may take, `connect_seconds` how long a connection may: where that is known, it is said.
     """
-    summary, _, source = text.partition("\n\nDebug source:")
-    if _NO_ANSWER not in summary:
+    request = _REQUEST.search(text)
+    if request is None or request["none"] is None:
         return None
+    source = text[request.end() :]
     connecting = _CONNECTING.search(source) is not None
     if _TUNNEL.search(source):
         return NO_TUNNEL
@@ -53,9 +55,19 @@ def unanswered(text: str, *, seconds: float | None = None, connect_seconds: floa
 
 def server_in(text: str, url: str) -> str:
     """Host and port of the request that obstore's text is of: those of `url`, the server, or of one that gives tokens."""
-    found = _REQUEST.findall(text.partition("\n\nDebug source:")[0])
-    parts = URL(found[-1] if found else url)
-    return f"{parts.host}:{parts.port}"
+    request = _REQUEST.search(text)
+    try:
+        parts = URL(request["server"] if request else url)
+        host, port = parts.host or "", parts.port
+    except ValueError:  # no address of ours: it was not obstore that wrote this
+        return server_in("", url)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def status_in(text: str) -> int | None:
+    """The status of the answer that obstore's text is of; `None` if there was none, or it cannot be told."""
+    request = _REQUEST.search(text)
+    return int(request["status"]) if request and request["status"] else None
 
 
 def unconnected(error: OSError) -> str:

@@ -26,7 +26,7 @@ from logstream.destinations.transport.network import (
 )
 from logstream.destinations.transport.secrets import Secrets
 from logstream.destinations.transport.tls import trouble_of_obstore
-from logstream.destinations.transport.unanswered import NO_TUNNEL, server_in, unanswered
+from logstream.destinations.transport.unanswered import NO_TUNNEL, server_in, status_in, unanswered
 
 TIMEOUT_SECONDS = 60.0
 CONNECT_SECONDS = 5.0
@@ -151,7 +151,7 @@ class Way:
         text = str(error)
         why = unanswered(text, seconds=self._seconds, connect_seconds=self._connect_seconds)
         server = server_in(text, self.url)
-        if self._pass is not None and (why == NO_TUNNEL or f"status code: {UNREACHED}" in text):
+        if self._pass is not None and (why == NO_TUNNEL or status_in(text) == UNREACHED):
             # the gate, which made no connection, knows why; another request may have got through meanwhile
             return f"{server}: {self._pass.trouble or 'cannot connect'}"
         if self._proxy is not None and why is not None:
