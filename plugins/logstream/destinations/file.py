@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import hashlib
 import os
+import secrets
 import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import Field, field_validator
 
@@ -122,16 +125,18 @@ class FileDestination(ObjectDestination[FileOptions]):
             target.parent.mkdir(parents=True, exist_ok=True)
             # the same name whenever it is tried: what a killed worker left is overwritten, not littered
             temporary = target.with_name(f".part-{hashlib.sha256(target.name.encode()).hexdigest()[:24]}")
-            try:
-                with temporary.open("wb") as file:
+            with _ours_alone(temporary) as file:
+                temporary = Path(file.name)
+                try:
+                    file.truncate()
                     file.write(body)
                     file.flush()
                     os.fsync(file.fileno())
                     os.fchmod(file.fileno(), 0o644)
-                move(temporary, target)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+                    move(temporary, target)
+                except BaseException:
+                    temporary.unlink(missing_ok=True)
+                    raise
         except OSError as error:
             reason = f"{target}: {error.strerror}"
             if error.errno in _PASSING:
@@ -193,6 +198,33 @@ class FileDestination(ObjectDestination[FileOptions]):
         """Write and remove a file."""
         async for step in self.check_writing(f"Give this user the right to write to {self.options.path}"):
             yield step
+
+
+def _ours_alone(temporary: Path) -> BinaryIO:
+    """A file to write to, at that path, or beside it while another run writes there: it may be at the same object.
+
+    Its lock ends with whoever has it. File systems that know no locks are trusted to have one writer.
+    """
+    while True:
+        file = open(temporary, "r+b", opener=_made_if_missing)  # noqa: SIM115 - who asked for it closes it
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            there = temporary.stat()
+        except BlockingIOError:
+            file.close()
+            return temporary.with_name(f"{temporary.name}-{secrets.token_hex(4)}").open("xb")
+        except FileNotFoundError:
+            there = None
+        except OSError:
+            return file
+        # by now another may have moved what was opened to its place, where it must not be touched
+        if there is not None and os.path.samestat(there, os.fstat(file.fileno())):
+            return file
+        file.close()
+
+
+def _made_if_missing(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o600)
 
 
 def _link(temporary: Path, target: Path) -> None:
