@@ -313,7 +313,8 @@ def regular(path: Path) -> Path:
 def read(path: Path, limit: int = 64 << 20) -> bytes:
     try:
         with regular(path).open("rb") as file:
-            body = file.read(limit + 1)
+            # room for `limit` bytes would stay a mapping of its own, of which a process may have 65,530
+            body = file.read(min(os.fstat(file.fileno()).st_size, limit) + 1)
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from None
     if len(body) > limit:

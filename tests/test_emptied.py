@@ -8,7 +8,7 @@ import psycopg
 
 from logstream.ledger.records import State
 
-from .auditor import audited
+from .auditor import audited, mappings_of_reading
 from .test_engine import Make, engine, filled, override
 from .test_sealing import WINDOWS, apply, data, folder, manifest, only
 
@@ -38,3 +38,11 @@ def test_a_delivery_that_the_platform_has_purged_whole_is_sealed_and_owed_no_mor
     assert data(out) == held, "they may be the only copies"
     assert sum(listing["parts"] for listing in manifest(out, 1)["superseded"]) == len(held)
     assert audited(out).code == 0
+
+
+def test_the_auditors_script_keeps_no_mapping_for_each_manifest(tmp_path: Path) -> None:
+    """A process may have 65,530: there was a `MemoryError` at 100,000 manifests, which are a year of five minutes' windows."""
+    files = [tmp_path / f"{number}.json" for number in range(500)]
+    for file in files:
+        file.write_bytes(b"{}" * 500)
+    assert mappings_of_reading(files) < 100
