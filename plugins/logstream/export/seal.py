@@ -87,15 +87,16 @@ def seal(
     if complete and not (len(parts) > 1 and _make_manifests_in_processes(deployment, parts, isolation)):
         asyncio.run(_make_manifests(deployment, complete, isolation))
     _fail(deliveries, isolation)
-    write = partial(_write_outcomes, ledger, {delivery.id for delivery in complete}, carrier)
+    write = partial(_write_outcomes, ledger, {delivery.id for delivery in complete})
     isolation.together("its outcome could not be written", deliveries, write)
     changes: list[Change] = []
     # what is known of a destination's health is news, not proof: where it cannot be noted the delivery stays what it is
     ours = [delivery for delivery in deliveries if not delivery.taken_over]
     tell = [delivery for delivery in ours if delivery.id not in isolation.not_theirs]
     isolation.together(
-        "the health of its destination could not be noted", tell, partial(_note_health, deployment, changes, carrier)
+        "the health of its destination could not be noted", tell, partial(_note_health, deployment, changes)
     )
+    ours = [delivery for delivery in ours if not delivery.taken_over]
     isolation.together("its losses could not be told", ours, partial(_tell_losses, ledger))
     _fail(ours, isolation)
     return Sealing(sorted(found, key=attrgetter("destination", "window")), changes)
@@ -137,20 +138,17 @@ def _leave(delivery: Delivery, state: State, *, arrived: bool) -> None:
     delivery.taken_over, delivery.state, delivery.error = True, state, None if arrived else PLANNED_ANEW
 
 
-def _write_outcomes(
-    ledger: Ledger, had_all: set[int], carrier: str | None, deliveries: Sequence[Delivery]
-) -> None:  # fmt: skip
+def _write_outcomes(ledger: Ledger, had_all: set[int], deliveries: Sequence[Delivery]) -> None:
     """Write what became of deliveries, but of those that another run has planned again meanwhile.
 
     All of those in `had_all` had arrived when they were looked at.
     """
     states = {delivery.id: delivery.state for delivery in deliveries}
     errors = {delivery.id: delivery.error for delivery in deliveries}
-    complete = had_all & states.keys()
-    others = ledger.seal(states, errors, complete=complete, carrier=carrier)
+    others = ledger.seal(states, errors, {delivery.id: delivery.planned_at for delivery in deliveries})
     for delivery in deliveries:
-        if delivery.id in others:
-            _leave(delivery, others[delivery.id], arrived=delivery.id in complete)
+        if (now := others.get(delivery.id)) is not None:
+            _leave(delivery, now, arrived=delivery.id in had_all or now is State.DELIVERED)
 
 
 def _tell_losses(ledger: Ledger, deliveries: Sequence[Delivery]) -> None:
@@ -292,7 +290,7 @@ async def _closing() -> AsyncIterator[AsyncExitStack]:
 
 
 def _note_health(
-    deployment: Deployment, changes: list[Change], carrier: str | None, deliveries: Sequence[Delivery]
+    deployment: Deployment, changes: list[Change], deliveries: Sequence[Delivery]
 ) -> None:  # fmt: skip
     """Suspend who has failed too often, welcome who is back; what a suspended one has not got is owed, not failed."""
     deliveries = [delivery for delivery in deliveries if delivery.lanes]  # one that sent nothing tells nothing
@@ -338,6 +336,4 @@ def _note_health(
             # of what was not tried it is no lane that tells why
             why = delivery.error if any(lane.attempts for lane in delivery.lanes) else known_health.error
             delivery.error = f"owed: the destination was suspended{when}; {why}"
-    owed = [delivery for delivery in deliveries if delivery.state is State.OWED]
-    states, errors = {item.id: item.state for item in owed}, {item.id: item.error for item in owed}
-    ledger.seal(states, errors, carrier=carrier)
+    _write_outcomes(ledger, set(), [delivery for delivery in deliveries if delivery.state is State.OWED])

@@ -232,7 +232,9 @@ class Sealer:
 
         def chain(deliveries: Sequence[Delivery]) -> None:
             some = [sealed[delivery.id] for delivery in deliveries]
-            made.update({manifest.delivery_id: manifest for manifest in self._ledger.chain(some, self._signer)})
+            # one that was planned again by now gets none: its outcome is not written either
+            plans = {delivery.id: delivery.planned_at for delivery in deliveries}
+            made.update({manifest.delivery_id: manifest for manifest in self._ledger.chain(some, self._signer, plans)})
 
         described = [item.delivery for item in ready if item.delivery.id in sealed]
         self._isolation.together(UNWRITTEN, described, chain)

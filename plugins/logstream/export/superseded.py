@@ -50,7 +50,8 @@ async def remove_superseded(ledger: Ledger, delivery: Delivery, destination: Obj
     # names that tell the window can be only those of its own deliveries
     among = delivery.window if all(delivery.window.slug in name for name in names) else None
     standing = await asyncio.to_thread(ledger.standing, delivery.id, among)
-    if standing is None:
+    # what another run has planned again supersedes what this one has delivered, before that run has delivered anything
+    if standing is None or standing[0] != delivery.planned_at:
         return
     left = await asyncio.to_thread(_removable, ledger, delivery.id, names, among)
     failed, at_once = 0, TROUBLES

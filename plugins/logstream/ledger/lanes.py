@@ -149,16 +149,18 @@ class Lanes(Book):
         One whose events have all gone elsewhere, or from the log store, has no lanes left.
         """
         numbers = list(delivery_ids)
-        found: dict[int, list[Lane]] = {}
-        for lane in self.lanes_of(numbers):
-            found.setdefault(lane.delivery_id, []).append(lane)
+        # before the lanes: `planned_at` must never be of a later plan than they are, else what they say would pass for that one's
         query = select(deliveries).where(any_of(deliveries.c.id, numbers)).order_by(deliveries.c.id)
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             rows = connection.execute(query).all()
+        found: dict[int, list[Lane]] = {}
+        for lane in self.lanes_of(numbers):
+            found.setdefault(lane.delivery_id, []).append(lane)
         return [
             Delivery(
                 row.id, row.destination, Window(row.window_start.astimezone(UTC), row.window_end.astimezone(UTC)),
                 row.snapshot_id, State(row.state), row.generation, found.get(row.id, []), carrier=row.carrier,
+                planned_at=row.planned_at,
             )
             for row in rows
         ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,8 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from logstream.control.tables import SCHEMA, deliveries, lanes, manifests
 from logstream.database import database_errors
 from logstream.ledger.book import Book, any_of
-from logstream.ledger.carriers import spellings
-from logstream.ledger.locks import lock_deliveries
+from logstream.ledger.locks import Plans, lock_deliveries, lock_plans
 from logstream.ledger.records import State
 from logstream.proof.chain import Link
 from logstream.proof.manifests import Manifest, Sealed, fields_in, key_of, manifest_of, says_the_same, window_in
@@ -42,25 +41,17 @@ class Manifests(Book):
     """Reads and writes manifests."""
 
     def seal(
-        self, outcomes: Mapping[int, State], errors: Mapping[int, str | None] | None = None, *,
-        complete: Collection[int] = (), carrier: str | None = None,
-    ) -> dict[int, State]:  # fmt: skip
+        self, outcomes: Mapping[int, State], errors: Mapping[int, str | None] | None = None, plans: Plans | None = None
+    ) -> dict[int, State]:
         """Write the outcomes of deliveries, by id, in one transaction; with `errors`, why those failed that did.
 
-        What another run has completed meanwhile stays complete, and what it has planned again stays to be done: who comes with an
-        older view of its lanes changes nothing. Returns those that another run has planned again, and what they are now: of the
-        `complete` ones all lanes had arrived when they were looked at, and the others are not the `carrier`'s, if one is named.
+        An outcome holds for the plan that was looked at, which `plans` names: nothing changes of what another run has planned
+        again since, whatever that has made of it by now. Returns those, and what they are now.
         """
         left = select(lanes.c.lane).where(lanes.c.delivery_id == deliveries.c.id, lanes.c.state != State.DELIVERED)
-        had_all = [*complete, *(number for number, found in outcomes.items() if found is State.DELIVERED)]
-        again = any_of(deliveries.c.id, had_all)
-        if carrier is not None:
-            ours = func.coalesce(any_of(deliveries.c.carrier, spellings(carrier)), False)
-            again |= (deliveries.c.state == State.PLANNED) & ~ours
         with self._writing("sealing deliveries") as connection:
             lock_deliveries(connection, any_of(deliveries.c.id, outcomes))
-            query = select(deliveries.c.id, deliveries.c.state).where(any_of(deliveries.c.id, outcomes))
-            others = {row.id: State(row.state) for row in connection.execute(query.where(again, left.exists()))}
+            others = lock_plans(connection, plans or {})
             outcomes = {number: found for number, found in outcomes.items() if number not in others}
             for state in set(outcomes.values()):
                 statement = update(deliveries).where(
@@ -80,16 +71,20 @@ class Manifests(Book):
                 connection.exec_driver_sql(_SAY_WHY, (list(told), texts))
             return others
 
-    def chain(self, sealed: Sequence[Sealed], signer: Signer | None = None) -> list[Manifest]:
+    def chain(
+        self, sealed: Sequence[Sealed], signer: Signer | None = None, plans: Plans | None = None
+    ) -> list[Manifest]:  # fmt: skip
         """Give deliveries their manifests, each at the end of its destination's chain; return those.
 
         A delivery whose last manifest says the same already keeps it: sealed again, or exported again to the same objects.
         Where a key is there and the end of the chain is not signed with it, it gets a new one, so that all before is vouched
-        for.
+        for. Those get none that were planned again since they were looked at, when their `plans` were what is named.
         """
         if not sealed:
             return []
         with self._writing("writing manifests") as connection:
+            others = lock_plans(connection, plans or {})
+            sealed = [item for item in sealed if item.delivery_id not in others]
             _lock(connection)
             made = self._in_force(connection, sealed)
             last = self._ends(connection, {item.destination for item in sealed})
@@ -222,7 +217,7 @@ class Manifests(Book):
         query = (
             select(deliveries.c.id)
             .join(manifests, manifests.c.delivery_id == deliveries.c.id)
-            .where(any_of(deliveries.c.id, delivery_ids), manifests.c.generation == deliveries.c.generation)
+            .where(any_of(deliveries.c.id, delivery_ids), manifests.c.sealed_at >= deliveries.c.planned_at)
         )
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return set(connection.execute(query).scalars())

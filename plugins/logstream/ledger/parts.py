@@ -119,14 +119,14 @@ class Parts(Book):
             connection.execute(noted)
 
     def standing(self, delivery_id: int, among: Window | None) -> tuple[object, ...] | None:
-        """What tells one plan of a delivery from another; `None` while any delivery of the window `among` is being delivered.
+        """How a delivery stands, its `planned_at` first; `None` while any delivery of the window `among` is being delivered.
 
         What is being delivered may have put objects that the ledger does not count yet. Without a window that is any delivery.
         """
         leased = lanes.c.leased_until > func.clock_timestamp()
         busy = select(lanes.c.delivery_id).where(leased, _among(lanes.c.delivery_id, among)).exists()
         some = deliveries.c
-        query = select(some.state, some.sealed_at, some.generation, some.carrier, some.snapshot_id)
+        query = select(some.planned_at, some.state, some.sealed_at)
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             row = connection.execute(query.where(some.id == delivery_id, ~busy)).first()
         return None if row is None else tuple(row)

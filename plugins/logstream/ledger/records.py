@@ -181,6 +181,8 @@ class Delivery:
     """Events that its newest plan found to be lost, and that no person has acknowledged."""
     carrier: str | None = None
     """The run that has planned it last."""
+    planned_at: datetime | None = None
+    """When it was planned last: that tells its plans apart. What a run writes of it holds only for the plan it has looked at."""
     taken_over: bool = False
     """Of one that a run has sealed: another run has planned it again meanwhile, and its outcome is that run's to tell. Without an
     error all of it had arrived by then."""
