@@ -15,6 +15,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from logstream.airflow.operators.seal import SealWindow
+from logstream.destinations.file import FileDestination
+from logstream.destinations.outcome import GiveUp, Outcome
 from logstream.export import sealer
 from logstream.export.beside import ManifestFolder
 from logstream.export.plan import Planned, Planner
@@ -52,6 +54,10 @@ def after_first(monkeypatch: pytest.MonkeyPatch, where: tuple[Any, str], act: Ca
     monkeypatch.setattr(*where, meanwhile)
 
 
+async def refuse(*_: object) -> None:
+    raise LaneFailed("the folder is read-only", permanent=False)
+
+
 @pytest.mark.parametrize(("where", "ends"), CASES, ids=lambda value: value if isinstance(value, str) else value[1])
 def test_overtaken_by_one_that_delivers_all(
     engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[Any, str],
@@ -62,9 +68,6 @@ def test_overtaken_by_one_that_delivers_all(
     exporter = quick(engine(document(out, manifests=True)))
     planned = delivered(exporter)
     again: list[Planned] = []
-
-    async def refuse(*_: object) -> None:
-        raise LaneFailed("the folder is read-only", permanent=False)
 
     with other_run(exporter, filled) as other:
 
@@ -148,3 +151,32 @@ def test_what_another_plan_supersedes_is_not_removed(
         assert report.taken_over and report.error is None
         patch.undo()
         finish(other, again[0])
+
+
+def test_written_off_after_a_manifest_of_an_earlier_plan(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The earlier plan's manifest was made and could not be put. It was taken for that of what was written off."""
+    out = tmp_path / "out"
+    exporter = quick(engine(document(out, manifests=True)))
+    with monkeypatch.context() as patch:
+        patch.setattr(ManifestFolder, "put", refuse)
+        (report,) = exporter.seal(delivered(exporter).delivery_ids, carrier=OURS)
+        assert report.state is State.FAILED
+    apply(exporter, document(out, 2, manifests=True))
+    put = FileDestination.put_now
+
+    def broken(self: FileDestination, key: str, *arguments: Any) -> Outcome:
+        return GiveUp("the disk is full") if "lane-01" in key else put(self, key, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileDestination, "put_now", broken)
+        (report,) = exporter.seal(delivered(exporter).delivery_ids, carrier=OURS)
+        assert report.state is State.FAILED and report.events
+    with monkeypatch.context() as patch:  # it cannot even be opened
+        patch.setattr(Sealer, "_prepare", refuse)
+        exporter.write_off("d", "ann", "its disk is full")
+    (delivery,) = exporter.ledger.deliveries([report.id])
+    says = exporter.ledger.chain_ends(["d"])["d"].fields
+    assert delivery.state is State.DELIVERED
+    assert (says["events"], says["written_off"] > 0) == (delivery.events, True)
