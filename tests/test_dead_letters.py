@@ -16,6 +16,7 @@ from logstream.control.audit import Actor
 from logstream.errors import InputError, NotThere
 from logstream.export.exporter import Exporter
 from logstream.ledger.leases import LeaseKeeper
+from logstream.ledger.ledger import Ledger
 from logstream.ledger.overview import DeliveryFilter
 from logstream.ledger.records import Lane
 from logstream.verify.verifier import verify
@@ -215,4 +216,27 @@ def test_what_becomes_of_one_before_its_lane_is_taken_is_seen(
     assert [(result.delivered, result.error) for result in results] == [(0, None)]
     lane = next(lane for lane in refused.ledger.lanes_in(window(0)) if 100 in lane.workspace_ids)
     assert (lane.missing(), lane.rejected.total()) == ({}, 0 if meanwhile == "sent" else 3)
+    assert verify(refused, window(0)).findings == []
+
+
+def test_what_is_sent_again_while_its_window_is_sealed_stays_in_the_manifest(
+    refused: Exporter, filled: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manifest of what was counted before came behind the redelivery's, and said that the dead letters had not arrived."""
+    (number,) = {row.delivery_id for row in refused.ledger.rejected()}
+    chain, done = Ledger.chain, list[int]()
+
+    def meanwhile(*arguments: Any, **named: Any) -> Any:
+        if not done:
+            done.append(1)
+            mend(filled, *LETTERS)
+            (again,) = refused.redeliver_rejected()
+            assert (again.delivered, again.error) == (3, None)
+        return chain(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "chain", meanwhile)
+        (report,) = refused.seal([number])
+    assert report.error and "dead letters of it were sent again meanwhile" in report.error
+    assert refused.ledger.owed() == []
     assert verify(refused, window(0)).findings == []

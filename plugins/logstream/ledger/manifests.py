@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from logstream.control.tables import SCHEMA, deliveries, lanes, manifests
 from logstream.database import database_errors
+from logstream.errors import ChangedMeanwhile
 from logstream.ledger.book import Book, any_of
 from logstream.ledger.locks import Plans, lock_deliveries, lock_plans
 from logstream.ledger.records import State
@@ -86,6 +87,7 @@ class Manifests(Book):
             others = lock_plans(connection, plans or {})
             sealed = [item for item in sealed if item.delivery_id not in others]
             _lock(connection)
+            _require_counts(connection, sealed)
             made = self._in_force(connection, sealed)
             last = self._ends(connection, {item.destination for item in sealed})
             key = signer.public_key if signer else None
@@ -309,6 +311,20 @@ def manifest_from(link: Link, destination: str) -> Manifest:
         link.digest,
         link.signature,
     )
+
+
+def _require_counts(connection: Connection, sealed: Sequence[Sealed]) -> None:
+    """Raise `ChangedMeanwhile` where dead letters were sent again since a delivery was looked at.
+
+    That needs no plan. Who has sent them counts first and seals then: a manifest of older counts would come behind that one's.
+    """
+    delivered, rejected = func.sum(lanes.c.delivered_events), func.sum(lanes.c.rejected_events)
+    query = select(lanes.c.delivery_id, delivered, rejected).group_by(lanes.c.delivery_id)
+    rows = connection.execute(query.where(any_of(lanes.c.delivery_id, [item.delivery_id for item in sealed])))
+    counts = {number: (int(arrived), int(refused)) for number, arrived, refused in rows}
+    for item in sealed:
+        if counts.get(item.delivery_id, (0, 0)) != (item.delivered.total(), item.rejected.total()):
+            raise ChangedMeanwhile("dead letters of it were sent again meanwhile; sealed again, it goes on from that")
 
 
 def _lock(connection: Connection) -> None:
