@@ -87,7 +87,7 @@ def seal(
     if complete and not (len(parts) > 1 and _make_manifests_in_processes(deployment, parts, isolation)):
         asyncio.run(_make_manifests(deployment, complete, isolation))
     _fail(deliveries, isolation)
-    write = partial(_write_outcomes, ledger, {delivery.id for delivery in complete})
+    write = partial(_write_outcomes, ledger, {delivery.id for delivery in complete}, isolation.not_theirs)
     isolation.together("its outcome could not be written", deliveries, write)
     changes: list[Change] = []
     # what is known of a destination's health is news, not proof: where it cannot be noted the delivery stays what it is
@@ -138,14 +138,17 @@ def _leave(delivery: Delivery, state: State, *, arrived: bool) -> None:
     delivery.taken_over, delivery.state, delivery.error = True, state, None if arrived else PLANNED_ANEW
 
 
-def _write_outcomes(ledger: Ledger, had_all: set[int], deliveries: Sequence[Delivery]) -> None:
+def _write_outcomes(
+    ledger: Ledger, had_all: set[int], excused: set[int], deliveries: Sequence[Delivery]
+) -> None:  # fmt: skip
     """Write what became of deliveries, but of those that another run has planned again meanwhile.
 
-    All of those in `had_all` had arrived when they were looked at.
+    All of those in `had_all` had arrived when they were looked at; those in `excused` failed by no fault of their destinations.
     """
     states = {delivery.id: delivery.state for delivery in deliveries}
     errors = {delivery.id: delivery.error for delivery in deliveries}
-    others = ledger.seal(states, errors, {delivery.id: delivery.planned_at for delivery in deliveries})
+    plans = {delivery.id: delivery.planned_at for delivery in deliveries}
+    others = ledger.seal(states, errors, plans, arrived=had_all & states.keys(), excused=excused)
     for delivery in deliveries:
         if (now := others.get(delivery.id)) is not None:
             _leave(delivery, now, arrived=delivery.id in had_all or now is State.DELIVERED)
@@ -336,4 +339,4 @@ def _note_health(
             # of what was not tried it is no lane that tells why
             why = delivery.error if any(lane.attempts for lane in delivery.lanes) else known_health.error
             delivery.error = f"owed: the destination was suspended{when}; {why}"
-    _write_outcomes(ledger, set(), [delivery for delivery in deliveries if delivery.state is State.OWED])
+    _write_outcomes(ledger, set(), set(), [delivery for delivery in deliveries if delivery.state is State.OWED])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -38,16 +38,32 @@ from unnest(%s::bigint[], %s::text[]) as n(id, error) where d.id = n.id
 """  # noqa: S608 - the schema is ours
 
 
+# in the order in which everything locks lanes: see `lanes.lock_in_order`
+_EXCUSE = f"""
+with told as (
+    select l.delivery_id, l.lane, n.blameless
+    from {SCHEMA}.lanes l join unnest(%s::bigint[], %s::boolean[]) as n(delivery_id, blameless) using (delivery_id)
+    where l.state = '{State.DELIVERED}' and l.blameless <> n.blameless
+    order by l.delivery_id, l.lane for update of l)
+update {SCHEMA}.lanes l set blameless = told.blameless
+from told where (l.delivery_id, l.lane) = (told.delivery_id, told.lane)
+"""  # noqa: S608 - the schema is ours
+
+
 class Manifests(Book):
     """Reads and writes manifests."""
 
     def seal(
-        self, outcomes: Mapping[int, State], errors: Mapping[int, str | None] | None = None, plans: Plans | None = None
-    ) -> dict[int, State]:
+        self, outcomes: Mapping[int, State], errors: Mapping[int, str | None] | None = None, plans: Plans | None = None,
+        *, arrived: Collection[int] = (), excused: Collection[int] = (),
+    ) -> dict[int, State]:  # fmt: skip
         """Write the outcomes of deliveries, by id, in one transaction; with `errors`, why those failed that did.
 
         An outcome holds for the plan that was looked at, which `plans` names: nothing changes of what another run has planned
         again since, whatever that has made of it by now. Returns those, and what they are now.
+
+        Of those whose lanes have all `arrived` and that failed, those in `excused` could not be sealed by no fault of their
+        destinations: as no lane of them has failed, their delivered lanes are marked `blameless`.
         """
         left = select(lanes.c.lane).where(lanes.c.delivery_id == deliveries.c.id, lanes.c.state != State.DELIVERED)
         with self._writing("sealing deliveries") as connection:
@@ -70,6 +86,8 @@ class Manifests(Book):
             if told := {number: error for number, error in (errors or {}).items() if number in outcomes}:
                 texts = [error and error.replace("\0", " ") for error in told.values()]
                 connection.exec_driver_sql(_SAY_WHY, (list(told), texts))
+            if unsealed := [number for number in arrived if outcomes.get(number) is State.FAILED]:
+                connection.exec_driver_sql(_EXCUSE, (unsealed, [number in excused for number in unsealed]))
             return others
 
     def chain(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, Row, Select, exists, func, literal_column, select, text, tuple_
+from sqlalchemy import Engine, Row, Select, exists, func, literal, literal_column, select, text, tuple_
 
 from logstream.control.tables import SCHEMA, checks, deliveries, destinations, lanes, losses
 from logstream.database import database_errors
@@ -111,18 +111,42 @@ def _blocked(*found: Row[Any] | None) -> str | None:
     return None if any(row.error for row in rows) else next((row.blameless for row in rows if row.blameless), None)
 
 
+UNENDED = (
+    "its run did not end: its tasks were stopped, or could not write to the ledger; see whether the export DAG runs"
+)
+"""Why a window is not there of which the ledger has nothing but its plan, and no run any more."""
+
+
 def _debts() -> Select[Any]:
-    return (
+    """What is owed, and why: the reasons of lanes, or of deliveries where no lane has one. As `Delivery.is_excused`, a lane that
+    did not end tells nothing of its destination."""
+    one = (
         select(
             deliveries.c.destination,
-            func.count(deliveries.c.id.distinct()).label("owed"),
-            func.min(deliveries.c.window_start).label("since"),
+            deliveries.c.window_start,
+            deliveries.c.state,
+            deliveries.c.error.label("said"),
             *_WHY,
+            func.bool_and(lanes.c.state == State.DELIVERED).label("arrived"),
+            func.bool_and(lanes.c.blameless).label("excused"),
         )
         .outerjoin(lanes, lanes.c.delivery_id == deliveries.c.id)
         .where(is_owed())
-        .group_by(deliveries.c.destination)
-    )
+        .group_by(deliveries.c.id)
+        .subquery()
+    ).c
+    failed = one.state == State.FAILED
+    # all has arrived, and it could not be sealed: its lanes tell whose fault that was (`Manifests.seal`)
+    own = func.max(one.said).filter(failed, one.arrived, ~one.excused)
+    excused = func.max(one.said).filter(failed, ~one.arrived | one.excused)
+    unended = func.max(literal(UNENDED)).filter(one.state == State.PLANNED)
+    return select(
+        one.destination,
+        func.count().label("owed"),
+        func.min(one.window_start).label("since"),
+        func.coalesce(func.max(one.error), own).label("error"),
+        func.coalesce(func.max(one.blameless), excused, unended).label("blameless"),
+    ).group_by(one.destination)
 
 
 def _troubles() -> Select[Any]:

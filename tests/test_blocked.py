@@ -1,0 +1,121 @@
+"""What `status` says where no destination is at fault, and that our own faults are held against none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from logstream.errors import LogstreamError
+from logstream.export.beside import ManifestFolder
+from logstream.export.refusals import LaneFailed
+from logstream.ledger.checkpoints import LedgerWriter
+from logstream.ledger.leases import LeaseKeeper, Leases
+from logstream.ledger.ledger import Ledger
+from logstream.store.postgres import PostgresStore
+from logstream.testing.servers import LogSink
+from tests.test_blame import gone, locked, looked, planned_and_delivered, require_no_blame, silent
+from tests.test_engine import Make, engine, filled
+from tests.test_healing import away, two_destinations
+
+__all__ = ["engine", "filled"]  # fixtures
+
+LATER = "update logstream.deliveries set sealed_at = sealed_at - interval '1 day', planned_at = planned_at - interval '1 day'"
+"""A day has passed, in which no run has done anything."""
+
+
+def conditions(exporter: Any) -> dict[str, str]:
+    return {one.name: one.condition.value for one in looked(exporter).destinations if one.owed}
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "broken"),
+    [
+        (Ledger, "lanes", gone),
+        (Leases, "take", gone),
+        (Ledger, "announce", gone),
+        (LeaseKeeper, "confirm", silent),
+        (Ledger, "write", gone),
+        (LedgerWriter, "fail", silent),
+        (PostgresStore, "read", away),
+    ],
+)
+def test_where_it_was_not_delivered(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, sink: LogSink, monkeypatch: pytest.MonkeyPatch,
+    where: type, name: str, broken: Any,
+) -> None:  # fmt: skip
+    """Lanes that were never begun, or did not end, tell of no fault of their destination's: as for its health."""
+    exporter = engine(two_destinations(tmp_path / "out"))
+    for number in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, broken)
+            if name == "fail":  # the log store is away first, and then the ledger
+                patch.setattr(PostgresStore, "read", away)
+            planned = planned_and_delivered(exporter, number)
+        exporter.seal(planned.delivery_ids)
+    require_no_blame(exporter, [])
+    filled.execute(LATER)
+    assert conditions(exporter) and {*conditions(exporter).values()} == {"blocked"}
+    (problem,) = looked(exporter).problems
+    assert (problem.condition, problem.destination) == ("blocked", None) and problem.why
+
+
+@pytest.mark.parametrize("name", ["chain_ends", "parts", "pruned", "chain"])
+def test_where_it_was_not_sealed(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, sink: LogSink, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """All has arrived, and a statement of the ledger failed: that is said, and no more once it is sealed."""
+    exporter = engine(two_destinations(tmp_path / "out"))
+    planned = planned_and_delivered(exporter, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, name, locked)
+        exporter.seal(planned.delivery_ids)
+    filled.execute(LATER)
+    assert conditions(exporter) == {"hook": "blocked", "out": "blocked"}
+    assert "lock timeout" in str(looked(exporter).problems[0])
+    exporter.seal(planned.delivery_ids)
+    assert conditions(exporter) == {} and looked(exporter).is_well
+
+
+def test_where_the_run_did_not_end(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, sink: LogSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger was away when it should have been sealed: it could not even be written down that it failed."""
+    exporter = engine(two_destinations(tmp_path / "out"))
+    planned = planned_and_delivered(exporter, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "seal", gone)
+        with pytest.raises(LogstreamError):
+            exporter.seal(planned.delivery_ids)
+    filled.execute(LATER)
+    assert conditions(exporter) == {"hook": "blocked", "out": "blocked"}
+    assert "see whether the export DAG runs" in str(looked(exporter).problems[0])
+
+
+def test_a_destination_that_takes_no_manifests_is_not_excused(
+    engine: Make, filled: psycopg.Connection, tmp_path: Path, sink: LogSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was sealed in vain twice: first the ledger failed, then the destination. Nor is it when a person says it is well again."""
+    document = two_destinations(tmp_path / "out")
+    document["destinations"]["out"]["manifests"] = True
+    exporter = engine(document)
+    planned = planned_and_delivered(exporter, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "chain", locked)
+        exporter.seal(planned.delivery_ids)
+    filled.execute(LATER)
+    assert conditions(exporter) == {"hook": "blocked", "out": "blocked"}
+
+    async def put(*_: object) -> None:
+        raise LaneFailed("the folder is read-only", permanent=True)
+
+    monkeypatch.setattr(ManifestFolder, "put", put)
+    exporter.seal(planned.delivery_ids)
+    assert conditions(exporter) == {"out": "failing"}
+    exporter.ledger.resume("out")
+    filled.execute(LATER)
+    assert conditions(exporter) == {"out": "owed"}
+    (out,) = (one for one in looked(exporter).destinations if one.name == "out")
+    assert "the folder is read-only" in (out.why or "")
