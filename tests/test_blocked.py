@@ -8,17 +8,20 @@ from typing import Any
 import psycopg
 import pytest
 
+from logstream.destinations.http import HttpDestination
+from logstream.destinations.transport.request_packing import RequestPacker
 from logstream.errors import LogstreamError
 from logstream.export.beside import ManifestFolder
 from logstream.export.refusals import LaneFailed
 from logstream.ledger.checkpoints import LedgerWriter
+from logstream.ledger.health import Change
 from logstream.ledger.leases import LeaseKeeper, Leases
 from logstream.ledger.ledger import Ledger
 from logstream.store.postgres import PostgresStore
 from logstream.testing.servers import LogSink
 from tests.test_blame import gone, locked, looked, planned_and_delivered, require_no_blame, silent
 from tests.test_engine import Make, engine, filled
-from tests.test_healing import away, two_destinations
+from tests.test_healing import away, run, two_destinations, window
 
 __all__ = ["engine", "filled"]  # fixtures
 
@@ -119,3 +122,76 @@ def test_a_destination_that_takes_no_manifests_is_not_excused(
     assert conditions(exporter) == {"out": "owed"}
     (out,) = (one for one in looked(exporter).destinations if one.name == "out")
     assert "the folder is read-only" in (out.why or "")
+
+
+def full(*_: object, **__: object) -> Any:
+    raise OSError(28, "No space left on device")
+
+
+def no_memory(*_: object, **__: object) -> Any:
+    raise MemoryError
+
+
+def no_thread(*_: object, **__: object) -> Any:
+    raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize("broken", [full, no_memory, no_thread])
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        (PostgresStore, "read"),
+        (PostgresStore, "_copied"),  # in the middle of reading
+        (Leases, "take"),
+        (Ledger, "superseded"),
+        (Ledger, "announce"),
+        (Ledger, "write"),
+        (Ledger, "chain_ends"),
+        (Ledger, "pruned"),
+        (Ledger, "chain"),
+    ],
+)
+def test_our_own_faults_are_held_against_none(
+    engine: Make, tmp_path: Path, sink: LogSink, monkeypatch: pytest.MonkeyPatch, where: type, name: str, broken: Any
+) -> None:
+    """Whatever is raised where the log store is read, or by the ledger: a full disk is one of ours there."""
+    exporter = engine(two_destinations(tmp_path / "out"))
+    changes: list[Change] = []
+    for number in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, broken)
+            try:
+                run(exporter, number, changes)
+            except (OSError, MemoryError, RuntimeError):
+                assert name == "take"  # the task itself ends then, before any destination
+    require_no_blame(exporter, changes)
+
+
+def test_what_is_owed_cannot_be_counted_by_a_fault_of_ours(
+    engine: Make, tmp_path: Path, sink: LogSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = engine(two_destinations(tmp_path / "out"))
+    changes: list[Change] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(PostgresStore, "read", away)
+        for number in range(3):
+            run(exporter, number, changes)
+    monkeypatch.setattr(PostgresStore, "count", full)
+    for number in range(3):
+        changes += exporter.redeliver_owed(window=window(number)).changes
+    require_no_blame(exporter, changes)
+
+
+@pytest.mark.parametrize("broken", [full, no_memory])
+@pytest.mark.parametrize(
+    ("where", "name"), [(HttpDestination, "open"), (RequestPacker, "pack"), (HttpDestination, "send")]
+)
+def test_the_same_in_a_destinations_own_code_is_its_fault(
+    engine: Make, tmp_path: Path, sink: LogSink, monkeypatch: pytest.MonkeyPatch, where: type, name: str, broken: Any
+) -> None:
+    exporter = engine(two_destinations(tmp_path / "out"))
+    monkeypatch.setattr(where, name, broken)
+    changes: list[Change] = []
+    for number in range(3):
+        run(exporter, number, changes)
+    assert [(change.destination, str(change.turn)) for change in changes] == [("hook", "suspended")]

@@ -17,7 +17,7 @@ import psycopg
 from psycopg import conninfo
 
 from logstream.embedded import embedded_dsn
-from logstream.errors import DatabaseAway, DatabaseError, NotSetUp
+from logstream.errors import DatabaseAway, DatabaseError, LogstreamError, NotSetUp, excuse
 
 CONNECT_SECONDS = 10
 
@@ -150,6 +150,8 @@ def database_errors(doing: str) -> Iterator[None]:
         # SQLAlchemy's errors have psycopg's as `orig`
         error = getattr(caught, "orig", None) or caught
         if not isinstance(error, psycopg.Error):
+            if not isinstance(error, LogstreamError):
+                excuse(caught)  # a full disk, no memory, a driver's fault: whatever it is, no destination has made it
             raise
         remedy = ""
         if isinstance(error, psycopg.errors.UndefinedTable):

@@ -6,6 +6,10 @@ input: nothing was done), `DeliveryError` is 1 (something was not delivered or v
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
 
 class LogstreamError(Exception):
     """Base of all errors Logstream raises on purpose."""
@@ -87,7 +91,33 @@ class WindowTaken(DeliveryError):
     """Another run has made a window of this time first."""
 
 
+_E = TypeVar("_E", bound=BaseException)
+
+_OURS = "_logstream_ours"
+"""The attribute of an error that was raised where none of a destination's code runs."""
+
+
+@contextmanager
+def ours() -> Iterator[None]:
+    """What is done in this context is ours alone: reading the log store, the ledger. None of a destination's code runs in it.
+
+    What is raised there, of whatever type, is no fault of a destination's: a disk that is full looks the same in its code.
+    """
+    try:
+        yield
+    except Exception as error:
+        excuse(error)
+        raise
+
+
+def excuse(error: _E) -> _E:
+    """Mark an error as no fault of a destination's, whatever its type; see `ours`."""
+    setattr(error, _OURS, True)
+    return error
+
+
 def is_blameless(error: BaseException) -> bool:
     """Whether what stopped a delivery is no fault of its destination: the log store or the ledger was away, or lacks something,
-    or something else of ours has come in between. The one place that decides it for errors; `Delivery.is_blamed` goes by it."""
-    return isinstance(error, DatabaseError | ChangedMeanwhile)
+    or something else of ours has come in between, or it was raised by what is `ours`. The one place that decides it for errors;
+    `Delivery.is_blamed` goes by it."""
+    return isinstance(error, DatabaseError | ChangedMeanwhile) or getattr(error, _OURS, False)

@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from logstream.errors import ours
+
 T = TypeVar("T")
 
 Call = tuple[Future[Any], Callable[[], Any]]
@@ -199,4 +201,6 @@ async def within(seconds: float, awaited: Awaitable[T]) -> T:
 
 async def in_time(executor: Executor, seconds: float, call: Callable[..., T], /, *args: Any) -> T:
     """Call something that blocks, and wait for it so long at the most. Raises `TimeoutError` after that."""
-    return await within(seconds, asyncio.get_running_loop().run_in_executor(executor, call, *args))
+    with ours():  # there may be no room for one more thread: of what is called nothing has run then
+        called = asyncio.get_running_loop().run_in_executor(executor, call, *args)
+    return await within(seconds, called)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from logstream import clock
-from logstream.errors import DatabaseError, InputError, LaneBusy, LogstreamError, is_blameless
+from logstream.errors import DatabaseError, InputError, LaneBusy, LogstreamError, is_blameless, ours
 from logstream.export import small as small_deliveries
 from logstream.export.deployment import Deployment
 from logstream.export.limiter import AdaptiveLimit
@@ -219,11 +219,13 @@ class DeliveryTask:
         destination = await self._destinations.get(name, snapshot.settings)
         limit = self._limits.setdefault(name, AdaptiveLimit(destination.limits.concurrency))
         workspaces = [workspace for lane in lanes for workspace in lane.workspace_ids]
-        used = await asyncio.to_thread(used_names, deployment.ledger, destination, lanes)
+        with ours():
+            store = deployment.store(snapshot)
+            used = await asyncio.to_thread(used_names, deployment.ledger, destination, lanes)
         pipeline = DeliveryPipeline(
-            lanes, deployment.store(snapshot), self._writer, destination,
+            lanes, store, self._writer, destination,
             streamings_of(snapshot.settings, workspaces), deployment.policy, limit, self._keeper, self._threads,
-            cache(partial(deployment.ledger.workspaces_of, lanes, deployment.store(snapshot).workspaces)), used, self._news,
+            cache(partial(deployment.ledger.workspaces_of, lanes, store.workspaces)), used, self._news,
         )  # fmt: skip
         left = [] if await self._run_while_it_moves(pipeline) else await pipeline.leave()
         waiting = {lane.lane for lane in left}
@@ -275,7 +277,7 @@ class DeliveryTask:
             try:
                 await self._writer.fail(lane, News(), reason, permanent=permanent, blameless=is_blameless(error))
                 self._keeper.forget(lane)
-            except LogstreamError as unwritten:
+            except Exception as unwritten:  # the ledger is away, or a fault of ours: the others go on all the same
                 log.warning(
                     "%s, lane %s: it cannot be written why it failed: %s", lane.destination, lane.lane, unwritten
                 )

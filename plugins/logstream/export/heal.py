@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from logstream.errors import InputError, is_blameless
+from logstream.errors import InputError, is_blameless, ours
 from logstream.export.deployment import Deployment
 from logstream.export.stock import Stock, reason_of
 from logstream.export.window_plan import WindowPlan
@@ -87,6 +87,7 @@ class Healer:
     def _plan(self, window: Window, snapshot: Snapshot) -> WindowPlan | _NoPlan:
         """The plan of a window, or why there is none: a snapshot may name tables that are there no longer."""
         try:
-            return self._stock.plan(window, snapshot)
+            with ours():  # a destination whose options are wrong is one of the plan's `errors`
+                return self._stock.plan(window, snapshot)
         except Exception as error:
             return _NoPlan.of(error, f"planning the window {window}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from logstream.errors import DatabaseAway, is_blameless
+from logstream.errors import DatabaseAway, is_blameless, ours
 from logstream.export.stock import reason_of
 from logstream.ledger.records import Delivery
 from logstream.threads import is_from_outside
@@ -51,6 +51,8 @@ class Isolation:
     ) -> None:
         """Do a step for all at once, which must do all or nothing; if that cannot be, for each by itself.
 
+        Such a step is the ledger's: none of a destination's code is called in it, and no destination is blamed for it.
+
         Raises `DatabaseAway`: then there is nothing to be done for any of them.
         """
         if not deliveries:
@@ -59,7 +61,7 @@ class Isolation:
             step(deliveries)
         except DatabaseAway:
             raise
-        except Exception:  # whose fault it is, is seen when each is alone
+        except Exception:  # which of them it is, is seen when each is alone
             for delivery in deliveries:
-                with self.step(failure, delivery):
+                with self.step(failure, delivery), ours():
                     step([delivery])

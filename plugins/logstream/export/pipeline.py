@@ -10,13 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial, reduce
 
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.parcel import LaneRef, Packer, Parcel, UsedNames
-from logstream.errors import DatabaseError, DeliveryError, EventsPassedBy, LeaseLost, LogstreamError, is_blameless
+from logstream.errors import (
+    DatabaseError,
+    DeliveryError,
+    EventsPassedBy,
+    LeaseLost,
+    LogstreamError,
+    excuse,
+    is_blameless,
+    ours,
+)
 from logstream.events import Cursor
 from logstream.export.contents import contents_of, masks_of
 from logstream.export.limiter import AdaptiveLimit
@@ -180,8 +189,9 @@ class DeliveryPipeline:
                 await self._stop(work, error)
         except Exception as error:  # a fault of ours, or of a plug-in: it stops this destination and no other
             log.exception("Delivering to %s broke.", next(iter(self._works.values())).lane.destination)
+            broke = DeliveryError(f"delivering broke: {type(error).__name__}: {error}")
             for work in self._open():
-                await self._stop(work, DeliveryError(f"delivering broke: {type(error).__name__}: {error}"))
+                await self._stop(work, excuse(broke) if is_blameless(error) else broke)
         except BaseException:
             for work in self._open():
                 await work.outbox.abandon()
@@ -244,7 +254,8 @@ class DeliveryPipeline:
             self._store.count, self._window, workspace_ids=lane.workspace_ids,
             by_log_type=any(streaming.selection.filters_logs for streaming in self._streamings.values()),
         )  # fmt: skip
-        counts = await asyncio.get_running_loop().run_in_executor(self._threads, count)
+        with ours():
+            counts = await asyncio.get_running_loop().run_in_executor(self._threads, count)
         passed_by = (selected(counts, self._streamings, lane.destination) - lane.delivered - lane.rejected).total()
         if passed_by:
             raise EventsPassedBy(
@@ -263,7 +274,7 @@ class DeliveryPipeline:
                 work.lane, work.outbox.news, str(error), permanent=permanent, void=void, blameless=is_blameless(error)
             )
             self._keeper.forget(work.lane)
-        except LogstreamError as unwritten:
+        except Exception as unwritten:  # the ledger is away, or a fault of ours: the others go on all the same
             log.warning(
                 "%s, lane %s: it cannot be written why it stopped: %s", work.lane.destination, work.lane.lane, unwritten
             )
@@ -320,9 +331,7 @@ class DeliveryPipeline:
         }
         page = Page([], more=False)
         rows = size = 0
-        for page in self._store.read(
-            self._window, self._renderer.filters, position, max_events=self._most_events(), max_bytes=CHUNK_BYTES
-        ):
+        for page in self._pages(position):
             rows += len(page.events) + len(page.bad)
             size += page.bytes
             for number, some, no_events in self._lanes.divide(page.events, page.bad):
@@ -335,6 +344,12 @@ class DeliveryPipeline:
         if size and rows:
             self._event_bytes = size / rows
         return list(packed.values()), position, page.more
+
+    def _pages(self, position: Cursor | None) -> Iterator[Page]:
+        with ours():  # what is done with a page, a destination's packing too, is done outside of it
+            yield from self._store.read(
+                self._window, self._renderer.filters, position, max_events=self._most_events(), max_bytes=CHUNK_BYTES
+            )
 
     def _most_events(self) -> int:
         """How many events to ask for: as many as are likely to fill a chunk, and hardly more."""

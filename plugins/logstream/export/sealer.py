@@ -14,7 +14,7 @@ from typing import Any
 from logstream.destinations.base import Destination
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.parcel import Part, Tally
-from logstream.errors import ChangedMeanwhile
+from logstream.errors import ChangedMeanwhile, ours
 from logstream.export.beside import Carried, Made, ManifestFolder, ManifestOutdated, listings_in
 from logstream.export.isolation import Isolation
 from logstream.export.send import RetryPolicy
@@ -217,7 +217,7 @@ class Sealer:
             number = item.delivery.id
             if number in self._isolation.wrong:
                 continue
-            with self._isolation.step(UNWRITTEN, item.delivery):
+            with self._isolation.step(UNWRITTEN, item.delivery), ours():
                 if number in pruned and item.before is None:  # what was to be listed may have been gone by then
                     raise ChangedMeanwhile(
                         "the ledger was pruned of it meanwhile; sealed again, it goes on from its last one"

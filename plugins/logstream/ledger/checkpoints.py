@@ -13,7 +13,7 @@ import psycopg
 from logstream import clock
 from logstream.database import connect_async, database_errors, is_stale
 from logstream.destinations.parcel import Part
-from logstream.errors import DatabaseError, LeaseLost
+from logstream.errors import DatabaseError, LeaseLost, ours
 from logstream.ledger.lane_writes import STEP, STEPS, Announcement, LaneWrite, lease_lost
 from logstream.ledger.lanes import Lanes
 from logstream.ledger.records import Lane, News
@@ -159,11 +159,13 @@ class LedgerWriter:
 
     async def was_taken(self, lane: Lane) -> bool:
         """Whether a lane's destination has taken events since its options last changed."""
-        return await asyncio.to_thread(self._ledger.was_taken, lane.destination, lane.snapshot_id)
+        with ours():
+            return await asyncio.to_thread(self._ledger.was_taken, lane.destination, lane.snapshot_id)
 
     async def has_taken_of(self, lane: Lane) -> bool:
         """Whether a lane's destination has taken events of the lane's window, in this lane or another."""
-        return await asyncio.to_thread(self._ledger.has_taken_of, lane.delivery_id)
+        with ours():
+            return await asyncio.to_thread(self._ledger.has_taken_of, lane.delivery_id)
 
     async def close(self) -> None:
         """Close what was opened."""
@@ -191,6 +193,7 @@ class LedgerWriter:
 @asynccontextmanager
 async def _answering() -> AsyncIterator[None]:
     try:
-        yield
+        with ours():
+            yield
     except TimeoutError:
         raise DatabaseError(f"the control database has not answered for {ANSWER_SECONDS:.0f} s") from None

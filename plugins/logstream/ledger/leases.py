@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from logstream import clock
 from logstream.control.tables import SCHEMA
-from logstream.errors import DatabaseError, LogstreamError
+from logstream.errors import DatabaseError, LogstreamError, ours
 from logstream.ledger.lane_writes import lease_lost
 from logstream.ledger.lanes import Lanes, lock_in_order
 from logstream.ledger.records import Lane
@@ -195,6 +195,7 @@ class LeaseKeeper:
 
     async def _ask(self, call: Callable[[], _T]) -> _T:
         try:
-            return await in_time(self._threads, ANSWER_SECONDS, call)
+            with ours():
+                return await in_time(self._threads, ANSWER_SECONDS, call)
         except TimeoutError:
             raise DatabaseError(f"the control database has not answered for {ANSWER_SECONDS:.0f} s") from None
