@@ -14,14 +14,17 @@ from logstream.errors import LogstreamError
 from logstream.export.beside import ManifestFolder
 from logstream.export.refusals import LaneFailed
 from logstream.ledger.checkpoints import LedgerWriter
+from logstream.ledger.condition import DestinationStatus
 from logstream.ledger.health import Change
 from logstream.ledger.leases import LeaseKeeper, Leases
 from logstream.ledger.ledger import Ledger
+from logstream.ledger.news import news
 from logstream.store.postgres import PostgresStore
 from logstream.testing.servers import LogSink
 from tests.test_blame import gone, locked, looked, planned_and_delivered, require_no_blame, silent
 from tests.test_engine import Make, engine, filled
 from tests.test_healing import away, run, two_destinations, window
+from tests.test_news import HOUR, NOW, settings, status, told_to
 
 __all__ = ["engine", "filled"]  # fixtures
 
@@ -195,3 +198,21 @@ def test_the_same_in_a_destinations_own_code_is_its_fault(
     for number in range(3):
         run(exporter, number, changes)
     assert [(change.destination, str(change.turn)) for change in changes] == [("hook", "suspended")]
+
+
+def test_what_blocks_destinations_is_told_once() -> None:
+    """To the receivers of all; a workspace's own hears the bare fact of its destination, and no reason."""
+    late = {"owed": 5, "owed_since": NOW - 6 * HOUR, "now": NOW, "step": HOUR}
+    blocked = [DestinationStatus(name, blocked="the log store is away", **late) for name in ("acme", "lake")]  # type: ignore[arg-type]
+    found = news({}, status(*blocked, DestinationStatus("owed", **late)), {}, HOUR).notices  # type: ignore[arg-type]
+    since = "it has not got everything since 2026-03-01 06:00 UTC"
+    assert told_to(settings(), found) == {
+        "ops": [
+            "2 destinations: they lag behind, and none is at fault: acme, lake: the log store is away",
+            f"destination owed lags behind: {since}",
+        ],
+        "acme": ["destination acme lags behind"],
+    }
+    assert told_to(settings(), found[:1])["ops"] == [
+        f"destination acme lags behind: {since}; it is not at fault: the log store is away"
+    ]

@@ -74,18 +74,20 @@ def heard(audience: Audience, notices: Iterable[Notice]) -> list[Notice]:
 
 
 def _summed(notices: list[Notice]) -> list[Notice]:
-    topics: dict[Topic, list[Notice]] = defaultdict(list)
+    groups: dict[tuple[Topic, bool], list[Notice]] = defaultdict(list)
     for notice in notices:
         if notice.destination is not None:
-            topics[notice.topic].append(notice)
+            groups[notice.topic, notice.cause is None].append(notice)
     told: list[Notice] = []
     for notice in notices:
-        alike = topics[notice.topic] if notice.destination is not None else []
-        if len(alike) <= APART:
+        alike = groups[notice.topic, notice.cause is None] if notice.destination is not None else []
+        if len(alike) <= (APART if notice.cause is None else 1):  # what blocks them is one trouble
             told.append(notice)
         elif alike[0] is notice:
             names = named(one.destination or "" for one in alike)
-            told.append(Notice(notice.topic, f"{counted(len(alike), 'destination')}: {_SUMS[notice.topic]}", names))
+            excused, why = ("", "") if notice.cause is None else (", and none is at fault", f": {notice.cause}")
+            what = f"{counted(len(alike), 'destination')}: {_SUMS[notice.topic]}{excused}"
+            told.append(Notice(notice.topic, what, names + why))
     return told
 
 

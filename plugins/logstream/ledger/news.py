@@ -35,6 +35,7 @@ class Notice:
     """One piece of news. `str()` is it in words, for notifiers' templates.
 
     `detail` is what is known beside the bare fact: numbers, reasons, others' answers. `workspace` is the one that alone is told.
+    `cause` is what blocks a destination that is not at fault: one trouble, however many destinations it blocks.
     """
 
     topic: Topic
@@ -42,6 +43,7 @@ class Notice:
     detail: str = ""
     destination: str | None = None
     workspace: int | None = None
+    cause: str | None = None
 
     def __str__(self) -> str:
         return f"{self.headline}: {self.detail}" if self.detail else self.headline
@@ -139,7 +141,10 @@ def _of_destination(status: DestinationStatus, known: Told, after: Told, checks:
     grown = after.rejected_share > known.rejected_share and Topic.REJECTING in known.troubles
     for topic in sorted(after.troubles):
         if topic not in known.troubles or (topic is Topic.REJECTING and grown):
-            yield Notice(topic, f"destination {name} {_BEGINS[topic]}", _detail(topic, status, checks), name)
+            blocked = topic is Topic.LAGGING and status.condition is Condition.BLOCKED
+            cause = clean(status.blocked or "") if blocked else None
+            detail = _detail(topic, status, checks) + (f"; it is not at fault: {cause}" if blocked else "")
+            yield Notice(topic, f"destination {name} {_BEGINS[topic]}", detail, name, cause=cause)
     if after.lost > known.lost:
         detail = f"{counted(after.lost - known.lost, 'event')} the log store no longer had at the time of delivery"
         yield Notice(Topic.LOST, f"events are lost to destination {name}", detail, name)
