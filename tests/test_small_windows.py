@@ -86,11 +86,11 @@ def test_sealing_takes_as_many_statements_for_many_destinations_as_for_few(
             sealed = exporter.seal(ids)
         assert {delivery.state for delivery in sealed} == {State.DELIVERED}
         assert len(list((tmp_path / "out").rglob("_manifests/*/00000001.json"))) == len(ids)
-        assert len(made) < 35, made
+        assert len(made) < 40, made
         # sealing again makes nothing new, and looks at each manifest beside the data
         with statements(exporter.engine) as made:
             assert {delivery.error for delivery in exporter.seal(ids)} == {None}
-        assert len(made) < 35, made
+        assert len(made) < 40, made
 
 
 def test_health_is_noted_with_as_many_statements_for_many_destinations_as_for_few(
