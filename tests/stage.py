@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,7 +108,8 @@ def airflow_stage(postgres: str, s3: S3Server, folder: Path) -> Iterator[Stage]:
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
             "LOGSTREAM_SCHEDULE": "0 */6 * * *",
             # the files stay what they are; each time they are read takes seconds of the processor
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+            # (but for tests/test_away.py: a scheduler goes on by the schedule that it knows until the DAG is read once more)
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30" if os.environ.get("LOGSTREAM_SOAK") else "3600",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "3600",
             "LOGSTREAM_WAIT_SECONDS": "30",
         }
