@@ -33,7 +33,7 @@ from logstream.settings.repository import SettingsRepository
 from logstream.store.postgres import PostgresStore
 from logstream.testing.servers import LogSink
 from tests.test_engine import Make, engine, filled
-from tests.test_healing import away, run, two_destinations, window
+from tests.test_healing import away, run, store_is_away, two_destinations, window
 
 __all__ = ["engine", "filled"]  # fixtures
 
@@ -118,8 +118,7 @@ def test_the_log_store_is_away_while_what_is_owed_is_planned(
 ) -> None:
     exporter = engine(two_destinations(tmp_path / "out"))
     changes: list[Change] = []
-    with monkeypatch.context() as patch:
-        patch.setattr(PostgresStore, "read", away)
+    with store_is_away():
         for number in range(4):
             run(exporter, number, changes)
     count = PostgresStore.count
@@ -225,9 +224,7 @@ def sealed_again(exporter: Exporter, monkeypatch: pytest.MonkeyPatch, broken: Br
 def test_what_is_pruned_or_planned_anew_while_it_is_sealed_is_no_ones_fault(
     engine: Make, tmp_path: Path, sink: LogSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document = two_destinations(tmp_path / "out")
-    document["destinations"]["out"]["manifests"] = True
-    exporter = engine(document)
+    exporter = engine(two_destinations(tmp_path / "out", manifests=True))
     listings = Sealer._listings
 
     def none_left(self: Sealer, deliveries: list[Delivery]) -> Any:
@@ -255,9 +252,7 @@ def test_what_is_pruned_or_planned_anew_while_it_is_sealed_is_no_ones_fault(
 def test_a_destination_that_takes_no_manifests_is_at_fault(
     engine: Make, tmp_path: Path, sink: LogSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document = two_destinations(tmp_path / "out")
-    document["destinations"]["out"]["manifests"] = True
-    exporter = engine(document)
+    exporter = engine(two_destinations(tmp_path / "out", manifests=True))
 
     def refusing(patch: pytest.MonkeyPatch) -> None:
         async def put(*_: object) -> None:
@@ -275,8 +270,7 @@ def test_a_blamed_destination_is_told_its_own_fault(
     """The oldest window could not be read; the newest was refused. People hear of the refusal."""
     exporter = engine(two_destinations(tmp_path / "out"))
     exporter.policy, exporter.healing = type(exporter.policy)(attempts=1), HealingPolicy(suspend_after=1)
-    with monkeypatch.context() as patch:
-        patch.setattr(PostgresStore, "read", away)
+    with store_is_away():
         run(exporter, 0)
     read = PostgresStore.read
 
@@ -332,8 +326,7 @@ def test_status_says_that_no_destination_is_at_fault(
 ) -> None:  # fmt: skip
     """While a run still tries, when it is sealed, when it is taken along, and by the command."""
     exporter = engine(two_destinations(tmp_path / "out"))
-    with monkeypatch.context() as patch:
-        patch.setattr(PostgresStore, "read", away)
+    with store_is_away():
         planned = planned_and_delivered(exporter, 0)
         found = [looked(exporter)]
         exporter.seal(planned.delivery_ids)
@@ -365,8 +358,7 @@ def test_status_blames_who_failed_by_its_own(
     exporter.policy = type(exporter.policy)(attempts=1)
     sink.fail = lambda _: 503
     run(exporter, 0)
-    with monkeypatch.context() as patch:
-        patch.setattr(PostgresStore, "read", away)
+    with store_is_away():
         planned_and_delivered(exporter, 1)
     told = {one.name: one for one in looked(exporter).destinations}
     assert told["hook"].condition.value == "failing" and "503" in (told["hook"].why or "")

@@ -23,7 +23,7 @@ from logstream.store.postgres import PostgresStore
 from logstream.testing.servers import LogSink
 from tests.test_blame import gone, locked, looked, planned_and_delivered, require_no_blame, silent
 from tests.test_engine import Make, engine, filled
-from tests.test_healing import away, run, two_destinations, window
+from tests.test_healing import away, run, store_is_away, two_destinations, window
 from tests.test_news import HOUR, NOW, settings, status, told_to
 
 __all__ = ["engine", "filled"]  # fixtures
@@ -104,9 +104,7 @@ def test_a_destination_that_takes_no_manifests_is_not_excused(
     engine: Make, filled: psycopg.Connection, tmp_path: Path, sink: LogSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was sealed in vain twice: first the ledger failed, then the destination. Nor is it when a person says it is well again."""
-    document = two_destinations(tmp_path / "out")
-    document["destinations"]["out"]["manifests"] = True
-    exporter = engine(document)
+    exporter = engine(two_destinations(tmp_path / "out", manifests=True))
     planned = planned_and_delivered(exporter, 0)
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "chain", locked)
@@ -175,8 +173,7 @@ def test_what_is_owed_cannot_be_counted_by_a_fault_of_ours(
 ) -> None:
     exporter = engine(two_destinations(tmp_path / "out"))
     changes: list[Change] = []
-    with monkeypatch.context() as patch:
-        patch.setattr(PostgresStore, "read", away)
+    with store_is_away():
         for number in range(3):
             run(exporter, number, changes)
     monkeypatch.setattr(PostgresStore, "count", full)

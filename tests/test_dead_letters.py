@@ -43,9 +43,7 @@ def refused(engine: Make, filled: psycopg.Connection, tmp_path: Path) -> Exporte
             "insert into events (id, workspace_id, kind, occurred_at, recorded_at, payload) values (%s, 100, 'job', %s, %s, %s)",
             (number, window(0).start, window(0).start, nested(600)),
         )
-    document = two_destinations(tmp_path / "out")
-    document["destinations"]["out"]["manifests"] = True
-    exporter = engine(document)
+    exporter = engine(two_destinations(tmp_path / "out", manifests=True))
     assert run(exporter, 0)["out", window(0)].rejected == 3
     return exporter
 

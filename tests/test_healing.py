@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def run(
     return {(report.destination, report.window): report for report in sealed}
 
 
-def two_destinations(folder: Path) -> dict[str, Any]:
+def two_destinations(folder: Path, *, manifests: bool = False) -> dict[str, Any]:
     """Half of the workspaces stream to an HTTP service, the others to a folder."""
     streaming = {"enabled": True, "events": EVERYTHING}
     return {
@@ -102,7 +103,7 @@ def two_destinations(folder: Path) -> dict[str, Any]:
         ],
         "destinations": {
             "hook": {"type": "http", "connection": "sink", "format": "array", "lanes": 2, "concurrency": 1},
-            "out": {"type": "file", "path": str(folder)},
+            "out": {"type": "file", "path": str(folder), **({"manifests": True} if manifests else {})},
         },
     }
 
@@ -228,9 +229,7 @@ def test_dead_letters_are_sent_again_once(engine: Make, filled: psycopg.Connecti
 
 
 def test_pruning_keeps_counts_and_manifests(engine: Make, tmp_path: Path) -> None:
-    document = two_destinations(tmp_path / "out")
-    document["destinations"]["out"]["manifests"] = True
-    exporter = engine(document)
+    exporter = engine(two_destinations(tmp_path / "out", manifests=True))
     run(exporter, 0)
     run(exporter, 1)
     assert exporter.ledger.prune(window(0).end) == 2
@@ -286,14 +285,21 @@ def away(*_: object, **__: object) -> Iterator[Page]:
     raise DatabaseError("reading the window's events: the server has closed the connection")
 
 
+@contextmanager
+def store_is_away() -> Iterator[None]:
+    """For so long no events can be read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PostgresStore, "read", away)
+        yield
+
+
 def test_a_log_store_that_is_away_suspends_nobody(
     engine: Make, tmp_path: Path, sink: LogSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exporter = engine(two_destinations(tmp_path / "out"))
     changes: list[Change] = []
 
-    with monkeypatch.context() as broken:
-        broken.setattr(PostgresStore, "read", away)
+    with store_is_away():
         for number in range(4):
             states = {report.state for report in run(exporter, number, changes).values()}
             assert states == {State.FAILED}
@@ -312,8 +318,7 @@ def test_what_a_destination_did_before_the_log_store_was_away_is_not_forgotten(
     run(exporter, 0)
     run(exporter, 1)
 
-    with monkeypatch.context() as broken:
-        broken.setattr(PostgresStore, "read", away)
+    with store_is_away():
         run(exporter, 2)
         assert exporter.ledger.health()["hook"].failures == 2
     run(exporter, 3)

@@ -23,13 +23,12 @@ from logstream.cli import main
 from logstream.export.exporter import Exporter
 from logstream.ledger.coverage import Schedule
 from logstream.ledger.status import look
-from logstream.store.postgres import PostgresStore
 from logstream.testing.servers import LogSink
 from logstream.window import Window
 
 from .stage import PROJECT
 from .test_engine import Make, engine, filled
-from .test_healing import away, run, two_destinations, window
+from .test_healing import run, store_is_away, two_destinations, window
 from .test_losses import quick
 
 __all__ = ["engine", "filled"]  # fixtures
@@ -111,8 +110,7 @@ def purged(exporter: Exporter, store: psycopg.Connection, sink: LogSink) -> None
 
 
 def blocked(exporter: Exporter, store: psycopg.Connection, sink: LogSink) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PostgresStore, "read", away)
+    with store_is_away():
         run(exporter, 0)
 
 

@@ -61,7 +61,7 @@ class _Lines(logging.Handler):
     """Shows each record as a line; standard error is looked up each time: a progress bar takes its place."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """See `logging.Handler`. Nothing is shown where nobody reads it: no delivery fails for that."""
+        """See `logging.Handler`. A standard error that is closed, broken or full fails no delivery."""
         if sys.stderr is None:
             return
         with suppress(OSError, ValueError):
