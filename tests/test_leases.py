@@ -112,7 +112,8 @@ def test_a_zombie_at_a_folder_leaves_manifest_and_listings_that_add_up(
     (report,) = exporter.seal(planned.delivery_ids)
     assert (report.state, report.events, report.error) == (State.DELIVERED, 1_500, None)
     if thawed != "before it is sealed":
-        before = files(tmp_path / "out")
+        # it may have been stopped while it wrote a file that has no name of its own yet
+        before = {name: body for name, body in files(tmp_path / "out").items() if "/.part-" not in name}
         zombie.thaw()
         assert files(tmp_path / "out") == before
     script = [sys.executable, str(PROJECT / "docs/verify_manifests.py"), str(tmp_path / "out")]

@@ -10,7 +10,7 @@ import orjson
 from logstream.control.tables import SCHEMA
 from logstream.destinations.parcel import Part, Tally
 from logstream.errors import LeaseLost
-from logstream.ledger.records import Lane, News, State, tally_document
+from logstream.ledger.records import Lane, News, State, storable, tally_document
 from logstream.proof.listings import pack
 
 
@@ -90,13 +90,12 @@ class LaneWrite:
             "bytes": lane.bytes, "requests": lane.requests,
             "planned": tally_document(planned) if planned is not None else None,
             "planned_events": planned.total() if planned is not None else None,
-            # PostgreSQL's text takes no NUL
-            "error": error and error.replace("\0", " "), "permanent": int(lane.permanent and bool(error)),
+            "error": error and storable(error), "permanent": int(lane.permanent and bool(error)),
             "blameless": lane.blameless and bool(error),
         }  # fmt: skip
         rows: list[dict[str, object]] = [
             {**name, "event_id": event.id, "workspace_id": event.workspace_id, "kind": event.kind,
-             "reason": reason.replace("\0", " "), "request": request}
+             "reason": storable(reason), "request": request}
             for event, reason, request in news.rejected
         ]  # fmt: skip
         parts = {**name, "parcels": lane.part, "entries": pack(news.parts)} if news.parts else None

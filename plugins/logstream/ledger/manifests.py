@@ -15,7 +15,7 @@ from logstream.database import database_errors
 from logstream.errors import ChangedMeanwhile
 from logstream.ledger.book import Book, any_of
 from logstream.ledger.locks import Plans, lock_deliveries, lock_plans
-from logstream.ledger.records import State
+from logstream.ledger.records import State, storable
 from logstream.proof.chain import Link
 from logstream.proof.manifests import Manifest, Sealed, fields_in, key_of, manifest_of, says_the_same, window_in
 from logstream.proof.signing import Signer
@@ -84,7 +84,7 @@ class Manifests(Book):
                     )
                 )
             if told := {number: error for number, error in (errors or {}).items() if number in outcomes}:
-                texts = [error and error.replace("\0", " ") for error in told.values()]
+                texts = [error and storable(error) for error in told.values()]
                 connection.exec_driver_sql(_SAY_WHY, (list(told), texts))
             if unsealed := [number for number in arrived if outcomes.get(number) is State.FAILED]:
                 connection.exec_driver_sql(_EXCUSE, (unsealed, [number in excused for number in unsealed]))

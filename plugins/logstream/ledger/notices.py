@@ -20,6 +20,7 @@ from logstream.database import database_errors
 from logstream.ledger.audiences import Audience, heard, plain
 from logstream.ledger.book import Book, any_of
 from logstream.ledger.news import Known, News, Notice, Told
+from logstream.ledger.records import storable
 
 TAKEN_FOR = timedelta(minutes=5)
 """A task that tells something has so long; after that another may."""
@@ -100,7 +101,7 @@ class Notices(Book):
 
     def tell_later(self, notice_ids: Collection[int], error: str) -> None:
         """Give back what could not be told: the next look tries it again."""
-        again = update(notices).where(any_of(notices.c.id, notice_ids)).values(taken_until=None, error=error)
+        again = update(notices).where(any_of(notices.c.id, notice_ids)).values(taken_until=None, error=storable(error))
         with self._writing("writing notices") as connection:
             connection.execute(again)
 
@@ -112,7 +113,7 @@ class Notices(Book):
 
     def note_check(self, destination: str, error: str | None) -> None:
         """Put down how the check of one destination ended that a person asked for."""
-        row = {"destination": destination, "error": error, "checked_at": func.clock_timestamp()}
+        row = {"destination": destination, "error": error and storable(error), "checked_at": func.clock_timestamp()}
         statement = upsert(checks).values(row)
         with self._writing("writing the ledger") as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["destination"], set_=row))
@@ -124,7 +125,9 @@ class Notices(Book):
             connection.execute(text(f"lock table {SCHEMA}.checks in share row exclusive mode"))
             connection.execute(delete(checks))
             if results:
-                rows = [{"destination": name, "error": error} for name, error in sorted(results.items())]
+                rows = [
+                    {"destination": name, "error": error and storable(error)} for name, error in sorted(results.items())
+                ]
                 connection.execute(insert(checks), rows)
 
 

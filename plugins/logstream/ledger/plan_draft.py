@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from logstream.destinations.parcel import Tally
 from logstream.events import Cursor
-from logstream.ledger.records import Pending, PlannedLane, State, tally_document, tally_in
+from logstream.ledger.records import Pending, PlannedLane, State, storable, tally_document, tally_in
 from logstream.ledger.replan import Fate, KnownLane, Replanned, losses_after, replan_lane, still_held
 from logstream.window import Window
 
@@ -240,5 +240,5 @@ def _row(
     return {
         "delivery_id": delivery_id, "lane": lane, "fingerprint": fingerprint, "state": state,
         "planned": tally_document(planned), "planned_bytes": size, "planned_events": planned.total(),
-        "error": error and error.replace("\0", " "), "blameless": blameless,
+        "error": error and storable(error), "blameless": blameless,
     }  # fmt: skip

@@ -331,6 +331,11 @@ def trail_of(trail: int, name: str) -> int:
     return zlib.crc32(name.encode(), trail)
 
 
+def storable(text: str) -> str:
+    """What others have said, as PostgreSQL can keep it: it takes no NUL, and no surrogate that stands alone."""
+    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
+
+
 def tally_document(tally: Tally) -> dict[str, dict[str, int]]:
     document: dict[str, dict[str, int]] = {}
     for (workspace, kind), events in tally.items():

@@ -16,6 +16,7 @@ from logstream.database import database_errors
 from logstream.ledger.book import any_of
 from logstream.ledger.debts import Debts
 from logstream.ledger.health import Change, Health, Outcome, judge
+from logstream.ledger.records import storable
 
 _NOTE = f"""
 insert into {SCHEMA}.destinations (name, failures, last_window, suspended_at, error)
@@ -66,7 +67,7 @@ class Standing(Debts):
                     rows.append(
                         {"name": name, "failures": after.failures, "last_window": after.last_window,
                          "suspended_at": after.suspended_at,
-                         "error": after.error and after.error.replace("\0", " ")}
+                         "error": after.error and storable(after.error)}
                     )  # fmt: skip
             if well:
                 connection.execute(delete(destinations).where(any_of(destinations.c.name, well)))
@@ -79,7 +80,7 @@ class Standing(Debts):
 
     def suspend(self, destination: str, reason: str) -> None:
         """Hold a destination: nothing is sent to it, what it would have got is owed, until a person resumes it."""
-        row = {"suspended_at": func.clock_timestamp(), "error": reason.replace("\0", " "), "held": True}
+        row = {"suspended_at": func.clock_timestamp(), "error": storable(reason), "held": True}
         statement = insert(destinations).values(name=destination, **row)
         with self._writing("writing the ledger") as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))

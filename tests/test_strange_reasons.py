@@ -1,0 +1,77 @@
+"""Why something failed is said in the words of others: whatever they are made of, the ledger keeps it, and all beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logstream.destinations.parcel import EventRef
+from logstream.ledger.health import Outcome
+from logstream.ledger.lane_writes import LaneWrite
+from logstream.ledger.notices import Notices
+from logstream.ledger.records import News, Rejection, State
+from tests.test_engine import WINDOW, Make, engine, filled, override, stored
+
+__all__ = ["engine", "filled", "stored"]
+
+SAID = "it said \0 and \ud83d, which stands alone, and 日本"
+KEPT = "it said   and ?, which stands alone, and 日本"
+
+
+def _lane_failed(exporter: Any, lane: Any) -> str | None:
+    assert exporter.ledger.write([LaneWrite.fail(lane, News(), SAID, permanent=False)]) == set()
+    return exporter.ledger.lanes([lane.key])[0].last_error
+
+
+def _event_rejected(exporter: Any, lane: Any) -> str | None:
+    rejected = News([Rejection(EventRef(7, 100, "job"), SAID)])
+    assert exporter.ledger.write([LaneWrite.checkpoint(lane, rejected)]) == set()
+    return exporter.ledger.rejected()[0].reason
+
+
+def _not_sealed(exporter: Any, lane: Any) -> str | None:
+    exporter.ledger.seal({lane.delivery_id: State.FAILED}, {lane.delivery_id: SAID})
+    with exporter.engine.connect() as connection:
+        return connection.exec_driver_sql("select error from logstream.deliveries").scalar_one()
+
+
+def _destination_failed(exporter: Any, lane: Any) -> str | None:
+    exporter.ledger.note({lane.destination: Outcome(WINDOW, failed=True, reached=False, error=SAID)}, 5)
+    return exporter.ledger.health()[lane.destination].error
+
+
+def _destination_held(exporter: Any, lane: Any) -> str | None:
+    exporter.ledger.suspend(lane.destination, SAID)
+    return exporter.ledger.health()[lane.destination].error
+
+
+def _check_failed(exporter: Any, lane: Any) -> str | None:
+    Notices(exporter.engine).note_check(lane.destination, SAID)
+    return Notices(exporter.engine).failed_checks()[lane.destination]
+
+
+def _daily_check_failed(exporter: Any, lane: Any) -> str | None:
+    Notices(exporter.engine).note_checks({lane.destination: SAID, "another": "it is away"})
+    return Notices(exporter.engine).failed_checks()[lane.destination]
+
+
+@pytest.mark.parametrize(
+    "noted",
+    [
+        _lane_failed,
+        _event_rejected,
+        _not_sealed,
+        _destination_failed,
+        _destination_held,
+        _check_failed,
+        _daily_check_failed,
+    ],
+)
+def test_a_reason_of_any_characters_is_kept(noted: Any, engine: Make, tmp_path: Path) -> None:
+    exporter = engine(override({"type": "file", "path": str(tmp_path), "lanes": 1}))
+    (key,) = [key for share in exporter.plan(WINDOW).shares for key in share.lanes]
+    exporter.ledger.take([key], "a", 1)
+    (lane,) = exporter.ledger.lanes([key])
+    assert noted(exporter, lane) == KEPT
