@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from logstream.destinations.file import FileDestination
 from logstream.destinations.parcel import EventRef
 from logstream.ledger.health import Outcome
 from logstream.ledger.lane_writes import LaneWrite
@@ -75,3 +76,17 @@ def test_a_reason_of_any_characters_is_kept(noted: Any, engine: Make, tmp_path: 
     exporter.ledger.take([key], "a", 1)
     (lane,) = exporter.ledger.lanes([key])
     assert noted(exporter, lane) == KEPT
+
+
+def test_a_plug_in_that_cannot_be_made_is_planned_with_its_reason(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(*_: Any) -> None:
+        raise RuntimeError(SAID)
+
+    exporter = engine(override({"type": "file", "path": str(tmp_path), "lanes": 1}))
+    monkeypatch.setattr(FileDestination, "__init__", cannot)
+    exporter.plan(WINDOW)
+    with exporter.engine.connect() as connection:
+        reason = connection.exec_driver_sql("select last_error from logstream.lanes").scalar_one()
+    assert KEPT in reason

@@ -101,7 +101,7 @@ class Notices(Book):
 
     def tell_later(self, notice_ids: Collection[int], error: str) -> None:
         """Give back what could not be told: the next look tries it again."""
-        again = update(notices).where(any_of(notices.c.id, notice_ids)).values(taken_until=None, error=storable(error))
+        again = update(notices).where(any_of(notices.c.id, notice_ids)).values(taken_until=None, error=error)
         with self._writing("writing notices") as connection:
             connection.execute(again)
 
