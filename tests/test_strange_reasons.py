@@ -1,4 +1,4 @@
-"""Why something failed is said in the words of others: whatever they are made of, the ledger keeps it, and all beside it."""
+"""What others say, and what a person gives a command, is kept or refused in words, whatever characters it is made of."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from logstream.ledger.health import Outcome
 from logstream.ledger.lane_writes import LaneWrite
 from logstream.ledger.notices import Notices
 from logstream.ledger.records import News, Rejection, State
+from tests.conftest import Cli, one_error_line
 from tests.test_engine import WINDOW, Make, engine, filled, override, stored
 
 __all__ = ["engine", "filled", "stored"]
 
 SAID = "it said \0 and \ud83d, which stands alone, and 日本"
+SPAN = ["--from", "2026-03-01T00:00:00Z", "--to", "2026-03-02T00:00:00Z"]
 KEPT = "it said   and ?, which stands alone, and 日本"
 
 
@@ -90,3 +92,33 @@ def test_a_plug_in_that_cannot_be_made_is_planned_with_its_reason(
     with exporter.engine.connect() as connection:
         reason = connection.exec_driver_sql("select last_error from logstream.lanes").scalar_one()
     assert KEPT in reason
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["owed", "--destination", "d", "--write-off", "it is \udcff"],
+        ["verify", "--dsn", "postgresql://a:secret\udcff@localhost/x", *SPAN],
+        ["settings", "apply", "\udcff.yaml"],
+    ],
+)
+def test_an_argument_that_is_no_text_is_refused_in_words(arguments: list[str], cli: Cli) -> None:
+    said = one_error_line(cli(*arguments))
+    assert "is no text in UTF-8" in said and "secret" not in said
+
+
+def test_a_dsn_that_is_no_text_is_refused_in_words(cli: Cli) -> None:
+    said = one_error_line(
+        cli("verify", *SPAN, environment={"LOGSTREAM_DSN": "postgresql://a:secret\udcff@localhost/x"})
+    )
+    assert "secret" not in said
+
+
+def test_a_person_whose_name_is_no_text_can_act(engine: Make, database: str, cli: Cli, tmp_path: Path) -> None:
+    exporter = engine(override({"type": "file", "path": str(tmp_path / "out"), "lanes": 1}))
+    planned = exporter.plan(WINDOW)
+    exporter.seal(planned.delivery_ids)  # nothing was delivered: all of it is owed
+    for act in (["--destination", "d", "--write-off", "it is not wanted"], ["--acknowledge"]):
+        done = cli("owed", "--dsn", database, *act, environment={"USER": "us\udcffer"})
+        assert done.returncode == 0, done.stderr
+    assert exporter.ledger.losses("d")[0].acknowledged_by == "us?er"

@@ -100,7 +100,7 @@ def _is_pooled(info: psycopg.ConnectionInfo, row: tuple[Any, ...] | None) -> boo
 def _parameters(dsn: str, application: str) -> dict[str, Any]:
     try:
         given = conninfo.conninfo_to_dict(dsn)
-    except psycopg.Error as error:
+    except (psycopg.Error, UnicodeError) as error:
         raise DatabaseError(f"the DSN cannot be read: {scrub(first_line(error), dsn)}") from None
     return {
         **{name: value for name, value in _KEEPALIVE.items() if name not in given},
@@ -134,7 +134,7 @@ def describe(dsn: str) -> str:
     """Name a database for people: `database "x" at host:port`, without user or password."""
     try:
         given = conninfo.conninfo_to_dict(dsn)
-    except psycopg.Error:
+    except (psycopg.Error, UnicodeError):
         return "the database"
     host = given.get("host") or given.get("hostaddr") or "the local socket"
     port = f":{given['port']}" if given.get("port") else ""

@@ -8,7 +8,8 @@ from typing import Any
 
 def person() -> str:
     """Who gives the command, as far as the system tells."""
-    return os.environ.get("USER") or "the command"
+    # bytes that are no UTF-8 come as surrogates, which no database takes
+    return os.environ.get("USER", "").encode("utf-8", "replace").decode("utf-8") or "the command"
 
 
 def note_act(settings: Any, act: str, subject: str | None = None, **detail: Any) -> None:

@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _quiet_airflow()
     parser = _parser()
     completion.answer(parser)
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    _require_text(parser, given)
+    options = parser.parse_args(given)
     try:
         with _clean_stdout() as out, rare_garbage_collection():
             return int(options.run(options, out) or 0)
@@ -58,6 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; what was delivered is in the ledger, the same command goes on from there", file=sys.stderr)
         return 130
+
+
+def _require_text(parser: Parser, arguments: Sequence[str]) -> None:
+    """End with 2 for an argument whose bytes are no UTF-8: what it says could be kept nowhere, and not be printed."""
+    for place, argument in enumerate(arguments, 1):
+        try:
+            argument.encode("utf-8")
+        except UnicodeEncodeError:  # it is not shown: it may hold a password
+            parser.error(f"argument {place} is no text in UTF-8; write it in that, or rename the file that it names")
 
 
 def _fail(error: LogstreamError, code: int) -> int:
