@@ -69,6 +69,17 @@ def test_control_characters_come_in_by_no_way(ask: Asked) -> None:
         refuses(ask, sign)
 
 
+def test_surrogates_come_in_by_no_document(ask: Asked) -> None:
+    """They can only come as escapes, in JSON."""
+    for path, body in NOTES.items():
+        answer = ask("POST", f"api/v1/{path}", content=json.dumps(body).replace("?", "a\\ud800"), headers=JSON)
+        assert answer.status_code == 422 and "control character" in answer.text, (path, answer.text)
+    for path in ("settings", "settings/admin", "destinations/lake", "workspaces/1/settings"):
+        for body in ({"type": "a\ud800"}, {"a\ud800": 1}, {"a\ud800": "b\ud800"}):
+            answer = ask("PUT", f"api/v1/{path}", content=json.dumps(body), headers=JSON)
+            assert answer.status_code == 422 and "control character" in answer.text, (path, answer.text)
+
+
 def refuses(ask: Asked, sign: str) -> None:
     for path, body in NOTES.items():
         text = json.dumps(body).replace('"?"', json.dumps(sign))

@@ -1,6 +1,6 @@
-"""Signs that no text of the settings holds: control characters but for the tab and the ends of lines.
+"""Signs that no text of the settings holds: control characters but for the tab and the ends of lines, and lone surrogates.
 
-PostgreSQL stores no NUL, and terminals, logs and receivers' headers obey the others.
+PostgreSQL stores no NUL and no surrogate, and terminals, logs and receivers' headers obey the others.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 Path = tuple[str | int, ...]
 
@@ -41,8 +41,10 @@ def _paths(value: object, path: Path) -> Iterator[Path]:
             yield path
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _paths(key, path)
-            yield from _paths(item, (*path, key))
+            if isinstance(key, str) and CONTROL.search(key):
+                yield path  # what stands under it cannot be named
+            else:
+                yield from _paths(item, (*path, key))
     elif isinstance(value, list | tuple):
         for number, item in enumerate(value):
             yield from _paths(item, (*path, number))
