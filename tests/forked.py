@@ -19,7 +19,7 @@ import gc, json, os, sys
 # what an export imports; none of it starts a thread or opens a connection
 import logstream.airflow.connections, logstream.cli.arguments, logstream.cli.export, logstream.destinations.file
 import logstream.export.deliver, logstream.export.exporter, logstream.export.processes, logstream.export.sealer
-from logstream.airflow.connections.importing import LOOKING_UP, imported
+from logstream.airflow.importing import LOOKING_UP, imported
 
 imported(*LOOKING_UP, "airflow.sdk.bases.hook")
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from logstream.airflow.connections.importing import imported
 from logstream.airflow.connections.lookup import find, proxies, seconds, unusable, verification, wrong
 from logstream.airflow.connections.tables import AWS
+from logstream.airflow.importing import imported
 from logstream.destinations.credentials import AwsCredentials
 from logstream.destinations.transport.addresses import private_addresses_allowed
 from logstream.destinations.transport.network import Network

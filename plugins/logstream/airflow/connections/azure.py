@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from logstream.airflow.connections.importing import imported
 from logstream.airflow.connections.lookup import find, proxies, seconds, unusable, verification, wrong
 from logstream.airflow.connections.tables import AZURE, WASB
+from logstream.airflow.importing import imported
 from logstream.destinations.credentials import AzureBlobCredentials
 from logstream.destinations.transport.addresses import VARIABLE, private_addresses_allowed
 from logstream.destinations.transport.network import Network

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from logstream.airflow.connections.fields import truth
-from logstream.airflow.connections.importing import LOOKING_UP, imported
+from logstream.airflow.importing import LOOKING_UP, imported
 from logstream.destinations.transport.network import refused_certificate
 from logstream.errors import ConnectionNotFound
 
