@@ -36,6 +36,7 @@ from logstream.export.exporter import Exporter
 from logstream.testing.servers import LogSink
 from logstream.verify.verifier import verify
 from logstream.window import Window
+from tests.supervised import Supervisor
 from tests.test_engine import Make, engine, filled
 from tests.test_gaps import began
 from tests.test_healing import two_destinations, window
@@ -66,6 +67,7 @@ class Pushed:
 @pytest.fixture
 def airflow(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs one window as the DAG does, task by task, with an engine of the test's."""
+    Supervisor.of_this_process(monkeypatch, variables={"logstream_schedule": "none"})
 
     def run(exporter: Exporter, number: int) -> None:
         @contextmanager
@@ -328,11 +330,8 @@ def over(filled: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, engine: Ma
     def ours() -> Iterator[Exporter]:
         yield exporter
 
-    async def dsn() -> str:
-        return filled.info.dsn
-
     monkeypatch.setattr("logstream.airflow.operators.wait.exporter", ours)
-    monkeypatch.setattr("logstream.airflow.databases.store_database", dsn)
+    monkeypatch.setattr("logstream.airflow.databases.store_database", lambda: filled.info.dsn)
     monkeypatch.setattr("logstream.airflow.operators.wait.AWAY_SECONDS", 0.01)
     return {"data_interval_start": window(0).start, "data_interval_end": window(0).end, "ti": Pushed()}
 
@@ -380,10 +379,8 @@ def test_a_window_that_ends_in_the_future_is_not_waited_for_for_ever(over: Any) 
 def test_a_log_store_that_is_away_for_too_long_is_an_error_and_no_gap_to_be_quiet_about(
     over: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def nowhere() -> str:
-        return "host=127.0.0.1 port=1 connect_timeout=1 user=x password=secret dbname=x"
-
-    monkeypatch.setattr("logstream.airflow.databases.store_database", nowhere)
+    nowhere = "host=127.0.0.1 port=1 connect_timeout=1 user=x password=secret dbname=x"
+    monkeypatch.setattr("logstream.airflow.databases.store_database", lambda: nowhere)
     event = waited(WindowClosedTrigger(window(0).start.isoformat(), window(0).end.isoformat(), ["events"], PAST))
     with pytest.raises(AirflowException, match="the log store could not be looked at") as failed:
         WaitForClosedWindow(task_id="wait").closed(over, event)

@@ -13,33 +13,18 @@ from logstream.airflow.operators.schedule import demanded, note_schedule
 from logstream.export.exporter import Exporter
 from logstream.ledger.coverage import AskedBy, Schedule
 from logstream.window import Window
+from tests.supervised import FAILURES, MANY, Supervisor
 from tests.test_engine import START, engine, filled
 from tests.test_gaps import run, seconds, streaming
 
 __all__ = ["engine", "filled", "streaming"]  # fixtures
 
 
-class Schedules:
-    """Airflow's Variables, of which one has the schedule; `away`, those who ask get the default, as from Airflow's own."""
-
-    def __init__(self, cron: str | None) -> None:
-        self.cron, self.away = cron, False
-
-    def get(self, _: str, default: str | None) -> str | None:
-        return default if self.away or self.cron is None else self.cron
-
-    def keys(self, prefix: str) -> list[str]:
-        if self.away:
-            raise BrokenPipeError
-        return [prefix] if self.cron else []
-
-
-@pytest.mark.parametrize("answers", [True, False])
+@pytest.mark.parametrize("failure", FAILURES)
 def test_a_schedule_that_airflow_cannot_tell_is_not_replaced_by_the_default(
-    streaming: Exporter, monkeypatch: pytest.MonkeyPatch, answers: bool
+    streaming: Exporter, monkeypatch: pytest.MonkeyPatch, failure: str
 ) -> None:
-    schedules = Schedules("* * * * *")
-    monkeypatch.setattr("logstream.airflow.operators.schedule.Variable", schedules)
+    supervisor = Supervisor.of_this_process(monkeypatch, variables={"logstream_schedule": "* * * * *"})
     monkeypatch.setenv("LOGSTREAM_SCHEDULE", "0 0 1 1 *")
 
     def noted() -> timedelta:
@@ -49,14 +34,10 @@ def test_a_schedule_that_airflow_cannot_tell_is_not_replaced_by_the_default(
         return found.interval.end - found.interval.start
 
     assert noted() == timedelta(minutes=1)
-    if answers:
-        schedules.get = lambda _, default: default  # type: ignore[method-assign]
-    else:
-        schedules.away = True
+    supervisor.fails, supervisor.failure = MANY, failure
     assert noted() == timedelta(minutes=1)
     # one that is not set leaves the choice to the environment
-    schedules = Schedules(None)
-    monkeypatch.setattr("logstream.airflow.operators.schedule.Variable", schedules)
+    supervisor.fails, supervisor.variables = 0, {}
     assert noted() >= timedelta(days=365)
 
 
@@ -88,20 +69,19 @@ def test_metrics_name_gaps_while_no_run_exports(streaming: Exporter, monkeypatch
     run(streaming, seconds(0, 60))
     run(streaming, seconds(240, 300), AskedBy.REQUEST)
     monkeypatch.setattr("logstream.airflow.operators.watch.exporter", ours)
-    schedules = Schedules("none")
-    monkeypatch.setattr("logstream.airflow.operators.schedule.Variable", schedules)
+    variables = Supervisor.of_this_process(monkeypatch, variables={"logstream_schedule": "none"}).variables
     monkeypatch.setattr(
         "logstream.airflow.operators.watch.stats.gauge", lambda name, value, tags=None: told.update({name: value})
     )
     NameGaps(task_id="name_gaps").execute({})
     assert (told["logstream.gaps"], told["logstream.gap_seconds"]) == (1, 180.0)
     # with a schedule, up to now
-    schedules.cron = "* * * * *"
+    variables["logstream_schedule"] = "* * * * *"
     NameGaps(task_id="name_gaps").execute({})
     days = (datetime.now(UTC) - START).total_seconds()
     assert told["logstream.gaps"] == 2
     assert days - 600 < told["logstream.gap_seconds"] < days
     # and without one, again only up to what was exported
-    schedules.cron = "none"
+    variables["logstream_schedule"] = "none"
     NameGaps(task_id="name_gaps").execute({})
     assert told["logstream.gaps"] == 1

@@ -55,6 +55,13 @@ class ConnectionNotFound(InputError):
     """An Airflow connection that a destination names does not exist or lacks a field."""
 
 
+class AirflowAway(InputError):
+    """Airflow cannot say whether it has a connection or a Variable: the api-server, its database or a secrets backend fails.
+
+    That is no missing one, for which something else would be taken: another database, no signature. Trying again may help.
+    """
+
+
 class BadEvent(LogstreamError):
     """One event cannot be delivered as it is; the others go on. The message is kept beside it in the ledger."""
 
@@ -117,7 +124,12 @@ def excuse(error: _E) -> _E:
 
 
 def is_blameless(error: BaseException) -> bool:
-    """Whether what stopped a delivery is no fault of its destination: the log store or the ledger was away, or lacks something,
-    or something else of ours has come in between, or it was raised by what is `ours`. The one place that decides it for errors;
-    `Delivery.is_blamed` goes by it."""
-    return isinstance(error, DatabaseError | ChangedMeanwhile) or getattr(error, _OURS, False)
+    """Whether what stopped a delivery is no fault of its destination: the log store, the ledger or Airflow was away, or lacks
+    something, or something else of ours has come in between, or it was raised by what is `ours`. The one place that decides it
+    for errors; `Delivery.is_blamed` goes by it."""
+    return isinstance(error, DatabaseError | AirflowAway | ChangedMeanwhile) or getattr(error, _OURS, False)
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Whether a person must act before what an error has stopped can go on: trying again cannot help."""
+    return isinstance(error, InputError) and not isinstance(error, DatabaseError | AirflowAway)

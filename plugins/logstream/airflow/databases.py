@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from logstream.airflow.connections import dsn_from, dsn_of
+from logstream.airflow.connections import dsn_of
 from logstream.database import control_dsn, store_dsn
 
 STORE_CONNECTION = "logstream_store"
@@ -14,17 +14,13 @@ def databases() -> tuple[str, str]:
 
     Each is that of its Airflow connection if there is one; else `LOGSTREAM_DSN` / `LOGSTREAM_CONTROL_DSN`; else the
     embedded PostgreSQL, and the log store's database.
+
+    Raises `AirflowAway` if Airflow cannot say whether there is a connection, `ConnectionNotFound` for one that cannot be used.
     """
-    store = store_dsn(dsn_of(STORE_CONNECTION))
+    store = store_database()
     return store, control_dsn(dsn_of(CONTROL_CONNECTION), store)
 
 
-async def store_database() -> str:
-    """The log store's DSN, for a trigger."""
-    from airflow.sdk import BaseHook
-
-    try:
-        found = await BaseHook.aget_connection(STORE_CONNECTION)
-    except Exception:  # not defined; the SDK's errors for that differ by process
-        return store_dsn(None)
-    return dsn_from(found)
+def store_database() -> str:
+    """The log store's DSN alone; see `databases`."""
+    return store_dsn(dsn_of(STORE_CONNECTION))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from logstream import clock
-from logstream.errors import DatabaseError, InputError, LaneBusy, LogstreamError, is_blameless, ours
+from logstream.errors import LaneBusy, LogstreamError, is_blameless, is_permanent, ours
 from logstream.export import small as small_deliveries
 from logstream.export.deployment import Deployment
 from logstream.export.limiter import AdaptiveLimit
@@ -272,7 +272,7 @@ class DeliveryTask:
         """Write down that lanes could not even be begun, or what broke them."""
         foreseen = isinstance(error, LogstreamError)
         reason = str(error) if foreseen else f"delivering broke ({type(error).__name__}); see the log of the task"
-        permanent = isinstance(error, InputError) and not isinstance(error, DatabaseError)
+        permanent = is_permanent(error)
         for lane in lanes:
             try:
                 await self._writer.fail(lane, News(), reason, permanent=permanent, blameless=is_blameless(error))

@@ -47,7 +47,8 @@ class AirflowConnections:
     def signer(self) -> Signer | None:
         """The key that signs manifests: the password of connection `logstream_signing`, if there is one.
 
-        Raises `InputError` if it is no Ed25519 private key.
+        Raises `InputError` if it is no Ed25519 private key, `AirflowAway` if Airflow cannot say whether there is one: manifests
+        that are not signed then would stay so.
         """
         try:
             found = find(SIGNING_CONNECTION)

@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from logstream.airflow.connections.lookup import find, proxies, seconds, unusable, verification, wrong
+from logstream.airflow.connections.lookup import (
+    by_what_was_found,
+    find,
+    proxies,
+    seconds,
+    unusable,
+    verification,
+    wrong,
+)
 from logstream.airflow.connections.tables import AWS
 from logstream.airflow.importing import imported
 from logstream.destinations.credentials import AwsCredentials
@@ -21,7 +29,8 @@ _STYLES = {"path": False, "auto": False, "virtual": True}
 
 def aws_credentials(connection: str) -> AwsCredentials:
     """What an `aws` connection gives. Raises `InputError` naming what in it cannot be used."""
-    extra = AWS.check(find(connection, "aws"))
+    found = find(connection, "aws")
+    extra = AWS.check(found)
     config: Mapping[str, Any] = extra.get("config_kwargs") or {}
     _style(connection, config.get("s3") or {})
     retries = _retries(connection, config)
@@ -32,11 +41,12 @@ def aws_credentials(connection: str) -> AwsCredentials:
     from obstore.auth.boto3 import Boto3CredentialProvider
 
     try:
-        hook: Any = hooks.AwsGenericHook(connection, client_type="s3")
+        hook: Any = by_what_was_found(hooks.AwsGenericHook(connection, client_type="s3"), found)
         if way is not None and way.proxy_url:
             # what is asked for the role's keys goes this way; boto3 does nothing else here
             proxies_of_sts = Config(proxies=dict.fromkeys(("http", "https"), way.proxy_url))
-            hook = hooks.AwsGenericHook(connection, client_type="s3", config=hook.config.merge(proxies_of_sts))
+            merged = hook.config.merge(proxies_of_sts)
+            hook = by_what_was_found(hooks.AwsGenericHook(connection, client_type="s3", config=merged), found)
         session = hook.get_session()
         missing = not anonymous and session.get_credentials() is None
         verify = hook.verify if hook.verify is not None else session._session.get_config_variable("ca_bundle")

@@ -6,7 +6,15 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from logstream.airflow.connections.lookup import find, proxies, seconds, unusable, verification, wrong
+from logstream.airflow.connections.lookup import (
+    by_what_was_found,
+    find,
+    proxies,
+    seconds,
+    unusable,
+    verification,
+    wrong,
+)
 from logstream.airflow.connections.tables import AZURE, WASB
 from logstream.airflow.importing import imported
 from logstream.destinations.credentials import AzureBlobCredentials
@@ -27,13 +35,14 @@ _AUTHORITIES = frozenset({*_CLOUDS.values(), "login.partner.microsoftonline.cn"}
 
 def azure_blob_credentials(connection: str) -> AzureBlobCredentials:
     """What a `wasb` connection gives: a key, a SAS or tokens. Raises `InputError` naming what cannot be used."""
-    extra = WASB.check(find(connection, "wasb"))
+    found = find(connection, "wasb")
+    extra = WASB.check(found)
     auth = extra.get("client_secret_auth_config") or {}
     _check_authority(connection, "client_secret_auth_config.authority", auth.get("authority"))
     network = _network(connection, extra)
     hooks = imported("airflow.providers.microsoft.azure.hooks.wasb")
     try:
-        client: Any = hooks.WasbHook(connection).get_conn()
+        client: Any = by_what_was_found(hooks.WasbHook(connection), found).get_conn()
     except Exception as error:
         raise unusable(connection, error) from None
     parts = urlsplit(client.url)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from logstream.airflow.backends import Kept, away, has
 from logstream.airflow.connections.fields import truth
 from logstream.airflow.importing import LOOKING_UP, imported
 from logstream.destinations.transport.network import refused_certificate
@@ -23,22 +24,10 @@ class NoSuchConnection(ConnectionNotFound):
 def find(connection: str, *types: str) -> Any:
     """The Airflow connection of an id, of one of these types.
 
-    Raises `NoSuchConnection` if there is none, `ConnectionNotFound` if it is of another type, or if its extra is no JSON object.
+    Raises `NoSuchConnection` if there is none, `AirflowAway` if Airflow cannot say whether there is, `ConnectionNotFound` if it
+    is of another type, or if its extra is no JSON object.
     """
-    hook = imported(*LOOKING_UP, "airflow.sdk.bases.hook").BaseHook
-    try:
-        found = hook.get_connection(connection)
-    except Exception as error:
-        variable = f"AIRFLOW_CONN_{connection.upper()}"
-        if os.environ.get(variable):
-            raise ConnectionNotFound(
-                f"connection `{connection}`: Airflow cannot read {variable}: it must be a JSON object, or a URI in which "
-                "each value is percent-encoded (`endpoint_url=http%3A%2F%2F...`)"
-            ) from None
-        raise NoSuchConnection(
-            f"there is no Airflow connection `{connection}`; add it under Admin > Connections, or set {variable} "
-            f"({type(error).__name__})"
-        ) from None
+    found = _looked_up(connection)
     if found.conn_type and types and found.conn_type not in types:
         raise ConnectionNotFound(
             f"connection `{connection}` is of type {found.conn_type}; this destination takes one of type {types[0]}"
@@ -52,6 +41,36 @@ def find(connection: str, *types: str) -> Any:
         if not is_object:
             raise ConnectionNotFound(f"connection `{connection}`: its extra is no JSON object; correct it in Airflow")
     return found
+
+
+def _looked_up(connection: str) -> Any:
+    hook = imported(*LOOKING_UP, "airflow.sdk.bases.hook").BaseHook
+    try:
+        return hook.get_connection(connection)
+    except Exception:
+        variable = f"AIRFLOW_CONN_{connection.upper()}"
+        if os.environ.get(variable):
+            raise ConnectionNotFound(
+                f"connection `{connection}`: Airflow cannot read {variable}: it must be a JSON object, or a URI in which "
+                "each value is percent-encoded (`endpoint_url=http%3A%2F%2F...`)"
+            ) from None
+    if not has(Kept.CONNECTION, connection):
+        raise NoSuchConnection(
+            f"there is no Airflow connection `{connection}`; add it under Admin > Connections, or set {variable}"
+        )
+    try:
+        return hook.get_connection(connection)
+    except Exception as error:
+        raise away(Kept.CONNECTION, connection, type(error).__name__) from None
+
+
+def by_what_was_found(hook: Any, found: Any) -> Any:
+    """A provider's hook that goes by the connection that was found, and does not look it up once more.
+
+    The AWS hook takes one that it does not find for an empty one, and would go on with the machine's own credentials.
+    """
+    hook.get_connection = lambda _: found
+    return hook
 
 
 def unknown_connections(names: Iterable[str]) -> list[str]:

@@ -13,7 +13,8 @@ from logstream.airflow.connections.tables import POSTGRES
 def dsn_of(connection: str) -> str | None:
     """The DSN of a PostgreSQL connection, `None` if there is no such connection.
 
-    Raises `ConnectionNotFound` for one that cannot be used: another database would be worse than none.
+    Raises `ConnectionNotFound` for one that cannot be used, `AirflowAway` if Airflow cannot say whether there is one: another
+    database would be worse than none.
     """
     try:
         found = find(connection, "postgres")

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from airflow.sdk import BaseNotifier, Variable
+from airflow.sdk import BaseNotifier
 
 from logstream import clock
+from logstream.airflow.backends import variable
 from logstream.airflow.connections import AirflowConnections
 from logstream.airflow.connections.lookup import find
 from logstream.destinations.credentials import Connections
@@ -65,8 +66,11 @@ def operators_own() -> list[Addressee]:
 
     A JSON list of `{"class": "airflow.providers.slack.notifications.slack.SlackNotifier", ...}`, all else being arguments of
     the class. One that cannot be made is an addressee like others: what is to be told to it waits, and the task says why.
+
+    Raises `AirflowAway` if Airflow cannot say whether there is such a Variable: what is noted then would never be told to
+    them.
     """
-    text = Variable.get(VARIABLE, default=None) or os.environ.get(ENVIRONMENT) or "[]"
+    text = variable(VARIABLE) or os.environ.get(ENVIRONMENT) or "[]"
     try:
         items = [dict(item) for item in json.loads(text)]
     except (ValueError, TypeError):

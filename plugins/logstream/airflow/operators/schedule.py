@@ -12,6 +12,8 @@ from airflow.sdk import CronDataIntervalTimetable, Variable
 from airflow.timetables import interval as timetables
 from airflow.timetables.base import TimeRestriction
 
+from logstream.airflow.backends import variable
+from logstream.errors import AirflowAway
 from logstream.ledger.coverage import Schedule
 from logstream.window import Window
 
@@ -55,21 +57,14 @@ def _cron(given: str | None) -> str | None:
 def note_schedule(ledger: Ledger) -> None:
     """Note in the ledger what the schedule demands by now; leave what is noted where Airflow cannot say what the schedule is.
 
-    `Variable.get` gives its default for a variable that is not set and for one that could not be read, because the api-server
-    or the task's supervisor is away. Noting the default then would hide every gap, or name time that no schedule demands.
+    Noting the default then would hide every gap, or name time that no schedule demands.
     """
-    given = Variable.get(VARIABLE, default=None)
-    if given is None and not _is_unset():
-        log.warning("Airflow cannot say what the Variable %s is; the schedule noted before holds", VARIABLE)
+    try:
+        given = variable(VARIABLE)
+    except AirflowAway as error:
+        log.warning("%s. The schedule noted before holds.", error)
         return
     ledger.note_schedule(demanded(datetime.now(UTC), _cron(given)))
-
-
-def _is_unset() -> bool:
-    try:
-        return VARIABLE not in list(Variable.keys(prefix=VARIABLE))
-    except Exception:  # what the way to the api-server raises when it is broken is not documented
-        return False
 
 
 def demanded(now: datetime, cron: str | None) -> Schedule | None:

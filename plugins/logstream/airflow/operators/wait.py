@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from logstream.airflow.operators.base import LEFT, LogstreamOperator, exporter, window_of
-from logstream.errors import InputError, LogstreamError
+from logstream.errors import ConnectionNotFound, InputError, LogstreamError
 from logstream.window import Window
 
 if TYPE_CHECKING:
@@ -101,13 +101,13 @@ class WindowClosedTrigger(BaseTrigger):
 
         started = time.monotonic()
         window = Window(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end))
-        dsn = await store_database()
         while True:
             try:
-                told = await self._wait(dsn, window)
+                # Airflow's connections are looked up in a thread: a secrets backend may take its time
+                told = await self._wait(await asyncio.to_thread(store_database), window)
                 break
             except LogstreamError as error:
-                if self._over():
+                if self._over() or isinstance(error, ConnectionNotFound):
                     told = {"error": str(error)}
                     break
                 self.log.warning("Cannot look at the log store: %s. Trying again.", error)

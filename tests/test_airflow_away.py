@@ -1,0 +1,199 @@
+"""Airflow cannot say whether it has a connection or a Variable: nothing else is taken for it, and nobody is blamed."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from logstream.airflow.connections import SIGNING_CONNECTION, AirflowConnections
+from logstream.airflow.connections.lookup import NoSuchConnection, unknown_connections
+from logstream.airflow.databases import databases, store_database
+from logstream.airflow.operators.notify import operators_own
+from logstream.airflow.operators.wait import WindowClosedTrigger
+from logstream.errors import AirflowAway, ConnectionNotFound, is_blameless, is_permanent
+from logstream.ledger.records import State
+from tests.supervised import FAILURES, MANY, Supervisor
+from tests.test_engine import Make, engine, filled
+from tests.test_healing import window
+
+__all__ = ["engine", "filled"]  # fixtures
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+AWS = {"conn_type": "aws", "login": "key", "password": "secret", "extra": '{"region_name": "eu-west-1"}'}
+WASB = {
+    "conn_type": "wasb",
+    "extra": '{"connection_string": "AccountName=a;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:1/a"}',
+}
+CONNECTIONS = {
+    "logstream_store": {"conn_type": "postgres", "host": "db", "login": "u", "schema": "store"},
+    "logstream_control": {"conn_type": "postgres", "host": "db", "login": "u", "schema": "control"},
+    SIGNING_CONNECTION: {"conn_type": "generic", "password": KEY},
+    "lake": AWS,
+    "blobs": WASB,
+    "siem": {"conn_type": "http", "host": "http://127.0.0.1:1"},
+}
+LOOK_UPS: dict[str, Callable[[], object]] = {
+    "databases": databases,
+    "store": store_database,
+    "key": lambda: AirflowConnections().signer(),
+    "s3": lambda: AirflowConnections().aws("lake"),
+    "blob": lambda: AirflowConnections().azure_blob("blobs"),
+    "http": lambda: AirflowConnections().http("siem"),
+    "notifiers": operators_own,
+}
+
+
+def to_folder(path: Path) -> dict[str, Any]:
+    admin = {"enabled": True, "events": ["job_status"], "destination": "lake"}
+    return {"admin": admin, "destinations": {"lake": {"type": "file", "path": str(path), "manifests": True}}}
+
+
+@pytest.fixture
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    notifiers = json.dumps([{"class": "airflow.providers.slack.notifications.slack.SlackNotifier"}])
+    return Supervisor.of_this_process(monkeypatch, CONNECTIONS, {"logstream_notifiers": notifiers})
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("what", LOOK_UPS)
+def test_nothing_else_is_taken_for_what_airflow_cannot_say(supervisor: Supervisor, what: str, failure: str) -> None:
+    supervisor.fails, supervisor.failure = MANY, failure
+    with pytest.raises(AirflowAway, match="Airflow cannot say whether there is one") as failed:
+        LOOK_UPS[what]()
+    assert is_blameless(failed.value) and not is_permanent(failed.value)
+    assert not isinstance(failed.value, ConnectionNotFound)
+
+
+@pytest.mark.parametrize("what", LOOK_UPS)
+@pytest.mark.parametrize("after", [1, 2])
+def test_what_failed_once_is_found_or_is_not_known(supervisor: Supervisor, what: str, after: int) -> None:
+    """Airflow's own look-up fails, and the question after it may be answered: never is it an answer that there is none."""
+    supervisor.fails = after
+    try:
+        found = LOOK_UPS[what]()
+    except AirflowAway:
+        assert after == 2
+        found = LOOK_UPS[what]()
+    assert found
+    if what == "databases":
+        assert [psycopg.conninfo.conninfo_to_dict(dsn)["dbname"] for dsn in databases()] == ["store", "control"]
+
+
+def test_what_nobody_has_is_said_to_be_missing(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGSTREAM_DSN", "postgresql://u@elsewhere/store")
+    supervisor.connections = {}
+    supervisor.variables = {}
+    assert databases() == ("postgresql://u@elsewhere/store",) * 2
+    assert AirflowConnections().signer() is None and operators_own() == []
+    assert unknown_connections(["lake"]) == ["lake"]
+    with pytest.raises(NoSuchConnection, match="there is no Airflow connection `lake`"):
+        AirflowConnections().aws("lake")
+
+
+@pytest.mark.parametrize("what", ["s3", "blob"])
+def test_providers_hooks_go_by_what_was_found(
+    supervisor: Supervisor, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow's AWS hook takes a connection that it does not find for an empty one: the machine's own credentials."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-machine")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-machine")
+    answer, asked = supervisor.send, []
+
+    def once(question: Any) -> object:
+        if getattr(question, "conn_id", None):
+            asked.append(question.conn_id)
+            if len(asked) > 1:
+                raise BrokenPipeError
+        return answer(question)
+
+    supervisor.send = once  # type: ignore[method-assign]
+    found: Any = LOOK_UPS[what]()
+    assert len(asked) == 1
+    if what == "s3":
+        assert found.provider()["access_key_id"] == "key"
+
+
+def test_a_destination_is_not_blamed_and_tried_again(engine: Make, tmp_path: Path, supervisor: Supervisor) -> None:
+    exporter = engine(
+        {
+            "admin": {"enabled": True, "events": ["job_status"], "destination": "siem"},
+            "destinations": {"siem": {"type": "http", "connection": "siem"}},
+        }
+    )
+    exporter.connections = AirflowConnections()
+    for number in range(4):
+        planned = exporter.plan(window(number))
+        supervisor.fails = MANY
+        results = exporter.deliver([key for share in planned.shares for key in share.lanes])
+        assert results and not any(result.permanent for result in results)
+        assert all("Airflow cannot say" in str(result.error) for result in results)
+        sealed = exporter.seal(planned.delivery_ids)
+        assert {report.state for report in sealed} == {State.FAILED} and not sealed.changes
+        supervisor.fails = 0
+    assert exporter.ledger.health() == {}
+
+
+def test_nothing_is_sealed_unsigned_because_the_key_cannot_be_looked_up(
+    engine: Make, tmp_path: Path, supervisor: Supervisor
+) -> None:
+    exporter = engine(to_folder(tmp_path))
+    manifests = tmp_path / "_manifests" / "lake"
+    exporter._make_signer = AirflowConnections().signer
+    planned = exporter.plan(window(0))
+    exporter.deliver([key for share in planned.shares for key in share.lanes])
+    supervisor.fails = MANY
+    with pytest.raises(AirflowAway):
+        exporter.seal(planned.delivery_ids)
+    assert not manifests.exists()
+    supervisor.fails = 0
+    assert {report.state for report in exporter.seal(planned.delivery_ids)} == {State.DELIVERED}
+    assert {path.suffix for path in manifests.iterdir()} >= {".json", ".sig"}
+
+
+def test_a_trigger_waits_until_airflow_says_where_the_log_store_is(
+    supervisor: Supervisor, filled: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asked the embedded PostgreSQL, or `LOGSTREAM_DSN`, whether the window is closed there."""
+    given = psycopg.conninfo.conninfo_to_dict(filled.info.dsn)
+    supervisor.connections = {
+        "logstream_store": {"conn_type": "postgres", "host": given["host"], "login": given["user"], "schema": given["dbname"]}
+    }  # fmt: skip
+    monkeypatch.setenv("LOGSTREAM_DSN", "host=127.0.0.1 port=1 connect_timeout=1 dbname=elsewhere")
+    monkeypatch.setattr("logstream.airflow.operators.wait.AWAY_SECONDS", 0.01)
+    supervisor.fails = 5
+    until = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+    trigger = WindowClosedTrigger(window(0).start.isoformat(), window(0).end.isoformat(), ["events"], until)
+
+    async def first() -> Any:
+        async for event in trigger.run():
+            return event.payload
+        return None
+
+    assert set(asyncio.run(first())) == {"seconds"}
+    assert supervisor.fails == 0
+
+
+def test_airflows_own_database_is_away(engine: Make, filled: psycopg.Connection, tmp_path: Path) -> None:
+    """Of the command beside an Airflow: it reads connections from Airflow's database."""
+    engine(to_folder(tmp_path))
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "logstream"), "export", "--dsn", filled.info.dsn,
+         "--from", window(0).start.isoformat(), "--to", window(0).end.isoformat()],
+        env={**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql+psycopg://u:canary@127.0.0.1:1/airflow"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "connection `logstream_signing`: Airflow cannot say whether there is one (MetastoreBackend: " in done.stderr
+    assert "canary" not in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "_manifests").exists()
