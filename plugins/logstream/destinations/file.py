@@ -47,6 +47,13 @@ def why_not_allowed(path: str) -> str | None:
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE}
 
 
+_NO_FILE = {errno.ELOOP, errno.ENXIO}
+"""What opening a link that is not followed, and a socket, ends with."""
+
+FOLDER_TRIES = 10
+"""How often a folder is made again that another has removed meanwhile."""
+
+
 class FileOptions(ObjectOptions):
     """Options of `file`."""
 
@@ -122,10 +129,9 @@ class FileDestination(ObjectDestination[FileOptions]):
     def _write(self, key: str, body: bytes, move: Callable[[Path, Path], object]) -> Outcome:
         target = Path(self.options.path) / key
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
             # the same name whenever it is tried: what a killed worker left is overwritten, not littered
             temporary = target.with_name(f".part-{hashlib.sha256(target.name.encode()).hexdigest()[:24]}")
-            with _ours_alone(temporary) as file:
+            with _in_its_folder(temporary) as file:
                 temporary = Path(file.name)
                 try:
                     file.truncate()
@@ -200,31 +206,61 @@ class FileDestination(ObjectDestination[FileOptions]):
             yield step
 
 
+def _in_its_folder(temporary: Path) -> BinaryIO:
+    """A file to write to, in a folder that is made if it is not there. Others remove it with the last file in it (`delete`), and
+    that may be now: what is in a folder holds it."""
+    for _ in range(FOLDER_TRIES):
+        try:
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            return _ours_alone(temporary)
+        except (FileNotFoundError, FileExistsError):
+            continue
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    return _ours_alone(temporary)
+
+
 def _ours_alone(temporary: Path) -> BinaryIO:
     """A file to write to, at that path, or beside it while another run writes there: it may be at the same object.
 
-    Its lock ends with whoever has it. File systems that know no locks are trusted to have one writer.
+    Its lock ends with whoever has it. File systems that know no locks are trusted to have one writer. What is at that path and is
+    no file of that name alone is taken away, and not written to: a link that somebody has put there leads elsewhere, and who was
+    killed in `_link` has left a second name of an object that is in its place.
     """
     while True:
-        file = open(temporary, "r+b", opener=_made_if_missing)  # noqa: SIM115 - who asked for it closes it
         try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            there = temporary.stat()
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        except OSError as error:
+            if error.errno not in _NO_FILE:
+                raise
+            return _beside(temporary, instead=True)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            return _beside(temporary, instead=True)
+        file = open(temporary, "r+b", opener=lambda *_, found=descriptor: found)  # noqa: SIM115 - who asked for it closes it
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            there = temporary.lstat()
         except BlockingIOError:
             file.close()
-            return temporary.with_name(f"{temporary.name}-{secrets.token_hex(4)}").open("xb")
+            return _beside(temporary)
         except FileNotFoundError:
             there = None
         except OSError:
-            return file
+            there = os.fstat(descriptor)
         # by now another may have moved what was opened to its place, where it must not be touched
-        if there is not None and os.path.samestat(there, os.fstat(file.fileno())):
-            return file
+        if there is not None and os.path.samestat(there, os.fstat(descriptor)):
+            if there.st_nlink <= 1:
+                return file
+            file.close()
+            return _beside(temporary, instead=True)
         file.close()
 
 
-def _made_if_missing(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CREAT, 0o600)
+def _beside(temporary: Path, *, instead: bool = False) -> BinaryIO:
+    """A file of a name that no other has; with `instead`, what is at the usual one is taken away."""
+    if instead:
+        temporary.unlink(missing_ok=True)
+    return temporary.with_name(f"{temporary.name}-{secrets.token_hex(4)}").open("xb")
 
 
 def _link(temporary: Path, target: Path) -> None:
