@@ -10,7 +10,7 @@ import pytest
 
 from logstream.destinations.http import HttpDestination
 from logstream.destinations.transport.request_packing import RequestPacker
-from logstream.errors import LogstreamError
+from logstream.errors import LogstreamError, is_blameless, ours
 from logstream.export.beside import ManifestFolder
 from logstream.export.refusals import LaneFailed
 from logstream.ledger.checkpoints import LedgerWriter
@@ -182,7 +182,37 @@ def test_what_is_owed_cannot_be_counted_by_a_fault_of_ours(
     require_no_blame(exporter, changes)
 
 
-@pytest.mark.parametrize("broken", [full, no_memory])
+def late(*_: object, **__: object) -> Any:
+    raise TimeoutError("the vendor's schema has not come")
+
+
+class Answering(Exception):
+    """A plug-in's error, of an answer that it stands for."""
+
+    def __getattr__(self, name: str) -> str:
+        return f"the answer's {name}"
+
+
+class Frozen(Exception):
+    """One that lets nothing be set but what Python sets, as the frozen classes of `attrs` do."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("__"):
+            raise AttributeError(f"cannot assign to {name}")
+        super().__setattr__(name, value)
+
+
+def answering(*_: object, **__: object) -> Any:
+    raise Answering("it answered with an error")
+
+
+def test_an_error_that_lets_nothing_be_set_is_ours_all_the_same() -> None:
+    with pytest.raises(Frozen) as raised, ours():
+        raise Frozen
+    assert is_blameless(raised.value) and not is_blameless(Frozen())
+
+
+@pytest.mark.parametrize("broken", [full, no_memory, late, answering])
 @pytest.mark.parametrize(
     ("where", "name"), [(HttpDestination, "open"), (RequestPacker, "pack"), (HttpDestination, "send")]
 )

@@ -189,18 +189,28 @@ class SharedThreads(Executor):
             future.cancel()
 
 
+class OutOfTime(TimeoutError):
+    """What was waited for has not come in time. Where it has come, and was a `TimeoutError` of its own, it is none of these."""
+
+
 async def within(seconds: float, awaited: Awaitable[T]) -> T:
-    """Wait for something so long at the most. Raises `TimeoutError` after that.
+    """Wait for something so long at the most. Raises `OutOfTime` after that.
 
     Who waits and is told to end, ends. Python 3.11's `asyncio.wait_for` forgets it where what is waited for has just come: a loop
     that asked the ledger every few seconds went on for ever, and a task that had delivered everything waited for it.
     """
-    async with asyncio.timeout(seconds):
-        return await asyncio.ensure_future(awaited)
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await asyncio.ensure_future(awaited)
+    except TimeoutError:
+        if limit.expired():
+            raise OutOfTime from None
+        raise
 
 
 async def in_time(executor: Executor, seconds: float, call: Callable[..., T], /, *args: Any) -> T:
-    """Call something that blocks, and wait for it so long at the most. Raises `TimeoutError` after that."""
+    """Call something that blocks, and wait for it so long at the most. Raises `OutOfTime` after that."""
     with ours():  # there may be no room for one more thread: of what is called nothing has run then
         called = asyncio.get_running_loop().run_in_executor(executor, call, *args)
     return await within(seconds, called)

@@ -41,7 +41,7 @@ from logstream.ledger.records import Lane, trail_of
 from logstream.settings.models import Streaming
 from logstream.settings.resolution import Workspace
 from logstream.store.base import EventStore, Page
-from logstream.threads import in_time
+from logstream.threads import OutOfTime, in_time
 from logstream.units import counted
 
 log = logging.getLogger("logstream")
@@ -286,7 +286,7 @@ class DeliveryPipeline:
             while ahead is not None:
                 try:
                     packed, position, more = await ahead
-                except TimeoutError:
+                except OutOfTime:  # one that a destination's packing raises tells nothing of the log store
                     raise DatabaseError(f"the log store has not answered for {READ_SECONDS:.0f} s") from None
                 self._chunks += 1
                 ahead = self._ahead(position) if more else None
