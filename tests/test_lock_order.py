@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +21,7 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection
 
 from logstream.airflow.connections import AirflowConnections
-from logstream.destinations.parcel import EventRef
+from logstream.destinations.parcel import EventRef, Tally
 from logstream.events import Cursor
 from logstream.export.exporter import Exporter
 from logstream.ledger import plans
@@ -29,6 +30,7 @@ from logstream.ledger.lane_writes import LaneWrite
 from logstream.ledger.plans import _known_lanes
 from logstream.ledger.records import Lane, News, Rejection, State
 from logstream.ledger.write_offs import WrittenOff
+from logstream.proof.manifests import Sealed
 from logstream.validation import validate_settings
 from tests.test_small_windows import WINDOW, each_its_own, fill
 
@@ -120,6 +122,38 @@ def test_what_locks_many_deliveries_at_once_ends(database: str, store: psycopg.C
             running = [threads.submit(repeated, act) for act in (seal, seal, plan, plan, prune, write_off)]
         for each in running:
             each.result()
+
+
+def test_what_notes_many_manifests_at_once_ends(database: str, store: psycopg.Connection) -> None:
+    """Two runs that seal the same windows put their manifests in orders of their own."""
+    fill(store, 40)
+    store.execute(SQL("alter database {} set deadlock_timeout = '20ms'").format(Identifier(store.info.dbname)))
+    with Exporter(database, database, AirflowConnections()) as exporter, ThreadPoolExecutor(3) as threads:
+        exporter.settings.apply(validate_settings(each_its_own(40, {"type": "file", "path": "/tmp/x/"}, "path")))
+        ledger = exporter.ledger
+        found = ledger.deliveries(exporter.plan(WINDOW).delivery_ids)
+        none = Tally()
+        made = [
+            manifest
+            for generation in range(40)
+            for manifest in ledger.chain(
+                [
+                    Sealed(item.id, item.destination, WINDOW, generation, 1, none, none, 0, [], [], "", none, none)
+                    for item in found
+                ]
+            )
+        ]
+        together = threading.Barrier(3)
+
+        def note(seed: int) -> None:
+            some = random.Random(seed).sample(made, len(made))
+            together.wait()
+            ledger.note_put(some)
+
+        for begin in range(0, 3 * ROUNDS, 3):
+            store.execute("update logstream.manifests set put_at = null")
+            list(threads.map(note, range(begin, begin + 3)))
+        assert ledger.not_put({item.destination for item in found}) == []
 
 
 def test_a_lane_writes_its_dead_letters_while_its_window_is_planned_again(

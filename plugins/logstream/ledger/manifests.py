@@ -25,10 +25,14 @@ CHAIN_LOCK = 0x10957EA4
 """Key of the advisory lock that lets one process add manifests at a time."""
 
 
+# in the order in which everything locks several of them: two that seal the same put them in orders of their own
 _NOTE_PUT = f"""
+with put as (
+    select m.destination, m.sequence
+    from {SCHEMA}.manifests m join unnest(%s::text[], %s::bigint[]) as n(destination, sequence) using (destination, sequence)
+    where m.put_at is null order by m.destination, m.sequence for update of m)
 update {SCHEMA}.manifests m set put_at = clock_timestamp()
-from unnest(%s::text[], %s::bigint[]) as n(destination, sequence)
-where m.destination = n.destination and m.sequence = n.sequence and m.put_at is null
+from put where (m.destination, m.sequence) = (put.destination, put.sequence)
 """  # noqa: S608 - the schema is ours
 
 
@@ -126,7 +130,7 @@ class Manifests(Book):
                 new.append(manifest)
             if new:
                 connection.execute(insert(manifests), [_manifest_row(manifest, now) for manifest in new])
-            for manifest in kept:
+            for manifest in sorted(kept, key=lambda manifest: (manifest.destination, manifest.sequence)):
                 if manifest.delivery_id != made[(manifest.destination, manifest.window)].delivery_id:
                     same = (manifests.c.destination == manifest.destination) & (
                         manifests.c.sequence == manifest.sequence
@@ -173,8 +177,9 @@ class Manifests(Book):
         end = (manifests.c.destination == destination) & (manifests.c.sequence >= sequence)
         with self._writing("writing manifests") as connection:
             _lock(connection)
-            put = connection.execute(select(manifests.c.sequence).where(end, manifests.c.put_at.is_not(None)).limit(1))
-            if put.first() is not None:
+            # locked: another may note meanwhile that it has put one
+            rows = select(manifests.c.put_at).where(end).order_by(manifests.c.sequence).with_for_update()
+            if any(connection.execute(rows).scalars()):
                 return False
             connection.execute(delete(manifests).where(end))
         return True
