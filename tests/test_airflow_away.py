@@ -23,11 +23,12 @@ from logstream.airflow.operators.notify import operators_own
 from logstream.airflow.operators.wait import WindowClosedTrigger
 from logstream.errors import AirflowAway, ConnectionNotFound, is_blameless, is_permanent
 from logstream.ledger.records import State
+from tests.asked import Asked, ask
 from tests.supervised import FAILURES, MANY, Supervisor
 from tests.test_engine import Make, engine, filled
 from tests.test_healing import window
 
-__all__ = ["engine", "filled"]  # fixtures
+__all__ = ["ask", "engine", "filled"]  # fixtures
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 AWS = {"conn_type": "aws", "login": "key", "password": "secret", "extra": '{"region_name": "eu-west-1"}'}
@@ -182,6 +183,16 @@ def test_a_trigger_waits_until_airflow_says_where_the_log_store_is(
 
     assert set(asyncio.run(first())) == {"seconds"}
     assert supervisor.fails == 0
+
+
+@pytest.mark.parametrize("path", ["destinations", "api/v1/destinations"])
+def test_a_page_cannot_be_shown_just_now(ask: Asked, supervisor: Supervisor, path: str) -> None:
+    """Where the first request to a process found no `logstream_store`, all its pages were of another database until it ended."""
+    supervisor.connections, supervisor.fails = {}, MANY
+    answer = ask("GET", path)
+    assert answer.status_code == 503 and "Airflow cannot say whether there is one" in answer.text
+    supervisor.fails = 0
+    assert ask("GET", path).status_code == 200
 
 
 def test_airflows_own_database_is_away(engine: Make, filled: psycopg.Connection, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from logstream.console.mistakes import FormMistakes, in_words
-from logstream.errors import DatabaseError, LogstreamError, NotThere, SettingsError
+from logstream.errors import AirflowAway, DatabaseError, LogstreamError, NotThere, SettingsError
 from logstream.settings.changes import SettingsChange
 from logstream.settings.edits import Locked
 from logstream.settings.repository import SettingsMoved
@@ -59,6 +59,6 @@ def problem_of(error: LogstreamError, document: Mapping[str, Any] | None = None)
         return Problem(422, "the settings do not hold together; nothing was changed", problems)
     if isinstance(error, FormMistakes):
         return Problem(422, str(error), fields=error.fields)
-    if isinstance(error, DatabaseError):
+    if isinstance(error, DatabaseError | AirflowAway):
         return Problem(503, str(error))
     return Problem(422, str(error))
