@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 from logstream.destinations.file import FileDestination
+from logstream.destinations.http import HttpDestination
 from logstream.destinations.parcel import EventRef
+from logstream.destinations.transport.request_packing import RequestPacker
+from logstream.events import Event
 from logstream.ledger.health import Outcome
 from logstream.ledger.lane_writes import LaneWrite
 from logstream.ledger.notices import Notices
 from logstream.ledger.records import News, Rejection, State
+from logstream.testing.servers import LogSink
 from tests.conftest import Cli, one_error_line
 from tests.test_engine import WINDOW, Make, engine, filled, override, stored
 
@@ -122,3 +126,45 @@ def test_a_person_whose_name_is_no_text_can_act(engine: Make, database: str, cli
         done = cli("owed", "--dsn", database, *act, environment={"USER": "us\udcffer"})
         assert done.returncode == 0, done.stderr
     assert exporter.ledger.losses("d")[0].acknowledged_by == "us?er"
+
+
+def test_what_a_destination_that_breaks_says_is_masked_and_no_longer_than_is_worth_reading(
+    engine: Make, sink: LogSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its packing breaks, and the error quotes a header that holds a secret, and a whole event."""
+
+    def broken(*_: object) -> Any:
+        raise ValueError(f"Authorization: Bearer {sink.token} does not fit to {'{}' * 1_000_000}")
+
+    monkeypatch.setattr(RequestPacker, "pack", broken)
+    exporter = engine(override({"type": "http", "connection": "sink", "lanes": 1}))
+    planned = exporter.plan(WINDOW)
+    exporter.deliver([key for share in planned.shares for key in share.lanes])
+    (report,) = exporter.seal(planned.delivery_ids)
+    assert report.error is not None and report.error.startswith("delivering broke: ValueError: Authorization: ")
+    assert "does not fit" in report.error and sink.token not in report.error and len(report.error) < 700
+    (lane,) = report.lanes
+    assert lane.last_error == report.error
+
+
+def test_what_is_said_of_an_event_that_cannot_be_packed_is_masked(
+    engine: Make, sink: LogSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one event alone, beside others that arrive: it is a dead letter, and people read its reason."""
+    entry, met = HttpDestination.entry, list[int]()
+
+    def broken(self: HttpDestination, event: Event, message: bytes) -> bytes:
+        if event.id:  # of one that is 0 its size is asked for
+            met.append(event.id)
+        if met and event.id == met[0]:
+            raise ValueError(f"Bearer {sink.token} is no header for it")
+        return entry(self, event, message)
+
+    monkeypatch.setattr(HttpDestination, "entry", broken)
+    exporter = engine(override({"type": "http", "connection": "sink", "lanes": 1}))
+    planned = exporter.plan(WINDOW)
+    exporter.deliver([key for share in planned.shares for key in share.lanes])
+    exporter.seal(planned.delivery_ids)
+    (letter, *_) = exporter.ledger.rejected()
+    assert "cannot be made ready" in letter.reason and "is no header for it" in letter.reason
+    assert sink.token not in letter.reason

@@ -16,6 +16,7 @@ from functools import partial, reduce
 
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.parcel import LaneRef, Packer, Parcel, UsedNames
+from logstream.destinations.transport.secrets import LONGEST_REASON
 from logstream.errors import (
     DatabaseError,
     DeliveryError,
@@ -127,6 +128,7 @@ class DeliveryPipeline:
         news: RetryNews | None = None,
     ) -> None:  # fmt: skip
         self._keeper, self._threads, self._news = keeper, threads, news
+        self._secrets = destination.secrets
         self._refusals = Refusals(partial(writer.has_taken_of, lanes[0]))
         self._chunks = 0
         # what an event takes: as planned, then as it was in the chunk before
@@ -189,7 +191,9 @@ class DeliveryPipeline:
                 await self._stop(work, error)
         except Exception as error:  # a fault of ours, or of a plug-in: it stops this destination and no other
             log.exception("Delivering to %s broke.", next(iter(self._works.values())).lane.destination)
-            broke = DeliveryError(f"delivering broke: {type(error).__name__}: {error}")
+            # in the words of others, as what a receiver answers: they may quote a secret, or a whole event
+            said = self._secrets.excerpt(f"{type(error).__name__}: {error}", LONGEST_REASON)
+            broke = DeliveryError(f"delivering broke: {said}")
             for work in self._open():
                 await self._stop(work, excuse(broke) if is_blameless(error) else broke)
         except BaseException:

@@ -10,6 +10,7 @@ from logstream import clock
 from logstream.destinations.base import Destination, Options
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
 from logstream.destinations.parcel import EventRef, Parcel, Part, Tally, ids_digest, tally_of
+from logstream.destinations.transport.secrets import LONGEST_REASON
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.refusals import LaneFailed, Refusals
 from logstream.export.retrying import RetryNews
@@ -76,9 +77,12 @@ async def send(
         if current.refused:
             # options that leave no room, or a plug-in that breaks: with every event a fault to be mended, and not a thousand
             # dead letters
-            await refusals.refuse(len(current.events), current.refused)
+            reason = destination.secrets.excerpt(
+                current.refused, LONGEST_REASON
+            )  # a plug-in's error may quote a secret
+            await refusals.refuse(len(current.events), reason)
             sent.refused = True
-            sent.rejected += [(event, current.refused) for event in current.events]
+            sent.rejected += [(event, reason) for event in current.events]
             sent.whole = False
             continue
         outcome = await _until_answered(destination, current, policy, limit, confirm, sent, news)
