@@ -21,6 +21,7 @@ import base64
 import binascii
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
@@ -36,6 +37,7 @@ FORMAT = "logstream-manifest/1"
 FOLDER = "_manifests"
 MISSING = ("rejected", "lost", "written_off")  # events that a manifest counts and that are in no object
 LINE_BYTES = 1 << 16
+LISTING_LINES, LISTING_BYTES = 50_000, 256 << 20  # at most, whatever a manifest says
 CHECK = r"[^/]*_logstream_check/[0-9a-f]{16}"
 
 Signed = Callable[[bytes, str, str], bool]
@@ -218,7 +220,7 @@ class Verifier:
             for raw in lines_of(manifest.folder / file):
                 digest.update(raw)
                 lines.append(line_in(raw))
-                if len(lines) > listing["parts"]:  # a small file may unpack to more than there is memory
+                if len(lines) > min(listing["parts"], LISTING_LINES):  # a small file may unpack to more than memory
                     raise Unreadable("was altered")
             if digest.hexdigest() != listing["sha256"] or len(lines) != listing["parts"]:
                 raise Unreadable("was altered")
@@ -337,9 +339,13 @@ def sha256(path: Path) -> tuple[str, int]:
 
 def lines_of(path: Path) -> Iterator[bytes]:
     """The lines of a listing, one in memory at a time."""
+    size = 0
     try:
         with gzip.open(regular(path)) as file:
             while line := file.readline(LINE_BYTES):
+                size += len(line)
+                if size > LISTING_BYTES:
+                    raise Unreadable("is broken: it is longer than any listing")
                 yield line
     except (OSError, EOFError, zlib.error):
         raise Unreadable("is broken: it is no gzip") from None
@@ -444,6 +450,11 @@ def digest(text: str) -> str:
     return text.lower()
 
 
+def printable(text: str) -> str:
+    """A line of a terminal that says what it says: names are other people's, and may hold the ends of lines, or more."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def counted(number: int, noun: str) -> str:
     """`1 event`, `2 events`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
@@ -457,6 +468,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--digest", metavar="SHA256", type=digest, action="append", default=[],
                         help="the digest of a manifest that must be there")  # fmt: skip
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # whatever a terminal can show
+        sys.stdout.reconfigure(errors="backslashreplace")
     check = signature_check()
     if options.key and check is None:
         print("error: --key needs the package `cryptography`: pip install cryptography", file=sys.stderr)
@@ -468,13 +481,12 @@ def main(arguments: list[str] | None = None) -> int:
     verifier = Verifier([folder.resolve() for folder in options.folders], options.key, options.digest, check)
     verifier.run()
     for problem in verifier.problems:
-        print(problem.encode("utf-8", "backslashreplace").decode())
+        print(printable(problem))
     for name, chain in sorted(verifier.chains.items()):
         newest = chain[max(chain)]
         key = newest.fields["key"] if newest.fields else None
-        print(
-            f"{name}: newest manifest {newest.number}, digest {newest.digest}, {f'key {key}' if key else 'not signed'}"
-        )
+        signed = f"key {key}" if key else "not signed"
+        print(printable(f"{name}: newest manifest {newest.number}, digest {newest.digest}, {signed}"))
     if check is None and any(
         m.fields and m.fields["key"] for chain in verifier.chains.values() for m in chain.values()
     ):
