@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from logstream.cli import main
 from logstream.destinations.file import FileDestination
 from logstream.destinations.http import HttpDestination
 from logstream.destinations.parcel import EventRef
@@ -168,3 +169,19 @@ def test_what_is_said_of_an_event_that_cannot_be_packed_is_masked(
     (letter, *_) = exporter.ledger.rejected()
     assert "cannot be made ready" in letter.reason and "is no header for it" in letter.reason
     assert sink.token not in letter.reason
+
+
+def test_a_name_of_an_object_forges_no_line_of_what_verify_says(
+    engine: Make, tmp_path: Path, database: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may write to the folder names objects, and an administrator's terminal shows them."""
+    monkeypatch.setenv("LOGSTREAM_FILE_ROOTS", str(tmp_path))
+    exporter = engine(override({"type": "file", "path": str(tmp_path), "packaging": "batch"}))
+    planned = exporter.plan(WINDOW)
+    exporter.deliver([key for share in planned.shares for key in share.lanes])
+    exporter.seal(planned.delivery_ids)
+    made = next(tmp_path.rglob("*.ndjson"))
+    made.with_name("a\n\x1b[2Jerror: all is well\udcff.ndjson").write_bytes(b"{}")
+    assert main(["verify", "--dsn", database, *SPAN[:3], "2026-03-01T00:05:00Z"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("a??[2Jerror: all is well?.ndjson is extra: no delivery made it")

@@ -65,20 +65,21 @@ class _Lines(logging.Handler):
         if sys.stderr is None:
             return
         with suppress(OSError, ValueError):
-            print(f"note: {_printable(record.getMessage(), LONGEST_LINE)}", file=sys.stderr, flush=True)
+            print(f"note: {printable(record.getMessage(), LONGEST_LINE)}", file=sys.stderr, flush=True)
 
 
 def print_table(
     head: Sequence[str], rows: Sequence[Sequence[str]], out: TextIO, *, whole: bool = False
 ) -> None:  # fmt: skip
     """Print a table that does not break on hostile names. Long cells are cut, unless all is our own and to be `whole`."""
-    clean = [[_printable(cell, LONGEST_CELL if not whole else None) for cell in row] for row in rows]
+    clean = [[printable(cell, LONGEST_CELL if not whole else None) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(head, *clean, strict=True)]
     for row in (list(head), *clean):
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print(line.rstrip(), file=out)
 
 
-def _printable(text: str, most: int | None) -> str:
+def printable(text: str, most: int | None = None) -> str:
+    """One line of a terminal that says what it says: names are other people's, and may hold the ends of lines, or more."""
     shown = "".join(character if character.isprintable() else "?" for character in text)
     return textwrap.shorten(shown, most, placeholder="...") if most is not None and len(shown) > most else shown

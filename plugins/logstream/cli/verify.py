@@ -8,6 +8,7 @@ import sys
 from typing import Any, TextIO
 
 from logstream.cli.arguments import add_command, add_dsn, add_json, add_window, open_exporter, window_of
+from logstream.cli.output import printable
 from logstream.units import counted
 
 
@@ -60,7 +61,7 @@ def verify(options: argparse.Namespace, out: TextIO) -> int:
         for window in result.not_due:
             print(f"{window} was not looked at: it is not over, or the schedule exports it later", file=out)
         for loss in result.lost:
-            print(loss, file=out)
+            print(printable(str(loss)), file=out)
     for finding in result.findings:
-        print(f"error: {finding}", file=sys.stderr)
+        print(f"error: {printable(str(finding))}", file=sys.stderr)
     return 0 if result.verified else 1
