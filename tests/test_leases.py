@@ -23,9 +23,12 @@ from logstream.destinations.file import FileDestination
 from logstream.destinations.outcome import Outcome
 from logstream.destinations.parcel import EventRef, Part
 from logstream.destinations.request import RequestDestination
+from logstream.errors import DatabaseAway
+from logstream.export import deliver as delivering
 from logstream.ledger import leases
 from logstream.ledger.lane_writes import LaneWrite
 from logstream.ledger.records import News, Rejection, State
+from logstream.settings.repository import SettingsRepository
 from logstream.testing.servers import LogSink
 from logstream.threads import LeftBehindThreads, in_time
 from tests.stage import PROJECT
@@ -245,6 +248,28 @@ class _AnsweredByHand(Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         self.calls.append(Future())
         return self.calls[-1]
+
+
+def test_a_task_does_not_wait_for_lanes_that_it_has_itself(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run dies, and the control database fails once just when its lanes are taken up: they are taken again."""
+    exporter = engine(override({"type": "file", "path": str(tmp_path / "out"), "lanes": 2}))
+    planned = exporter.plan(WINDOW)
+    keys = [key for share in planned.shares for key in share.lanes]
+    assert exporter.ledger.take(keys, "a run that dies", 0) == set(keys)
+    get, asked = SettingsRepository.get, list[int]()
+
+    def away_once(self: SettingsRepository, number: int) -> Any:
+        asked.append(number)
+        if len(asked) == 1:
+            raise DatabaseAway("reading the settings: the server has closed the connection")
+        return get(self, number)
+
+    monkeypatch.setattr(SettingsRepository, "get", away_once)
+    monkeypatch.setattr(delivering, "LANE_WAIT_SECONDS", 15.0)
+    assert {result.error for result in exporter.deliver(keys)} == {None}
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("turns", range(8))

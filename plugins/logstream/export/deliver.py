@@ -141,8 +141,13 @@ class DeliveryTask:
                 self._say(LaneResult(lane, 0.0))
         todo = [lane for lane in found if lane.state is not State.DELIVERED]
         taken = await self._keeper.take([lane.key for lane in todo])
-        for snapshot_id in {lane.snapshot_id for lane in taken} - self._snapshots.keys():
-            self._snapshots[snapshot_id] = await asyncio.to_thread(self._deployment.settings.get, snapshot_id)
+        try:
+            for snapshot_id in {lane.snapshot_id for lane in taken} - self._snapshots.keys():
+                self._snapshots[snapshot_id] = await asyncio.to_thread(self._deployment.settings.get, snapshot_id)
+        except BaseException:
+            # who tries again would find them leased, by itself, which renews what it has: and wait for another run
+            await self._keeper.release(taken)
+            raise
         ours = {lane.key for lane in taken}
         return taken, [lane for lane in todo if lane.key not in ours]
 
