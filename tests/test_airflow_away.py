@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
 
 from logstream.airflow.connections import SIGNING_CONNECTION, AirflowConnections
 from logstream.airflow.connections.lookup import NoSuchConnection, unknown_connections
@@ -208,3 +209,51 @@ def test_airflows_own_database_is_away(engine: Make, filled: psycopg.Connection,
     assert "connection `logstream_signing`: Airflow cannot say whether there is one (MetastoreBackend: " in done.stderr
     assert "canary" not in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "_manifests").exists()
+
+
+@pytest.mark.parametrize("what", LOOK_UPS)
+def test_secrets_backends_that_cannot_be_made_cannot_say(
+    supervisor: Supervisor, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A destination was blamed, and what the maker of a secrets backend raised, its arguments perhaps, was shown."""
+
+    def make() -> list[Any]:
+        raise ConnectionError("canary")
+
+    monkeypatch.setattr("airflow.sdk.execution_time.supervisor.ensure_secrets_backend_loaded", make)
+    with pytest.raises(AirflowAway, match=r"\(ConnectionError\)") as failed:
+        LOOK_UPS[what]()
+    assert "canary" not in str(failed.value) and is_blameless(failed.value)
+
+
+def test_a_denial_is_no_fault_of_the_environments_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was said to be unreadable, for good: Airflow asks no other keeper after one that denies."""
+    monkeypatch.setenv("AIRFLOW_CONN_SIEM", "http://127.0.0.1:1")
+
+    class Denies:
+        def get_connection(self, conn_id: str) -> None:
+            raise AirflowSecretsBackendAccessDenied(conn_id)
+
+    monkeypatch.setattr("airflow.sdk.execution_time.supervisor.ensure_secrets_backend_loaded", lambda: [Denies()])
+    with pytest.raises(AirflowAway, match="AirflowSecretsBackendAccessDenied"):
+        AirflowConnections().http("siem")
+
+
+def test_a_command_says_in_words_that_a_secrets_backend_cannot_be_made(tmp_path: Path) -> None:
+    """Importing Airflow makes it."""
+    (tmp_path / "keepers.py").write_text(
+        "from airflow.sdk.bases.secrets_backend import BaseSecretsBackend\n"
+        "class Keeper(BaseSecretsBackend):\n"
+        "    def __init__(self):\n"
+        "        raise ConnectionError('canary')\n",
+        encoding="utf-8",
+    )
+    search = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-m", "logstream.cli", "doctor", "--dsn", "host=127.0.0.1 port=1 dbname=x"],
+        env={**os.environ, "PYTHONPATH": search, "AIRFLOW__SECRETS__BACKEND": "keepers.Keeper"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    assert done.returncode == 1 and "Airflow cannot say whether there is one (ConnectionError)" in said, said
+    assert "canary" not in said and "Traceback" not in said

@@ -7,6 +7,8 @@ another database is taken, manifests stay unsigned.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
@@ -26,13 +28,13 @@ def has(kind: Kept, name: str) -> bool:
 
     They are asked as `_get_connection` and `_get_variable` of `airflow.sdk.execution_time.context` ask them.
     """
-    for backend in imported("airflow.sdk.execution_time.supervisor").ensure_secrets_backend_loaded():
+    with cannot_say(kind, name):
+        backends = imported("airflow.sdk.execution_time.supervisor").ensure_secrets_backend_loaded()
+    for backend in backends:
         keeper = type(backend).__name__
         ask = backend.get_connection if kind is Kept.CONNECTION else backend.get_variable
-        try:
+        with cannot_say(kind, name, f"{keeper}: "):
             found = _api_has(kind, name) if keeper == _BY_API else ask(name) is not None
-        except Exception as error:  # the words of others' errors may hold what they were given
-            raise away(kind, name, f"{keeper}: {type(error).__name__}") from None
         if found:
             return True
     return False
@@ -43,24 +45,29 @@ def variable(name: str) -> str | None:
 
     `airflow.sdk.Variable.get` gives its default for both.
     """
-    get = imported("airflow.sdk.definitions.variable").Variable.get
-    try:
+    with cannot_say(Kept.VARIABLE, name):
+        get = imported("airflow.sdk.definitions.variable").Variable.get
         found = get(name, default=None)
         if found is None and has(Kept.VARIABLE, name):
             found = get(name, default=None)
-    except AirflowAway:
-        raise
-    except Exception as error:
-        raise away(Kept.VARIABLE, name, type(error).__name__) from None
     return None if found is None else str(found)
 
 
-def away(kind: Kept, name: str, what: str) -> AirflowAway:
-    """What is said where Airflow cannot tell."""
-    return AirflowAway(
-        f"{kind.value} `{name}`: Airflow cannot say whether there is one ({what}); see whether its api-server, its database and "
-        "its secrets backends answer"
-    )
+@contextmanager
+def cannot_say(kind: Kept, name: str, keeper: str = "") -> Iterator[None]:
+    """Let what is raised while Airflow is asked be `AirflowAway`.
+
+    Also while its modules are imported: that makes the secrets backends, and one whose keeper is away may fail by then.
+    """
+    try:
+        yield
+    except AirflowAway:
+        raise
+    except Exception as error:  # the words of others' errors may hold what they were given
+        raise AirflowAway(
+            f"{kind.value} `{name}`: Airflow cannot say whether there is one ({keeper}{type(error).__name__}); see whether its "
+            "api-server, its database and its secrets backends answer"
+        ) from None
 
 
 _BY_API = "ExecutionAPISecretsBackend"

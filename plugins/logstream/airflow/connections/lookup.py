@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from logstream.airflow.backends import Kept, away, has
+from logstream.airflow.backends import Kept, cannot_say, has
 from logstream.airflow.connections.fields import truth
 from logstream.airflow.importing import LOOKING_UP, imported
 from logstream.destinations.transport.network import refused_certificate
@@ -44,9 +44,13 @@ def find(connection: str, *types: str) -> Any:
 
 
 def _looked_up(connection: str) -> Any:
-    hook = imported(*LOOKING_UP, "airflow.sdk.bases.hook").BaseHook
+    with cannot_say(Kept.CONNECTION, connection):
+        hook = imported(*LOOKING_UP, "airflow.sdk.bases.hook").BaseHook
     try:
         return hook.get_connection(connection)
+    except PermissionError:  # a keeper denies it: Airflow asks none of those after it, such as the environment
+        with cannot_say(Kept.CONNECTION, connection):
+            raise
     except Exception:
         variable = f"AIRFLOW_CONN_{connection.upper()}"
         if os.environ.get(variable):
@@ -58,10 +62,8 @@ def _looked_up(connection: str) -> Any:
         raise NoSuchConnection(
             f"there is no Airflow connection `{connection}`; add it under Admin > Connections, or set {variable}"
         )
-    try:
+    with cannot_say(Kept.CONNECTION, connection):
         return hook.get_connection(connection)
-    except Exception as error:
-        raise away(Kept.CONNECTION, connection, type(error).__name__) from None
 
 
 def by_what_was_found(hook: Any, found: Any) -> Any:
