@@ -257,3 +257,20 @@ def test_a_command_says_in_words_that_a_secrets_backend_cannot_be_made(tmp_path:
     said = done.stdout + done.stderr
     assert done.returncode == 1 and "Airflow cannot say whether there is one (ConnectionError)" in said, said
     assert "canary" not in said and "Traceback" not in said
+
+
+def test_settings_are_stored_though_airflow_cannot_say_which_connections_there_are(
+    filled: psycopg.Connection, tmp_path: Path
+) -> None:
+    """What only warns of mistyped names refused them."""
+    (tmp_path / "settings.yaml").write_text("destinations: {pond: {type: s3, connection: mistyped, bucket: audit}}\n")
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "logstream"), "settings", "apply", "--dsn", filled.info.dsn, "settings.yaml"],
+        env={**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql+psycopg://u:canary@127.0.0.1:1/airflow"},
+        capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (
+        "warning: settings.yaml: whether each connection exists was not checked: connection `mistyped`: " in done.stderr
+    )
+    assert "canary" not in done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from logstream.cli.arguments import add_command, add_dsn, add_group, dsns, repository
-from logstream.errors import InputError
+from logstream.errors import AirflowAway, InputError
 from logstream.units import counted
 
 if TYPE_CHECKING:
@@ -103,7 +103,12 @@ def _note_unknown_connections(settings: Settings, file: Path) -> None:
             users.setdefault(connection, f"destinations.{name}.connection")
     for path, receiver in settings.receivers():
         users.setdefault(receiver.connection, f"{path}.connection")
-    for connection in unknown_connections(users):
+    try:
+        unknown = unknown_connections(users)
+    except AirflowAway as error:  # what is only a warning keeps no settings from being stored
+        print(f"warning: {file}: whether each connection exists was not checked: {error}", file=sys.stderr)
+        return
+    for connection in unknown:
         print(
             f"warning: {file}: {users[connection]}: there is no Airflow connection `{connection}` that this command can see; add "
             f"it under Admin > Connections, or set AIRFLOW_CONN_{connection.upper()}",
