@@ -13,9 +13,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import psycopg
 import pytest
+from airflow.providers.amazon.aws.secrets.secrets_manager import SecretsManagerBackend
 from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
+from botocore.stub import Stubber
 
 from logstream.airflow.connections import SIGNING_CONNECTION, AirflowConnections
 from logstream.airflow.connections.lookup import NoSuchConnection, unknown_connections
@@ -274,3 +277,21 @@ def test_settings_are_stored_though_airflow_cannot_say_which_connections_there_a
         "warning: settings.yaml: whether each connection exists was not checked: connection `mistyped`: " in done.stderr
     )
     assert "canary" not in done.stderr
+
+
+@pytest.mark.parametrize("code", ["InternalServiceError", "DecryptionFailure", "InvalidRequestException"])
+def test_what_amazons_keeper_takes_for_a_no_cannot_be_seen(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/connections.md tells; once this fails, it can be left out there."""
+    client = boto3.client("secretsmanager", "eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")
+    keeper = SecretsManagerBackend()
+    vars(keeper)["client"] = client
+    monkeypatch.setattr("airflow.sdk.execution_time.supervisor.ensure_secrets_backend_loaded", lambda: [keeper])
+    monkeypatch.setenv("LOGSTREAM_DSN", "postgresql://u@elsewhere/store")
+    with Stubber(client) as answers:
+        for _ in range(2):
+            answers.add_client_error("get_secret_value", code)
+        assert store_database() == "postgresql://u@elsewhere/store"
+    with Stubber(client) as answers, pytest.raises(AirflowAway):
+        for _ in range(2):
+            answers.add_client_error("get_secret_value", "ThrottlingException")
+        store_database()
