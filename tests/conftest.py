@@ -270,6 +270,13 @@ def _short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "RENEW_SECONDS", 0.5)
 
 
+@pytest.fixture(autouse=True)
+def _no_airflow_of_another_test() -> Iterator[None]:
+    """A command beside an Airflow takes that one's database for the keeper of connections, for as long as the process lives."""
+    yield
+    os.environ.pop("_AIRFLOW_PROCESS_CONTEXT", None)
+
+
 SERVERS = {
     "postgres", "postgres_of_wheel", "postgres_of_debian", "store", "s3", "s3rver", "seaweed", "azurite", "gcs", "servers", "secure",
     "production", "image", "installed",

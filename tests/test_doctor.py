@@ -191,11 +191,13 @@ def test_the_dags_are_looked_for_where_airflow_looks(
     cli: Cli, deployed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.configuration import conf
+    from airflow.secrets.metastore import MetastoreBackend
 
     environment = {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "sqlite://")
     }
     monkeypatch.setattr(conf, "get", lambda *_, **__: str(tmp_path))
+    monkeypatch.setattr(MetastoreBackend, "get_connection", lambda *_, **__: None)  # an Airflow that has none
     (fault,) = faults(cli, "--dsn", deployed, environment=environment)
     assert fault.startswith("the DAGs are in Airflow's folder: no")
     (tmp_path / "logstream_export.py").write_text("")
