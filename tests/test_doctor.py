@@ -196,7 +196,10 @@ def test_the_dags_are_looked_for_where_airflow_looks(
     environment = {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "sqlite://")
     }
-    monkeypatch.setattr(conf, "get", lambda *_, **__: str(tmp_path))
+    get = conf.get
+    monkeypatch.setattr(
+        conf, "get", lambda *asked, **how: str(tmp_path) if "dags_folder" in asked else get(*asked, **how)
+    )
     monkeypatch.setattr(MetastoreBackend, "get_connection", lambda *_, **__: None)  # an Airflow that has none
     (fault,) = faults(cli, "--dsn", deployed, environment=environment)
     assert fault.startswith("the DAGs are in Airflow's folder: no")
