@@ -147,6 +147,8 @@ class Verifier:
             raise Unreadable(
                 f"is in another's place: it is of destination {says['destination']}, prefix {says['prefix']}"
             )
+        if says.get("ledger_only"):
+            raise Unreadable("is in another's place: it is of the chain in the ledger")
         if says["sequence"] != manifest.number:
             raise Unreadable(f"is in another's place: it says it is {says['sequence']}")
         return says

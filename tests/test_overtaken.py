@@ -177,6 +177,6 @@ def test_written_off_after_a_manifest_of_an_earlier_plan(
         patch.setattr(Sealer, "_prepare", refuse)
         exporter.write_off("d", "ann", "its disk is full")
     (delivery,) = exporter.ledger.deliveries([report.id])
-    says = exporter.ledger.chain_ends(["d"])["d"].fields
+    says = exporter.ledger.chain_ends(["d"])[("d", True)].fields
     assert delivery.state is State.DELIVERED
     assert (says["events"], says["written_off"] > 0) == (delivery.events, True)

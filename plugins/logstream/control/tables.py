@@ -235,7 +235,19 @@ manifests = Table(
     "manifests",
     metadata,
     Column("destination", Text, primary_key=True),
-    Column("sequence", BigInteger, primary_key=True, comment="Its place in the destination's chain, from 1"),
+    Column(
+        "position",
+        BigInteger,
+        primary_key=True,
+        comment="Its place among all of its destination: the newest of a window is in force",
+    ),
+    Column("sequence", BigInteger, nullable=False, comment="Its place in its chain, from 1"),
+    Column(
+        "beside",
+        Boolean,
+        nullable=False,
+        comment="Its chain is that of the manifests beside the data; else that of those in the ledger only",
+    ),
     Column("delivery_id", BigInteger, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("window_start", DateTime(timezone=True), nullable=False),
@@ -245,6 +257,7 @@ manifests = Table(
     Column("signature", Text, comment="Ed25519, base64"),
     Column("sealed_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("put_at", DateTime(timezone=True), comment="When it was where it must be; before that it may be made anew"),
+    UniqueConstraint("destination", "beside", "sequence", name="manifests_chains"),
 )
 Index("manifests_window", manifests.c.window_start, manifests.c.window_end)
 Index("manifests_not_put", manifests.c.destination, postgresql_where=manifests.c.put_at.is_(None))

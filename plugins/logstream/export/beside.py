@@ -102,6 +102,8 @@ class ManifestFolder:
                 raise self._taken(key, "what is there is no manifest") from None
             if (fields["sequence"], fields["previous"]) != (sequence, previous):
                 raise self._taken(key, "it does not follow the newest manifest that the ledger has")
+            if fields.get("ledger_only"):
+                raise self._taken(key, "it is of the chain that is in the ledger only")
             if fields["destination"] != self._destination.name:
                 raise self._taken(key, f"it is of destination {fields['destination']}")
             signature = await self._read(self._key(prefix, sequence, ".sig")) if fields["key"] else None

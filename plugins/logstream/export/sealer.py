@@ -21,6 +21,7 @@ from logstream.export.send import RetryPolicy
 from logstream.export.superseded import remove_superseded, still_superseded
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.losses import Why
+from logstream.ledger.manifests import Chain
 from logstream.ledger.records import Delivery
 from logstream.proof.manifests import Listing, Manifest, Sealed, listings_of
 from logstream.proof.signing import Signer
@@ -94,7 +95,7 @@ class Sealer:
         for delivery in deliveries:
             homes.setdefault((delivery.destination, delivery.snapshot_id), []).append(delivery)
         destinations: Homes = {}
-        ends: dict[str, Manifest] = {}
+        ends: dict[Chain, Manifest] = {}
         await asyncio.to_thread(self._isolation.together, UNWRITTEN, deliveries, partial(self._read_ends, ends))
         await asyncio.gather(
             *(
@@ -127,9 +128,7 @@ class Sealer:
         They are put if it ever gets another window.
         """
         ready = await asyncio.to_thread(self._described, deliveries, homes)
-        manifests = await asyncio.to_thread(self._chain, ready, {})
-        nowhere = [manifests[item.delivery.id] for item in ready if not item.beside and item.delivery.id in manifests]
-        await asyncio.to_thread(self._ledger.note_put, nowhere)
+        await asyncio.to_thread(self._chain, ready, {})
 
     def _described(self, deliveries: Sequence[Delivery], destinations: Homes) -> list[_Complete]:
         """Deliveries with what the ledger has of each beside its lanes, read for all at once."""
@@ -141,23 +140,23 @@ class Sealer:
             lost, superseded = self._ledger.lost_of(ids), self._ledger.with_superseded(ids)
             for delivery in some:
                 number, home = delivery.id, destinations.get((delivery.destination, delivery.snapshot_id))
-                beside = home is not None and home.options.manifests
+                beside = home is not None and home.options.manifests and _may_be_listed(before.get(number))
                 complete = before.get(number), forgotten.get(number), lost.get(number, {}), beside, number in superseded
                 ready.append(_Complete(delivery, home, *complete))
 
         self._isolation.together(UNWRITTEN, deliveries, read)
         return ready
 
-    def _read_ends(self, ends: dict[str, Manifest], deliveries: Sequence[Delivery]) -> None:
+    def _read_ends(self, ends: dict[Chain, Manifest], deliveries: Sequence[Delivery]) -> None:
         ends |= self._ledger.chain_ends({delivery.destination for delivery in deliveries})
 
-    async def _prepare(self, key: tuple[str, int], destinations: Homes, ends: Mapping[str, Manifest]) -> None:
+    async def _prepare(self, key: tuple[str, int], destinations: Homes, ends: Mapping[Chain, Manifest]) -> None:
         """Open a destination, and take over manifests that are there and not in the ledger."""
         async with self._room:
             destination = await self._opened(*key)
             objects = destination if isinstance(destination, ObjectDestination) else None
             if objects is not None and objects.options.manifests:
-                await self._catch_up(key[0], ManifestFolder(objects, self._policy), ends.get(key[0]))
+                await self._catch_up(key[0], ManifestFolder(objects, self._policy), ends.get((key[0], True)))
             destinations[key] = objects
 
     async def _catch_up(self, name: str, folder: ManifestFolder, end: Manifest | None) -> None:
@@ -168,12 +167,12 @@ class Sealer:
                 "restored from a backup or is new. The chain goes on after them.",
                 found[0].sequence, found[-1].sequence, name,
             )  # fmt: skip
-            end = (await asyncio.to_thread(self._ledger.chain_ends, [name]))[name]
+            end = (await asyncio.to_thread(self._ledger.chain_ends, [name]))[(name, True)]
 
     async def _carry(self, item: _Complete, superseded: dict[int, list[Carried]]) -> None:
         """Find the listings of superseded objects that the ledger has forgotten and that are at the destination."""
         carried = listings_in(item.before, superseded=True)
-        if item.forgotten is not None and item.destination is not None and item.beside:
+        if item.forgotten is not None and item.forgotten.beside and item.destination is not None and item.beside:
             old = listings_in(item.forgotten, superseded=False)
             listings = (await asyncio.to_thread(self._listings, [item.delivery]))[item.delivery.id]
             if [(listing.parts, listing.sha256) for listing in old] == [(some.parts, some.sha256) for some in listings]:
@@ -249,7 +248,7 @@ class Sealer:
             [*(Listing(old.parts, old.sha256) for old in item.listed), *listings],
             [Listing(old.parts, old.sha256) for old in superseded] + self._settle_superseded(item),
             item.destination.prefix if item.destination is not None else None,
-            item.lost.get(Why.PURGED, Tally()), item.lost.get(Why.WRITTEN_OFF, Tally()),
+            item.lost.get(Why.PURGED, Tally()), item.lost.get(Why.WRITTEN_OFF, Tally()), item.beside,
         )  # fmt: skip
 
     def _settle_superseded(self, item: _Complete) -> list[Listing]:
@@ -275,7 +274,7 @@ class Sealer:
         left: dict[str, list[Manifest]] = {}
         for manifest in await asyncio.to_thread(self._ledger.not_put, list(beside)):
             left.setdefault(manifest.destination, []).append(manifest)
-        put = [manifests[item.delivery.id] for item in items if not item.beside]
+        put: list[Manifest] = []
         await asyncio.gather(
             *(
                 self._isolation.run(
@@ -364,5 +363,11 @@ def _carried(*earlier: Manifest | None) -> list[Carried]:
         listing
         for old in earlier
         for superseded in (False, True)
+        if old is not None and old.beside  # those of one that is in the ledger only are nowhere
         for listing in listings_in(old, superseded=superseded)
     ]
+
+
+def _may_be_listed(before: Manifest | None) -> bool:
+    """Whether what the ledger has forgotten of a delivery may be listed beside the data: it must be already."""
+    return before is None or before.beside

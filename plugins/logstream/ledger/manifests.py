@@ -1,4 +1,4 @@
-"""Manifests as the ledger keeps them: chained by destination."""
+"""Manifests as the ledger keeps them: in two chains of each destination, of those beside its data and of those only here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,16 @@ from logstream.ledger.book import Book, any_of
 from logstream.ledger.locks import Plans, lock_deliveries, lock_plans
 from logstream.ledger.records import State, storable
 from logstream.proof.chain import Link
-from logstream.proof.manifests import Manifest, Sealed, fields_in, key_of, manifest_of, says_the_same, window_in
+from logstream.proof.manifests import (
+    Manifest,
+    Sealed,
+    fields_in,
+    key_of,
+    manifest_of,
+    names_end,
+    says_the_same,
+    window_in,
+)  # fmt: skip
 from logstream.proof.signing import Signer
 from logstream.window import Window
 
@@ -25,14 +34,20 @@ CHAIN_LOCK = 0x10957EA4
 """Key of the advisory lock that lets one process add manifests at a time."""
 
 
+BEFORE_ALL = 2**40
+"""Manifests that are taken over, and of whose windows the ledger has newer ones, are so far before all others."""
+
+Chain = tuple[str, bool]
+"""One of the two chains of a destination: its name, and whether it is that beside the data."""
+
 # in the order in which everything locks several of them: two that seal the same put them in orders of their own
 _NOTE_PUT = f"""
 with put as (
-    select m.destination, m.sequence
-    from {SCHEMA}.manifests m join unnest(%s::text[], %s::bigint[]) as n(destination, sequence) using (destination, sequence)
-    where m.put_at is null order by m.destination, m.sequence for update of m)
+    select m.destination, m.position
+    from {SCHEMA}.manifests m join unnest(%s::text[], %s::bigint[]) as n(destination, position) using (destination, position)
+    where m.put_at is null order by m.destination, m.position for update of m)
 update {SCHEMA}.manifests m set put_at = clock_timestamp()
-from put where (m.destination, m.sequence) = (put.destination, put.sequence)
+from put where (m.destination, m.position) = (put.destination, put.position)
 """  # noqa: S608 - the schema is ours
 
 
@@ -97,11 +112,12 @@ class Manifests(Book):
     def chain(
         self, sealed: Sequence[Sealed], signer: Signer | None = None, plans: Plans | None = None
     ) -> list[Manifest]:  # fmt: skip
-        """Give deliveries their manifests, each at the end of its destination's chain; return those.
+        """Give deliveries their manifests, each at the end of a chain of its destination; return those.
 
         A delivery whose last manifest says the same already keeps it: sealed again, or exported again to the same objects.
-        Where a key is there and the end of the chain is not signed with it, it gets a new one, so that all before is vouched
-        for. Those get none that were planned again since they were looked at, when their `plans` were what is named.
+        It gets a new one where the end of the chain does not vouch for all before it: is not signed with the key that is there,
+        or does not name the end of the other chain. Those get none that were planned again since they were looked at, when
+        their `plans` were what is named.
         """
         if not sealed:
             return []
@@ -112,36 +128,39 @@ class Manifests(Book):
             _require_counts(connection, sealed)
             made = self._in_force(connection, sealed)
             last = self._ends(connection, {item.destination for item in sealed})
+            newest = _newest(last.values())
             key = signer.public_key if signer else None
             now = connection.exec_driver_sql("select clock_timestamp()").scalar_one()
             kept: list[Manifest] = []
             new: list[Manifest] = []
             for item in sorted(sealed, key=lambda item: (item.destination, item.window)):
-                old, end = made.get((item.destination, item.window)), last.get(item.destination)
-                vouched = key is None or (end is not None and key_of(end) == key)
-                if old is not None and vouched and says_the_same(old, item):
+                old, end = made.get((item.destination, item.window)), last.get((item.destination, item.beside))
+                other = last.get((item.destination, not item.beside))
+                if old is not None and _vouches(end, other, key) and says_the_same(old, item):
                     kept.append(replace(old, delivery_id=item.delivery_id))
                     continue
                 sequence, previous = (end.sequence, end.digest) if end else (0, None)
-                manifest = manifest_of(item, sequence + 1, previous, now, key)
+                newest[item.destination] = position = newest.get(item.destination, 0) + 1
+                manifest = replace(manifest_of(item, sequence + 1, previous, now, key, other), position=position)
                 if signer:
                     manifest = replace(manifest, signature=signer.sign(manifest.document))
-                last[item.destination] = manifest
+                last[(item.destination, item.beside)] = manifest
                 new.append(manifest)
             if new:
                 connection.execute(insert(manifests), [_manifest_row(manifest, now) for manifest in new])
-            for manifest in sorted(kept, key=lambda manifest: (manifest.destination, manifest.sequence)):
+            for manifest in sorted(kept, key=lambda manifest: (manifest.destination, manifest.position)):
                 if manifest.delivery_id != made[(manifest.destination, manifest.window)].delivery_id:
                     same = (manifests.c.destination == manifest.destination) & (
-                        manifests.c.sequence == manifest.sequence
+                        manifests.c.position == manifest.position
                     )
                     connection.execute(update(manifests).where(same).values(delivery_id=manifest.delivery_id))
         return [*kept, *new]
 
     def adopt(self, destination: str, found: Sequence[Link]) -> None:
-        """Take over manifests that are at the destination and follow the end of its chain, which the ledger does not know.
+        """Take over manifests that are at the destination and follow the end of its chain there, unknown to the ledger.
 
-        So it is after the control database was restored from a backup, or begun anew.
+        So it is after the control database was restored from a backup, or begun anew. Where the ledger has a newer one of the
+        same window, that stays in force.
         """
         with self._writing("writing manifests") as connection:
             _lock(connection)
@@ -150,35 +169,51 @@ class Manifests(Book):
             new = [manifest_from(link, destination) for link in found]
             new = [replace(item, delivery_id=ids.get((item.window.start, item.window.end), 0)) for item in new]
             sealed_at = [datetime.fromisoformat(item.fields["sealed_at"]) for item in new]
-            rows_of = [
-                {**_manifest_row(item, moment), "put_at": moment} for item, moment in zip(new, sealed_at, strict=True)
-            ]
+            position = _newest(self._ends(connection, [destination]).values()).get(destination, 0)
+            newer = self._sealed_last(connection, destination)
+            rows_of = []
+            for item, moment in zip(new, sealed_at, strict=True):
+                if moment < newer.get(item.window, moment):
+                    placed = replace(item, position=item.sequence - BEFORE_ALL)
+                else:
+                    position += 1
+                    placed = replace(item, position=position)
+                rows_of.append({**_manifest_row(placed, moment), "put_at": moment})
             connection.execute(insert(manifests).on_conflict_do_nothing(), rows_of)
 
+    @staticmethod
+    def _sealed_last(connection: Connection, destination: str) -> dict[Window, datetime]:
+        """When each window got its newest manifest that is in the ledger only."""
+        sealed_last = func.max(manifests.c.sealed_at)
+        query = select(manifests.c.window_start, manifests.c.window_end, sealed_last)
+        query = query.where(manifests.c.destination == destination, ~manifests.c.beside)
+        rows = connection.execute(query.group_by(manifests.c.window_start, manifests.c.window_end))
+        return {Window(start.astimezone(UTC), end.astimezone(UTC)): moment for start, end, moment in rows}
+
     def not_put(self, destinations: Iterable[str]) -> list[Manifest]:
-        """The manifests of some chains that are not where they must be yet, oldest first: always the chains' ends."""
+        """The manifests of some destinations that are not beside the data yet, oldest first: always the ends of chains."""
         query = select(manifests).where(any_of(manifests.c.destination, destinations), manifests.c.put_at.is_(None))
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return [manifest_in(row) for row in connection.execute(query.order_by(manifests.c.sequence))]
 
     def note_put(self, put: Iterable[Manifest]) -> None:
         """Note that manifests are where they must be."""
-        names = [(manifest.destination, manifest.sequence) for manifest in put]
+        names = [(manifest.destination, manifest.position) for manifest in put]
         if not names:
             return
         with self._writing("writing manifests") as connection:
             connection.exec_driver_sql(_NOTE_PUT, tuple(list(column) for column in zip(*names, strict=True)))
 
     def drop_end(self, destination: str, sequence: int) -> bool:
-        """Take the end of a chain away, from a number on, if none of it was ever put; returns whether.
+        """Take the end of the chain beside the data away, from a number on, if none of it was ever put; returns whether.
 
         What was never put was seen by no auditor. Its deliveries are not complete: they are sealed again.
         """
-        end = (manifests.c.destination == destination) & (manifests.c.sequence >= sequence)
+        end = (manifests.c.destination == destination) & manifests.c.beside & (manifests.c.sequence >= sequence)
         with self._writing("writing manifests") as connection:
             _lock(connection)
             # locked: another may note meanwhile that it has put one
-            rows = select(manifests.c.put_at).where(end).order_by(manifests.c.sequence).with_for_update()
+            rows = select(manifests.c.put_at).where(end).order_by(manifests.c.position).with_for_update()
             if any(connection.execute(rows).scalars()):
                 return False
             connection.execute(delete(manifests).where(end))
@@ -191,18 +226,19 @@ class Manifests(Book):
             any_of(manifests.c.destination, {item.destination for item in sealed}),
             any_of(manifests.c.window_start, {item.window.start for item in sealed}),
         )
-        rows = connection.execute(query.order_by(manifests.c.sequence))
+        rows = connection.execute(query.order_by(manifests.c.position))
         return {(item.destination, item.window): item for item in map(manifest_in, rows)}
 
     @staticmethod
-    def _ends(connection: Connection, names: Iterable[str]) -> dict[str, Manifest]:
-        ends = select(manifests.c.destination, func.max(manifests.c.sequence)).group_by(manifests.c.destination)
+    def _ends(connection: Connection, names: Iterable[str]) -> dict[Chain, Manifest]:
+        chain = manifests.c.destination, manifests.c.beside
+        ends = select(*chain, func.max(manifests.c.sequence)).group_by(*chain)
         ends = ends.where(any_of(manifests.c.destination, names))
-        query = select(manifests).where(tuple_(manifests.c.destination, manifests.c.sequence).in_(ends))
-        return {row.destination: manifest_in(row) for row in connection.execute(query)}
+        query = select(manifests).where(tuple_(*chain, manifests.c.sequence).in_(ends))
+        return {(row.destination, row.beside): manifest_in(row) for row in connection.execute(query)}
 
-    def chain_ends(self, names: Iterable[str]) -> dict[str, Manifest]:
-        """The newest manifest of each destination that has one."""
+    def chain_ends(self, names: Iterable[str]) -> dict[Chain, Manifest]:
+        """The newest manifest of each chain that some destinations have."""
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return self._ends(connection, names)
 
@@ -218,7 +254,7 @@ class Manifests(Book):
                 & (deliveries.c.pruned_at >= manifests.c.sealed_at),
             )
             .where(any_of(deliveries.c.id, delivery_ids))
-            .order_by(manifests.c.sequence)
+            .order_by(manifests.c.position)
         )
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return {row.id: manifest_in(row) for row in connection.execute(query)}
@@ -230,7 +266,7 @@ class Manifests(Book):
             .join(
                 deliveries,
                 (deliveries.c.destination == manifests.c.destination)
-                & (deliveries.c.forgotten == manifests.c.sequence),
+                & (deliveries.c.forgotten == manifests.c.position),
             )
             .where(any_of(deliveries.c.id, delivery_ids))
         )
@@ -248,20 +284,20 @@ class Manifests(Book):
             return set(connection.execute(query).scalars())
 
     def manifests_within(self, span: Window) -> list[Manifest]:
-        """The manifests of the windows that lie in `span`, in the order of their chains."""
+        """The manifests of the windows that lie in `span`, of each destination in the order in which they were made."""
         query = (
             select(manifests)
             .where((manifests.c.window_start >= span.start) & (manifests.c.window_end <= span.end))
-            .order_by(manifests.c.destination, manifests.c.sequence)
+            .order_by(manifests.c.destination, manifests.c.position)
         )
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return [manifest_in(row) for row in connection.execute(query)]
 
-    def links(self, destination: str) -> Iterator[Link]:
-        """A destination's whole chain, in order."""
+    def links_beside(self, destination: str) -> Iterator[Link]:
+        """The whole chain beside the data of a destination, in order."""
         query = (
             select(manifests.c.sequence, manifests.c.document, manifests.c.digest, manifests.c.signature)
-            .where(manifests.c.destination == destination)
+            .where(manifests.c.destination == destination, manifests.c.beside)
             .order_by(manifests.c.sequence)
             .execution_options(yield_per=200)
         )
@@ -269,20 +305,20 @@ class Manifests(Book):
             for row in connection.execute(query):
                 yield Link(*row)
 
-    def links_of(self, destinations: Iterable[str]) -> Iterator[tuple[str, Link]]:
+    def links_of(self, destinations: Iterable[str]) -> Iterator[tuple[Chain, Link]]:
         """The whole chains of some destinations, one after another, each in order."""
         query = (
             select(
-                manifests.c.destination, manifests.c.sequence, manifests.c.document, manifests.c.digest,
-                manifests.c.signature,
+                manifests.c.destination, manifests.c.beside, manifests.c.sequence, manifests.c.document,
+                manifests.c.digest, manifests.c.signature,
             )
             .where(any_of(manifests.c.destination, destinations))
-            .order_by(manifests.c.destination, manifests.c.sequence)
+            .order_by(manifests.c.destination, manifests.c.beside, manifests.c.sequence)
             .execution_options(yield_per=200)
         )  # fmt: skip
         with database_errors("reading the ledger"), self._engine.connect() as connection:
-            for destination, *link in connection.execute(query):
-                yield destination, Link(*link)
+            for destination, beside, *link in connection.execute(query):
+                yield (destination, beside), Link(*link)
 
     def spans_of(self, destinations: Iterable[str]) -> dict[str, Window]:
         """From the begin of the first window of a destination to the end of its last."""
@@ -295,10 +331,11 @@ class Manifests(Book):
         with database_errors("reading the ledger"), self._engine.connect() as connection:
             return {row[0]: Window(row[1].astimezone(UTC), row[2].astimezone(UTC)) for row in connection.execute(query)}
 
-    def chains(self) -> list[str]:
-        """The destinations that have a chain."""
+    def chains_beside(self) -> list[str]:
+        """The destinations that have a chain beside their data."""
+        query = select(manifests.c.destination).where(manifests.c.beside).distinct()
         with database_errors("reading the ledger"), self._engine.connect() as connection:
-            return list(connection.execute(select(manifests.c.destination).distinct()).scalars())
+            return list(connection.execute(query).scalars())
 
     def deliveries_to(self, destinations: Iterable[str]) -> list[Row[Any]]:
         """All deliveries to some destinations: `id`, `destination`, `window_start`, `window_end`, `snapshot_id`, `pruned_at`."""
@@ -317,8 +354,9 @@ def manifest_in(row: Row[Any]) -> Manifest:
     """A manifest from its row."""
     window = Window(row.window_start.astimezone(UTC), row.window_end.astimezone(UTC))
     return Manifest(
-        row.destination, row.sequence, row.delivery_id, row.generation, window, row.document, row.digest, row.signature
-    )
+        row.destination, row.sequence, row.delivery_id, row.generation, window, row.document, row.digest, row.signature,
+        row.beside, row.position,
+    )  # fmt: skip
 
 
 def manifest_from(link: Link, destination: str) -> Manifest:
@@ -350,6 +388,21 @@ def _require_counts(connection: Connection, sealed: Sequence[Sealed]) -> None:
             raise ChangedMeanwhile("dead letters of it were sent again meanwhile; sealed again, it goes on from that")
 
 
+def _vouches(end: Manifest | None, other: Manifest | None, key: str | None) -> bool:
+    """Whether the end of a chain vouches for all before it, and for the other chain if that has ended."""
+    if end is None or (key is not None and key_of(end) != key):
+        return False
+    return other is None or other.position > end.position or names_end(end, other)
+
+
+def _newest(ends: Iterable[Manifest]) -> dict[str, int]:
+    """The highest position of each destination, by the ends of its chains."""
+    found: dict[str, int] = {}
+    for end in ends:
+        found[end.destination] = max(found.get(end.destination, 0), end.position)
+    return found
+
+
 def _lock(connection: Connection) -> None:
     # one writer at a time: a chain has one end
     connection.exec_driver_sql("select pg_advisory_xact_lock(%s)", (CHAIN_LOCK,))
@@ -358,7 +411,9 @@ def _lock(connection: Connection) -> None:
 def _manifest_row(manifest: Manifest, sealed_at: datetime) -> dict[str, object]:
     return {
         "destination": manifest.destination,
+        "position": manifest.position,
         "sequence": manifest.sequence,
+        "beside": manifest.beside,
         "delivery_id": manifest.delivery_id,
         "generation": manifest.generation,
         "window_start": manifest.window.start,
@@ -367,4 +422,6 @@ def _manifest_row(manifest: Manifest, sealed_at: datetime) -> dict[str, object]:
         "digest": manifest.digest,
         "signature": manifest.signature,
         "sealed_at": sealed_at,
+        # where it must be: in the ledger
+        "put_at": None if manifest.beside else sealed_at,
     }

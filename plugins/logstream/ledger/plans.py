@@ -75,7 +75,7 @@ update {SCHEMA}.deliveries d set
     snapshot_id = n.snapshot_id, carrier = %s, state = '{State.PLANNED}', planned_at = clock_timestamp(),
     generation = d.generation + n.afresh, sealed_at = null, pruned_at = null,
     forgotten = case when d.pruned_at is null then d.forgotten else (
-        select max(sequence) from {SCHEMA}.manifests m
+        select max(position) from {SCHEMA}.manifests m
         where (m.destination, m.window_start, m.window_end) = (d.destination, d.window_start, d.window_end)) end
 from unnest(%s::bigint[], %s::bigint[], %s::int[]) as n(id, snapshot_id, afresh)
 where d.id = n.id

@@ -61,7 +61,7 @@ class Pruning(Book):
 
         Returns how many were pruned.
         """
-        to_be_put = select(manifests.c.sequence).where(
+        to_be_put = select(manifests.c.position).where(
             manifests.c.delivery_id == deliveries.c.id, manifests.c.put_at.is_(None)
         )
         superseded = select(superseded_parts.c.id).where(superseded_parts.c.delivery_id == deliveries.c.id)
@@ -152,7 +152,7 @@ def _in_force(connection: Connection, delivery_ids: Iterable[int]) -> dict[int, 
         & (deliveries.c.window_end == manifests.c.window_end)
     )
     query = select(deliveries.c.id, manifests.c.document).join(deliveries, same)
-    query = query.where(any_of(deliveries.c.id, delivery_ids)).order_by(manifests.c.sequence)
+    query = query.where(any_of(deliveries.c.id, delivery_ids)).order_by(manifests.c.position)
     documents = {row.id: row.document for row in connection.execute(query)}
     found: dict[int, dict[str, Any]] = {}
     for number, document in documents.items():

@@ -1,8 +1,9 @@
 """Manifests: the sealed record of a delivery, chained per destination (docs/manifests.md has the format for auditors).
 
-A manifest is one JSON document; its digest is the SHA-256 of its very bytes, and the next manifest of the destination holds
-it. What was delivered, object by object or request by request, is in listings: NDJSON of at most `LISTING_PARTS` lines each,
-whose digests the manifest holds.
+A manifest is one JSON document; its digest is the SHA-256 of its very bytes, and the next manifest of its chain holds it. A
+destination has two chains: of the manifests beside its data, and of those that are in the ledger only. What was delivered,
+object by object or request by request, is in listings: NDJSON of at most `LISTING_PARTS` lines each, whose digests the manifest
+holds.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ FORMAT = "logstream-manifest/1"
 LISTING_PARTS = 50_000
 
 
-ADDED: Mapping[str, Any] = {"lost": 0, "lost_by_workspace": {}, "written_off": 0, "written_off_by_workspace": {}}
+ADDED: Mapping[str, Any] = {
+    "lost": 0, "lost_by_workspace": {}, "written_off": 0, "written_off_by_workspace": {}, "ledger_only": False,
+}  # fmt: skip
 """Fields that a manifest has only where they say something, and what they mean where they are missing: older ones lack them."""
 
 
@@ -59,6 +62,8 @@ class Sealed:
     """Events that the log store purged before they could be delivered."""
     written_off: Tally = field(default_factory=Tally)
     """Events that an administrator decided not to deliver."""
+    beside: bool = True
+    """Whether its manifest is to be beside its data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,15 @@ class Manifest:
     document: str
     digest: str
     signature: str | None = None
+    beside: bool = True
+    """Whether it is in the chain beside the data; else it is in that of the ledger only."""
+    position: int = 0
+    """Its place among all manifests of its destination: the newest of a window is in force."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in findings."""
+        return name_of(self.sequence, beside=self.beside)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -80,17 +94,28 @@ class Manifest:
         return fields_in(self.document)
 
 
+def name_of(sequence: int, *, beside: bool) -> str:
+    """What a manifest is called in findings: a destination may have two with one number."""
+    return f"manifest {sequence:,}" if beside else f"manifest {sequence:,} in the ledger"
+
+
 def manifest_of(
-    sealed: Sealed, sequence: int, previous: str | None, sealed_at: datetime, key: str | None = None
-) -> Manifest:
-    """The manifest of a delivery at its place in the chain. `key` is the public key it will be signed with."""
-    place = {
+    sealed: Sealed, sequence: int, previous: str | None, sealed_at: datetime, key: str | None = None,
+    other: Manifest | None = None,
+) -> Manifest:  # fmt: skip
+    """The manifest of a delivery at its place in the chain. `key` is the public key it will be signed with.
+
+    `other` is the end of the destination's other chain, if there is one: it is vouched for, too.
+    """
+    place: dict[str, Any] = {
         "sequence": sequence,
         "previous": previous,
         "generation": sealed.generation,
         "sealed_at": sealed_at.isoformat(),
         "key": key,
     }
+    if other is not None:
+        place["other_chain"] = {"sequence": other.sequence, "sha256": other.digest}
     content = {name: value for name, value in _content(sealed).items() if value or name not in ADDED}
     document = json.dumps({**content, **place}, sort_keys=True, separators=(",", ":"))
     return Manifest(
@@ -101,6 +126,7 @@ def manifest_of(
         sealed.window,
         document,
         digest_of(document),
+        beside=sealed.beside,
     )
 
 
@@ -115,6 +141,11 @@ class _Window(msgspec.Struct):
 
 class _Listing(msgspec.Struct):
     parts: int
+    sha256: str
+
+
+class _End(msgspec.Struct):
+    sequence: int
     sha256: str
 
 
@@ -139,6 +170,8 @@ class _Fields(msgspec.Struct):
     lost_by_workspace: dict[str, dict[str, int]] = {}
     written_off: int = 0
     written_off_by_workspace: dict[str, dict[str, int]] = {}
+    ledger_only: bool = False
+    other_chain: _End | None = None
 
 
 _checked = msgspec.json.Decoder(_Fields)
@@ -171,12 +204,25 @@ def key_of(manifest: Manifest) -> str | None:
     return key
 
 
+def names_end(manifest: Manifest, other: Manifest) -> bool:
+    """Whether a manifest names the end of its destination's other chain, and so vouches for all of that."""
+    try:
+        named = manifest.fields.get("other_chain") or {}
+    except BrokenManifest:
+        return False
+    return (named.get("sequence"), named.get("sha256")) == (other.sequence, other.digest)
+
+
 def says_the_same(manifest: Manifest, sealed: Sealed) -> bool:
     """Whether a manifest says of a delivery what its new one would: the same events in the same objects.
 
-    Which version of the settings made them, and how much was sent until they were there, makes no other delivery of it.
+    Which version of the settings made them, and how much was sent until they were there, makes no other delivery of it. It must
+    be in the chain that the new one would be in; older ones do not say in which they are.
     """
-    content = {name: value for name, value in _content(sealed).items() if name not in ("settings_snapshot", "bytes")}
+    if manifest.beside is not sealed.beside:
+        return False
+    left_out = "settings_snapshot", "bytes", "ledger_only"
+    content = {name: value for name, value in _content(sealed).items() if name not in left_out}
     try:
         fields = manifest.fields
     except BrokenManifest:
@@ -202,6 +248,7 @@ def _content(sealed: Sealed) -> dict[str, Any]:
         "prefix": sealed.prefix,
         "listings": _as_json(sealed.listings),
         "superseded": _as_json(sealed.superseded),
+        "ledger_only": not sealed.beside,
     }
 
 

@@ -102,7 +102,7 @@ class KnownObjects:
     def _ledger_chains(self) -> dict[str, list[str]]:
         """Names of folders to the destinations whose chains may be in them."""
         folders: dict[str, list[str]] = defaultdict(list)
-        for name in self._ledger.chains():
+        for name in self._ledger.chains_beside():
             folders[safe(name)].append(name)
         return folders
 
@@ -111,7 +111,7 @@ class KnownObjects:
         if name not in self._chains:
             shared: dict[frozenset[str], frozenset[str]] = {}  # most manifests have the same few
             chain: dict[int, tuple[str, frozenset[str]]] = {}
-            for link in self._ledger.links(name):
+            for link in self._ledger.links_beside(name):
                 try:
                     fields = fields_in(link.document)
                 except BrokenManifest:
@@ -131,14 +131,20 @@ class KnownObjects:
         that cannot be done. Returns whether the names of all deliveries are known: if not, what is left may be theirs.
         """
         names = {name for (name, _), home in self._homes.items() if _may_share(home, here)}
-        rows = [row for row in self._ledger.deliveries_to(names) if (row.destination, row.snapshot_id) in self._homes]
-        homes = {row.id: self._homes[(row.destination, row.snapshot_id)] for row in rows}
+        rows = self._ledger.deliveries_to(names)
+        at_home = [row for row in rows if (row.destination, row.snapshot_id) in self._homes]
+        homes = {row.id: self._homes[(row.destination, row.snapshot_id)] for row in at_home}
         async for number, part in aside(self._ledger.parts(homes)):
             mark = mark_of(homes[number].location(part.name))
             strange.pop(mark, None)
             altered.pop(mark, None)
         async for number, part in aside(self._ledger.superseded(homes)):
             strange.pop(mark_of(homes[number].location(part.name)), None)
+        # what its destination had made before it was a service, and which a service does not remove
+        services = {row.id: row.destination for row in rows if row.id not in homes}
+        async for number, part in aside(self._ledger.superseded(services)):
+            for home in self._homes_of[services[number]]:
+                strange.pop(mark_of(home.location(part.name)), None)
         complete = True
         in_force, begun_afresh = self._ledger.before_pruning(homes), self._ledger.forgotten(homes)
         for number, manifest in [*in_force.items(), *begun_afresh.items()]:

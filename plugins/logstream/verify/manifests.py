@@ -13,9 +13,10 @@ from typing import Any
 from logstream.destinations.parcel import Tally
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.losses import Loss, Why
+from logstream.ledger.manifests import Chain
 from logstream.ledger.records import Lane, State
 from logstream.proof.chain import chain_problems
-from logstream.proof.manifests import BrokenManifest, Manifest, by_workspace, listings_of
+from logstream.proof.manifests import BrokenManifest, Manifest, by_workspace, listings_of, names_end
 from logstream.verify.findings import Finding, Verification
 from logstream.verify.parts import PartsReader
 from logstream.verify.places import PlaceVerifier
@@ -53,15 +54,24 @@ class ManifestVerifier:
         for lane in lanes:
             deliveries[lane.delivery_id].append(lane)
         manifests: dict[tuple[str, Window], Manifest] = {}
-        numbers: dict[str, set[int]] = defaultdict(set)
+        numbers: dict[Chain, set[int]] = defaultdict(set)
         for manifest in self._ledger.manifests_within(span):  # in order: the newest of a window is in force
             manifests[(manifest.destination, manifest.window)] = manifest
-            numbers[manifest.destination].add(manifest.sequence)
-        names = {lane.destination for lane in lanes} | numbers.keys()
-        for destination, chain in groupby(self._ledger.links_of(names), key=itemgetter(0)):
+            numbers[(manifest.destination, manifest.beside)].add(manifest.sequence)
+        names = {lane.destination for lane in lanes} | {destination for destination, _ in numbers}
+        ends = self._ledger.chain_ends(names)
+        for key, chain in groupby(self._ledger.links_of(names), key=itemgetter(0)):
+            destination, beside = key
             links = (link for _, link in chain)
-            for what in chain_problems(links, self._public_key, numbers[destination].__contains__):
+            # the other one is newer where the destination has become of another kind: it vouches for this one
+            goes_on = key not in ends or (other := ends.get((destination, not beside))) is None or (
+                ends[key].position > other.position
+            )  # fmt: skip
+            look_at = numbers[key].__contains__
+            for what in chain_problems(links, self._public_key, look_at, beside=beside, goes_on=goes_on):
                 self._find(span, destination, what)
+        for destination in names:
+            self._ended_chain(span, destination, ends)
         sealed: dict[str, list[SealedDelivery]] = defaultdict(list)
         self._parts = PartsReader(self._ledger, list(deliveries))
         self._places.expect(list(deliveries.values()))
@@ -73,7 +83,7 @@ class ManifestVerifier:
                     sealed[delivery.manifest.destination].append(delivery)
             manifests.pop(place, None)
         for manifest in manifests.values():
-            what = f"manifest {manifest.sequence:,} speaks of a delivery that the ledger no longer holds"
+            what = f"{manifest.name} speaks of a delivery that the ledger no longer holds"
             self._find(manifest.window, manifest.destination, what)
         return sealed
 
@@ -97,8 +107,17 @@ class ManifestVerifier:
             self._find(window, destination, what)
         return delivery
 
+    def _ended_chain(self, span: Window, destination: str, ends: Mapping[Chain, Manifest]) -> None:
+        """The newest manifest of a destination holds the digest of the end of its other chain."""
+        both = [ends[key] for key in ((destination, True), (destination, False)) if key in ends]
+        if len(both) == 2:
+            ended, newest = sorted(both, key=lambda manifest: manifest.position)
+            if not names_end(newest, ended):
+                what = f"{newest.name} does not vouch for {ended.name}, the end of the other chain"
+                self._find(span, destination, f"{what}: that was rewritten, cut off or continued unseen")
+
     def _against_ledger(self, delivery: SealedDelivery) -> Iterator[str]:
-        name = f"manifest {delivery.manifest.sequence:,}"
+        name = delivery.manifest.name
         delivered, rejected = Tally(), Tally()
         for lane in delivery.lanes:
             delivered.update(lane.delivered)

@@ -52,10 +52,11 @@ class ObjectVerifier:
     async def verify(self, sealed: Sequence[SealedDelivery], manifests: Sequence[Manifest], *, whole: bool) -> None:
         """Read every object of some deliveries, and their manifests, and look for objects that no delivery made.
 
-        With `whole`, nothing that this destination delivered lies outside them: everything below its prefix is judged.
+        The manifests are those that are to be beside the data here. With `whole`, nothing that this destination delivered lies
+        outside them: everything below its prefix is judged.
         """
         for delivery in sealed:
-            self._result.unlisted += delivery.lanes[0].pruned and not self._destination.options.manifests
+            self._result.unlisted += self._is_unlisted(delivery)
             async with asyncio.TaskGroup() as tasks:
                 async for part in self._parts(delivery):
                     self._in_force.add(self._mark(part.name))
@@ -73,10 +74,14 @@ class ObjectVerifier:
                         tasks.create_task(self._superseded_object(delivery, part))
         self._result.superseded += len(self._as_superseded | self._altered.keys())
         self._altered = {mark: found for mark, found in self._altered.items() if mark not in self._as_superseded}
-        if self._destination.options.manifests:
-            for manifest in manifests:
-                await self._manifest(manifest)
+        for manifest in manifests:
+            await self._manifest(manifest)
         await self._extra(sealed, whole=whole)
+
+    @staticmethod
+    def _is_unlisted(delivery: SealedDelivery) -> bool:
+        """Whether what was delivered is not known any more: the ledger was pruned of it, and no list is beside the data."""
+        return delivery.lanes[0].pruned and not delivery.manifest.beside
 
     def _mark(self, key: str) -> bytes:
         return mark_of(self._destination.location(key))
@@ -104,8 +109,8 @@ class ObjectVerifier:
 
     async def _listed(self, manifest: Manifest, *, superseded: bool = False) -> AsyncIterator[Part]:
         """What a manifest lists, from beside it. Raises `LookupError` if any of it is not there, or not as it was."""
-        if not self._destination.options.manifests:
-            raise LookupError("manifests are in the ledger only")
+        if not manifest.beside:
+            raise LookupError("it is in the ledger only")
         for key, listing, of_superseded in _listings(manifest):
             if of_superseded is superseded:
                 lines = await self._lines(key)
@@ -251,15 +256,16 @@ class ObjectVerifier:
         folders: dict[str, tuple[SealedDelivery, bool]] = {}
         if options.packaging is not Packaging.FILE:
             for delivery in sealed:
-                if delivery.lanes[0].pruned and not options.manifests:
+                if self._is_unlisted(delivery):
                     continue  # which objects are its own is not known any more
                 folders[destination.folder_of(delivery.manifest.window)] = delivery, options.layout is None
         else:
             workspaces = {number for item in sealed for lane in item.lanes for number in lane.workspace_ids}
             places = sorted({options.layout.event_folder(workspace) for workspace in workspaces})
             folders.update({f"{prefix}{place}": (last, False) for place in places})
-        if options.manifests:
+        if options.manifests or self._manifest_files:
             folders[f"{prefix}{MANIFESTS}/"] = last, True
+        if options.manifests:
             folders[f"{prefix}_logstream_check/"] = last, True
         return folders
 

@@ -124,9 +124,10 @@ class Verifier:
             destination = await open_destination(name, newest.settings.destinations[name], self._connections)
             try:
                 if isinstance(destination, ObjectDestination):
-                    in_force = {delivery.manifest.sequence: delivery.manifest for delivery in sealed}
                     place = destination.location(destination.prefix)
-                    here = [m for m in manifests if m.sequence in in_force or _put_at(m, known) == place]
+                    # a folder may have had manifests beside its data for some windows, and not for others
+                    of = {delivery.manifest.position: delivery.lanes[0].snapshot_id for delivery in sealed}
+                    here = [m for m in manifests if m.beside and _place_of(m, of.get(m.position), known) == place]
                     verifier = ObjectVerifier(kept, known, destination, result, room)
                     await verifier.verify(sealed, here, whole=whole)
             finally:
@@ -148,10 +149,13 @@ class Verifier:
         return self._snapshots[snapshot_id]
 
 
-def _put_at(manifest: Manifest, known: KnownObjects) -> str | None:
-    """Where a manifest was put when it was made: its destination may have moved since."""
+def _place_of(manifest: Manifest, snapshot_id: int | None, known: KnownObjects) -> str | None:
+    """Where a manifest is by the settings of its delivery, if it is in force, or those it was made by; `None` if nowhere.
+
+    Its destination may have moved since, or have no manifests beside its data any more.
+    """
     try:
-        home = known.home(manifest.destination, manifest.fields["settings_snapshot"])
+        home = known.home(manifest.destination, snapshot_id or manifest.fields["settings_snapshot"])
     except BrokenManifest:
         return None
-    return home.location(home.prefix) if home is not None else None
+    return home.location(home.prefix) if home is not None and home.options.manifests else None
