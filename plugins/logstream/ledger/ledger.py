@@ -10,6 +10,7 @@ from logstream.ledger.lane_names import LaneNames
 from logstream.ledger.leases import Leases
 from logstream.ledger.losses import Losses
 from logstream.ledger.manifests import Manifests
+from logstream.ledger.outcomes import Outcomes
 from logstream.ledger.parts import Parts
 from logstream.ledger.plans import Plans
 from logstream.ledger.pruning import Pruning
@@ -19,5 +20,7 @@ from logstream.ledger.windows import Windows
 from logstream.ledger.write_offs import WriteOffs
 
 
-class Ledger(Windows, Plans, Leases, LaneNames, Standing, Losses, WriteOffs, Rejections, Parts, Pruning, Manifests):
+class Ledger(
+    Windows, Plans, Leases, LaneNames, Standing, Losses, WriteOffs, Rejections, Parts, Pruning, Outcomes, Manifests
+):
     """All of the ledger, each part in a module of its own."""

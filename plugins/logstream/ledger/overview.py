@@ -136,7 +136,7 @@ def _debts() -> Select[Any]:
         .subquery()
     ).c
     failed = one.state == State.FAILED
-    # all has arrived, and it could not be sealed: its lanes tell whose fault that was (`Manifests.seal`)
+    # all has arrived, and it could not be sealed: its lanes tell whose fault that was (`Outcomes.seal`)
     own = func.max(one.said).filter(failed, one.arrived, ~one.excused)
     excused = func.max(one.said).filter(failed, ~one.arrived | one.excused)
     unended = func.max(literal(UNENDED)).filter(one.state == State.PLANNED)
