@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -127,9 +128,10 @@ def test_the_chain_beside_the_data_has_no_hole(
     exported(exporter, out, life)
     assert {name: files(out)[name] for name in was} == was
     exported(exporter, out, "on", len(kinds))
-    # the newest one of before names a chain in the ledger that is gone: where another has begun, one more vouches for that
-    assert beside(out) == list(range(1, on + 2 + (kinds[0] != "on")))
-    clean(exporter, out, off)
+    assert beside(out) == list(range(1, on + 2))
+    # but for what those beside the data say of a chain in the ledger that is gone
+    assert all("the control database that made them is gone" in what for what in found(exporter))
+    assert len(unlisted(out)) == off
 
 
 def test_what_a_manifest_says_of_its_chain(exporter: Exporter, out: Path) -> None:
@@ -293,7 +295,7 @@ def test_a_key_that_comes_or_changes_after_a_chain_has_ended(
     clean(exporter, out, arguments=keys)
 
 
-def _old(
+def as_one_chain(
     exporter: Exporter, filled: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, export_all: Callable[[], None]
 ) -> None:
     """What version 0017 makes of it: one chain, all of it noted as put."""
@@ -307,6 +309,7 @@ def _old(
 
     with monkeypatch.context() as patch:
         patch.setattr(Manifests, "chain", in_one)
+        patch.setattr("logstream.ledger.manifests.SPACE", 1)
         export_all()
     migrate(exporter.engine, "0017", down=True)
     exporter.engine.dispose()
@@ -330,7 +333,7 @@ def test_upgrades(
     if "on" not in kinds:  # no settings ever had wanted manifests beside the data
         filled.execute("update logstream.settings_snapshots set document = replace(document::text, '\"manifests\": true', "
                        "'\"manifests\": false')::json")  # fmt: skip
-    _old(exporter, filled, monkeypatch, lambda: exported(exporter, out, life))
+    as_one_chain(exporter, filled, monkeypatch, lambda: exported(exporter, out, life))
     assert rows(filled) == [(is_beside, 1 + place) for place in range(len(kinds))]
     off = kinds.count("off")
     holes = is_beside and len(set(kinds)) > 1
@@ -350,5 +353,28 @@ def test_an_upgrade_reads_the_documents_where_settings_do_not_tell(
     exporter: Exporter, filled: psycopg.Connection, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once it was to have manifests beside its data, and it never got a window then."""
-    _old(exporter, filled, monkeypatch, lambda: exported(exporter, out, "service service"))
+    as_one_chain(exporter, filled, monkeypatch, lambda: exported(exporter, out, "service service"))
     assert rows(filled) == [(False, 1), (False, 2)]
+
+
+@pytest.mark.parametrize("life", ["service on on", "on service", "on on"])
+def test_an_upgrade_knows_what_stores_do_unless_they_are_told(
+    exporter: Exporter, filled: psycopg.Connection, out: Path, monkeypatch: pytest.MonkeyPatch, life: str
+) -> None:
+    """A bucket has manifests beside its data by default: its settings do not say so."""
+    bucket = {"type": "s3", "bucket": "bucket", "prefix": "p/", "connection": "x"}
+
+    def of_a_bucket() -> None:
+        exported(exporter, out, life)
+        filled.execute("create table was as select id, document from logstream.settings_snapshots")
+        filled.execute(
+            "update logstream.settings_snapshots set document = jsonb_set(document::jsonb, '{destinations,d}', %s)"
+            " where document -> 'destinations' -> 'd' ->> 'type' = 'file'",
+            (json.dumps(bucket),),
+        )
+
+    as_one_chain(exporter, filled, monkeypatch, of_a_bucket)
+    filled.execute("update logstream.settings_snapshots s set document = was.document from was where was.id = s.id")
+    assert rows(filled) == [(True, 1 + place) for place in range(len(life.split()))]
+    exported(exporter, out, "on on", len(life.split()))
+    assert exporter.ledger.owed() == [] and found(exporter) == []

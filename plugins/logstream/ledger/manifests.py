@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select, tuple_, update
+from sqlalchemy import Connection, Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from logstream.control.tables import SCHEMA, deliveries, lanes, manifests
@@ -19,10 +19,10 @@ from logstream.proof.chain import Link
 from logstream.proof.manifests import (
     Manifest,
     Sealed,
+    end_named_by,
     fields_in,
     key_of,
     manifest_of,
-    names_end,
     says_the_same,
     window_in,
 )  # fmt: skip
@@ -33,8 +33,8 @@ CHAIN_LOCK = 0x10957EA4
 """Key of the advisory lock that lets one process add manifests at a time."""
 
 
-BEFORE_ALL = 2**40
-"""Manifests that are taken over, and of whose windows the ledger has newer ones, are so far before all others."""
+SPACE = 2**20
+"""From one manifest's position to the next: room for those that are taken over later, and were made in between."""
 
 Chain = tuple[str, bool]
 """One of the two chains of a destination: its name, and whether it is that beside the data."""
@@ -50,6 +50,19 @@ from put where (m.destination, m.position) = (put.destination, put.position)
 """  # noqa: S608 - the schema is ours
 
 
+# each by one look at the end of an index, however long a chain is
+_ENDS = f"""
+select m.* from unnest(%s::text[]) n(name) cross join (values (true), (false)) c(beside) cross join lateral (
+    select * from {SCHEMA}.manifests m
+    where m.destination = n.name and m.beside = c.beside and (%s or m.put_at is not null) order by m.sequence desc limit 1) m
+"""  # noqa: S608 - the schema is ours
+
+_NEWEST = f"""
+select n.name, m.position from unnest(%s::text[]) n(name) cross join lateral (
+    select m.position from {SCHEMA}.manifests m where m.destination = n.name order by m.position desc limit 1) m
+"""  # noqa: S608 - the schema is ours
+
+
 class Manifests(Book):
     """Reads and writes manifests."""
 
@@ -59,9 +72,8 @@ class Manifests(Book):
         """Give deliveries their manifests, each at the end of a chain of its destination; return those.
 
         A delivery whose last manifest says the same already keeps it: sealed again, or exported again to the same objects.
-        It gets a new one where the end of the chain does not vouch for all before it: is not signed with the key that is there,
-        or does not name the end of the other chain. Those get none that were planned again since they were looked at, when
-        their `plans` were what is named.
+        Where a key is there and the end of the chain is not signed with it, it gets a new one, so that all before is vouched
+        for. Those get none that were planned again since they were looked at, when their `plans` were what is named.
         """
         if not sealed:
             return []
@@ -71,20 +83,23 @@ class Manifests(Book):
             _lock(connection)
             _require_counts(connection, sealed)
             made = self._in_force(connection, sealed)
-            last = self._ends(connection, {item.destination for item in sealed})
-            newest = _newest(last.values())
+            names = {item.destination for item in sealed}
+            last, newest = self._ends(connection, names), _newest(connection, names)
+            # one that is not put yet may be dropped: none that stays may hold its digest
+            put = self._ends(connection, names, put=True) if not all(item.beside for item in sealed) else {}
             key = signer.public_key if signer else None
             now = connection.exec_driver_sql("select clock_timestamp()").scalar_one()
             kept: list[Manifest] = []
             new: list[Manifest] = []
             for item in sorted(sealed, key=lambda item: (item.destination, item.window)):
                 old, end = made.get((item.destination, item.window)), last.get((item.destination, item.beside))
-                other = last.get((item.destination, not item.beside))
-                if old is not None and _vouches(end, other, key) and says_the_same(old, item):
+                other = (last if item.beside else put).get((item.destination, not item.beside))
+                vouched = key is None or (end is not None and key_of(end) == key)
+                if old is not None and vouched and says_the_same(old, item):
                     kept.append(replace(old, delivery_id=item.delivery_id))
                     continue
                 sequence, previous = (end.sequence, end.digest) if end else (0, None)
-                newest[item.destination] = position = newest.get(item.destination, 0) + 1
+                newest[item.destination] = position = (newest.get(item.destination, 0) // SPACE + 1) * SPACE
                 manifest = replace(manifest_of(item, sequence + 1, previous, now, key, other), position=position)
                 if signer:
                     manifest = replace(manifest, signature=signer.sign(manifest.document))
@@ -103,36 +118,22 @@ class Manifests(Book):
     def adopt(self, destination: str, found: Sequence[Link]) -> None:
         """Take over manifests that are at the destination and follow the end of its chain there, unknown to the ledger.
 
-        So it is after the control database was restored from a backup, or begun anew. Where the ledger has a newer one of the
-        same window, that stays in force.
+        So it is after the control database was restored from a backup, or begun anew. Each gets the place that it had among
+        those in the ledger only: after the one that it names, or, where that is gone, after what was sealed before it.
         """
         with self._writing("writing manifests") as connection:
             _lock(connection)
             rows = connection.execute(select(deliveries).where(deliveries.c.destination == destination))
             ids = {(row.window_start, row.window_end): row.id for row in rows}
-            new = [manifest_from(link, destination) for link in found]
-            new = [replace(item, delivery_id=ids.get((item.window.start, item.window.end), 0)) for item in new]
-            sealed_at = [datetime.fromisoformat(item.fields["sealed_at"]) for item in new]
-            position = _newest(self._ends(connection, [destination]).values()).get(destination, 0)
-            newer = self._sealed_last(connection, destination)
-            rows_of = []
-            for item, moment in zip(new, sealed_at, strict=True):
-                if moment < newer.get(item.window, moment):
-                    placed = replace(item, position=item.sequence - BEFORE_ALL)
-                else:
-                    position += 1
-                    placed = replace(item, position=position)
-                rows_of.append({**_manifest_row(placed, moment), "put_at": moment})
-            connection.execute(insert(manifests).on_conflict_do_nothing(), rows_of)
-
-    @staticmethod
-    def _sealed_last(connection: Connection, destination: str) -> dict[Window, datetime]:
-        """When each window got its newest manifest that is in the ledger only."""
-        sealed_last = func.max(manifests.c.sealed_at)
-        query = select(manifests.c.window_start, manifests.c.window_end, sealed_last)
-        query = query.where(manifests.c.destination == destination, ~manifests.c.beside)
-        rows = connection.execute(query.group_by(manifests.c.window_start, manifests.c.window_end))
-        return {Window(start.astimezone(UTC), end.astimezone(UTC)): moment for start, end, moment in rows}
+            places = _Places(connection, destination)
+            new = []
+            for item in (manifest_from(link, destination) for link in found):
+                window = item.window.start, item.window.end
+                moment = datetime.fromisoformat(item.fields["sealed_at"])
+                placed = replace(item, delivery_id=ids.get(window, 0), position=places.take(item, moment))
+                new.append({**_manifest_row(placed, moment), "put_at": moment})
+            same = [manifests.c.destination, manifests.c.beside, manifests.c.sequence]
+            connection.execute(insert(manifests).on_conflict_do_nothing(index_elements=same), new)
 
     def not_put(self, destinations: Iterable[str]) -> list[Manifest]:
         """The manifests of some destinations that are not beside the data yet, oldest first: always the ends of chains."""
@@ -174,17 +175,14 @@ class Manifests(Book):
         return {(item.destination, item.window): item for item in map(manifest_in, rows)}
 
     @staticmethod
-    def _ends(connection: Connection, names: Iterable[str]) -> dict[Chain, Manifest]:
-        chain = manifests.c.destination, manifests.c.beside
-        ends = select(*chain, func.max(manifests.c.sequence)).group_by(*chain)
-        ends = ends.where(any_of(manifests.c.destination, names))
-        query = select(manifests).where(tuple_(*chain, manifests.c.sequence).in_(ends))
-        return {(row.destination, row.beside): manifest_in(row) for row in connection.execute(query)}
+    def _ends(connection: Connection, names: Iterable[str], *, put: bool = False) -> dict[Chain, Manifest]:
+        rows = connection.exec_driver_sql(_ENDS, (list(names), not put))
+        return {(row.destination, row.beside): manifest_in(row) for row in rows}
 
-    def chain_ends(self, names: Iterable[str]) -> dict[Chain, Manifest]:
-        """The newest manifest of each chain that some destinations have."""
+    def chain_ends(self, names: Iterable[str], *, put: bool = False) -> dict[Chain, Manifest]:
+        """The newest manifest of each chain that some destinations have; with `put`, that is where it must be."""
         with database_errors("reading the ledger"), self._engine.connect() as connection:
-            return self._ends(connection, names)
+            return self._ends(connection, names, put=put)
 
     def before_pruning(self, delivery_ids: Iterable[int]) -> dict[int, Manifest]:
         """Of deliveries that were pruned: the manifest that was in force then. Its listings tell what the ledger forgot."""
@@ -254,7 +252,7 @@ class Manifests(Book):
         query = (
             select(
                 manifests.c.destination, manifests.c.beside, manifests.c.sequence, manifests.c.document,
-                manifests.c.digest, manifests.c.signature,
+                manifests.c.digest, manifests.c.signature, manifests.c.position,
             )
             .where(any_of(manifests.c.destination, destinations))
             .order_by(manifests.c.destination, manifests.c.beside, manifests.c.sequence)
@@ -332,19 +330,41 @@ def _require_counts(connection: Connection, sealed: Sequence[Sealed]) -> None:
             raise ChangedMeanwhile("dead letters of it were sent again meanwhile; sealed again, it goes on from that")
 
 
-def _vouches(end: Manifest | None, other: Manifest | None, key: str | None) -> bool:
-    """Whether the end of a chain vouches for all before it, and for the other chain if that has ended."""
-    if end is None or (key is not None and key_of(end) != key):
-        return False
-    return other is None or other.position > end.position or names_end(end, other)
+def _newest(connection: Connection, names: Iterable[str]) -> dict[str, int]:
+    """The highest position of each destination."""
+    rows = connection.exec_driver_sql(_NEWEST, (list(names),))
+    return {row.name: row.position for row in rows}
 
 
-def _newest(ends: Iterable[Manifest]) -> dict[str, int]:
-    """The highest position of each destination, by the ends of its chains."""
-    found: dict[str, int] = {}
-    for end in ends:
-        found[end.destination] = max(found.get(end.destination, 0), end.position)
-    return found
+class _Places:
+    """The positions of a destination that manifests may take which come later than they were made."""
+
+    def __init__(self, connection: Connection, destination: str) -> None:
+        columns = (
+            manifests.c.position,
+            manifests.c.beside,
+            manifests.c.sequence,
+            manifests.c.digest,
+            manifests.c.sealed_at,
+        )
+        rows = connection.execute(select(*columns).where(manifests.c.destination == destination)).all()
+        self._taken = {row.position for row in rows}
+        self._named = {(row.sequence, row.digest): row.position for row in rows if not row.beside}
+        self._sealed = sorted((row.sealed_at, row.position) for row in rows if not row.beside)
+        self._last = max((row.position for row in rows if row.beside), default=0)
+
+    def take(self, manifest: Manifest, sealed_at: datetime) -> int:
+        """The position of the next one of the chain beside the data."""
+        named = end_named_by(manifest.fields)
+        after = self._named.get(named) if named else None
+        if after is None:
+            after = max((position for moment, position in self._sealed if moment < sealed_at), default=0)
+        position = max(self._last, after) + 1
+        while position in self._taken:
+            position += 1
+        self._taken.add(position)
+        self._last = position
+        return position
 
 
 def _lock(connection: Connection) -> None:

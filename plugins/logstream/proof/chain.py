@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from logstream.proof.manifests import BrokenManifest, digest_of, fields_in, name_of
+from logstream.proof.manifests import BrokenManifest, digest_of, end_named_by, fields_in, name_of
 from logstream.proof.signing import is_signed
 
 
@@ -16,11 +16,24 @@ class Link(NamedTuple):
     document: str
     digest: str
     signature: str | None
+    position: int = 0
+    """Its place among the manifests of both chains."""
+
+
+class Place(NamedTuple):
+    """Where a manifest stands among those of both chains of its destination, and what it says of that."""
+
+    position: int
+    beside: bool
+    sequence: int
+    digest: str
+    named: tuple[int, str] | None
+    """The end of the other chain that it names; see `end_named_by`."""
 
 
 def chain_problems(
     chain: Iterable[Link], public_key: str | None = None, look_at: Callable[[int], bool] = lambda _: True, *,
-    beside: bool = True, goes_on: bool = True,
+    beside: bool = True, vouched_for: bool = False, places: list[Place] | None = None,
 ) -> Iterator[str]:  # fmt: skip
     """What is wrong with a chain, in words. Its manifests come in order of `sequence`.
 
@@ -28,8 +41,8 @@ def chain_problems(
     it holds, through the digests, all before it, so signing may have begun later and keys may have changed.
     Signatures are verified of the newest manifest and of those to `look_at`; the digests vouch for all others.
 
-    `beside` tells which of its destination's two chains it is. One that does not go on, because its destination is of the other
-    kind by now, gets no more manifests: it need not be signed with a key that came later.
+    `beside` tells which of its destination's two chains it is, and `vouched_for` that the newest manifest of the other one names
+    its end: then it need not be signed with a key that came later. What the manifests say of the other chain goes to `places`.
     """
     expected, previous = 1, None
     where = "" if beside else " in the ledger"
@@ -63,10 +76,12 @@ def chain_problems(
                 if look_at(number) and not is_signed(link.document, link.signature, key):
                     yield f"the signature of {name} is not valid"
             newest = link, key
+            if places is not None:
+                places.append(Place(link.position, beside, number, link.digest, end_named_by(says)))
         expected, previous = number + 1, link.digest
     if newest is not None:
         name = name_of(newest[0].sequence, beside=beside)
-        yield from _newest(name, *newest, public_key, looked_at=look_at(newest[0].sequence), goes_on=goes_on)
+        yield from _newest(name, *newest, public_key, looked_at=look_at(newest[0].sequence), vouched_for=vouched_for)
 
 
 def _place(
@@ -82,11 +97,11 @@ def _place(
 
 
 def _newest(
-    name: str, link: Link, key: str | None, public_key: str | None, *, looked_at: bool, goes_on: bool
+    name: str, link: Link, key: str | None, public_key: str | None, *, looked_at: bool, vouched_for: bool
 ) -> Iterator[str]:
     if key is not None and not looked_at and not is_signed(link.document, link.signature, key):
         yield f"the signature of {name} is not valid"
-    if not goes_on:
+    if vouched_for:
         return
     if public_key is not None and key is None:
         yield (
@@ -95,3 +110,32 @@ def _newest(
         )
     elif public_key is not None and key != public_key:
         yield f"{name} is signed by another key than that of connection `logstream_signing`"
+
+
+def order_problems(places: Iterable[Place]) -> Iterator[str]:
+    """What is wrong with the order of a destination's manifests, and with what they say of the other chain, in words.
+
+    Read in the order of their positions, those of each chain come in order, and each names the end that the other chain has
+    then. Those in the ledger name the last one that was put beside the data by then, which may be an earlier one.
+    """
+    ends: dict[bool, tuple[int, str] | None] = {True: None, False: None}
+    digests: dict[int, str] = {}  # of those beside the data
+    wrong: list[str] = []
+    named = 0
+    for place in sorted(places, key=lambda place: place.position):
+        end, own, said = ends[not place.beside], ends[place.beside], place.named
+        if place.beside:
+            right, digests[place.sequence] = said == end, place.digest
+        elif said is None:
+            right = named == 0
+        else:
+            right, named = named <= said[0] and digests.get(said[0]) == said[1], max(named, said[0])
+        if not right or (own is not None and own[0] > place.sequence):
+            wrong.append(name_of(place.sequence, beside=place.beside))
+        ends[place.beside] = place.sequence, place.digest
+    if wrong:
+        others = f", and so it is of {len(wrong) - 1:,} more" if wrong[1:] else ""
+        yield (
+            f"what {wrong[0]} says of the other chain of its destination, or its place beside that, is not so{others}: "
+            "manifests were rewritten, removed, added or moved, or the control database that made them is gone"
+        )

@@ -105,7 +105,7 @@ def manifest_of(
 ) -> Manifest:  # fmt: skip
     """The manifest of a delivery at its place in the chain. `key` is the public key it will be signed with.
 
-    `other` is the end of the destination's other chain, if there is one: it is vouched for, too.
+    `other` is the end of the destination's other chain, if there is one: it vouches for that, too.
     """
     place: dict[str, Any] = {
         "sequence": sequence,
@@ -204,13 +204,10 @@ def key_of(manifest: Manifest) -> str | None:
     return key
 
 
-def names_end(manifest: Manifest, other: Manifest) -> bool:
-    """Whether a manifest names the end of its destination's other chain, and so vouches for all of that."""
-    try:
-        named = manifest.fields.get("other_chain") or {}
-    except BrokenManifest:
-        return False
-    return (named.get("sequence"), named.get("sha256")) == (other.sequence, other.digest)
+def end_named_by(fields: Mapping[str, Any]) -> tuple[int, str] | None:
+    """The end of its destination's other chain that a manifest names: its number there, and its digest."""
+    named = fields.get("other_chain")
+    return (named["sequence"], named["sha256"]) if named else None
 
 
 def says_the_same(manifest: Manifest, sealed: Sealed) -> bool:

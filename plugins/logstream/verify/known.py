@@ -146,14 +146,16 @@ class KnownObjects:
             for home in self._homes_of[services[number]]:
                 strange.pop(mark_of(home.location(part.name)), None)
         complete = True
-        in_force, begun_afresh = self._ledger.before_pruning(homes), self._ledger.forgotten(homes)
+        in_force, begun_afresh = self._ledger.before_pruning(homes), self._ledger.forgotten([*homes, *services])
         for number, manifest in [*in_force.items(), *begun_afresh.items()]:
+            at = [homes[number]] if number in homes else self._homes_of[services[number]]
             try:
                 async for part in reads(manifest):
-                    mark = mark_of(homes[number].location(part.name))
-                    strange.pop(mark, None)
+                    marks = [mark_of(home.location(part.name)) for home in at]
+                    for mark in marks:
+                        strange.pop(mark, None)
                     if number in in_force:
-                        altered.pop(mark, None)
+                        altered.pop(marks[0], None)
             except LookupError:
                 complete &= number not in in_force
         return complete

@@ -15,8 +15,8 @@ from logstream.ledger.ledger import Ledger
 from logstream.ledger.losses import Loss, Why
 from logstream.ledger.manifests import Chain
 from logstream.ledger.records import Lane, State
-from logstream.proof.chain import chain_problems
-from logstream.proof.manifests import BrokenManifest, Manifest, by_workspace, listings_of, names_end
+from logstream.proof.chain import Place, chain_problems, order_problems
+from logstream.proof.manifests import BrokenManifest, Manifest, by_workspace, end_named_by, listings_of
 from logstream.verify.findings import Finding, Verification
 from logstream.verify.parts import PartsReader
 from logstream.verify.places import PlaceVerifier
@@ -59,19 +59,19 @@ class ManifestVerifier:
             manifests[(manifest.destination, manifest.window)] = manifest
             numbers[(manifest.destination, manifest.beside)].add(manifest.sequence)
         names = {lane.destination for lane in lanes} | {destination for destination, _ in numbers}
-        ends = self._ledger.chain_ends(names)
-        for key, chain in groupby(self._ledger.links_of(names), key=itemgetter(0)):
-            destination, beside = key
-            links = (link for _, link in chain)
-            # the other one is newer where the destination has become of another kind: it vouches for this one
-            goes_on = key not in ends or (other := ends.get((destination, not beside))) is None or (
-                ends[key].position > other.position
-            )  # fmt: skip
-            look_at = numbers[key].__contains__
-            for what in chain_problems(links, self._public_key, look_at, beside=beside, goes_on=goes_on):
+        ends = self._ledger.chain_ends(names, put=True)
+        for destination, chains in groupby(self._ledger.links_of(names), key=lambda item: item[0][0]):
+            places: list[Place] = []
+            for key, chain in groupby(chains, key=itemgetter(0)):
+                links = (link for _, link in chain)
+                problems = chain_problems(
+                    links, self._public_key, numbers[key].__contains__, beside=key[1],
+                    vouched_for=_is_vouched_for(key, ends), places=places,
+                )  # fmt: skip
+                for what in problems:
+                    self._find(span, destination, what)
+            for what in order_problems(places):
                 self._find(span, destination, what)
-        for destination in names:
-            self._ended_chain(span, destination, ends)
         sealed: dict[str, list[SealedDelivery]] = defaultdict(list)
         self._parts = PartsReader(self._ledger, list(deliveries))
         self._places.expect(list(deliveries.values()))
@@ -107,15 +107,6 @@ class ManifestVerifier:
             self._find(window, destination, what)
         return delivery
 
-    def _ended_chain(self, span: Window, destination: str, ends: Mapping[Chain, Manifest]) -> None:
-        """The newest manifest of a destination holds the digest of the end of its other chain."""
-        both = [ends[key] for key in ((destination, True), (destination, False)) if key in ends]
-        if len(both) == 2:
-            ended, newest = sorted(both, key=lambda manifest: manifest.position)
-            if not names_end(newest, ended):
-                what = f"{newest.name} does not vouch for {ended.name}, the end of the other chain"
-                self._find(span, destination, f"{what}: that was rewritten, cut off or continued unseen")
-
     def _against_ledger(self, delivery: SealedDelivery) -> Iterator[str]:
         name = delivery.manifest.name
         delivered, rejected = Tally(), Tally()
@@ -138,3 +129,14 @@ class ManifestVerifier:
         listings = [{"parts": listing.parts, "sha256": listing.sha256} for listing, _ in listings_of(parts)]
         if listings != delivery.fields["listings"]:
             yield f"the ledger's list of what was delivered is not that of {name}"
+
+
+def _is_vouched_for(key: Chain, ends: Mapping[Chain, Manifest]) -> bool:
+    """Whether the newest manifest of the other chain names the end of this one, which is the last that was put."""
+    end, other = ends.get(key), ends.get((key[0], not key[1]))
+    if end is None or other is None:
+        return False
+    try:
+        return end_named_by(other.fields) == (end.sequence, end.digest)
+    except BrokenManifest:
+        return False

@@ -127,7 +127,7 @@ class Verifier:
                     place = destination.location(destination.prefix)
                     # a folder may have had manifests beside its data for some windows, and not for others
                     of = {delivery.manifest.position: delivery.lanes[0].snapshot_id for delivery in sealed}
-                    here = [m for m in manifests if m.beside and _place_of(m, of.get(m.position), known) == place]
+                    here = [m for m in manifests if _place_of(m, of.get(m.position), known) == place]
                     verifier = ObjectVerifier(kept, known, destination, result, room)
                     await verifier.verify(sealed, here, whole=whole)
             finally:
@@ -152,9 +152,12 @@ class Verifier:
 def _place_of(manifest: Manifest, snapshot_id: int | None, known: KnownObjects) -> str | None:
     """Where a manifest is by the settings of its delivery, if it is in force, or those it was made by; `None` if nowhere.
 
-    Its destination may have moved since, or have no manifests beside its data any more.
+    Its destination may have moved since, or have no manifests beside its data any more. That it is in the ledger only is
+    believed where it says so itself, or where those settings do.
     """
     try:
+        if not manifest.beside and manifest.fields.get("ledger_only"):
+            return None
         home = known.home(manifest.destination, snapshot_id or manifest.fields["settings_snapshot"])
     except BrokenManifest:
         return None
