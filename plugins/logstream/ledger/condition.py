@@ -67,7 +67,9 @@ _MEANINGS = {
     Condition.HELD: "a person holds it: nothing is sent there, what it would have got is owed to it",
     Condition.SUSPENDED: "it has failed too often in a row: each run tries one window, the rest is owed to it",
     Condition.FAILING: "what was tried last has failed",
-    Condition.BLOCKED: "it is not at fault: the log store or the ledger was away, or something else here has stopped its events",
+    Condition.BLOCKED: (
+        "it is not at fault: the log store, the ledger or Airflow was away, or something else here has stopped its events"
+    ),
     Condition.REJECTING: "it refuses a share of its events, which are kept as dead letters",
     Condition.CATCHING_UP: "it is getting what it is owed, oldest windows first",
     Condition.OWED: "it is owed windows, and has got none for a while",
