@@ -1,4 +1,4 @@
-"""Airflow cannot say whether it has a connection or a Variable: nothing else is taken for it, and nobody is blamed."""
+"""Airflow cannot say whether it has a connection or a Variable: Logstream takes nothing else for it, and blames no destination."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_what_failed_once_is_found_or_is_not_known(supervisor: Supervisor, what:
         assert [psycopg.conninfo.conninfo_to_dict(dsn)["dbname"] for dsn in databases()] == ["store", "control"]
 
 
-def test_what_nobody_has_is_said_to_be_missing(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_does_not_exist_is_missing(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGSTREAM_DSN", "postgresql://u@elsewhere/store")
     supervisor.connections = {}
     supervisor.variables = {}
@@ -230,7 +230,7 @@ def test_secrets_backends_that_cannot_be_made_cannot_say(
 
 
 def test_a_denial_is_no_fault_of_the_environments_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was said to be unreadable, for good: Airflow asks no other keeper after one that denies."""
+    """It was said to be unreadable, for good: Airflow asks no other backend after one that denies."""
     monkeypatch.setenv("AIRFLOW_CONN_SIEM", "http://127.0.0.1:1")
 
     class Denies:
@@ -244,9 +244,9 @@ def test_a_denial_is_no_fault_of_the_environments_connection(monkeypatch: pytest
 
 def test_a_command_says_in_words_that_a_secrets_backend_cannot_be_made(tmp_path: Path) -> None:
     """Importing Airflow makes it."""
-    (tmp_path / "keepers.py").write_text(
+    (tmp_path / "backends_of_ours.py").write_text(
         "from airflow.sdk.bases.secrets_backend import BaseSecretsBackend\n"
-        "class Keeper(BaseSecretsBackend):\n"
+        "class Backend(BaseSecretsBackend):\n"
         "    def __init__(self):\n"
         "        raise ConnectionError('canary')\n",
         encoding="utf-8",
@@ -254,7 +254,7 @@ def test_a_command_says_in_words_that_a_secrets_backend_cannot_be_made(tmp_path:
     search = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     done = subprocess.run(
         [sys.executable, "-m", "logstream.cli", "doctor", "--dsn", "host=127.0.0.1 port=1 dbname=x"],
-        env={**os.environ, "PYTHONPATH": search, "AIRFLOW__SECRETS__BACKEND": "keepers.Keeper"},
+        env={**os.environ, "PYTHONPATH": search, "AIRFLOW__SECRETS__BACKEND": "backends_of_ours.Backend"},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     said = done.stdout + done.stderr
@@ -283,9 +283,9 @@ def test_settings_are_stored_though_airflow_cannot_say_which_connections_there_a
 def test_what_amazons_keeper_takes_for_a_no_cannot_be_seen(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As docs/connections.md tells; once this fails, it can be left out there."""
     client = boto3.client("secretsmanager", "eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")
-    keeper = SecretsManagerBackend()
-    vars(keeper)["client"] = client
-    monkeypatch.setattr("airflow.sdk.execution_time.supervisor.ensure_secrets_backend_loaded", lambda: [keeper])
+    backend = SecretsManagerBackend()
+    vars(backend)["client"] = client
+    monkeypatch.setattr("airflow.sdk.execution_time.supervisor.ensure_secrets_backend_loaded", lambda: [backend])
     monkeypatch.setenv("LOGSTREAM_DSN", "postgresql://u@elsewhere/store")
     with Stubber(client) as answers:
         for _ in range(2):

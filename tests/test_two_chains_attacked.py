@@ -81,7 +81,7 @@ def cut_off(exporter: Exporter, connection: psycopg.Connection, out: Path, chain
 
 
 def add_to(exporter: Exporter, connection: psycopg.Connection, out: Path, chain: list[Manifest]) -> None:
-    """One more, of a time that nobody looks at."""
+    """The attacker adds one more, of a window outside of what `verify` is asked for."""
     connection.execute(
         """insert into logstream.manifests (destination, position, sequence, beside, delivery_id, generation, window_start,
                window_end, document, digest, sealed_at, put_at)

@@ -1,8 +1,7 @@
-"""Whether Airflow has a connection or a Variable, asked so that a keeper of them that fails is no "no".
+"""Whether Airflow has a connection or a Variable, asked so that a secrets backend that fails does not count as a "no".
 
-Airflow's own look-ups ask one secrets backend after another and take every error for a no: of a connection that nobody has
-and of one whose keeper is away they say the same. What is done without a connection is then done for one that is only away:
-another database is taken, manifests stay unsigned.
+Airflow's own look-ups ask one secrets backend after another and take every error for a no. So a connection whose backend is away
+looks like a connection that does not exist, and Logstream would take another database, or leave manifests unsigned.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ def has(kind: Kept, name: str) -> bool:
     with cannot_say(kind, name):
         backends = imported("airflow.sdk.execution_time.supervisor").ensure_secrets_backend_loaded()
     for backend in backends:
-        keeper = type(backend).__name__
+        called = type(backend).__name__
         ask = backend.get_connection if kind is Kept.CONNECTION else backend.get_variable
-        with cannot_say(kind, name, f"{keeper}: "):
-            found = _api_has(kind, name) if keeper == _BY_API else ask(name) is not None
+        with cannot_say(kind, name, f"{called}: "):
+            found = _api_has(kind, name) if called == _BY_API else ask(name) is not None
         if found:
             return True
     return False
@@ -54,10 +53,10 @@ def variable(name: str) -> str | None:
 
 
 @contextmanager
-def cannot_say(kind: Kept, name: str, keeper: str = "") -> Iterator[None]:
+def cannot_say(kind: Kept, name: str, backend: str = "") -> Iterator[None]:
     """Let what is raised while Airflow is asked be `AirflowAway`.
 
-    Also while its modules are imported: that makes the secrets backends, and one whose keeper is away may fail by then.
+    Also while its modules are imported: that makes the secrets backends, and one whose service is away may fail by then.
     """
     try:
         yield
@@ -65,7 +64,7 @@ def cannot_say(kind: Kept, name: str, keeper: str = "") -> Iterator[None]:
         raise
     except Exception as error:  # the words of others' errors may hold what they were given
         raise AirflowAway(
-            f"{kind.value} `{name}`: Airflow cannot say whether there is one ({keeper}{type(error).__name__}); see whether its "
+            f"{kind.value} `{name}`: Airflow cannot say whether there is one ({backend}{type(error).__name__}); see whether its "
             "api-server, its database and its secrets backends answer"
         ) from None
 

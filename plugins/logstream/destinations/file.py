@@ -209,22 +209,23 @@ class FileDestination(ObjectDestination[FileOptions]):
 def _in_its_folder(temporary: Path) -> BinaryIO:
     """A file to write to, in a folder that is made if it is not there. Others remove it with the last file in it (`delete`), and
     that may be now: what is in a folder holds it."""
-    for _ in range(FOLDER_TRIES):
+    left = FOLDER_TRIES
+    while True:
+        left -= 1
         try:
             temporary.parent.mkdir(parents=True, exist_ok=True)
             return _ours_alone(temporary)
         except (FileNotFoundError, FileExistsError):
-            continue
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    return _ours_alone(temporary)
+            if not left:
+                raise
 
 
 def _ours_alone(temporary: Path) -> BinaryIO:
     """A file to write to, at that path, or beside it while another run writes there: it may be at the same object.
 
-    Its lock ends with whoever has it. File systems that know no locks are trusted to have one writer. What is at that path and is
-    no file of that name alone is taken away, and not written to: a link that somebody has put there leads elsewhere, and who was
-    killed in `_link` has left a second name of an object that is in its place.
+    The system drops the lock of a process that ends. On a file system without locks we assume one writer. We write to nothing
+    but a regular file with one name, and remove what else is at that path: an attacker's link leads elsewhere, and a worker that
+    was killed in `_link` leaves a second name of an object that is in its place.
     """
     while True:
         try:

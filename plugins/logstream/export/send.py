@@ -77,9 +77,8 @@ async def send(
         if current.refused:
             # options that leave no room, or a plug-in that breaks: with every event a fault to be mended, and not a thousand
             # dead letters
-            reason = destination.secrets.excerpt(
-                current.refused, LONGEST_REASON
-            )  # a plug-in's error may quote a secret
+            # a plug-in's error may quote a secret
+            reason = destination.secrets.excerpt(current.refused, LONGEST_REASON)
             await refusals.refuse(len(current.events), reason)
             sent.refused = True
             sent.rejected += [(event, reason) for event in current.events]

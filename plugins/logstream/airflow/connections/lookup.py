@@ -48,7 +48,7 @@ def _looked_up(connection: str) -> Any:
         hook = imported(*LOOKING_UP, "airflow.sdk.bases.hook").BaseHook
     try:
         return hook.get_connection(connection)
-    except PermissionError:  # a keeper denies it: Airflow asks none of those after it, such as the environment
+    except PermissionError:  # a secrets backend denies it: Airflow asks none of those after it, such as the environment
         with cannot_say(Kept.CONNECTION, connection):
             raise
     except Exception:
