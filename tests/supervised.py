@@ -7,13 +7,23 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import ConnectionResult, ErrorResponse, GetConnection, GetVariable, VariableResult
+from airflow.sdk.execution_time.comms import (
+    ConnectionResult,
+    ErrorResponse,
+    GetConnection,
+    GetVariable,
+    GetVariableKeys,
+    VariableKeysResult,
+    VariableResult,
+)
 
 FAILURES = {
     # as `CommsDecoder._from_frame` raises what `WatchedSubprocess.handle_requests` sends for an api-server that fails or is away
     "the api-server fails": lambda: AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR)),
     "the supervisor is gone": BrokenPipeError,
     "it is denied": lambda: AirflowRuntimeError(ErrorResponse(error=ErrorType.PERMISSION_DENIED)),
+    # the api-server looks up as the SDK does, and answers 404 where its database fails; its other answers are 500 then
+    "the api-server's database fails": lambda: AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR)),
 }
 
 FIELDS = ("host", "schema", "login", "password", "port", "extra")
@@ -30,6 +40,9 @@ class Supervisor:
         """As `CommsDecoder.send`: an answer, `ErrorResponse` for what is not there, or an exception."""
         if self.fails:
             self.fails -= 1
+            if self.failure == "the api-server's database fails" and isinstance(question, GetConnection | GetVariable):
+                what = "CONNECTION" if isinstance(question, GetConnection) else "VARIABLE"
+                return ErrorResponse(error=ErrorType(f"{what}_NOT_FOUND"))
             raise FAILURES[self.failure]()
         if isinstance(question, GetConnection):
             found = self.connections.get(question.conn_id)
@@ -41,6 +54,9 @@ class Supervisor:
             if text is None:
                 return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND)
             return VariableResult(key=question.key, value=text)
+        if isinstance(question, GetVariableKeys):
+            keys = [key for key in self.variables if key.startswith(question.prefix or "")]
+            return VariableKeysResult(keys=keys, total_entries=len(keys))
         return None  # a secret to be masked in logs
 
     async def asend(self, question: object) -> object:

@@ -74,13 +74,21 @@ _BY_API = "ExecutionAPISecretsBackend"
 
 
 def _api_has(kind: Kept, name: str) -> bool:
+    """Whether the api-server has it. It looks up as the SDK does: its 404 says "no" also where its own database fails.
+
+    So it is asked first for something that it reads from that database without such a look-up: that answer is an error then.
+    """
     comms: Any = imported("airflow.sdk.execution_time.comms")
     errors: Any = imported("airflow.sdk.exceptions")
+    send = imported("airflow.sdk.execution_time.task_runner").SUPERVISOR_COMMS.send
+    keys = send(comms.GetVariableKeys(prefix=name, limit=1))
+    if not isinstance(keys, comms.VariableKeysResult):
+        raise TypeError(type(keys).__name__)
     if kind is Kept.CONNECTION:
         question, no = comms.GetConnection(conn_id=name), errors.ErrorType.CONNECTION_NOT_FOUND
     else:
         question, no = comms.GetVariable(key=name), errors.ErrorType.VARIABLE_NOT_FOUND
-    answer = imported("airflow.sdk.execution_time.task_runner").SUPERVISOR_COMMS.send(question)
+    answer = send(question)
     if isinstance(answer, comms.ErrorResponse):
         if answer.error != no:
             raise errors.AirflowRuntimeError(answer)
