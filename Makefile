@@ -36,8 +36,8 @@ unit: $(READY) ## The quick part of the tests: no server is started, no package 
 	@$(BIN)/python -m pytest -m "not e2e and not servers" -n 3 --dist loadscope --no-loadscope-reorder
 
 .PHONY: soak
-soak: $(READY) ## The long fault tests: the compose file's processes killed, a scheduler that is away, hundreds of kills of workers and of the database, 1,000 worlds (an hour or so)
-	@LOGSTREAM_SOAK=1 $(BIN)/python -m pytest tests/test_scale_out.py tests/test_away.py tests/test_faults.py tests/test_verification.py tests/test_simulation.py -v
+soak: $(READY) ## The long fault tests: the compose file's processes killed, a scheduler that is away, an Airflow that cannot say, hundreds of kills of workers and of the database, 1,000 worlds (an hour or so)
+	@LOGSTREAM_SOAK=1 $(BIN)/python -m pytest tests/test_scale_out.py tests/test_away.py tests/test_airflow_fails.py tests/test_faults.py tests/test_verification.py tests/test_simulation.py -v
 
 .PHONY: simulate
 simulate: $(READY) ## Let simulated worlds happen and judge them: SEED=1 WORLDS=100 WIRE=1 (docs/testing.md)

@@ -14,7 +14,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -135,6 +136,16 @@ class LocalAirflow:
     def kill(self, name: str) -> None:
         """Kill one of them, with all that it has started, as a machine does that breaks down."""
         self._processes.pop(name).kill()
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """One of them stands still, as on a machine that swaps: whoever asks it gets no answer."""
+        process = self._processes[name]
+        process.freeze()
+        try:
+            yield
+        finally:
+            process.thaw()
 
     def _alive(self) -> bool:
         for name, process in self._processes.items():

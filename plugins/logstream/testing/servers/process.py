@@ -82,6 +82,14 @@ class Process:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def freeze(self) -> None:
+        """Stop the whole group where it stands; its connections stay open, and nobody answers."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     def stop(self, seconds: float = 10.0) -> None:
         """Ask the whole group to end, then insist."""
         for ask in (signal.SIGTERM, signal.SIGKILL):
