@@ -185,3 +185,39 @@ def test_a_name_of_an_object_forges_no_line_of_what_verify_says(
     assert main(["verify", "--dsn", database, *SPAN[:3], "2026-03-01T00:05:00Z"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("a??[2Jerror: all is well?.ndjson is extra: no delivery made it")
+
+
+def test_what_a_destination_that_breaks_says_is_masked_in_the_log_of_the_task(
+    engine: Make, sink: LogSink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With what led to it, and with the places that raised: whoever mends the plug-in needs those."""
+
+    def broken(*_: object) -> Any:
+        try:
+            raise KeyError(f"Bearer {sink.token}")
+        except KeyError as error:
+            raise ValueError(f"Authorization: Bearer {sink.token} does not fit") from error
+
+    monkeypatch.setattr(RequestPacker, "pack", broken)
+    exporter = engine(override({"type": "http", "connection": "sink", "lanes": 1}))
+    planned = exporter.plan(WINDOW)
+    with caplog.at_level("DEBUG", "logstream"):
+        exporter.deliver([key for share in planned.shares for key in share.lanes])
+    assert "Delivering to " in caplog.text and "does not fit" in caplog.text
+    assert "KeyError" in caplog.text and "and then" in caplog.text and "in broken" in caplog.text
+    assert sink.token not in caplog.text
+
+
+def test_what_a_destination_says_that_cannot_be_opened_is_in_no_log(
+    engine: Make, sink: LogSink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> None:
+        raise ValueError(f"Authorization: Bearer {sink.token} does not fit")
+
+    exporter = engine(override({"type": "http", "connection": "sink", "lanes": 1}))
+    planned = exporter.plan(WINDOW)
+    monkeypatch.setattr("logstream.export.opening.open_destination", broken)
+    with caplog.at_level("DEBUG", "logstream"):
+        exporter.deliver([key for share in planned.shares for key in share.lanes])
+    assert "cannot be opened" in caplog.text and "in broken" in caplog.text
+    assert sink.token not in caplog.text

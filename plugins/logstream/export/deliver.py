@@ -31,6 +31,7 @@ from logstream.ledger.records import Lane, News, State
 from logstream.settings.repository import Snapshot
 from logstream.settings.resolution import streamings_of
 from logstream.threads import LeftBehindThreads
+from logstream.tracebacks import traceback_of
 from logstream.units import counted
 from logstream.window import Window
 
@@ -211,7 +212,7 @@ class DeliveryTask:
                 first_turn = False
         except Exception as error:
             if not isinstance(error, LogstreamError):
-                log.exception("Delivering to %s broke.", lanes[0].destination)
+                log.error("Delivering to %s broke.\n%s", lanes[0].destination, traceback_of(error))  # noqa: TRY400 - masked
             await self._fail(todo, started, error)
         finally:
             await self._keeper.release(lanes)

@@ -12,6 +12,7 @@ from logstream.destinations.credentials import Connections
 from logstream.errors import DeliveryError, InputError, LogstreamError
 from logstream.settings.models import Settings
 from logstream.threads import LeftBehindThreads, is_from_outside, within
+from logstream.tracebacks import traceback_of
 
 log = logging.getLogger("logstream")
 
@@ -64,7 +65,7 @@ class Destinations:
                 raise
             except Exception as error:
                 # a malformed key, a broken hook or plug-in: its text may quote a secret, and is not repeated
-                log.debug("destination %s cannot be opened", name, exc_info=True)
+                log.debug("destination %s cannot be opened\n%s", name, traceback_of(error))
                 raise InputError(
                     f"destination {name} cannot be opened ({type(error).__name__}): look at what connection "
                     f"`{connection}` holds"
@@ -83,4 +84,4 @@ async def _close(destination: Destination[Any]) -> None:
     except BaseException as error:  # everything that mattered is in the ledger by now
         if is_from_outside(error):
             raise
-        log.warning("destination %s could not be closed", destination.name, exc_info=True)
+        log.warning("destination %s could not be closed\n%s", destination.name, destination.secrets.traceback(error))

@@ -190,8 +190,9 @@ class DeliveryPipeline:
             for work in self._open():
                 await self._stop(work, error)
         except Exception as error:  # a fault of ours, or of a plug-in: it stops this destination and no other
-            log.exception("Delivering to %s broke.", next(iter(self._works.values())).lane.destination)
             # in the words of others, as what a receiver answers: they may quote a secret, or a whole event
+            name = next(iter(self._works.values())).lane.destination
+            log.error("Delivering to %s broke.\n%s", name, self._secrets.traceback(error))  # noqa: TRY400 - masked
             said = self._secrets.excerpt(f"{type(error).__name__}: {error}", LONGEST_REASON)
             broke = DeliveryError(f"delivering broke: {said}")
             for work in self._open():

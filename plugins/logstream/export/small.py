@@ -39,6 +39,7 @@ from logstream.settings.repository import Snapshot
 from logstream.settings.resolution import streamings_of
 from logstream.store.base import Filter
 from logstream.threads import SharedThreads, in_time, is_from_outside
+from logstream.tracebacks import traceback_of
 
 log = logging.getLogger("logstream")
 
@@ -149,7 +150,9 @@ class SmallDeliveries:
         except (Exception, asyncio.CancelledError) as error:  # else `deliver` waits for this one for ever
             if is_from_outside(error):
                 raise
-            log.debug("%s is left to its pipeline, which meets the same and writes it down", name, exc_info=error)
+            log.debug(
+                "%s is left to its pipeline, which meets the same and writes it down\n%s", name, traceback_of(error)
+            )
         if small is None:
             self._left(list(lanes))
         opened.put_nowait(small)
@@ -160,7 +163,7 @@ class SmallDeliveries:
             async with self._memory.share(sum(small.size for small in pack)):
                 await self._deliver_together(pack, done)
         except Exception as error:  # of one of them, or of all: that is seen when each is alone
-            log.debug("%s small deliveries have a pipeline each", len(pack), exc_info=error)
+            log.debug("%s small deliveries have a pipeline each\n%s", len(pack), traceback_of(error))
         finally:
             self._room.release()
         for small in pack:

@@ -81,7 +81,8 @@ def make_parcels(
     except _NamesWanted:
         return False
     except Exception as error:
-        log.debug("events for %s cannot be packaged", small.destination.name, exc_info=error)
+        name, secrets = small.destination.name, small.destination.secrets
+        log.debug("events for %s cannot be packaged\n%s", name, secrets.traceback(error))
     return True
 
 

@@ -136,7 +136,7 @@ def _try_out(name: str, made: Destination[Any]) -> list[Step]:
     except LogstreamError as error:
         steps.append(_not_opened(made, error))
     except Exception as error:
-        logger.exception("the test of destination %s broke off", name)
+        logger.error("the test of destination %s broke off\n%s", name, made.secrets.traceback(error))  # noqa: TRY400 - masked
         remedy = "That is a fault of Logstream or of the destination's plug-in: the api-server's log has the details."
         steps.append(Step("the test ran to its end", False, type(error).__name__, remedy))
     return steps

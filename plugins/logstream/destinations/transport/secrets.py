@@ -19,12 +19,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from logstream.destinations.outcome import Delivered, GiveUp, Outcome, Reject, Retry, Split
 from logstream.destinations.transport.escapes import readings
 from logstream.destinations.transport.secret_places import GRAM, SHORT, Secret, places
+from logstream.tracebacks import traceback_of
 
 MASK = "***"
 
@@ -145,6 +147,10 @@ class Secrets:
         line = "".join(character if character.isprintable() else " " for character in masked)
         line = re.sub(r" +", " ", line).strip()
         return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+
+    def traceback(self, error: BaseException) -> str:
+        """Where an error came from, and what it says, for a log: masked, as what it says itself may quote a secret."""
+        return traceback_of(error, partial(self.excerpt, most=LONGEST_REASON))
 
     def outcome(self, outcome: Outcome) -> Outcome:
         """An outcome whose reasons hold no secrets."""
