@@ -28,12 +28,16 @@ up: $(READY) ## The same, staying up: the console in Airflow on http://localhost
 	@$(BIN)/python include/demo/demo.py up --port $(PORT)
 
 .PHONY: test
-test: $(READY) ## All tests, real servers included
+test: $(READY) ## The tests, real servers included, but for the thorough ones (ten minutes on two cores)
+	@$(BIN)/python -m pytest -m "not thorough" -n 4 --dist loadscope --no-loadscope-reorder
+
+.PHONY: test-all
+test-all: $(READY) ## All tests, as CI runs them (a quarter of an hour)
 	@$(BIN)/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder
 
 .PHONY: unit
 unit: $(READY) ## The quick part of the tests: no server is started, no package installed
-	@$(BIN)/python -m pytest -m "not e2e and not servers" -n 3 --dist loadscope --no-loadscope-reorder
+	@$(BIN)/python -m pytest -m "not e2e and not servers and not thorough" -n 3 --dist loadscope --no-loadscope-reorder
 
 .PHONY: soak
 soak: $(READY) ## The long fault tests: the compose file's processes killed, a scheduler that is away, an Airflow that cannot say, hundreds of kills of workers and of the database, 1,000 worlds (an hour or so)

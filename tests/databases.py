@@ -92,7 +92,13 @@ def postgres_15() -> Iterator[str]:
             run("pg_ctl", "-D", str(home / "data"), "-m", "immediate", "stop")
 
 
-@pytest.fixture(scope="module", params=["postgres_of_wheel", "postgres_of_debian"], ids=["newest", "oldest"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("postgres_of_wheel", id="newest"),
+        pytest.param("postgres_of_debian", id="oldest", marks=pytest.mark.thorough),
+    ],
+)
 def postgres(request: pytest.FixtureRequest) -> str:
     """The newest and the oldest PostgreSQL, in turn: for modules that import this in place of the usual one."""
     return str(request.getfixturevalue(request.param))

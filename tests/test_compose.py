@@ -19,7 +19,7 @@ from logstream.window import Window
 from .composed import PROCESSES, WORKER, Composed, until
 from .production import make_image, next_version
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.thorough, pytest.mark.timeout(600)]
 DAG = "logstream_export"
 START, MINUTES = datetime(2026, 2, 1, tzinfo=UTC), timedelta(minutes=5)
 BEFORE, DURING, AFTER = (Window(START + MINUTES * n, START + MINUTES * (n + 1)) for n in range(3))

@@ -30,6 +30,7 @@ def test_the_page_has_every_file_and_no_block_beside_them(package: Path) -> None
 
 
 @pytest.mark.servers
+@pytest.mark.thorough
 def test_its_suite_passes(package: Path, tmp_path: Path) -> None:
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
                "--disable-pip-version-check", "--target", str(tmp_path), str(package)]  # fmt: skip

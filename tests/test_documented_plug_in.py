@@ -69,6 +69,7 @@ def test_its_options_are_checked_and_its_form_is_drawn(installed: dict[str, str]
     assert done.stdout.strip() == "Acme logs ['connection', 'stream', 'compression'] ('stream',)"
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 def test_its_suite_passes(package: Path, installed: dict[str, str]) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "test_acme.py"]

@@ -1,6 +1,6 @@
 """Faults at random: workers and the database are killed while windows are exported. Afterwards the books must balance.
 
-`make test` runs a little of it; `make soak` (LOGSTREAM_SOAK=1) the long of it: 200 kills, 100,000 events, 30 destinations.
+`make test-all` runs a little of it; `make soak` (LOGSTREAM_SOAK=1) the long of it: 200 kills, 100,000 events, 30 destinations.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WORKSPACES = [Workspace(1000 + number, f"c{number}") for number in range(90)]
 WINDOWS = [Window(START + timedelta(minutes=n), START + timedelta(minutes=n + 1)) for n in range(MINUTES)]
 POLICY = RetryPolicy(attempts=20, base=0.01, cap=0.2)
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(7200 if SOAK else 240)]
+pytestmark = [pytest.mark.servers, pytest.mark.thorough, pytest.mark.timeout(7200 if SOAK else 240)]
 
 
 class Stage:

@@ -104,6 +104,7 @@ def test_a_scheduler_that_was_away_for_ten_windows_loses_nothing(
     assert verify(streaming, seconds(0, 60)).findings == []
 
 
+@pytest.mark.thorough
 def test_a_day_of_pause_is_made_good_in_bounded_runs_oldest_first(
     streaming: Exporter, filled: psycopg.Connection, sink: LogSink
 ) -> None:

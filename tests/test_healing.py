@@ -108,6 +108,7 @@ def two_destinations(folder: Path, *, manifests: bool = False) -> dict[str, Any]
     }
 
 
+@pytest.mark.thorough
 def test_a_destination_that_was_down_for_fifty_windows_gets_everything_in_order(
     engine: Make, filled: psycopg.Connection, sink: LogSink, tmp_path: Path
 ) -> None:

@@ -22,6 +22,8 @@ from logstream.settings import message_files
 from .production import DOCKERFILE, NO_INDEX, Image, make_image
 from .stage import PROJECT
 
+pytestmark = pytest.mark.thorough
+
 TEMPLATES = PROJECT / "include/templates"
 PACKAGE = PROJECT / "plugins/logstream"
 

@@ -64,6 +64,7 @@ def imported(production: Production) -> subprocess.CompletedProcess[str]:
     return production.run("python", "-c", IMPORTING, json.dumps(EXECUTORS))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_every_executor_that_we_name_can_be_imported(name: str, imported: subprocess.CompletedProcess[str]) -> None:
     assert f"{name} {name}" in imported.stdout.splitlines(), imported.stderr

@@ -248,6 +248,7 @@ def test_settings_that_were_stored_before_load_and_run() -> None:
         assert make_destination(name, stored.destinations[name], Known()).name == name  # type: ignore[arg-type]
 
 
+@pytest.mark.thorough
 def test_thousands_of_destinations_are_told_apart() -> None:
     kinds = [
         lambda n: s3(prefix=f"customer-{n}/"),

@@ -42,6 +42,7 @@ def test_worlds_lose_nothing_double_nothing_and_hide_nothing() -> None:
 
 
 @pytest.mark.servers
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 def test_worlds_without_the_wire_are_judged_alike() -> None:
     done = simulate("--seed", str(SEED), "--worlds", "6", "--no-wire")
@@ -72,6 +73,7 @@ def test_what_is_superseded_is_what_the_newest_manifest_of_a_window_says() -> No
 
 
 @pytest.mark.servers
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 def test_a_mistake_is_told_as_a_story_of_what_is_needed_for_it() -> None:
     with mutant(PATCHES / "08-job-status-keeps-lines.patch") as (folder, environment):

@@ -371,6 +371,7 @@ def _any(out: Path, chance: random.Random) -> Path:
     return chance.choice([path for path in sorted(out.rglob("*")) if path.is_file() and path.stat().st_size])
 
 
+@pytest.mark.thorough
 @settings(max_examples=20)
 @given(
     st.sampled_from([delete, truncate, edit, swap, rename, add, replay, cut_head, cut_tail, cut_middle]),

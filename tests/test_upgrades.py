@@ -70,7 +70,13 @@ def test_there_is_a_version_for_each_number() -> None:
     assert [*versions(), HEAD] == [f"{number:04}" for number in range(1, int(HEAD) + 1)]
 
 
-@pytest.mark.parametrize("version", versions())
+@pytest.mark.parametrize(
+    "version",
+    [
+        pytest.param(version, marks=pytest.mark.thorough if version in versions()[1:-1] else ())
+        for version in versions()
+    ],
+)
 def test_an_export_that_was_under_way_goes_on_after_an_upgrade(
     version: str, under_way: Exporter, sink: LogSink, filled: psycopg.Connection
 ) -> None:

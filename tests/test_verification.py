@@ -378,6 +378,7 @@ def test_what_is_no_key_is_refused_without_being_shown(text: str) -> None:
     assert not text or text not in str(refused.value)
 
 
+@pytest.mark.thorough
 def test_nothing_is_found_in_a_clean_month(engine: Make, filled: psycopg.Connection, tmp_path: Path) -> None:
     """Hour by hour: a month with `make soak`, two days of it else."""
     hours = 30 * 24 if os.environ.get("LOGSTREAM_SOAK") else 48

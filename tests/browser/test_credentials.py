@@ -13,7 +13,7 @@ from logstream.testing.servers import S3rver
 from ..stage import Stage
 from .person import Person, call, picture, start_from
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.thorough, pytest.mark.timeout(300)]
 
 MOST_CLICKS = 15
 

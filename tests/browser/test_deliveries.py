@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from ..stage import WINDOWS, Stage
 from .person import OURS, Person, call, start_from
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.thorough, pytest.mark.timeout(300)]
 
 
 def test_a_destination_is_held_and_resumed(admin: Person, stage: Stage, bucket: str) -> None:

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from ..stage import Stage
 from .person import OVERRIDDEN, Person, call, settle, start_from
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.thorough, pytest.mark.timeout(300)]
 
 
 def test_the_preview_follows_while_the_event_is_open_beside_it(admin: Person, stage: Stage) -> None:

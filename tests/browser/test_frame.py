@@ -13,7 +13,7 @@ from playwright.sync_api import Frame, expect
 from ..stage import PROJECT, Stage
 from .person import FRAME, OURS, OVERRIDDEN, Person, call, picture, start_from
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.thorough, pytest.mark.timeout(300)]
 
 AXE = PROJECT / ".venv/node/node_modules/axe-core/axe.min.js"
 

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from ..stage import Stage
 from .person import OVERRIDDEN, Person, call, start_from
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.thorough, pytest.mark.timeout(300)]
 
 
 def test_history_shows_and_restores(admin: Person, stage: Stage, tmp_path: Path) -> None:

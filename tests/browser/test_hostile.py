@@ -20,7 +20,7 @@ from logstream.testing.airflow import USERS
 from ..stage import Stage
 from .person import OVERRIDDEN, Person, call, start_from
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.thorough, pytest.mark.timeout(300)]
 
 HOSTILE = {
     700: "<script>window.broken=1</script><img src=x onerror=window.broken=1>",

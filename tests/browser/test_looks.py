@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Response, expect
 from ..stage import PROJECT, Stage
 from .person import MESSAGE, PAGES, WIDE, Person, call, picture, settle, start_from
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.thorough, pytest.mark.timeout(300)]
 
 AXE = PROJECT / ".venv/node/node_modules/axe-core/axe.min.js"
 

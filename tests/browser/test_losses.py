@@ -19,7 +19,7 @@ from logstream.window import Window
 from ..stage import DAYS, Stage
 from .person import Person, call, settle, start_from
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.thorough, pytest.mark.timeout(300)]
 
 
 def engine(stage: Stage) -> Exporter:

@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, expect
 from ..stage import Stage
 from .person import OVERRIDDEN, Person, call, fill_destination, picture, start_from
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.thorough, pytest.mark.timeout(300)]
 
 
 def wrong(person: Person, field: str) -> Locator:

@@ -14,7 +14,7 @@ from logstream.window import Window
 from ..stage import DAYS, Stage
 from .person import OVERRIDDEN, Person, call, picture, settle, start_from
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.thorough, pytest.mark.timeout(300)]
 
 
 def needs(page: Frame, name: str) -> Locator:

@@ -14,7 +14,7 @@ from logstream.testing.airflow import USERS
 from ..stage import Stage
 from .person import OVERRIDDEN, PAGES, Person, call, start_from
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.thorough, pytest.mark.timeout(300)]
 
 
 def test_viewers_look_and_do_not_touch(viewer: Person, stage: Stage) -> None:

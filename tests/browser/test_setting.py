@@ -61,6 +61,7 @@ def test_an_override_from_nothing(admin: Person, stage: Stage, bucket: str) -> N
     )
 
 
+@pytest.mark.thorough
 def test_two_customers_and_their_own_destinations(admin: Person, stage: Stage, bucket: str) -> None:
     start_from(stage, {})
     for workspace, name in ((100, "east"), (101, "west")):
@@ -87,6 +88,7 @@ def test_two_customers_and_their_own_destinations(admin: Person, stage: Stage, b
     assert call(stage, "GET", "api/v1/workspaces/101/settings")[1] is None
 
 
+@pytest.mark.thorough
 def test_the_override_warns_first_and_locks_then(admin: Person, stage: Stage) -> None:
     start_from(stage, OVERRIDDEN)
     page = admin.visit()
@@ -109,6 +111,7 @@ def test_the_override_warns_first_and_locks_then(admin: Person, stage: Stage) ->
     assert call(stage, "DELETE", "api/v1/workspaces/100/settings", If_Match="*")[0] == 409
 
 
+@pytest.mark.thorough
 def test_a_broken_template_says_where(admin: Person, stage: Stage) -> None:
     start_from(stage, OVERRIDDEN)
     page = admin.visit()
@@ -132,6 +135,7 @@ def test_a_broken_template_says_where(admin: Person, stage: Stage) -> None:
     admin.complaints.clear()  # the browser says so of the answer 422
 
 
+@pytest.mark.thorough
 def test_the_editor_explains_and_warns(admin: Person, stage: Stage) -> None:
     start_from(stage, OVERRIDDEN)
     page = admin.visit()
@@ -153,6 +157,7 @@ def test_the_editor_explains_and_warns(admin: Person, stage: Stage) -> None:
     assert page.locator(".numbers").first.inner_text().split() == ["1", "2", "3", "4"]
 
 
+@pytest.mark.thorough
 def test_who_is_told(admin: Person, stage: Stage) -> None:
     start_from(stage, OVERRIDDEN)
     for path, key in (("notices", None), ("customers/100/notices", 100)):
@@ -175,6 +180,7 @@ def test_who_is_told(admin: Person, stage: Stage) -> None:
     admin.complaints.clear()  # the browser says so of the answers 422
 
 
+@pytest.mark.thorough
 def test_a_template_for_each_kind(admin: Person, stage: Stage) -> None:
     start_from(stage, OVERRIDDEN)
     page = admin.visit()
@@ -206,6 +212,7 @@ def test_a_template_for_each_kind(admin: Person, stage: Stage) -> None:
     expect(page.get_by_label("Template of user activity")).to_have_value('{"who": {{{$.user.name}}}}')
 
 
+@pytest.mark.thorough
 def test_a_template_that_does_not_fit_its_destination_is_warned_of(admin: Person, stage: Stage) -> None:
     start_from(stage, {})
     page = admin.visit()
@@ -218,6 +225,7 @@ def test_a_template_that_does_not_fit_its_destination_is_warned_of(admin: Person
     expect(page.locator("#preview")).not_to_contain_text("wrapped twice")
 
 
+@pytest.mark.thorough
 def test_fields_say_what_is_wrong_as_one_types(admin: Person, stage: Stage) -> None:
     start_from(stage, {})
     page = admin.visit()
@@ -239,6 +247,7 @@ def test_fields_say_what_is_wrong_as_one_types(admin: Person, stage: Stage) -> N
     expect(page.locator("[id='error-option.connection']")).to_contain_text("Is required")
 
 
+@pytest.mark.thorough
 def test_two_administrators(admin: Person, chromium: Browser, stage: Stage) -> None:
     start_from(stage, OVERRIDDEN)
     other = Person(chromium, stage, "admin")
@@ -260,6 +269,7 @@ def test_two_administrators(admin: Person, chromium: Browser, stage: Stage) -> N
     admin.complaints.clear()  # the browser says so of the answer 409
 
 
+@pytest.mark.thorough
 def test_the_api_lets_nobody_overwrite_unknowingly(stage: Stage) -> None:
     start_from(stage, OVERRIDDEN)
     _, document, headers = call(stage, "GET", "api/v1/settings")
