@@ -273,6 +273,8 @@ def test_the_command(
     exporter = quick(engine(two_destinations(tmp_path / "out")))
     run(exporter, 0)
     code, document = say()
+    moments = [document["streaming_since"], *(one["delivered_until"] for one in document["destinations"])]
+    assert all(moment.endswith("Z") for moment in moments), "as every command writes a moment"
     assert (code, document["first"]) == (0, None)
     assert [(one["name"], one["condition"]) for one in document["destinations"]] == [
         ("hook", "up to date"), ("out", "up to date"),

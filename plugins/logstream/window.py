@@ -25,14 +25,14 @@ class Window:
                 raise InputError(f"window {name} {value.isoformat()} has no UTC offset")
             object.__setattr__(self, name, _plain(value.astimezone(UTC)))
         if self.end <= self.start:
-            raise InputError(f"the window ends at {_iso(self.end)}, not after its start {_iso(self.start)}")
+            raise InputError(f"the window ends at {iso(self.end)}, not after its start {iso(self.start)}")
 
     def __str__(self) -> str:
-        return f"{_iso(self.start)} to {_iso(self.end)}"
+        return f"{iso(self.start)} to {iso(self.end)}"
 
     def as_json(self) -> dict[str, str]:
         """Return `{"start": ..., "end": ...}` in ISO 8601."""
-        return {"start": _iso(self.start), "end": _iso(self.end)}
+        return {"start": iso(self.start), "end": iso(self.end)}
 
     @property
     def slug(self) -> str:
@@ -62,8 +62,9 @@ def _plain(value: datetime) -> datetime:
     )
 
 
-def _iso(value: datetime) -> str:
-    return value.isoformat().replace("+00:00", "Z")
+def iso(value: datetime) -> str:
+    """A moment as commands and files write it: ISO 8601 in UTC, with `Z`."""
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def formatted(value: datetime, form: str) -> str:

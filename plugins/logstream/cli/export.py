@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from logstream.cli.arguments import add_command, add_dsn, add_json, add_window, open_exporter, seconds, window_of
 from logstream.cli.output import note_taken_over, print_table, retries_shown
 from logstream.units import counted
+from logstream.window import iso
 
 if TYPE_CHECKING:
     from logstream.export.plan import Planned
@@ -116,7 +117,7 @@ def _say_why_nothing(planned: Planned) -> None:
 def name_windows(windows: Sequence[Any]) -> str:
     if len(windows) == 1:
         return f"the window {windows[0]}"
-    return f"{counted(len(windows), 'window')} from {windows[0].start.isoformat()} to {windows[-1].end.isoformat()}"
+    return f"{counted(len(windows), 'window')} from {iso(windows[0].start)} to {iso(windows[-1].end)}"
 
 
 def _remind(writers: Sequence[Any]) -> None:

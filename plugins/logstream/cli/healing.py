@@ -20,6 +20,7 @@ from logstream.cli.arguments import (
 from logstream.cli.output import note_taken_over, print_table, retries_shown
 from logstream.errors import InputError
 from logstream.units import counted
+from logstream.window import iso
 
 
 def add(groups: Any) -> None:
@@ -96,7 +97,7 @@ def owed(options: argparse.Namespace, out: TextIO) -> None:
         document = {
             "owed": [
                 {"destination": item.destination, "window": item.window.as_json(), "events": item.events,
-                 "planned_at": item.since.isoformat(), "suspended": item.destination in suspended, "removed": item.removed,
+                 "planned_at": iso(item.since), "suspended": item.destination in suspended, "removed": item.removed,
                  "error": item.error}
                 for item in found
             ],
@@ -130,7 +131,7 @@ def rejected(options: argparse.Namespace, out: TextIO) -> None:
         document = [
             {"destination": row.destination, "window": row.window.as_json(), "event_id": row.event_id,
              "workspace_id": row.workspace_id, "kind": row.kind, "reason": row.reason, "request": row.request,
-             "rejected_at": row.rejected_at.isoformat()}
+             "rejected_at": iso(row.rejected_at)}
             for row in found
         ]  # fmt: skip
         print(json.dumps(document), file=out)

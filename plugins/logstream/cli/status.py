@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from logstream.cli.arguments import add_command, add_dsn, add_json, open_exporter
 from logstream.cli.output import print_table
+from logstream.window import iso
 
 if TYPE_CHECKING:
     from logstream.ledger.condition import DestinationStatus
@@ -43,11 +44,11 @@ def status(options: argparse.Namespace, out: TextIO) -> int:
             "problems": [problem.as_json() for problem in found.problems],
             "gaps": {
                 "windows": found.gaps.windows,
-                "since": found.gaps.since.isoformat() if found.gaps.since else None,
+                "since": iso(found.gaps.since) if found.gaps.since else None,
             },
             "destinations": [as_json(destination, policy) for destination in found.destinations],
             "settings": settings.id,
-            "streaming_since": found.streaming_since.isoformat() if found.streaming_since else None,
+            "streaming_since": iso(found.streaming_since) if found.streaming_since else None,
             "schedule_seconds": found.schedule.total_seconds() if found.schedule else None,
         }
         print(json.dumps(document), file=out)

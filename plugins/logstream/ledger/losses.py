@@ -19,7 +19,7 @@ from logstream.database import database_errors
 from logstream.destinations.parcel import Tally
 from logstream.ledger.book import Book, any_of
 from logstream.units import counted
-from logstream.window import Window
+from logstream.window import Window, iso
 
 
 class Why(StrEnum):
@@ -56,7 +56,7 @@ class Loss:
         return {
             "window": self.window.as_json(), "destination": self.destination, "workspace_id": self.workspace_id,
             "kind": self.kind, "events": self.events, "reason": self.why,
-            **({"by": self.acknowledged_by, "at": self.noted_at.isoformat(), "note": self.note} if self.note else {}),
+            **({"by": self.acknowledged_by, "at": iso(self.noted_at), "note": self.note} if self.note else {}),
         }  # fmt: skip
 
     def __str__(self) -> str:

@@ -16,6 +16,7 @@ from logstream.ledger.overview import Overview, backlog_of
 from logstream.ledger.windows import Windows
 from logstream.ledger.write_offs import write_off_command
 from logstream.units import counted
+from logstream.window import iso
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +144,10 @@ def as_json(status: DestinationStatus, policy: HealingPolicy) -> dict[str, objec
         "name": status.name,
         "condition": status.condition.value,
         "well": status.is_well,
-        "delivered_until": status.delivered_until.isoformat() if status.delivered_until else None,
+        "delivered_until": iso(status.delivered_until) if status.delivered_until else None,
         "lag_seconds": status.lag.total_seconds() if status.lag else 0.0,
         "owed_windows": status.owed,
-        "owed_since": status.owed_since.isoformat() if status.owed_since else None,
+        "owed_since": iso(status.owed_since) if status.owed_since else None,
         "ready_in_seconds": ready.total_seconds() if ready else None,
         "rejected_share": round(status.rejected_share, 4),
         "lost_events": status.lost,
