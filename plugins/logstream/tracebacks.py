@@ -5,6 +5,9 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator
 
+FEW = 3
+"""Exceptions of a group that are told: they are mostly alike."""
+
 
 def traceback_of(error: BaseException, say: Callable[[str], str] | None = None) -> str:
     """Where an error came from, and what led to it: types, files and lines, the first cause first.
@@ -14,7 +17,9 @@ def traceback_of(error: BaseException, say: Callable[[str], str] | None = None) 
 
     def told(link: BaseException) -> str:
         words = f": {say(str(link))}" if say else ""
-        return "".join(traceback.format_tb(link.__traceback__)) + type(link).__name__ + words
+        told_here = "".join(traceback.format_tb(link.__traceback__)) + type(link).__name__ + words
+        parts = link.exceptions[:FEW] if isinstance(link, BaseExceptionGroup) else ()
+        return "\nof which one is\n".join([told_here, *(traceback_of(part, say) for part in parts)])
 
     return "\nand then\n".join(map(told, reversed(list(_chain(error)))))
 
