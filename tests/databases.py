@@ -1,4 +1,4 @@
-"""Other PostgreSQLs than the embedded one: Debian's 15, and PgBouncer in front of a server. No root is needed."""
+"""Other PostgreSQLs than the embedded one: Debian's (15 in bookworm), and PgBouncer in front of a server; Redis. No root is needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import pytest
@@ -24,15 +24,22 @@ PROJECT = Path(__file__).resolve().parents[1]
 SERVANT: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
 
 
+class Programs(NamedTuple):
+    """The folder of an older PostgreSQL's programs, PgBouncer's program, and Redis'."""
+
+    postgres: Path
+    pgbouncer: Path
+    redis: Path
+
+
 @cache
-def programs() -> tuple[Path, Path]:
-    """The folder of PostgreSQL 15's programs, and PgBouncer's program."""
+def programs() -> Programs:
+    """Debian's, or the machine's own."""
     done = subprocess.run(
         ["bash", str(PROJECT / "deploy" / "databases.sh")], capture_output=True, text=True, check=False, timeout=500
     )
     assert done.returncode == 0, done.stderr
-    postgres, pgbouncer = map(Path, done.stdout.split())
-    return postgres, pgbouncer
+    return Programs(*map(Path, done.stdout.split()))
 
 
 @contextmanager
@@ -66,9 +73,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def postgres_15() -> Iterator[str]:
-    """A PostgreSQL 15 with a database `logstream`; its DSN."""
-    binaries, _ = programs()
+def older_postgres() -> Iterator[str]:
+    """Debian's PostgreSQL with a database `logstream`; its DSN."""
+    binaries = programs().postgres
     environment = libraries(binaries / "postgres")
     with folder() as home:
 
@@ -107,7 +114,7 @@ def postgres(request: pytest.FixtureRequest) -> str:
 @contextmanager
 def pgbouncer(server: str, mode: str) -> Iterator[str]:
     """PgBouncer in front of a server, its defaults but for the pool's mode; the DSN of the same database through it."""
-    _, program = programs()
+    program = programs().pgbouncer
     given = conninfo_to_dict(server)
     port = free_port()
     # the folder of the server's socket may be for its own user alone

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import os
 import re
 import subprocess
+import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +29,25 @@ def test_what_is_locked_is_what_is_tested() -> None:
     pins = locked()
     assert len(pins) > 200
     assert {name: version(name) for name in pins} == pins
+
+
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+
+
+def test_the_pythons_are_those_that_the_readme_names() -> None:
+    assert f"Python {PYTHONS[0]} to {PYTHONS[-1]} " in (PROJECT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_what_is_locked_has_a_wheel_for_each_python(python: str, lock: str, tmp_path: Path) -> None:
+    """`make setup` compiles nothing: a machine need not have a compiler."""
+    done = subprocess.run(
+        [Path(sys.executable).parent / "uv", "pip", "install", "--dry-run", "--no-deps", "--only-binary", ":all:",
+         "--python-version", python, "--target", tmp_path, "--requirement", PROJECT / lock],
+        env={"UV_SYSTEM_CERTS": "true", "UV_NATIVE_TLS": "true", **os.environ}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def named_executors() -> list[str]:
