@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +13,9 @@ from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from airflow.providers.fab.auth_manager.fab_auth_manager import FabAuthManager
 
 from logstream.console import access
+
+from .documented import shown
+from .fab import MANAGER, Call, fab_airflow
 
 OWN = "Audit log streaming"
 RUNS = {("can_read", "DAGs"), ("can_read", "DAG Runs")}
@@ -57,3 +62,37 @@ def test_a_manager_that_grants_what_was_given_to_no_role_is_not_asked(monkeypatc
     assert access.own_permission(viewer, "PUT") is None
     assert (access.may_read(viewer), access.may_write(viewer)) == (True, False)
     assert (access.may_read(admin), access.may_write(admin)) == (True, True)
+
+
+@pytest.fixture(scope="module")
+def call(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
+    """An api-server that has the permission's name, after the commands of the page have given it to roles."""
+    commands = [command.words[1:] for command in shown("airflow") if "roles" in command.words]
+    assert len(commands) >= 3
+    folder, roles = tmp_path_factory.mktemp("fab"), ["Admin", "Op", "Viewer", "Auditor"]
+    with fab_airflow(postgres, folder, "fab_own", roles, {access.PERMISSION: OWN}, commands) as call:
+        yield call
+
+
+@pytest.mark.e2e
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("role", "reads", "writes"), [("Admin", 200, 200), ("Op", 200, 200), ("Viewer", 403, 403), ("Auditor", 200, 403)]
+)
+def test_it_is_given_by_the_commands_of_the_page(call: Call, role: str, reads: int, writes: int) -> None:
+    assert call("GET", "/logstream/api/v1/settings", role=role)[0] == reads
+    assert call("PUT", "/logstream/api/v1/settings", {}, role)[0] == writes
+
+
+def test_an_api_server_starts_though_it_cannot_make_the_permission(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away() -> Any:
+        raise OSError("the database is away")
+
+    monkeypatch.setenv(access.PERMISSION, OWN)
+    monkeypatch.setenv("AIRFLOW__CORE__AUTH_MANAGER", MANAGER)
+    monkeypatch.setattr(access, "create_session", away)
+    with caplog.at_level(logging.WARNING, "logstream"):
+        access.make_permission()
+    assert "cannot be made (OSError)" in caplog.text

@@ -3,118 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from psycopg.conninfo import make_conninfo
 
 from logstream.console.app import create_app
 from logstream.database import connect
-from logstream.store.schema import create_tables
-from logstream.testing.airflow import LocalAirflow
-from logstream.testing.servers import Process, wait_for
 
-from .stage import PROJECT
+from .fab import Call, fab_airflow, said_by
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 ROLES = ("Admin", "Op", "User", "Viewer", "Public")
 
-HELPER = """
-import sys
-from airflow.models.connection import Connection
-from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
-from airflow.utils.session import create_session
-with get_application_builder() as builder:
-    for role in sys.argv[1:]:
-        made = builder.sm.add_user(role.lower(), role, "X", f"{role}@example.com", builder.sm.find_role(role), "secret")
-        assert made, role
-print("users are made", flush=True)
-for line in sys.stdin:
-    with create_session() as session:
-        found = session.query(Connection).filter_by(conn_id=line.strip()).one()
-        print("password=" + found.password, flush=True)
-"""
-"""Makes a user of each role; then says the password of each connection that it is asked for, as Airflow's own code decrypts it.
-
-One process, which imports Airflow once.
-"""
-
-Call = Callable[..., tuple[int, str]]
-
-
-def said_by(helper: subprocess.Popen[str], beginning: str) -> str:
-    """The rest of the next line of the helper's that begins so."""
-    assert helper.stdout is not None
-    for line in helper.stdout:
-        if line.startswith(beginning):
-            return line.removeprefix(beginning).strip()
-    raise AssertionError(f"the helper has ended, with {helper.wait()}")
-
 
 @pytest.fixture(scope="module")
 def call(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
     """Calls the console as a user of some role: status and answer."""
-    folder = tmp_path_factory.mktemp("fab")
-    with connect(postgres) as connection:
-        for name in ("fab_store", "fab_airflow"):
-            connection.execute(f"create database {name}")
-    store, metadata = (make_conninfo(postgres, dbname=name) for name in ("fab_store", "fab_airflow"))
-    with connect(store) as connection:
-        create_tables(connection)
-    manager = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
-    environment = {"AIRFLOW__CORE__AUTH_MANAGER": manager, "LOGSTREAM_DSN": store,
-                   "AIRFLOW_CONN_FROM_OUTSIDE": "http://user:canary-env@outside.example"}  # fmt: skip
-    # only its configuration: no task runs here
-    airflow = LocalAirflow(folder / "home", PROJECT, metadata, environment)
-    airflow.command("db", "migrate")
-    helper = subprocess.Popen(
-        [sys.executable, "-c", HELPER, *ROLES], env={**os.environ, **airflow.environment}, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    said_by(helper, "users are made")
-    server = Process(
-        [str(Path(sys.executable).parent / "airflow"), "api-server"], folder / "api.log", airflow.environment
-    )
-    try:
-        wait_for(f"{airflow.url}/api/v2/version", 120, server.alive)
-        tokens: dict[str, str] = {}
-
-        def call(method: str, path: str, body: object = None, role: str | None = None) -> tuple[int, str]:
-            form = isinstance(body, str)
-            headers = {
-                "Content-Type": "application/x-www-form-urlencoded" if form else "application/json",
-                "If-Match": "*",
-            }
-            if role and role not in tokens:
-                _, answer = call("POST", "/auth/token", {"username": role.lower(), "password": "secret"})
-                tokens[role] = json.loads(answer)["access_token"]
-            if role:
-                headers["Authorization"] = f"Bearer {tokens[role]}"
-            data = None if body is None else str(body).encode() if form else json.dumps(body).encode()
-            request = urllib.request.Request(airflow.url + path, data, headers, method=method)
-            try:
-                with urllib.request.urlopen(request, timeout=60) as response:
-                    return response.status, response.read().decode()
-            except urllib.error.HTTPError as error:
-                return error.code, error.read().decode()
-
-        call.metadata = metadata  # type: ignore[attr-defined]
-        call.helper = helper  # type: ignore[attr-defined]
+    environment = {"AIRFLOW_CONN_FROM_OUTSIDE": "http://user:canary-env@outside.example"}
+    with fab_airflow(postgres, tmp_path_factory.mktemp("fab"), "fab", ROLES, environment) as call:
         yield call
-    finally:
-        helper.communicate()
-        server.ask()
-        server.stop()
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,9 @@ class ConsoleApp:
 
     def prepare(self) -> None:
         """Make it now, so that the first request does not wait for it."""
+        from logstream.console.access import make_permission
+
+        make_permission()
         _ = self._app
 
 

@@ -6,15 +6,17 @@ customers' data goes, and with which connection. Every route depends on one of t
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.app import get_auth_manager, get_auth_manager_cls
 from airflow.api_fastapi.auth.managers.models.resource_details import ConnectionDetails, DagAccessEntity, DagDetails
 from airflow.api_fastapi.auth.tokens import get_signing_key
 from airflow.api_fastapi.core_api.security import get_user
 from airflow.models.connection import Connection
+from airflow.utils.session import create_session
 from fastapi import Depends, HTTPException, Request
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 from starlette.datastructures import FormData
@@ -22,6 +24,8 @@ from starlette.datastructures import FormData
 from logstream.console.runs import EXPORT_DAG
 from logstream.console.tested import TestNotes
 from logstream.control.audit import Actor
+
+log = logging.getLogger("logstream")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 TOKEN_SECONDS = 24 * 3600
@@ -50,6 +54,26 @@ def own_permission(user: Any, method: Literal["GET", "PUT"]) -> bool | None:
     if manager.is_authorized_custom_view(method=method, resource_name=f"{resource} (given to no role)", user=user):
         return None
     return bool(manager.is_authorized_custom_view(method=method, resource_name=resource, user=user))
+
+
+def make_permission() -> None:
+    """Make the console's own permission, if it is named, in Flask AppBuilder: `airflow roles add-perms` gives only what is there.
+
+    An api-server does so as it starts, which nothing here may stop.
+    """
+    resource = os.environ.get(PERMISSION)
+    if not resource:
+        return
+    try:
+        from airflow.providers.fab.auth_manager.fab_auth_manager import FabAuthManager
+        from airflow.providers.fab.www.security_appless import ApplessAirflowSecurityManager
+
+        if issubclass(get_auth_manager_cls(), FabAuthManager):
+            with create_session() as session:
+                for action in ("can_read", "can_edit"):
+                    ApplessAirflowSecurityManager(session=session).create_permission(action, resource)
+    except Exception as error:
+        log.warning("%s=%r: the permission cannot be made (%s)", PERMISSION, resource, type(error).__name__)
 
 
 def may_read(user: Any) -> bool:
