@@ -113,6 +113,18 @@ def test_history_says_in_a_line_what_changed(there: Asked, tmp_path: Path) -> No
     ]
 
 
+def test_a_message_of_several_lines_is_shown_in_its_lines(there: Asked) -> None:
+    document = there("GET", "api/v1/settings").json()
+    admin = {"enabled": True, "events": ["job_status"], "destination": "lake"}
+    message = '{\n\t"event": {{{log_message}}}\n}\n'
+    version = there("PUT", "api/v1/settings", json={**document, "admin": {**admin, "message": message}}).json()[
+        "version"
+    ]
+    shown = there("GET", f"history/{version}").text
+    assert "\N{REPLACEMENT CHARACTER}" not in shown
+    assert "<ins>{\n\t&#34;event&#34;: {{{log_message}}}\n}\n</ins>" in shown
+
+
 def test_a_file_shows_what_it_changes_before_it_is_put_in_force(there: Asked, tmp_path: Path) -> None:
     before = there.version()
     lake = there("GET", "api/v1/settings").json()["destinations"]["lake"]

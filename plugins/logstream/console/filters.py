@@ -26,10 +26,16 @@ def moment(value: datetime | None) -> str:
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if value else "-"
 
 
-def short(value: object, length: int = 80) -> str:
-    """A name that may be hostile: not too long, and without what cannot be seen."""
-    text = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in str(value))
+def short(value: object, length: int = 80, *, kept: str = "") -> str:
+    """A name that may be hostile: not too long, and without what cannot be seen, but for the signs that are `kept`."""
+    seen = (sign if sign.isprintable() or sign in kept else "\N{REPLACEMENT CHARACTER}" for sign in str(value))
+    text = "".join(seen)
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def passage(value: object, length: int = 2000) -> str:
+    """A text that may have lines, such as a message template; of that, what cannot be seen is shown as in a name."""
+    return short(value, length, kept="\n\t")
 
 
 def sentence(text: str) -> str:
@@ -72,7 +78,7 @@ def iso(value: datetime) -> str:
 
 
 FILTERS = {
-    "size": size, "moment": moment, "span": span, "short": short, "sentence": sentence, "spell": spell, "text": as_text,
-    "prose": prose, "counted": counted, "iso": iso, "told": told,
+    "size": size, "moment": moment, "span": span, "short": short, "passage": passage, "sentence": sentence, "spell": spell,
+    "text": as_text, "prose": prose, "counted": counted, "iso": iso, "told": told,
 }  # fmt: skip
 """The filters of the pages' templates."""
