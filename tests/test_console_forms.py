@@ -65,6 +65,9 @@ ON = {"enabled": True, "events": ["job_status"], "destination": "lake"}
         ({"destinations": {"a": LAKE}}, {}, "destination a: taken away"),
         ({}, {"workspaces": [{"id": number} for number in range(9)]},
          "workspace 0: new; workspace 1: new; workspace 2: new; and 6 more"),
+        # what holds for all comes first, however many others change with it
+        ({"workspaces": [{"id": number} for number in range(9)]}, {"admin": ON, "destinations": {"lake": LAKE}},
+         "all workspaces: new; workspace 0: taken away; workspace 1: taken away; and 8 more"),
     ],
 )  # fmt: skip
 def test_a_change_in_a_line(before: dict[str, Any], after: dict[str, Any], line: str) -> None:

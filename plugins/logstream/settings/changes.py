@@ -8,6 +8,9 @@ from typing import Any
 
 from logstream.settings.models import Settings, dotted
 
+MANY = ("workspaces", "destinations")
+"""Parts of the settings of which there are many."""
+
 
 @dataclass(frozen=True, slots=True)
 class SettingsChange:
@@ -19,8 +22,12 @@ class SettingsChange:
 
 
 def changes(before: Settings, after: Settings) -> list[SettingsChange]:
-    """Every field that differs, workspaces and destinations told apart by id and name wherever they stand in the file."""
-    return list(_differences((), _by_name(before), _by_name(after)))
+    """Every field that differs, workspaces and destinations told apart by id and name wherever they stand in the file.
+
+    What holds for all comes first: that the admin setting was switched on is not to be found behind hundreds of workspaces.
+    """
+    found = _differences((), _by_name(before), _by_name(after))
+    return sorted(found, key=lambda change: change.path.startswith(MANY))
 
 
 def _by_name(settings: Settings) -> dict[str, Any]:
