@@ -144,3 +144,16 @@ def test_each_is_told_with_its_numbers(condition: Condition) -> None:
     assert status.sentence.startswith(condition)
     if condition in (Condition.FAILING, Condition.SUSPENDED):
         assert "since 2026-03-01 09:00" in status.sentence and "it is down" in status.sentence and condition.remedy
+
+
+def test_events_are_called_alike_on_a_customers_page(ask: Asked, store: psycopg.Connection) -> None:
+    store.execute("insert into workspaces (id, name, role) values (1, 'Acme', 'customer')")
+    setting = {"enabled": True, "events": ["api_platform", "log_service"], "destination": "lake"}
+    document = {
+        "workspaces": [{"id": 1, "streaming": setting}],
+        "destinations": {"lake": {"type": "file", "path": "/tmp/x"}},
+    }
+    assert ask("PUT", "api/v1/settings", json=document).status_code == 200
+    page = ask("GET", "customers/1").text
+    assert "<dt>Events</dt><dd>API platform logs, Log events</dd>" in page, "in the words of the form below"
+    assert ">API platform</button>" in page and "Api platform" not in page

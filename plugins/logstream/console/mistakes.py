@@ -58,11 +58,11 @@ def label_of(field: str) -> str:
     return LABELS.get(field) or option_label(field.removeprefix("option."))
 
 
-ACRONYMS = {"id": "ID", "kms": "KMS", "mb": "MB", "url": "URL"}
+ACRONYMS = {"api": "API", "id": "ID", "kms": "KMS", "mb": "MB", "url": "URL"}
 
 
 def option_label(name: str) -> str:
-    """What a destination's option is called on the page."""
+    """What a destination's option, or a kind of event, is called on the page."""
     words = [ACRONYMS.get(word, word) for word in name.split("_")]
     return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
 

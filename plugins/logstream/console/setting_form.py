@@ -9,7 +9,7 @@ from logstream.console import runs
 from logstream.console.access import test_notes
 from logstream.console.forms import EVENT_LINES, Form, fields_of, options_of, streaming_of
 from logstream.console.layout import one
-from logstream.console.mistakes import FormMistakes, Mistakes, message_field, mistakes_of
+from logstream.console.mistakes import FormMistakes, Mistakes, message_field, mistakes_of, option_label
 from logstream.console.service import Console
 from logstream.console.service.meaning import options_meaning
 from logstream.console.tested import Tested
@@ -37,7 +37,7 @@ def setting_form(console: Console, streaming: Data, edited: Mapping[str, Any] | 
         "names": sorted(known),
         "templates": shipped_templates(),
         "placeholders": [(f"{{{{{{{name}}}}}}}", MEANINGS[name]) for name in NAMES],
-        "kinds": list(Kind),
+        "kinds": {kind: option_label(kind) for kind in Kind},
         "messages": [
             (kind, message_field(kind), by_kind(streaming.get("message")).get(kind, ""))
             for kind in (DEFAULT_KIND, *Kind)
