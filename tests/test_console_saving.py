@@ -168,3 +168,12 @@ def test_two_requests_at_once_with_the_same_settings_make_one_version(there: Ask
     # both have looked at the version in force before either has saved
     found = [settings.apply(wanted, "ann", expected=version) for _ in range(2)]
     assert found[0].id == found[1].id == there.version() == version + 1
+
+
+def test_those_who_only_look_are_told_so_beside_every_form(there: Asked) -> None:
+    for page in ("settings", "customers/1", "destinations/lake", "notices", "customers/1/notices"):
+        assert "You may look at this and not change it." in there("GET", page, "viewer").text, page
+        assert "You may look at this and not change it." not in there("GET", page).text, page
+    page = there("GET", "notices", "viewer").text
+    assert "There are none." in page and "<legend>" not in page, "no room for a receiver that nobody may fill in"
+    assert "<legend>A receiver</legend>" in there("GET", "notices").text
