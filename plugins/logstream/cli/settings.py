@@ -63,7 +63,8 @@ def settings_apply(options: argparse.Namespace, out: TextIO) -> None:
     print(
         f"applied {options.file} as snapshot {snapshot.id}: "
         + (
-            f"the admin setting is on and overrides {streaming} own settings"
+            "the admin setting is on and overrides "
+            + counted(streaming, "workspace's own setting", "workspaces' own settings")
             if admin
             else counted(streaming, "workspace streams", "workspaces stream")
         )
