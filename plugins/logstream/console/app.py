@@ -10,10 +10,14 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.routing import Match
+from starlette.types import Scope
 
 from logstream import __version__
 from logstream.console import api, pages
@@ -53,6 +57,10 @@ def create_app() -> FastAPI:
     app.include_router(api.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
+    # the last one: it is asked for what no other has
+    app.router.add_api_route(
+        "/{path:path}", _nowhere, dependencies=[Depends(reader)], include_in_schema=False, route_class_override=_NoPage
+    )
     app.add_middleware(Door, refuse=_http_error)
     app.middleware("http")(_with_headers)
     app.add_exception_handler(LogstreamError, _refused)
@@ -91,8 +99,22 @@ async def _with_headers(request: Request, call_next: Callable[[Request], Awaitab
     return response
 
 
-def _is_api(request: Request) -> bool:
+def _is_api(request: HTTPConnection) -> bool:
     return request.url.path.removeprefix(request.scope.get("root_path", "")).startswith("/api/")
+
+
+class _NoPage(APIRoute):
+    """What a browser is shown at an address without a page, a mistyped one or that of a form: the API says it in JSON."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        others = scope.get("method") != "GET" or _is_api(HTTPConnection(scope))
+        return (Match.NONE, {}) if others else super().matches(scope)
+
+
+def _nowhere(request: Request, path: str) -> Response:
+    if path.endswith("/"):  # what the router would do
+        return RedirectResponse(request.url.replace(path=request.url.path.rstrip("/")))
+    raise HTTPException(404, "There is no such page.")
 
 
 def _answer(request: Request, status: int, detail: str, problems: list[str]) -> Response:
