@@ -19,7 +19,7 @@ from logstream.errors import DatabaseError, InputError
 from logstream.export.exporter import Exporter
 from logstream.ledger.coverage import AskedBy
 from logstream.ledger.health import Change, HealingPolicy, Health, Outcome, Owed, Turn, judge, to_be_tried
-from logstream.ledger.records import Delivery, State
+from logstream.ledger.records import NOT_TRIED, Delivery, State
 from logstream.store.base import Page
 from logstream.store.postgres import PostgresStore
 from logstream.testing.servers import LogSink
@@ -254,6 +254,20 @@ def test_a_credential_that_is_wrong_for_good_is_tried_once_a_window(
         run(exporter, number)
     assert exporter.ledger.health()["hook"].suspended
     assert sink.requests <= 2 * 3 * 2 + 1
+
+
+def test_what_was_not_tried_behind_a_window_that_failed_says_so(engine: Make, sink: LogSink, tmp_path: Path) -> None:
+    """It has lost no worker, and nobody need look for one."""
+    document = two_destinations(tmp_path / "out")
+    document["destinations"]["hook"]["connection"] = "wrong"
+    exporter = engine(document)
+    run(exporter, 0)
+    reports = run(exporter, 1)
+    assert "401" in (reports["hook", window(0)].error or "")
+    assert reports["hook", window(1)].error == NOT_TRIED
+    owed = {item.window: item.error or "" for item in exporter.ledger.owed()}
+    assert "401" in owed[window(0)] and owed[window(1)] == NOT_TRIED
+    assert reports["hook", window(1)].is_excused, "it counts against no destination"
 
 
 def test_one_that_was_down_and_has_nothing_new_is_well_when_it_has_got_everything(

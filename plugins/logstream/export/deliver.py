@@ -27,7 +27,7 @@ from logstream.export.used_names import used_names
 from logstream.garbage import rare_garbage_collection
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.leases import LeaseKeeper
-from logstream.ledger.records import Lane, News, State
+from logstream.ledger.records import NOT_TRIED, Lane, News, State
 from logstream.settings.repository import Snapshot
 from logstream.settings.resolution import streamings_of
 from logstream.threads import LeftBehindThreads
@@ -193,8 +193,7 @@ class DeliveryTask:
             # trying those again in this run helps as little, or as much, as trying again what they wait for
             permanent = all(result.permanent for result in self._results if result.error and result.lane in lanes)
             for lane in later:
-                why = "not tried: an earlier window of this destination failed"
-                self._say(LaneResult(lane, 0.0, why, permanent=permanent))
+                self._say(LaneResult(lane, 0.0, NOT_TRIED, permanent=permanent))
             return
 
     async def _window(self, lanes: Sequence[Lane]) -> bool:

@@ -25,7 +25,7 @@ from logstream.ledger.carriers import is_carrier
 from logstream.ledger.health import Change, Health, Outcome, Turn
 from logstream.ledger.ledger import Ledger
 from logstream.ledger.losses import Loss
-from logstream.ledger.records import Delivery, State
+from logstream.ledger.records import NOT_TRIED, Delivery, State
 from logstream.ledger.write_offs import WrittenOff
 from logstream.settings.repository import Snapshot
 from logstream.store.rows import is_nameless
@@ -81,6 +81,7 @@ def seal(
             else:
                 delivery.judge()
     deliveries = [delivery for delivery in found if not delivery.taken_over]
+    _tell_what_was_not_tried(deliveries)
     complete = [item for item in isolation.sound(deliveries) if item.state is State.DELIVERED]
     # a delivery whose manifest is not where it must be is not delivered: it is owed, and sealed again, like any other
     parts = _parts(complete, processes)
@@ -118,6 +119,19 @@ def seal_written_off(deployment: Deployment, written_off: WrittenOff) -> Written
     if in_ledger.wrong:
         raise DeliveryError("; ".join(list(in_ledger.wrong.values())[:3]))
     return sealed
+
+
+def _tell_what_was_not_tried(deliveries: Iterable[Delivery]) -> None:
+    """Say why of what waited behind an earlier window of its destination: a run tries the oldest, and where that fails no other.
+
+    Its lanes hold no reason, since nothing went wrong with them; they look like those of a worker that was lost.
+    """
+    failed = set[str]()
+    for delivery in sorted(deliveries, key=attrgetter("window")):
+        if delivery.destination in failed and delivery.has_no_reason:
+            delivery.error = NOT_TRIED
+        elif any(lane.state is State.FAILED for lane in delivery.lanes):
+            failed.add(delivery.destination)
 
 
 def _fail(deliveries: Sequence[Delivery], isolation: Isolation) -> None:

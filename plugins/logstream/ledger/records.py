@@ -19,6 +19,9 @@ from logstream.events import Cursor
 from logstream.units import counted
 from logstream.window import Window
 
+NOT_TRIED = "not tried: an earlier window of this destination failed"
+"""What is said of a lane, and of a delivery, that a run left to a later one for that reason."""
+
 
 class Rejection(NamedTuple):
     """An event that its receiver, or we, refused. `request` names what it was sent in, if it was."""
@@ -249,6 +252,12 @@ class Delivery:
         """Why a lane of it failed by what may be a fault of its destination."""
         found = (lane for lane in self.lanes if lane.state is State.FAILED and not lane.blameless)
         return next((lane.last_error or "it failed" for lane in found), None)
+
+    @property
+    def has_no_reason(self) -> bool:
+        """Whether lanes of it did not arrive, and none of them says why."""
+        left = [lane for lane in self.lanes if lane.state is not State.DELIVERED]
+        return bool(left) and not any(lane.last_error for lane in left)
 
     def reached_after(self, moment: datetime) -> bool:
         """Whether a lane of it has arrived since then."""
