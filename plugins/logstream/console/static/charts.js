@@ -43,7 +43,7 @@ const bands = (data) => (plot) => {
   ctx.restore();
 };
 
-// a bar is as wide as its window is long
+// a bar is as wide as its window is long, and wide enough to be seen where nothing stands beside it: some minutes in a chart of years
 const bars = (data) => (plot, series, first, last) => {
   const path = new Path2D();
   const base = plot.valToPos(0, "events", true);
@@ -53,7 +53,9 @@ const bars = (data) => (plot, series, first, last) => {
     const from = plot.valToPos(data.start[index], "x", true);
     const to = plot.valToPos(data.end[index], "x", true);
     const top = plot.valToPos(events, "events", true);
-    path.rect(from, top, Math.max(to - from - devicePixelRatio, devicePixelRatio), base - top);
+    const next = index + 1 < data.start.length ? plot.valToPos(data.start[index + 1], "x", true) : Infinity;
+    const visible = Math.min(3 * devicePixelRatio, next - from - devicePixelRatio);
+    path.rect(from, top, Math.max(to - from - devicePixelRatio, visible, devicePixelRatio), base - top);
   }
   return { stroke: null, fill: path };
 };
