@@ -122,6 +122,22 @@ def test_a_plug_in_that_breaks_when_it_is_imported(
     ]
 
 
+def test_a_destination_of_a_type_that_is_gone_or_broken_has_no_connection_to_correct(
+    cli: Cli, deployed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = registry.registered()
+    monkeypatch.setattr(registry, "_references", lambda: {**known, "acme_gone": known["file"]})
+    apply(cli, deployed, tmp_path, {"type": "acme_gone", "path": str(tmp_path / "out")})
+    monkeypatch.setattr(registry, "_references", lambda: known)
+    registry.destination_type.cache_clear()
+    (gone,) = faults(cli, "--dsn", deployed)
+    assert gone.startswith("destination lake") and "is not installed" in gone and "Install the package" in gone
+    monkeypatch.setattr(registry, "_references", lambda: {**known, "acme_gone": "acme_nowhere:Acme"})
+    for fault in (told := faults(cli, "--dsn", deployed)):
+        assert "correct or uninstall the package" in fault and "Airflow connection" not in fault
+    assert len(told) == 2
+
+
 def test_a_writer_that_keeps_windows_open(cli: Cli, deployed: str, store: psycopg.Connection) -> None:
     store.execute("insert into workspaces (id, role) values (1, 'customer')")
     insert = "insert into events (workspace_id, kind, occurred_at, payload) values (1, 'job', now(), '{}')"

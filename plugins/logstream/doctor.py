@@ -216,6 +216,17 @@ def _age(writer: Writer) -> timedelta:
     return clock.now() - writer.since if writer.since else timedelta()
 
 
+def _remedy_of(type_name: str) -> str:
+    """What to do about a destination of a type that cannot be made."""
+    if type_name not in registered():
+        return "Install the package that its type is of wherever Logstream runs, or take the destination out of the settings."
+    try:
+        destination_type(type_name)
+    except InputError:
+        return ""  # the error says what is wrong with the package
+    return "Correct the Airflow connection or the destination's options."
+
+
 def _destinations(settings: Settings, connections: SharedConnections) -> Iterator[Step]:
     """Whether each destination can be made and its connection read. That says nothing of the receiver: `check` does."""
     bad = 0
@@ -225,7 +236,7 @@ def _destinations(settings: Settings, connections: SharedConnections) -> Iterato
             asyncio.run(_open(make_destination(name, found, connections)))
         except LogstreamError as error:
             bad += 1
-            yield Step(title, False, str(error), "Correct the Airflow connection or the destination's options.")
+            yield Step(title, False, str(error), _remedy_of(found.type))
         except Exception as error:  # a hook or a plug-in may raise anything
             bad += 1
             yield Step(
