@@ -478,7 +478,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     for folder in options.folders:
         if not any(folder.glob(f"*{FOLDER}/*/*")):
-            print(f"error: {folder} has no {FOLDER}/ with manifests in it", file=sys.stderr)
+            within = sorted({str(found.parent.parent.parent) for found in folder.glob(f"*/*{FOLDER}/*/*")})
+            remedy = f"give {' '.join(within[:5])}" if within else "give a copy of a destination's prefix, whole"
+            print(printable(f"error: {folder} has no {FOLDER}/ with manifests in it; {remedy}"), file=sys.stderr)
             return 2
     verifier = Verifier([folder.resolve() for folder in options.folders], options.key, options.digest, check)
     verifier.run()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.auditor import SCRIPT
+from tests.auditor import SCRIPT, audit
 
 LINE = {"name": "1.json", "bytes": 2, "sha256": "0" * 64, "events": 1}
 
@@ -85,3 +85,12 @@ def test_a_listing_that_unpacks_to_more_than_memory_is_altered(tmp_path: Path, l
     del lines
     code, said = verified(tmp_path, memory=450_000_000)
     assert code == 1 and said[0].startswith("d: listing _manifests/d/00000001-00000.ndjson.gz ")
+
+
+def test_a_whole_bucket_is_told_which_folders_of_it_are_prefixes(tmp_path: Path) -> None:
+    assert "give a copy of a destination's prefix, whole" in audit(tmp_path).stderr
+    for name in ("lake", "a\nb"):
+        manifest(tmp_path / name, "d")
+    done = audit(tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"; give {tmp_path}/a\\nb {tmp_path}/lake\n"), done.stderr
