@@ -144,3 +144,18 @@ def test_no_width_scrolls_sideways_whatever_the_names(
                 picture(admin, f"narrow-{width}-{path or 'overview'}")
     page = admin.visit("customers")
     expect(page.get_by_role("link", name="<b>not bold</b> {{ 7 * 7 }}")).to_be_visible()
+
+
+def test_the_bar_with_save_hides_nothing_that_the_keyboard_comes_to(admin: Person, stage: Stage) -> None:
+    """It stays in sight below the form, over whatever stands there."""
+    start_from(stage, EVERYTHING)
+    hidden = """() => { const found = document.activeElement, box = found.getBoundingClientRect();
+        const actions = document.querySelector(".actions"), bar = actions.getBoundingClientRect();
+        const behind = !actions.contains(found) && box.top >= bar.top && box.top < bar.bottom;
+        return behind ? found.id || found.innerText : null; }"""
+    page = admin.visit("settings")
+    expect(page.locator("#preview pre")).to_be_visible()
+    page.get_by_label("Destination name").focus()
+    for _ in range(60):
+        admin.page.keyboard.press("Tab")
+        assert page.evaluate(hidden) is None
