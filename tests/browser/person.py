@@ -169,7 +169,7 @@ def picture_of_airflow(person: Person, path: str, shown: str, name: str) -> None
     """The same of a page of Airflow's own, once it shows a text."""
     if PICTURES:
         person.page.goto(f"{person.stage.airflow.url}/{path}")
-        expect(person.page.get_by_text(shown).first).to_be_visible()
+        expect(person.page.get_by_text(shown).first).to_be_visible(timeout=30_000)  # all of Airflow's UI is loaded anew
         person.page.wait_for_load_state("networkidle")
         picture(person, name)
 
