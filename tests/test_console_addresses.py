@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from logstream.console import runs
+
 from .asked import Asked, ask
 
 __all__ = ["ask"]  # a fixture
@@ -38,3 +40,12 @@ def test_the_api_and_the_files_answer_as_ever(ask: Asked) -> None:
         assert answer.status_code == status, path
         assert "There is no such page." not in answer.text, path
     assert ask("POST", "nope").status_code == 404
+
+
+def test_the_run_of_an_act_is_a_link_and_no_escaped_address(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = "dags/logstream_redeliver/runs/manual__2026-03-01T00%3A00%3A00"
+    monkeypatch.setattr(runs, "start_redelivery", lambda *_: run)
+    monkeypatch.setattr("logstream.console.requests.may_start", lambda _: None)
+    assert ask("POST", "api/v1/redeliveries", json={}).status_code in (200, 201, 202)
+    page = ask("GET", "activity").text
+    assert f'<a class="out" href="/{run}">Run in Airflow</a>' in page and page.count("%3A00") == 2, "in the link alone"
