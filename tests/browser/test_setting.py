@@ -25,7 +25,7 @@ def test_an_override_from_nothing(admin: Person, stage: Stage, bucket: str) -> N
     page.get_by_role("button", name="Test destination").click()
     expect(page.locator("#steps")).to_contain_text("It works")
     expect(page.locator("#steps")).to_contain_text("may write all/_logstream_check/")
-    page.get_by_label("Destination name").scroll_into_view_if_needed()
+    page.locator("#steps").scroll_into_view_if_needed()
     picture(admin, "destination-light")
     page.get_by_role("button", name="splunk", exact=True).click()
     expect(page.locator("#preview pre")).to_contain_text('"vendor_product": "Workato"')
