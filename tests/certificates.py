@@ -26,12 +26,15 @@ class Certificate:
         """One that signs others."""
         return cls._made(name, None)
 
-    def sign(self, *hosts: str, name: str = "server") -> Certificate:
-        """One for hosts, signed by this; for the loopback interface, if none is named."""
-        return self._made(name, self, *hosts or ("127.0.0.1",))
+    def sign(self, *hosts: str, name: str = "server", full: bool = True) -> Certificate:
+        """One for hosts, signed by this; for the loopback interface, if none is named.
+
+        One that is not `full` does not name its authority's key: RFC 5280 wants that, and Python from 3.13 on.
+        """
+        return self._made(name, self, *hosts or ("127.0.0.1",), full=full)
 
     @classmethod
-    def _made(cls, name: str, issuer: Certificate | None, *hosts: str) -> Self:
+    def _made(cls, name: str, issuer: Certificate | None, *hosts: str, full: bool = True) -> Self:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = datetime.datetime.now(datetime.UTC)
@@ -45,7 +48,11 @@ class Certificate:
             .not_valid_after(now + datetime.timedelta(days=1))
             .add_extension(x509.SubjectAlternativeName([_general(host) for host in hosts or (name,)]), critical=False)
             .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
+        if issuer is not None and full:
+            issued_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.certificate.public_key())
+            builder = builder.add_extension(issued_by, critical=False)
         return cls(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
 
     @property

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from .stage import PROJECT
@@ -40,6 +42,16 @@ class Shown:
         words = [PLACES.get(word, word) for word in shlex.split(text, comments=True)]
         ends = [place for place, word in enumerate(words) if word in ("<", ">", "|", "&&")]
         return [re.sub(r"^(\w+)(\|\w+)+$", r"\1", word) for word in words[: min(ends, default=len(words))]]
+
+
+@cache
+def commands() -> str:
+    """A folder with the commands of others that the pages show, for where the machine has none."""
+    done = subprocess.run(
+        ["bash", str(PROJECT / "deploy/commands.sh")], capture_output=True, text=True, check=False, timeout=500
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def blocks(page: Path, language: str = "") -> list[str]:

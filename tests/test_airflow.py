@@ -21,7 +21,7 @@ from logstream.export.exporter import Exporter
 from logstream.testing.airflow import DAG, USERS
 from logstream.window import Window
 
-from .documented import blocks, lines_of
+from .documented import blocks, commands, lines_of
 from .stage import DAY, DAYS, EVERYTHING, FIRST, HOURS, PROJECT, SECOND, THIRD, WINDOWS, Stage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
@@ -241,8 +241,8 @@ def test_the_commands_that_show_the_rest_api_are_run(stage: Stage, tmp_path: Pat
     (tmp_path / "settings.yaml").write_text(f"destinations: {{other: {{type: file, path: {tmp_path}/other}}}}\n")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path, env={**os.environ, "AIRFLOW": stage.airflow.url}, capture_output=True, text=True, timeout=60,
-        check=False,
+        cwd=tmp_path, env={**os.environ, "AIRFLOW": stage.airflow.url, "PATH": f"{os.environ['PATH']}:{commands()}"},
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and "etag: " in done.stdout.lower(), done.stdout + done.stderr
     with Exporter(stage.store, stage.store, AirflowConnections()) as engine:

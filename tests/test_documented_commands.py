@@ -123,7 +123,10 @@ def test_the_readme_exports_a_window_and_an_auditor_verifies_it(
     stub = tmp_path / "aws"
     stub.write_text(SYNC.format(python=sys.executable, url=s3.url))
     stub.chmod(stub.stat().st_mode | stat.S_IXUSR)
-    (tmp_path / "python3").symlink_to(sys.executable)
+    # an auditor's Python, with `cryptography` in it; a link to that of a virtual environment is not always of that environment
+    python = tmp_path / "python3"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(stub.stat().st_mode)
     (tmp_path / "verify_manifests.py").symlink_to(DOCS / "verify_manifests.py")
     audit = audit.replace("PUBLIC_KEY", key)
     first = bash(audit.replace(" --digest SHA256", ""), tmp_path)

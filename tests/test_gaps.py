@@ -362,7 +362,7 @@ def test_the_command_names_gaps_and_fills_them(
     assert [f"not exported yet, to any destination: {gap}" for gap in gaps] == told.stdout.splitlines()[-3:-1]
     # over windows that are there and time that is in none
     document, notes = export(seconds(30, 200))
-    assert "was exported as 4 windows from 2026-03-01T00:00:00+00:00 to 2026-03-01T00:03:20+00:00" in notes
+    assert "was exported as 4 windows from 2026-03-01T00:00:00Z to 2026-03-01T00:03:20Z" in notes
     count = len(payloads(filled, seconds(0, 200)))
     assert [(item["destination"], item["events"]) for item in document["deliveries"]] == [("d", count)]
     assert (document["totals"]["deliveries"], document["window"]) == (1, seconds(30, 200).as_json())

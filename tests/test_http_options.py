@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from logstream.destinations.credentials import HttpCredentials
+from logstream.destinations.transport import session as tls
 from logstream.destinations.transport.network import Network
 from logstream.ledger.records import State
 from logstream.testing.contract import LimitsBytes, StaticConnections
@@ -100,6 +101,31 @@ class TestMutualTls(LimitsBytes):
         return StaticConnections(
             HttpCredentials(server.url, headers=headers, client_certificate=certificate, network=network)
         )
+
+    def test_a_certificate_that_is_refused_for_its_form_is_told_as_that(
+        self, store: psycopg.Connection, server: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As Python from 3.13 on refuses one: its authority is known, so to name that would help nothing."""
+        make = tls._context.__wrapped__
+
+        def strict(trusted: str | None) -> ssl.SSLContext:
+            context = make(trusted)
+            context.verify_flags |= ssl.VERIFY_X509_STRICT
+            return context
+
+        strict.__wrapped__ = strict  # type: ignore[attr-defined]
+        monkeypatch.setattr(tls, "_context", strict)
+        authority = Certificate.authority()
+        (tmp_path / "server.pem").write_text(authority.sign(full=False).pem)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "server.pem")
+        with Hook() as other:
+            other._server.socket = context.wrap_socket(other._server.socket, server_side=True)
+            other.url = other.url.replace("http:", "https:")
+            self.fill(store, 5)
+            report = self.export(store, other, self.connections(other, authority=authority.public))
+        assert "(Missing Authority Key Identifier): Python from 3.13 on takes only" in (report.error or "")
+        assert "REQUESTS_CA_BUNDLE" not in (report.error or "")
 
     @pytest.mark.parametrize(
         ("changed", "error"),

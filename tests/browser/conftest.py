@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from logstream.testing.servers.node import node_program
 
 from ..stage import PROJECT, Stage
 from .person import WIDE, Person, frame_of
@@ -18,6 +21,9 @@ def chromium() -> Iterator[Browser]:
     program = subprocess.run(
         [str(PROJECT / "deploy/chromium.sh")], check=True, capture_output=True, text=True, timeout=240
     ).stdout.strip()
+    # Playwright's own needs a library that an empty machine has not
+    if node := node_program():
+        os.environ.setdefault("PLAYWRIGHT_NODEJS_PATH", node)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         yield browser

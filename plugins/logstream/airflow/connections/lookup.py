@@ -103,7 +103,7 @@ def unusable(connection: str, error: Exception) -> ConnectionNotFound:
     if refused:
         return ConnectionNotFound(
             f"connection `{connection}` cannot be used: the certificate of the server that gives its credentials is refused "
-            f"({refused}); name the authority's certificates in REQUESTS_CA_BUNDLE and AWS_CA_BUNDLE"
+            + refused.told("name the authority's certificates in REQUESTS_CA_BUNDLE and AWS_CA_BUNDLE")
         )
     # the text of a provider's error may hold what it was given
     return ConnectionNotFound(f"connection `{connection}` cannot be used: {type(error).__name__}; check its fields")

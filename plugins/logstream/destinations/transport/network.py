@@ -29,7 +29,13 @@ CERTIFICATE_REMEDY = (
     "if an authority of your own signs it, or a proxy that looks into TLS, name its certificates to the connection (see "
     "docs/connections.md) or in REQUESTS_CA_BUNDLE"
 )
-
+FORM_REMEDY = (
+    "Python from 3.13 on takes only certificates that are made as RFC 5280 wants, and this one, or one of its authorities, "
+    "is not: have it issued anew"
+)
+_OF_FORM = range(80, 95)
+"""OpenSSL's codes for what is refused with `X509_V_FLAG_X509_STRICT` alone (its `x509_vfy.h`): the authority is known, and has
+signed it."""
 
 PROXY_REFUSES = "the proxy wants credentials, or refuses those that it gets: put user and password into its address"
 
@@ -154,9 +160,23 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         todo += [cause for cause in found if isinstance(cause, BaseException)]
 
 
-def refused_certificate(error: BaseException) -> str | None:
-    """Why a server's certificate was refused, in a few words; `None` if the error is another."""
+class RefusedCertificate(NamedTuple):
+    """Why a server's certificate was refused, in a few words, and whether for its form alone."""
+
+    why: str
+    of_form: bool
+
+    def told(self, remedy: str = CERTIFICATE_REMEDY) -> str:
+        """The reason, and what helps: `remedy`, unless it is a matter of form."""
+        return f"({self.why}): {FORM_REMEDY if self.of_form else remedy}"
+
+
+def refused_certificate(error: BaseException) -> RefusedCertificate | None:
+    """Why a server's certificate was refused; `None` if the error is another."""
     found = [one for one in chain(error) if isinstance(one, ssl.SSLCertVerificationError)]
     # aiohttp's own error of this class has no words but those of the one that it holds
     words = [str(one.verify_message) for one in found if getattr(one, "verify_message", "")]
-    return (words or ["it is not valid"])[0] if found else None
+    if not found:
+        return None
+    of_form = any(getattr(one, "verify_code", None) in _OF_FORM for one in found)
+    return RefusedCertificate((words or ["it is not valid"])[0], of_form)

@@ -20,7 +20,6 @@ from logstream.destinations.transport.addresses import (
     resolve_and_check,
 )
 from logstream.destinations.transport.network import (
-    CERTIFICATE_REMEDY,
     Network,
     Proxy,
     authorities,
@@ -85,8 +84,7 @@ class Reach(NamedTuple):
             return GiveUp(f"the address cannot be used: {error}")
         refused = refused_certificate(error)
         if refused is not None:
-            whose = f"the server's certificate is not valid for {self.host}"
-            return GiveUp(f"{whose} ({refused}): {CERTIFICATE_REMEDY}")
+            return GiveUp(f"the server's certificate is not valid for {self.host} {refused.told()}")
         mismatch = spoken_to_in_tls(self.url, error)
         if mismatch is None and self.proxy is None and isinstance(error, _BROKEN_OFF):
             mismatch = await asyncio.to_thread(wants_tls, self.url)
