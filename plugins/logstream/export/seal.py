@@ -126,12 +126,15 @@ def _tell_what_was_not_tried(deliveries: Iterable[Delivery]) -> None:
 
     Its lanes hold no reason, since nothing went wrong with them; they look like those of a worker that was lost.
     """
-    failed = set[str]()
+    failed = dict[str, str | None]()
     for delivery in sorted(deliveries, key=attrgetter("window")):
         if delivery.destination in failed and delivery.has_no_reason:
-            delivery.error = NOT_TRIED
+            why = failed[delivery.destination]
+            delivery.error = f"{NOT_TRIED}: {why}" if why else NOT_TRIED
         elif any(lane.state is State.FAILED for lane in delivery.lanes):
-            failed.add(delivery.destination)
+            failed.setdefault(
+                delivery.destination, next((lane.last_error for lane in delivery.lanes if lane.last_error), None)
+            )
 
 
 def _fail(deliveries: Sequence[Delivery], isolation: Isolation) -> None:
