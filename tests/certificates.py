@@ -50,7 +50,9 @@ class Certificate:
             .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
-        if issuer is not None and full:
+        if issuer is None:
+            builder = builder.add_extension(_SIGNS, critical=True)
+        elif full:
             issued_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.certificate.public_key())
             builder = builder.add_extension(issued_by, critical=False)
         return cls(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
@@ -65,6 +67,12 @@ class Certificate:
         """Certificate and key, PEM."""
         key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return self.public + str(key.decode())
+
+
+_SIGNS = x509.KeyUsage(
+    digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False,
+    data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+)  # fmt: skip
 
 
 def _general(host: str) -> x509.GeneralName:

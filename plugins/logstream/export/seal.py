@@ -132,9 +132,7 @@ def _tell_what_was_not_tried(deliveries: Iterable[Delivery]) -> None:
             why = failed[delivery.destination]
             delivery.error = f"{NOT_TRIED}: {why}" if why else NOT_TRIED
         elif any(lane.state is State.FAILED for lane in delivery.lanes):
-            failed.setdefault(
-                delivery.destination, next((lane.last_error for lane in delivery.lanes if lane.last_error), None)
-            )
+            failed.setdefault(delivery.destination, delivery.last_error)
 
 
 def _fail(deliveries: Sequence[Delivery], isolation: Isolation) -> None:
