@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from logstream.destinations.registry import make_destination
 from logstream.destinations.transport.network import Network
 from logstream.errors import ConnectionNotFound, InputError
 from logstream.settings.models import DestinationSettings
+from logstream.testing.servers import LogSink
 
 
 @pytest.fixture
@@ -130,6 +132,7 @@ def test_extras_of_http_that_ask_for_what_is_done_anyway(connections: Any) -> No
         ({"headers": {"content-length": "5"}}, "headers.content-length", "made for each request"),
         ({"Transfer-Encoding": "chunked"}, "headers.Transfer-Encoding", "made for each request"),
         ({"headers": {"Connection": "close"}}, "headers.Connection", "made for each request"),
+        ({"headers": {"X-Token": "a", "x-token": "b"}}, "headers.x-token", "is there twice"),
         ({"proxies": {"https": 3128}}, "proxies", "must be a proxy's address, or an object"),
         ({"proxies": ["http://h"]}, "proxies", "must be a proxy's address, or an object"),
         ({"timeout": 0}, "timeout", "must be a number of seconds, up to 600"),
@@ -145,6 +148,32 @@ def test_values_of_http_extras_that_mean_nothing(
     with pytest.raises(ConnectionNotFound, match=f"connection `c`: `{name}` in its extra .*{problem}") as caught:
         found.http("c")
     assert "root:" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["content-type", "USER-AGENT", "authorization", "x-scope-orgid"])
+def test_a_header_in_other_letters_takes_the_place_of_ours(connections: Any, sink: LogSink, name: str) -> None:
+    fields = {
+        "conn_type": "http",
+        "host": sink.url,
+        "login": "a",
+        "password": "b",
+        "extra": {"headers": {name: "theirs"}},
+    }
+    options = {"type": "grafana_loki", "connection": "c", "tenant": "ours"}
+
+    async def checked() -> None:
+        made = make_destination("d", DestinationSettings.model_validate(options), connections(fields))
+        await made.start()
+        _ = [step async for step in made.check()]
+        await made.close()
+
+    asyncio.run(checked())
+    head = sink.heads[-1]
+    assert Counter(key.lower() for key in head).most_common(1)[0][1] == 1, head
+    told = {key.lower(): value for key, value in head.items()}[name.lower()]
+    assert told == ("ours" if name == "x-scope-orgid" else "theirs"), (
+        "what a destination's options name is the destination's"
+    )
 
 
 def test_an_address_with_a_fragment_is_refused(connections: Any) -> None:

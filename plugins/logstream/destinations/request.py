@@ -151,13 +151,15 @@ class RequestDestination(Destination[O]):
             raise
         except InputError as error:
             raise InputError(f"connection `{self.options.connection}` of destination {self.name}: {error}") from None
-        headers = {
-            "Content-Type": self.content_type,
-            "User-Agent": "logstream",
-            "Accept-Encoding": ACCEPTED_ENCODINGS,
-            **self.authentication(self._credentials),
-            **self.headers(self._credentials),
-        }
+        headers = _each_once(
+            {
+                "Content-Type": self.content_type,
+                "User-Agent": "logstream",
+                "Accept-Encoding": ACCEPTED_ENCODINGS,
+                **self.authentication(self._credentials),
+                **self.headers(self._credentials),
+            }
+        )
         if self.options.compression is not Compression.NONE:
             headers["Content-Encoding"] = self.options.compression.value
         self._keep_secret(self._credentials, self._url, headers)
@@ -310,6 +312,11 @@ class RequestDestination(Destination[O]):
     def check_remedy(self) -> str:
         """What to look at when a test event is not taken."""
         return f"Correct connection `{self.options.connection}` or the destination's options"
+
+
+def _each_once(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers without repetitions, for their names are the same in any letters; the last one of a name is meant."""
+    return dict({name.lower(): (name, value) for name, value in headers.items()}.values())
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -54,8 +54,12 @@ def _headers(connection: str, extra: Mapping[str, Any]) -> dict[str, str]:
         raise wrong(connection, min(others), "is unknown; headers belong into `headers`")
     if not isinstance(headers, dict):
         raise wrong(connection, "headers", "must be an object")
+    names = set[str]()
     for name, value in headers.items():
         _check_header(connection, name, value)
+        if name.lower() in names:
+            raise wrong(connection, f"headers.{name}", "is there twice, in other letters; keep one of them")
+        names.add(name.lower())
     return {str(name): str(value) for name, value in headers.items()}
 
 
