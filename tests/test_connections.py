@@ -132,6 +132,8 @@ def test_extras_of_http_that_ask_for_what_is_done_anyway(connections: Any) -> No
         ({"headers": {"content-length": "5"}}, "headers.content-length", "made for each request"),
         ({"Transfer-Encoding": "chunked"}, "headers.Transfer-Encoding", "made for each request"),
         ({"headers": {"Connection": "close"}}, "headers.Connection", "made for each request"),
+        ({"headers": {"idempotency-key": "1"}}, "headers.idempotency-key", "made for each request"),
+        ({"headers": {"Webhook-Signature": "1"}}, "headers.Webhook-Signature", "made for each request"),
         ({"headers": {"X-Token": "a", "x-token": "b"}}, "headers.x-token", "is there twice"),
         ({"proxies": {"https": 3128}}, "proxies", "must be a proxy's address, or an object"),
         ({"proxies": ["http://h"]}, "proxies", "must be a proxy's address, or an object"),

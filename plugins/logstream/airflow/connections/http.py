@@ -21,9 +21,9 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 _OWN_HEADERS = frozenset({
     "connection", "content-encoding", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer",
-    "transfer-encoding", "upgrade",
+    "transfer-encoding", "upgrade", "idempotency-key", "webhook-id", "webhook-signature", "webhook-timestamp",
 })  # fmt: skip
-"""What says how one request goes over its connection: the client's own affair."""
+"""What is said of one request: how it goes over its connection, which one it is, and that it is from us."""
 
 
 def http_credentials(connection: str, default_url: str | None = None) -> HttpCredentials:
