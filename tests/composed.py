@@ -26,6 +26,7 @@ from logstream.testing.servers import Process, free_port
 
 from .compose import AIRFLOWS, COMPOSE, compose_environment
 from .databases import libraries, programs
+from .documented import commands
 from .production import CHECKOUT_VARIABLES, Image
 
 PROCESSES = [name for name, service in AIRFLOWS.items() if "healthcheck" in service]
@@ -78,7 +79,7 @@ class Composed:
             **compose_environment(AIRFLOWS[service_of(instance)]),
             **{name: str(value) for name, value in self.addresses.items()},
             "AIRFLOW_HOME": str(self.folder / "homes" / instance),
-            "PATH": f"{self.image.production.bin}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{self.image.production.bin}:/usr/local/bin:/usr/bin:/bin:{commands()}",
         }
         port = self.ports["8793"] if instance == WORKER else free_port()
         return {**own, "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(port)}
