@@ -177,3 +177,15 @@ def test_those_who_only_look_are_told_so_beside_every_form(there: Asked) -> None
     page = there("GET", "notices", "viewer").text
     assert "There are none." in page and "<legend>" not in page, "no room for a receiver that nobody may fill in"
     assert "<legend>A receiver</legend>" in there("GET", "notices").text
+
+
+def test_a_mistake_in_a_workspaces_own_setting_is_told_by_its_place_in_what_was_sent(
+    ask: Asked, tmp_path: Path
+) -> None:
+    lake = {"type": "file", "path": str(tmp_path)}
+    streaming = {"enabled": True, "events": ["job_details"], "destination": "lake"}
+    everything = {"destinations": {"lake": lake}, "workspaces": [{"id": 7, "streaming": streaming}]}
+    assert ask("PUT", "api/v1/settings", json=everything).status_code == 200
+    wrong = ask("PUT", "api/v1/workspaces/8/settings", json={**streaming, "events": ["no_such"]})
+    assert wrong.status_code == 422
+    assert [problem.partition(":")[0] for problem in wrong.json()["problems"]] == ["events[0]"]

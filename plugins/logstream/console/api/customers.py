@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -19,9 +20,13 @@ from logstream.console.api.contract import (
 )
 from logstream.console.bounds import BIG
 from logstream.console.service.customers import SORTS, Customer
+from logstream.errors import SettingsError
 from logstream.ledger.condition import Condition
 
 router = APIRouter()
+
+_WITHIN = re.compile(r"^workspaces\[\d+\]\.streaming\.?")
+"""Where a workspace's own setting stands in the settings: all else there was in force before."""
 
 
 def _customer(customer: Customer) -> dict[str, Any]:
@@ -78,7 +83,10 @@ def put_own(
     console: Its, user: Writer, by: By, workspace_id: Id, streaming: Document, expected: Expected, response: Response
 ) -> dict[str, Any]:
     """Replace a workspace's own setting; 409 while the admin setting is on."""
-    return saved(console.settings.save_workspace(workspace_id, streaming, by, expected), response)
+    try:
+        return saved(console.settings.save_workspace(workspace_id, streaming, by, expected), response)
+    except SettingsError as error:  # its places are in the whole document, which the caller has not seen
+        raise SettingsError([_WITHIN.sub("", problem) for problem in error.problems]) from None
 
 
 @router.delete("/workspaces/{workspace_id}/settings", responses=CHANGING)
