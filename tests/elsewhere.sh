@@ -33,6 +33,8 @@ exec unshare --mount --pid --fork --kill-child bash -euo pipefail -c '
   mount -t proc proc "$place/proc"
   mount --rbind /dev "$place/dev"
   mount --rbind /sys "$place/sys"
-  exec chroot "$place" su dev --shell /bin/bash --command \
-    "cd && cd logstream && python3 --version && LANG=C.UTF-8 PIP_CERT=$authorities npm_config_cafile=$authorities make $*"
+  # not by exec: the first process of a machine buries those that nobody waits for
+  chroot "$place" su --login dev --shell /bin/bash --command \
+    "cd logstream && python3 --version && LANG=C.UTF-8 PIP_CERT=$authorities npm_config_cafile=$authorities make $*"
+  exit $?
 ' elsewhere "$place" "$authorities" "${@:-demo}"
