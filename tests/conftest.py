@@ -281,7 +281,7 @@ def _no_airflow_of_another_test() -> Iterator[None]:
 
 SERVERS = {
     "postgres", "postgres_of_wheel", "postgres_of_debian", "store", "s3", "s3rver", "seaweed", "azurite", "gcs", "servers", "secure",
-    "production", "image", "installed",
+    "production", "image", "installed", "promtool",
 }  # fmt: skip
 """Fixtures that start servers, or install packages."""
 

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from logstream.testing.servers import EchoingStore
 
 from .rebound import DESTINATIONS, say
@@ -47,6 +49,7 @@ def outcomes(folder: Path, port: int, *changed: str, **environment: str) -> dict
     return found
 
 
+@pytest.mark.servers
 def test_what_is_connected_to_is_what_was_judged(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     with EchoingStore() as server:
@@ -57,6 +60,7 @@ def test_what_is_connected_to_is_what_was_judged(tmp_path: Path) -> None:
         assert server.requests == 0
 
 
+@pytest.mark.servers
 def test_names_change_their_meaning_in_this_test(tmp_path: Path) -> None:
     """Where the operator allows private addresses all four reach the server: the look-ups of all clients are those of the file."""
     with EchoingStore() as server:

@@ -214,6 +214,7 @@ def test_a_private_authority_is_named_to_the_environment_or_to_the_connection(
     assert isinstance(outcome, Delivered), outcome
 
 
+@pytest.mark.servers
 def test_a_gateway_that_takes_small_bodies_only(
     http_sink: LogSink, authority: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
