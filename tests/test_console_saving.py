@@ -175,7 +175,7 @@ def test_those_who_only_look_are_told_so_beside_every_form(there: Asked) -> None
         assert "You may look at this and not change it." in there("GET", page, "viewer").text, page
         assert "You may look at this and not change it." not in there("GET", page).text, page
     page = there("GET", "notices", "viewer").text
-    assert "There are none." in page and "<legend>" not in page, "no room for a receiver that nobody may fill in"
+    assert "There are none." in page and "<legend>" not in page, "a viewer gets no empty fields for a receiver"
     assert "<legend>A receiver</legend>" in there("GET", "notices").text
 
 

@@ -257,7 +257,7 @@ def test_a_credential_that_is_wrong_for_good_is_tried_once_a_window(
 
 
 def test_what_was_not_tried_behind_a_window_that_failed_says_so(engine: Make, sink: LogSink, tmp_path: Path) -> None:
-    """It has lost no worker, and nobody need look for one."""
+    """It has lost no worker: an operator must not be sent to look for one."""
     document = two_destinations(tmp_path / "out")
     document["destinations"]["hook"]["connection"] = "wrong"
     exporter = engine(document)

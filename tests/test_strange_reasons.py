@@ -190,7 +190,7 @@ def test_a_name_of_an_object_forges_no_line_of_what_verify_says(
 def test_what_a_destination_that_breaks_says_is_masked_in_the_log_of_the_task(
     engine: Make, sink: LogSink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With what led to it, and with the places that raised: whoever mends the plug-in needs those."""
+    """With what led to it, and with the places that raised: the plug-in's author needs those."""
 
     def broken(*_: object) -> Any:
         try:

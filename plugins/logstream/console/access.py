@@ -73,7 +73,8 @@ def make_permission() -> None:
                 for action in ("can_read", "can_edit"):
                     ApplessAirflowSecurityManager(session=session).create_permission(action, resource)
     except Exception as error:
-        log.warning("%s=%r: the permission cannot be made (%s)", PERMISSION, resource, type(error).__name__)
+        remedy = "start the api-server again when its database is there and migrated"
+        log.warning("%s=%r: the permission cannot be made (%s); %s", PERMISSION, resource, type(error).__name__, remedy)
 
 
 def may_read(user: Any) -> bool:

@@ -139,7 +139,7 @@ class LocalAirflow:
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
-        """One of them stands still, as on a machine that swaps: whoever asks it gets no answer."""
+        """Stop one of them where it stands, as a machine does that swaps: it answers no request until this context ends."""
         process = self._processes[name]
         process.freeze()
         try:

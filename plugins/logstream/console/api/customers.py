@@ -25,7 +25,7 @@ from logstream.ledger.condition import Condition
 
 router = APIRouter()
 
-_WITHIN = re.compile(r"^workspaces\[\d+\]\.streaming\.?")
+_WITHIN = re.compile(r"^workspaces\[\d+\]\.(streaming\.)?")
 """Where a workspace's own setting stands in the settings: all else there was in force before."""
 
 

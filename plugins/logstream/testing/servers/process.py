@@ -83,7 +83,7 @@ class Process:
         self._process.wait()
 
     def freeze(self) -> None:
-        """Stop the whole group where it stands; its connections stay open, and nobody answers."""
+        """Stop the whole group where it stands: its connections stay open, and it answers none of them."""
         os.killpg(self._process.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
