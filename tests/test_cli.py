@@ -354,6 +354,10 @@ def test_destinations(cli: Cli, loaded: str, s3: S3Server, bucket: str, tmp_path
 def test_what_a_removed_destination_is_owed_can_still_be_asked_for(cli: Cli, loaded: str, tmp_path: Path) -> None:
     apply(cli, loaded, tmp_path, override({"type": "s3", "connection": "nowhere", "bucket": "audit"}))
     assert cli("export", "--dsn", loaded, "--from", FROM, "--to", TO).returncode == 1
+    (listed,) = [line for line in cli("owed", "--dsn", loaded).stdout.splitlines() if line.startswith("d ")]
+    assert " failing " in listed, "what `logstream status` says of it"
+    (item,) = json.loads(cli("owed", "--dsn", loaded, "--json").stdout)["owed"]
+    assert (item["condition"], item["suspended"], item["removed"]) == ("failing", False, False)
     apply(cli, loaded, tmp_path, {"destinations": {"other": {"type": "file", "path": str(tmp_path)}}})
     done = cli("owed", "--dsn", loaded, "--destination", "d", "--json")
     assert done.returncode == 0, done.stderr

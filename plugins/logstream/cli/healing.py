@@ -68,7 +68,9 @@ def add(groups: Any) -> None:
 
 
 def owed(options: argparse.Namespace, out: TextIO) -> None:
-    """`logstream owed`."""
+    """`logstream owed`. How a destination is is said in the words of `logstream status`."""
+    from logstream.ledger.overview import Overview
+
     if options.write_off is not None and (options.destination is None or not options.write_off.strip()):
         raise InputError("--write-off: name the destination with --destination, and say why")
     with open_exporter(options) as exporter:
@@ -87,18 +89,18 @@ def owed(options: argparse.Namespace, out: TextIO) -> None:
                 f"{options.destination} was owed",
                 file=sys.stderr,
             )
-        found, health = exporter.owed(options.destination), exporter.ledger.health()
+        found = exporter.owed(options.destination)
+        statuses = Overview(exporter.engine).statuses({item.destination for item in found})
         gaps, lost = exporter.ledger.coverage().gaps(), exporter.ledger.losses(options.destination, open_only=True)
         if options.acknowledge:
             events = exporter.ledger.acknowledge(person(), options.destination)
             note_act(exporter.settings, "losses_acknowledged", options.destination, events=events)
-    suspended = {name for name, destination in health.items() if destination.suspended}
     if options.json:
         document = {
             "owed": [
                 {"destination": item.destination, "window": item.window.as_json(), "events": item.events,
-                 "planned_at": iso(item.since), "suspended": item.destination in suspended, "removed": item.removed,
-                 "error": item.error}
+                 "planned_at": iso(item.since), "suspended": statuses[item.destination].health.suspended,
+                 "condition": statuses[item.destination].condition.value, "removed": item.removed, "error": item.error}
                 for item in found
             ],
             "gaps": [gap.as_json() for gap in gaps],
@@ -108,10 +110,10 @@ def owed(options: argparse.Namespace, out: TextIO) -> None:
         return
     rows = [
         (item.destination, str(item.window), f"{item.events:,}",
-         "removed" if item.removed else "suspended" if item.destination in suspended else "-", item.error or "-")
+         "removed" if item.removed else statuses[item.destination].condition.value, item.error or "-")
         for item in found
     ]  # fmt: skip
-    print_table(("destination", "window", "events", "state", "error"), rows, out)
+    print_table(("destination", "window", "events", "condition", "error"), rows, out)
     print(counted(len(found), "window is owed", "windows are owed"), file=out)
     for reason in dict.fromkeys(item.error for item in found if item.removed):
         print(reason, file=out)
