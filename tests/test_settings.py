@@ -18,7 +18,8 @@ from logstream.destinations import destination_types
 from logstream.errors import DatabaseError, InputError, SettingsError
 from logstream.rendering import compile_template
 from logstream.settings.document import parse_yaml, read_document, write_yaml
-from logstream.settings.models import Settings, Streaming, explain
+from logstream.settings.explaining import explain
+from logstream.settings.models import Settings, Streaming
 from logstream.settings.repository import SettingsRepository
 from logstream.validation import validate_settings
 

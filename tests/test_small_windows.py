@@ -160,7 +160,7 @@ def test_destinations_of_one_connection_share_one_client(
 
 
 def test_a_message_of_many_workspaces_is_compiled_once() -> None:
-    from logstream.settings.models import parse_settings
+    from logstream.settings.parsing import parse_settings
 
     compiled: list[str] = []
     document = each_its_own(MANY, {"type": "file", "path": "/srv/"}, "path")

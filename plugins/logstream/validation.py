@@ -11,8 +11,10 @@ from logstream.errors import SettingsError
 from logstream.rendering import check_mask, compile_template
 from logstream.rendering.fit import misfits
 from logstream.settings.characters import control_characters
-from logstream.settings.models import Settings, did_you_mean, dotted, parse_settings
+from logstream.settings.explaining import did_you_mean, dotted
+from logstream.settings.models import Settings
 from logstream.settings.notices import absent
+from logstream.settings.parsing import parse_settings
 from logstream.shapes import LOG_LEVELS, LOG_TYPES
 
 

@@ -27,7 +27,8 @@ from logstream.console.door import Door
 from logstream.console.layout import show
 from logstream.console.problems import problem_of
 from logstream.errors import LogstreamError
-from logstream.settings.models import DestinationSettings, Settings, Streaming, dotted, explain_items
+from logstream.settings.explaining import dotted, explain_items
+from logstream.settings.models import DestinationSettings, Settings, Streaming
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

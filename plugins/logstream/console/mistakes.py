@@ -14,7 +14,8 @@ from logstream.errors import InputError
 from logstream.events import Kind
 from logstream.rendering import check_mask, compile_template
 from logstream.settings.edits import Data
-from logstream.settings.models import DEFAULT_KIND, DESTINATION_NAME, Streaming, by_kind, explain_parts
+from logstream.settings.explaining import explain_parts
+from logstream.settings.models import DEFAULT_KIND, DESTINATION_NAME, Streaming, by_kind
 from logstream.settings.wording import PATTERNS
 from logstream.units import counted
 

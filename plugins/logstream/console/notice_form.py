@@ -13,7 +13,7 @@ from logstream.console.forms import Form
 from logstream.console.layout import one
 from logstream.console.mistakes import FormMistakes, Mistakes
 from logstream.settings.edits import Data
-from logstream.settings.models import explain_parts
+from logstream.settings.explaining import explain_parts
 from logstream.settings.notices import MAX_RECEIVERS, Notices, Receiver, ReceiverKind, Topic, WorkspaceNotices
 
 WHERE = {ReceiverKind.SLACK: "channel", ReceiverKind.SMTP: "to", ReceiverKind.WEBHOOK: "path"}

@@ -17,7 +17,8 @@ from logstream.errors import InputError, NotThere
 from logstream.events import Kind
 from logstream.ledger.overview import DeliveryFilter
 from logstream.settings.characters import control_characters
-from logstream.settings.models import DESTINATION_NAME, Message, dotted
+from logstream.settings.explaining import dotted
+from logstream.settings.models import DESTINATION_NAME, Message
 from logstream.window import Window, parse_time
 
 

@@ -17,7 +17,8 @@ from logstream.destinations.base import Destination, Options
 from logstream.destinations.credentials import Connections
 from logstream.destinations.vendor_rules import refused_options
 from logstream.errors import InputError, LogstreamError
-from logstream.settings.models import DestinationSettings, explain_parts
+from logstream.settings.explaining import explain_parts
+from logstream.settings.models import DestinationSettings
 
 GROUP = "logstream.destinations"
 

@@ -25,7 +25,7 @@ from logstream.jsontext import as_string
 from logstream.rendering.placeholders import EVENT, WORKSPACE, Extract
 from logstream.rendering.schemas import SCHEMAS
 from logstream.rendering.view import EventView
-from logstream.settings.models import did_you_mean
+from logstream.settings.explaining import did_you_mean
 
 MAX_TEMPLATE_BYTES = 100_000
 MAX_TEMPLATE_DEPTH = 100

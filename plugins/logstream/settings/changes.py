@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from logstream.settings.models import Settings, dotted
+from logstream.settings.explaining import dotted
+from logstream.settings.models import Settings
 
 MANY = ("workspaces", "destinations")
 """Parts of the settings of which there are many."""

@@ -1,31 +1,24 @@
-"""The settings as data: `settings.yaml`, validated whole, with errors that name the path.
+"""The settings as data: `settings.yaml`. The models know the shape and what must hold between the parts.
 
-The models know the shape and what must hold between the parts. What a destination's own options may be is known by
-its type; the caller passes `check_destination`, so that settings need to know no destination.
+A whole document is read by `settings.parsing`.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
-from functools import cache, cached_property, partial
+from collections.abc import Iterable
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from logstream.errors import InputError, SettingsError
 from logstream.events import EventType, Kind, Selection
+from logstream.settings.explaining import did_you_mean
 from logstream.settings.notices import Notices, Receiver, WorkspaceNotices
-from logstream.settings.wording import wording
 
 DESTINATION_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 """Names of destinations go into object keys and Airflow labels."""
 
 RELATION_NAME = r"^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$"
-
-OptionsCheck = Callable[[str, dict[str, Any]], list[tuple[tuple[str | int, ...], str]]]
-"""`(type, options) -> [(path below the destination, what is wrong)]`; raises `KeyError` with the known types, `InputError` for a
-type that cannot be used."""
 
 
 class _Model(BaseModel):
@@ -218,191 +211,3 @@ class Settings(_Model):
     def as_document(self) -> dict[str, Any]:
         """Plain data that `parse_settings` reads back to an equal `Settings`; nothing that was left out is added."""
         return self.model_dump(mode="json", exclude_unset=True)
-
-
-def parse_settings(
-    document: object,
-    *,
-    check_destination: OptionsCheck,
-    check_message: Callable[[str], object],
-    check_mask: Callable[[str], object],
-    source: str = "settings",
-) -> Settings:
-    """Validate a whole settings document.
-
-    `check_message` raises `InputError` for a template that cannot be used, `check_mask` `ValueError` for a mask. Raises
-    `SettingsError` listing every problem as `path: what is wrong`. (`logstream.validation` knows what to give.)
-    """
-    if document is None:
-        document = {}
-    if not isinstance(document, dict):
-        raise SettingsError([f"expected a mapping with admin, workspaces, destinations, not {_type(document)}"], source)
-    try:
-        settings = Settings.model_validate(document)
-    except ValidationError as error:
-        # a mistake of the shape must not hide those of the destinations
-        others = _destination_problems(_shaped(document.get("destinations")), check_destination)
-        raise SettingsError([*explain(error, Settings), *others], source) from None
-    problems = [
-        *_duplicates(settings),
-        *_streaming_problems(settings, check_message, check_mask),
-        *_destination_problems(settings.destinations, check_destination),
-    ]
-    if problems:
-        raise SettingsError(problems, source)
-    return settings
-
-
-def _shaped(destinations: object) -> dict[str, DestinationSettings]:
-    """Those of a document's destinations that have a name and a type."""
-    given = destinations.items() if isinstance(destinations, dict) else ()
-    return {
-        str(name): DestinationSettings.model_validate(one)
-        for name, one in given
-        if isinstance(one, dict) and isinstance(one.get("type"), str) and all(isinstance(key, str) for key in one)
-    }
-
-
-def _destination_problems(
-    destinations: Mapping[str, DestinationSettings], check_destination: OptionsCheck
-) -> Iterable[str]:
-    for name, destination in destinations.items():
-        try:
-            wrong = check_destination(destination.type, destination.options)
-        except KeyError as error:
-            known = list(error.args[0])
-            hint = did_you_mean(destination.type, known) or f"; known: {', '.join(sorted(known))}"
-            yield f'destinations.{name}.type: no destination type "{destination.type}"{hint}'
-            continue
-        except InputError as error:
-            yield f"destinations.{name}.type: {error}"
-            continue
-        yield from [f"{dotted(('destinations', name, *path))}: {what}" for path, what in wrong]
-
-
-def _streaming_problems(
-    settings: Settings, check_message: Callable[[str], object], check_mask: Callable[[str], object]
-) -> Iterable[str]:
-    # thousands of workspaces have the same few templates
-    wrong = cache(partial(_why_not, check_message))
-    for path, streaming in settings.streamings():
-        if streaming.destination is not None and streaming.destination not in settings.destinations:
-            hint = did_you_mean(streaming.destination, settings.destinations)
-            yield f'{path}.destination: no destination named "{streaming.destination}"{hint}'
-        for kind, template in by_kind(streaming.message).items():
-            if (problem := wrong(template)) is not None:
-                yield f"{path}.message{'' if isinstance(streaming.message, str) else f'.{kind}'}: {problem}"
-        for index, mask in enumerate(streaming.mask):
-            try:
-                check_mask(mask)
-            except ValueError as error:
-                yield f"{path}.mask[{index}]: {error}"
-
-
-def _why_not(check: Callable[[str], object], text: str) -> str | None:
-    try:
-        check(text)
-    except Exception as error:
-        return str(error)
-    return None
-
-
-def _duplicates(settings: Settings) -> Iterable[str]:
-    first: dict[int, int] = {}
-    for index, workspace in enumerate(settings.workspaces):
-        if workspace.id in first:
-            yield f"workspaces[{index}].id: {workspace.id} is already set in workspaces[{first[workspace.id]}]"
-        first.setdefault(workspace.id, index)
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """A pydantic error as lines of `path: what is wrong`, with a suggestion for a misspelt field or word."""
-    return [f"{dotted(path)}: {what}" if path else what for path, what in explain_parts(error, model)]
-
-
-def explain_parts(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[str | int, ...], str]]:
-    """The same as `explain`, with the path apart."""
-    return explain_items(error.errors(), model)
-
-
-def explain_items(
-    items: Iterable[Mapping[str, Any]], model: type[BaseModel]
-) -> list[tuple[tuple[str | int, ...], str]]:
-    """The same of the single errors, as pydantic and FastAPI list them."""
-    result = []
-    for item in items:
-        path = tuple(part for part in item["loc"] if part != "[key]")
-        kind, value = item["type"], item.get("input")
-        if kind == "extra_forbidden":
-            what = "unknown field" + did_you_mean(str(path[-1]), _fields_at(model, path[:-1]))
-        elif kind == "enum" and isinstance(value, str):
-            known = [str(word).strip("'") for word in str(item["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
-            what = f'no such choice "{_brief(value)}"' + (
-                did_you_mean(value, known) or f"; choose from {', '.join(known)}"
-            )
-        elif kind == "literal_error":
-            what = f'no such choice "{_brief(value)}"; choose from {item["ctx"]["expected"]}'
-        elif kind == "missing":
-            what = "is required"
-        elif kind == "value_error":
-            # one error may tell of several fields, each on a line of its own
-            for text in str(item["ctx"]["error"]).splitlines():
-                field, colon, rest = text.partition(": ")
-                place = (*path, field) if colon and field.isidentifier() else path
-                result.append((place, rest if place != path else text))
-            continue
-        else:
-            what = wording(kind, item.get("ctx", {}), str(item["msg"]))
-            if not isinstance(value, dict | list | tuple):
-                what += f" (got {_short(value)})"
-        result.append((path, what))
-    return result
-
-
-def dotted(path: Iterable[str | int]) -> str:
-    """`("workspaces", 3, "streaming")` as `workspaces[3].streaming`."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean "lake"?` if something known is close, else nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f'; did you mean "{close[0]}"?' if close else ""
-
-
-def _fields_at(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
-    current: type[BaseModel] | None = model
-    for part in path:
-        if isinstance(part, int) or current is None:
-            continue
-        field = current.model_fields.get(part)
-        current = _model_in(field.annotation) if field else None
-    return list(current.model_fields) if current else []
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for part in getattr(annotation, "__args__", ()):
-        found = _model_in(part)
-        if found is not None:
-            return found
-    return None
-
-
-def _brief(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _short(value: object) -> str:
-    # of a text no more is written out than is shown: it may be megabytes
-    text = repr(value[:100] if isinstance(value, str) else value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _type(value: object) -> str:
-    return {list: "a list", str: "a text", int: "a number"}.get(type(value), type(value).__name__)

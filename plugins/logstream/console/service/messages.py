@@ -15,7 +15,8 @@ from logstream.jsontext import dumps
 from logstream.rendering import check_mask
 from logstream.rendering.preview import SAMPLE_WORKSPACE, Rendered, as_stored, render_event
 from logstream.settings.edits import Data
-from logstream.settings.models import DEFAULT_KIND, Streaming, by_kind, explain
+from logstream.settings.explaining import explain
+from logstream.settings.models import DEFAULT_KIND, Streaming, by_kind
 from logstream.shapes.samples import sample_text
 
 PREVIEW_BYTES = 256 * 1024
