@@ -11,6 +11,7 @@ from logstream.cli import main
 from logstream.destinations.file import FileDestination
 from logstream.destinations.http import HttpDestination
 from logstream.destinations.parcel import EventRef
+from logstream.destinations.transport.object_packing import BatchPacker
 from logstream.destinations.transport.request_packing import RequestPacker
 from logstream.events import Event
 from logstream.ledger.health import Outcome
@@ -20,6 +21,7 @@ from logstream.ledger.records import News, Rejection, State
 from logstream.testing.servers import LogSink
 from tests.conftest import Cli, one_error_line
 from tests.test_engine import WINDOW, Make, engine, filled, override, stored
+from tests.test_isolation import own
 
 __all__ = ["engine", "filled", "stored"]
 
@@ -221,3 +223,61 @@ def test_what_a_destination_says_that_cannot_be_opened_is_in_no_log(
         exporter.deliver([key for share in planned.shares for key in share.lanes])
     assert "cannot be opened" in caplog.text and "in broken" in caplog.text
     assert sink.token not in caplog.text
+
+
+class Mute(Exception):
+    """An exception that has no words: many name a field of an answer that there may not be."""
+
+    def __str__(self) -> str:
+        raise AttributeError("response")
+
+
+def unwraps(*_: object) -> Any:
+    try:
+        raise ExceptionGroup("of several", [ValueError("one of them")])
+    except ExceptionGroup as group:
+        raise group.exceptions[0]  # noqa: B904 - as many do who wait for one of several
+
+
+def says_nothing(*_: object) -> Any:
+    raise Mute
+
+
+@pytest.mark.parametrize("broken", [unwraps, says_nothing])
+@pytest.mark.parametrize("packer", [RequestPacker, BatchPacker])
+def test_what_a_destination_raises_that_is_hard_to_tell_stops_it_alone(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Any, packer: Any
+) -> None:
+    monkeypatch.setattr(packer, "pack", broken)
+    hook = {"type": "http", "connection": "sink", "lanes": 1}
+    if packer is BatchPacker:
+        hook = {"type": "file", "path": str(tmp_path / "bad"), "packaging": "batch"}
+    exporter = engine(own(("bad", hook), ("good", {"type": "file", "path": str(tmp_path / "good")})))
+    planned = exporter.plan(WINDOW)
+    exporter.deliver([key for share in planned.shares for key in share.lanes])
+    reports = {report.destination: report for report in exporter.seal(planned.delivery_ids)}
+    assert reports["good"].state is State.DELIVERED
+    assert reports["bad"].state is State.FAILED
+    assert ("words cannot be read" if broken is says_nothing else "one of them") in (reports["bad"].error or "")
+
+
+def test_an_event_of_which_a_destination_s_code_says_nothing_is_rejected(
+    engine: Make, sink: LogSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, met = HttpDestination.entry, list[int]()
+
+    def broken(self: HttpDestination, event: Event, message: bytes) -> bytes:
+        if event.id:  # of one that is 0 its size is asked for
+            met.append(event.id)
+        if met and event.id == met[0]:
+            raise Mute
+        return entry(self, event, message)
+
+    monkeypatch.setattr(HttpDestination, "entry", broken)
+    exporter = engine(override({"type": "http", "connection": "sink", "format": "array", "lanes": 1}))
+    planned = exporter.plan(WINDOW)
+    exporter.deliver([key for share in planned.shares for key in share.lanes])
+    (report,) = exporter.seal(planned.delivery_ids)
+    assert report.state is State.DELIVERED
+    (letter,) = exporter.ledger.rejected()
+    assert "Mute: (its words cannot be read: AttributeError)" in letter.reason

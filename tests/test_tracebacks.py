@@ -34,3 +34,33 @@ def test_a_cause_that_leads_back_ends() -> None:
     error, other = ValueError("a"), ValueError("b")
     error.__cause__, other.__cause__ = other, error
     assert traceback_of(error).count("ValueError") == 2
+
+
+def unwrapped() -> Exception:
+    try:
+        try:
+            raise ExceptionGroup("of secret", [ValueError("secret")])
+        except ExceptionGroup as group:
+            raise group.exceptions[0]  # noqa: B904 - as many do who wait for one of several
+    except ValueError as error:
+        return error
+
+
+def test_one_of_a_group_that_is_raised_by_itself_is_told_once() -> None:
+    told = traceback_of(unwrapped())
+    assert "and then" in told and [line for line in told.splitlines() if line.endswith("Error")] == ["ValueError"]
+
+
+def test_groups_of_groups_are_told_in_part() -> None:
+    error: Exception = ValueError("x")
+    for depth in range(2_000):
+        error = ExceptionGroup("g", [error, KeyError(depth), KeyError(depth)])
+    assert len(traceback_of(error)) < 2_000
+
+
+def test_an_exception_that_cannot_say_anything_is_told_by_its_type() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise AttributeError("response")
+
+    assert traceback_of(Mute(), str.upper) == "Mute: (ITS WORDS CANNOT BE READ: ATTRIBUTEERROR)"

@@ -16,6 +16,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from logstream.errors import ours
+from logstream.tracebacks import words_of
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ def _contained(error: BaseException) -> BaseException:
     """An exception that code in a thread may end with: others stop event loops, or never reach who waits for them."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration):
         return error
-    made = RuntimeError(f"{type(error).__name__}: {error}")
+    made = RuntimeError(f"{type(error).__name__}: {words_of(error)}")
     made.__cause__ = error
     return made
 

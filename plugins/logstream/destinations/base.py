@@ -18,6 +18,7 @@ from logstream.destinations.transport.secrets import Secrets
 from logstream.errors import InputError
 from logstream.steps import Step
 from logstream.threads import is_from_outside
+from logstream.tracebacks import words_of
 
 __all__ = ["ConnectionOptions", "Destination", "Limits", "Options", "OptionsModel", "Step"]
 
@@ -169,7 +170,7 @@ class Destination(ABC, Generic[O]):
         except BaseException as error:
             if is_from_outside(error):
                 raise
-            outcome = Retry(f"sending to {self.name} broke: {type(error).__name__}: {error}")
+            outcome = Retry(f"sending to {self.name} broke: {type(error).__name__}: {words_of(error)}")
         return self.secrets.outcome(outcome)
 
     @final

@@ -29,6 +29,7 @@ from logstream.destinations.transport.patterns import Pattern, pattern_of
 from logstream.destinations.transport.secrets import LONGEST_REASON
 from logstream.errors import DeliveryError, LogstreamError
 from logstream.threads import SharedThreads, guarded
+from logstream.tracebacks import words_of
 from logstream.units import counted
 from logstream.window import Window
 
@@ -201,7 +202,7 @@ class ObjectDestination(Destination[O]):
         try:
             outcome = self._put_all(parcel) if isinstance(parcel, Bundle) else self.put_now(parcel.name, parcel.body)
         except BaseException as error:
-            outcome = Retry(f"sending to {self.name} broke: {type(error).__name__}: {error}")
+            outcome = Retry(f"sending to {self.name} broke: {type(error).__name__}: {words_of(error)}")
         return self.secrets.outcome(outcome)
 
     def _put_all(self, bundle: Bundle) -> Outcome:
@@ -245,7 +246,7 @@ class ObjectDestination(Destination[O]):
             raise self._no_secrets(error) from None
 
     def _no_secrets(self, error: Exception) -> ReadError:
-        text = str(error) if isinstance(error, LogstreamError) else f"{type(error).__name__}: {error}"
+        text = str(error) if isinstance(error, LogstreamError) else f"{type(error).__name__}: {words_of(error)}"
         return ReadError(self.secrets.excerpt(text, LONGEST_REASON))
 
     @abstractmethod

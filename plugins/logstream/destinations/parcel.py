@@ -13,6 +13,7 @@ from typing import ClassVar, NamedTuple
 from logstream.errors import BadEvent
 from logstream.events import Cursor, Event
 from logstream.messages import Messages
+from logstream.tracebacks import words_of
 from logstream.window import Window
 
 Tally = Counter[tuple[int, str]]
@@ -198,7 +199,7 @@ def broken_parcel(name: str, event: Event, error: Exception) -> Parcel:
 
 def why_broken(error: Exception) -> str:
     """What is said of an event for which a destination's code raised: of that event alone, whatever the code."""
-    text = str(error) if isinstance(error, BadEvent) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, BadEvent) else f"{type(error).__name__}: {words_of(error)}"
     return f"it cannot be made ready for sending ({text[:300]})"
 
 

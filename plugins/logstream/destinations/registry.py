@@ -19,6 +19,7 @@ from logstream.destinations.vendor_rules import refused_options
 from logstream.errors import InputError, LogstreamError
 from logstream.settings.explaining import explain_parts
 from logstream.settings.models import DestinationSettings
+from logstream.tracebacks import words_of
 
 GROUP = "logstream.destinations"
 
@@ -51,7 +52,7 @@ def destination_type(name: str) -> type[Destination[Any]]:
     try:
         found = getattr(import_module(module), attribute)
     except Exception as error:
-        raise _unusable(name, f"{type(error).__name__}: {error}") from error
+        raise _unusable(name, f"{type(error).__name__}: {words_of(error)}") from error
     if not (isinstance(found, type) and issubclass(found, Destination)):
         raise _unusable(name, "it is no subclass of Destination")
     if isabstract(found):
@@ -145,7 +146,7 @@ def make_destination(name: str, settings: DestinationSettings, connections: Conn
     except LogstreamError:
         raise
     except Exception as error:
-        raise _unusable(settings.type, f"{type(error).__name__}: {error}") from error
+        raise _unusable(settings.type, f"{type(error).__name__}: {words_of(error)}") from error
 
 
 async def open_destination(name: str, settings: DestinationSettings, connections: Connections) -> Destination[Any]:

@@ -43,6 +43,7 @@ from logstream.settings.models import Streaming
 from logstream.settings.resolution import Workspace
 from logstream.store.base import EventStore, Page
 from logstream.threads import OutOfTime, in_time
+from logstream.tracebacks import words_of
 from logstream.units import counted
 
 log = logging.getLogger("logstream")
@@ -193,7 +194,7 @@ class DeliveryPipeline:
             # in the words of others, as what a receiver answers: they may quote a secret, or a whole event
             name = next(iter(self._works.values())).lane.destination
             log.error("Delivering to %s broke.\n%s", name, self._secrets.traceback(error))  # noqa: TRY400 - masked
-            said = self._secrets.excerpt(f"{type(error).__name__}: {error}", LONGEST_REASON)
+            said = self._secrets.excerpt(f"{type(error).__name__}: {words_of(error)}", LONGEST_REASON)
             broke = DeliveryError(f"delivering broke: {said}")
             for work in self._open():
                 await self._stop(work, excuse(broke) if is_blameless(error) else broke)

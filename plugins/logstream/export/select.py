@@ -15,6 +15,7 @@ from logstream.settings.models import Streaming
 from logstream.settings.resolution import Workspace
 from logstream.shapes import log_fields
 from logstream.store.base import BadRow, Filter
+from logstream.tracebacks import words_of
 
 
 class Unsendable(NamedTuple):
@@ -111,7 +112,7 @@ class EventRenderer:
             except BadEvent as error:
                 chunk.bad.append(Unsendable(event, str(error)))
             except Exception as error:  # of whatever kind, it is this event's alone
-                reason = f"it cannot be rendered ({type(error).__name__}: {str(error)[:300]})"
+                reason = f"it cannot be rendered ({type(error).__name__}: {words_of(error)[:300]})"
                 chunk.bad.append(Unsendable(event, reason, doubted=True))
         if bad:
             # they enter the ledger in the window's order
