@@ -246,7 +246,7 @@ def test_what_an_object_store_echoes_is_masked(
         told = [str(step) async for step in made.run_check()]
         await made.start()
         told += [str(await made.deliver(one_event(made))), str(await made.put("k", b"{}", "text/plain"))]
-        for read in (made.fetch("k"), anext(made.listed(""))):
+        for read in (made.fetch("k"), made.fetch("k", 10), anext(made.listed(""))):
             with pytest.raises((ReadError, FileNotFoundError)) as caught:
                 await read
             told.append(str(caught.value))

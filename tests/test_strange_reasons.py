@@ -10,6 +10,7 @@ import pytest
 from logstream.cli import main
 from logstream.destinations.file import FileDestination
 from logstream.destinations.http import HttpDestination
+from logstream.destinations.objects import ReadError
 from logstream.destinations.parcel import EventRef
 from logstream.destinations.transport.object_packing import BatchPacker
 from logstream.destinations.transport.request_packing import RequestPacker
@@ -19,6 +20,7 @@ from logstream.ledger.lane_writes import LaneWrite
 from logstream.ledger.notices import Notices
 from logstream.ledger.records import News, Rejection, State
 from logstream.testing.servers import LogSink
+from logstream.verify.verifier import verify
 from tests.conftest import Cli, one_error_line
 from tests.test_engine import WINDOW, Make, engine, filled, override, stored
 from tests.test_isolation import own
@@ -281,3 +283,27 @@ def test_an_event_of_which_a_destination_s_code_says_nothing_is_rejected(
     assert report.state is State.DELIVERED
     (letter,) = exporter.ledger.rejected()
     assert "Mute: (its words cannot be read: AttributeError)" in letter.reason
+
+
+@pytest.mark.parametrize("error", [ValueError, ReadError])
+@pytest.mark.parametrize("place", ["put_now", "get_within", "keys"])
+def test_what_a_store_says_while_a_window_is_sealed_or_verified_is_masked(
+    engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    place: str, error: type[Exception],
+) -> None:  # fmt: skip
+    """It may echo the request, with the signature that was sent."""
+    exporter = engine(
+        override({"type": "file", "path": str(tmp_path), "packaging": "batch", "manifests": True, "lanes": 1})
+    )
+    planned = exporter.plan(WINDOW)
+    exporter.deliver([key for share in planned.shares for key in share.lanes])
+
+    def broken(*_: object, **__: object) -> Any:
+        raise error("you sent Authorization: Bearer quick-brown-fox-jumps")
+
+    monkeypatch.setattr(FileDestination, "create_now" if place == "put_now" else place, broken)
+    with caplog.at_level("DEBUG", "logstream"):
+        (report,) = exporter.seal(planned.delivery_ids)
+        found = [str(finding) for finding in verify(exporter, WINDOW).findings]
+    told = f"{report.error} {found} {caplog.text}"
+    assert (error.__name__ in told or "you sent" in told) and "fox" not in told

@@ -163,7 +163,12 @@ class ObjectDestination(Destination[O]):
         `media_type` is given where it is not that of the destination's events. With `new`, see `create_now`.
         """
         put = self.create_now if new else self.put_now
-        outcome = await asyncio.get_running_loop().run_in_executor(self._threads, guarded, put, key, body, media_type)
+        try:
+            outcome = await asyncio.get_running_loop().run_in_executor(
+                self._threads, guarded, put, key, body, media_type
+            )
+        except Exception as error:
+            outcome = self._broke(error)
         return self.secrets.outcome(outcome)
 
     def absent_now(self, key: str) -> bool:
@@ -202,8 +207,11 @@ class ObjectDestination(Destination[O]):
         try:
             outcome = self._put_all(parcel) if isinstance(parcel, Bundle) else self.put_now(parcel.name, parcel.body)
         except BaseException as error:
-            outcome = Retry(f"sending to {self.name} broke: {type(error).__name__}: {words_of(error)}")
+            outcome = self._broke(error)
         return self.secrets.outcome(outcome)
+
+    def _broke(self, error: BaseException) -> Retry:
+        return Retry(f"sending to {self.name} broke: {type(error).__name__}: {words_of(error)}")
 
     def _put_all(self, bundle: Bundle) -> Outcome:
         failed: list[int] = []
@@ -227,12 +235,14 @@ class ObjectDestination(Destination[O]):
         return replace(parcel, objects=[parcel.objects[index] for index in indexes])
 
     @final
-    async def fetch(self, key: str) -> bytes:
-        """`get`, whose errors hold no secrets."""
+    async def fetch(self, key: str, most: int | None = None) -> bytes:
+        """`get`, or `get_within` so many bytes, whose errors hold no secrets."""
         try:
-            return await self.get(key)
+            return await (self.get(key) if most is None else self.get_within(key, most))
         except FileNotFoundError:
             raise FileNotFoundError(key) from None
+        except TooLarge:
+            raise
         except Exception as error:
             raise self._no_secrets(error) from None
 
@@ -246,7 +256,8 @@ class ObjectDestination(Destination[O]):
             raise self._no_secrets(error) from None
 
     def _no_secrets(self, error: Exception) -> ReadError:
-        text = str(error) if isinstance(error, LogstreamError) else f"{type(error).__name__}: {words_of(error)}"
+        broke = f"reading from {self.name} broke: {type(error).__name__}: {words_of(error)}"
+        text = str(error) if isinstance(error, LogstreamError) else broke
         return ReadError(self.secrets.excerpt(text, LONGEST_REASON))
 
     @abstractmethod

@@ -267,7 +267,7 @@ class ManifestFolder:
     async def _read(self, key: str) -> bytes | None:
         """What is there, `None` for nothing. What is larger than any file of ours is none of them, and read as empty."""
         try:
-            return await self._destination.get_within(key, BESIDE_BYTES)
+            return await self._destination.fetch(key, BESIDE_BYTES)
         except FileNotFoundError:
             return None
         except TooLarge:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.parcel import Tally
 from logstream.destinations.registry import destination_type, make_destination
-from logstream.errors import InputError, LogstreamError
+from logstream.errors import InputError, LogstreamError, is_blameless
 from logstream.events import Cursor
 from logstream.export.deployment import Deployment
 from logstream.export.window_plan import Fingerprints, WindowPlan, plan_window, selected
@@ -16,6 +16,7 @@ from logstream.settings.models import Settings
 from logstream.settings.repository import Snapshot
 from logstream.settings.resolution import Workspace, streamings_of
 from logstream.store.base import KindCount
+from logstream.tracebacks import traceback_of
 from logstream.window import Window
 
 log = logging.getLogger("logstream")
@@ -119,8 +120,9 @@ def keeps_objects(settings: Settings, destination: str) -> bool:
 
 
 def reason_of(error: BaseException, doing: str) -> str:
-    """Why something failed, in words for the ledger. An error that is none of ours goes to the log in full."""
+    """Why something failed, in words for the ledger. An error that is no `LogstreamError` goes to the log with its traceback."""
     if isinstance(error, LogstreamError):
         return str(error)
-    log.error("%s broke.", doing.capitalize(), exc_info=error)
+    # the words of a destination's code may quote a secret; those of what is ours tell what to mend
+    log.error("%s broke.\n%s", doing.capitalize(), traceback_of(error, str if is_blameless(error) else None))
     return f"{doing} broke ({type(error).__name__}); see the log of the task"

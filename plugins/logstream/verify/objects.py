@@ -122,7 +122,7 @@ class ObjectVerifier:
     async def _lines(self, key: str) -> bytes | None:
         """The lines of a listing; `None` for what is no listing."""
         try:
-            lines = lines_beside(await self._destination.get_within(key, BESIDE_BYTES))
+            lines = lines_beside(await self._destination.fetch(key, BESIDE_BYTES))
             for _ in parts_in(lines):
                 pass
         except (OSError, NoListing, TooLarge, msgspec.MsgspecError):
@@ -160,7 +160,7 @@ class ObjectVerifier:
     async def _difference(self, part: Part) -> str | None:
         """What an object has other than its part says, in words. Raises `FileNotFoundError`."""
         try:
-            body = await self._destination.get_within(part.name, part.bytes)
+            body = await self._destination.fetch(part.name, part.bytes)
         except TooLarge:
             return f"it has more than the {part.bytes:,} bytes that were sent"
         if len(body) != part.bytes:
@@ -188,7 +188,7 @@ class ObjectVerifier:
             await self._same(manifest, "signature", key, manifest.signature)
         for key, listing, _ in _listings(manifest):
             try:
-                lines = lines_beside(await self._destination.get_within(key, BESIDE_BYTES))
+                lines = lines_beside(await self._destination.fetch(key, BESIDE_BYTES))
             except FileNotFoundError:
                 self._find(manifest, f"listing {key} is missing at the destination")
             except TooLarge:
@@ -202,7 +202,7 @@ class ObjectVerifier:
     async def _same(self, manifest: Manifest, what: str, key: str, text: str) -> None:
         ours = text.encode()
         try:
-            found = await self._destination.get_within(key, len(ours))
+            found = await self._destination.fetch(key, len(ours))
         except FileNotFoundError:
             self._find(manifest, f"{what} {key} is missing at the destination")
         except TooLarge:
@@ -237,7 +237,7 @@ class ObjectVerifier:
         prefix = self._destination.prefix
         if key.startswith(prefix) and CHECK_FILE.fullmatch(key[len(prefix) :]):
             try:
-                return await self._destination.get_within(key, 2) == b"{}"
+                return await self._destination.fetch(key, 2) == b"{}"
             except FileNotFoundError:  # a check is being made
                 return True
             except TooLarge:
@@ -272,7 +272,7 @@ class ObjectVerifier:
     async def _keys_below(self, folder: str) -> AsyncIterator[str]:
         """Keys that begin with a text; stores list whole parts of keys only."""
         parent = folder[: folder.rfind("/") + 1]
-        async for key in self._destination.keys(parent):
+        async for key in self._destination.listed(parent):
             if key.startswith(folder):
                 yield key
 
