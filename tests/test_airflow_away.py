@@ -242,6 +242,20 @@ def test_a_denial_is_no_fault_of_the_environments_connection(monkeypatch: pytest
         AirflowConnections().http("siem")
 
 
+def test_that_backends_cannot_be_made_is_no_fault_of_the_environments_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was said to be unreadable: in tasks, `secrets_backend` of `[workers]` is made anew for each look-up."""
+    monkeypatch.setenv("AIRFLOW_CONN_SIEM", "http://127.0.0.1:1")
+
+    def make() -> list[Any]:
+        raise ConnectionError("canary")
+
+    monkeypatch.setattr("airflow.sdk.execution_time.supervisor.ensure_secrets_backend_loaded", make)
+    with pytest.raises(AirflowAway, match=r"\(ConnectionError\)"):
+        AirflowConnections().http("siem")
+
+
 def test_a_command_says_in_words_that_a_secrets_backend_cannot_be_made(tmp_path: Path) -> None:
     """Importing Airflow makes it."""
     (tmp_path / "backends_of_ours.py").write_text(

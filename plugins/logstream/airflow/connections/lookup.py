@@ -54,6 +54,8 @@ def _looked_up(connection: str) -> Any:
     except Exception:
         variable = f"AIRFLOW_CONN_{connection.upper()}"
         if os.environ.get(variable):
+            with cannot_say(Kept.CONNECTION, connection):  # where a backend cannot be made, the variable was not read
+                imported("airflow.sdk.execution_time.supervisor").ensure_secrets_backend_loaded()
             raise ConnectionNotFound(
                 f"connection `{connection}`: Airflow cannot read {variable}: it must be a JSON object, or a URI in which "
                 "each value is percent-encoded (`endpoint_url=http%3A%2F%2F...`)"
