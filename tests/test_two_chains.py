@@ -378,3 +378,16 @@ def test_an_upgrade_knows_what_stores_do_unless_they_are_told(
     assert rows(filled) == [(True, 1 + place) for place in range(len(life.split()))]
     exported(exporter, out, "on on", len(life.split()))
     assert exporter.ledger.owed() == [] and found(exporter) == []
+
+
+@pytest.mark.parametrize(("later", "file"), [("on", "00000001-00000.ndjson.gz"), ("off", "00000001.json")])
+def test_what_is_removed_of_a_manifest_that_is_not_in_force_is_found(
+    exporter: Exporter, out: Path, later: str, file: str
+) -> None:
+    """Of the settings that made it there is no delivery any more: its window was exported again by others."""
+    exported(exporter, out, "on")
+    exported(exporter, out, later, compression="gzip")
+    assert found(exporter) == []
+    (out / "_manifests" / "d" / file).unlink()
+    (what,) = found(exporter)
+    assert f"_manifests/d/{file} is missing at the destination" in what

@@ -10,6 +10,7 @@ import pytest
 from logstream.export.exporter import Exporter
 from tests.auditor import audited
 from tests.test_engine import Make, engine, filled
+from tests.test_losses import quick
 from tests.test_sealing import AFTER, files
 from tests.test_two_chains import (
     beside,
@@ -20,6 +21,7 @@ from tests.test_two_chains import (
     new_database,
     out,
     rows,
+    settings,
     unlisted,
     window,
 )  # fmt: skip
@@ -124,3 +126,21 @@ def test_what_was_taken_over_is_made_good_when_its_window_is_exported_again(
         exported(exporter, out, "on", number)
     assert beside(out) == [1, 2, 3, 4, 5]
     clean(exporter, out)
+
+
+def test_numbers_of_settings_are_not_those_of_the_database_before(
+    engine: Make, filled: psycopg.Connection, out: Path
+) -> None:
+    """A manifest that was taken over was looked for in the folder that the settings of its number have here."""
+    exporter = quick(engine(settings(out, "on")))
+    for compression in ("none", "gzip", "zstd"):
+        exported(exporter, out, "on", compression=compression)
+    new_database(filled)
+    filled.execute("delete from logstream.settings_snapshots where id > 1")
+    filled.execute("select setval(pg_get_serial_sequence('logstream.settings_snapshots', 'id'), 1)")
+    exporter = quick(engine(settings(out, "on", compression="zstd")))
+    for folder, number in ((out, 0), (out.with_name("moved"), 1)):
+        exported(exporter, folder, "on", number, compression="zstd")
+        assert found(exporter) == []
+    (out / "_manifests" / "d" / "00000002.json").unlink()
+    assert found(exporter) == ["manifest _manifests/d/00000002.json is missing at the destination"]

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, MutableMapping
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +15,7 @@ from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.parcel import Part
 from logstream.destinations.registry import destination_type, make_destination
 from logstream.destinations.transport.keys import MANIFESTS, safe
-from logstream.errors import InputError
+from logstream.errors import InputError, NotThere
 from logstream.ledger.ledger import Ledger
 from logstream.proof.manifests import BrokenManifest, Manifest, fields_in, file_suffixes
 from logstream.settings.repository import SettingsRepository
@@ -37,6 +38,7 @@ class KnownObjects:
         self._ledger, self._settings, self._connections = ledger, settings, connections
         self._unknown: dict[tuple[str, int], str] = {}
         self._chains: dict[str, dict[int, tuple[str, frozenset[str]]]] = {}
+        self._homes_by: dict[tuple[str, int], tuple[datetime | None, ObjectDestination[Any] | None]] = {}
 
     @cached_property
     def _homes(self) -> dict[tuple[str, int], ObjectDestination[Any]]:
@@ -84,6 +86,37 @@ class KnownObjects:
     def home(self, name: str, snapshot_id: int) -> ObjectDestination[Any] | None:
         """A destination as it was, not open; `None` if it keeps no objects."""
         return self._homes.get((name, snapshot_id))
+
+    def home_by(self, manifest: Manifest) -> ObjectDestination[Any] | None:
+        """A destination as it was by the settings that made a manifest, which may have no delivery any more: exported again, a
+        window has newer ones. `None` if it kept no objects, or cannot be made.
+
+        Raises `LookupError` for a manifest of another control database, whose numbers of settings are not ours; `BrokenManifest`.
+        """
+        fields = manifest.fields
+        key = manifest.destination, fields["settings_snapshot"]
+        if key not in self._homes_by:
+            self._homes_by[key] = self._home_by(*key)
+        made_at, home = self._homes_by[key]
+        try:
+            sealed_at = datetime.fromisoformat(fields["sealed_at"])
+            if made_at is None or made_at > sealed_at:
+                raise LookupError(key)
+        except (ValueError, TypeError) as error:  # no moment, or one without an offset
+            raise BrokenManifest(f"it is no manifest: {error}") from None
+        return home
+
+    def _home_by(self, name: str, snapshot_id: int) -> tuple[datetime | None, ObjectDestination[Any] | None]:
+        """When some settings were made, if they have a destination, and the destination, if it keeps objects."""
+        try:
+            snapshot = self._settings.get(snapshot_id)
+        except NotThere:
+            return None, None
+        stored = snapshot.settings.destinations.get(name)
+        if stored is None:
+            return None, None
+        made = self._homes.get((name, snapshot_id)) or self._make(name, stored)
+        return snapshot.created_at, made if isinstance(made, ObjectDestination) else None
 
     def is_manifest_file(self, location: str) -> bool:
         """Whether a file of a manifest that the ledger has is to be at this very location."""

@@ -127,7 +127,8 @@ class Verifier:
                     place = destination.location(destination.prefix)
                     # a folder may have had manifests beside its data for some windows, and not for others
                     of = {delivery.manifest.position: delivery.lanes[0].snapshot_id for delivery in sealed}
-                    here = [m for m in manifests if _place_of(m, of.get(m.position), known) == place]
+                    places = _places_of(manifests, of, known)
+                    here = [manifest for manifest in manifests if places[manifest.position] == place]
                     verifier = ObjectVerifier(kept, known, destination, result, room)
                     await verifier.verify(sealed, here, whole=whole)
             finally:
@@ -149,16 +150,32 @@ class Verifier:
         return self._snapshots[snapshot_id]
 
 
+def _places_of(
+    manifests: Sequence[Manifest], of: Mapping[int, int], known: KnownObjects
+) -> dict[int, str | None]:  # fmt: skip
+    """Where the manifests of a destination are, by their positions; `of` tells the settings of those that are in force."""
+    found: dict[int, str | None] = {}
+    following: str | None = None
+    for manifest in reversed(manifests):
+        try:
+            place = _place_of(manifest, of.get(manifest.position), known)
+        except LookupError:  # of an earlier control database: it was taken over where the next one was put then
+            place = following if manifest.beside else None
+        following = place or following
+        found[manifest.position] = place
+    return found
+
+
 def _place_of(manifest: Manifest, snapshot_id: int | None, known: KnownObjects) -> str | None:
     """Where a manifest is by the settings of its delivery, if it is in force, or those it was made by; `None` if nowhere.
 
     Its destination may have moved since, or have no manifests beside its data any more. That it is in the ledger only is
-    believed where it says so itself, or where those settings do.
+    believed where it says so itself, or where those settings do. Raises `LookupError` where it does not say by which.
     """
     try:
         if not manifest.beside and manifest.fields.get("ledger_only"):
             return None
-        home = known.home(manifest.destination, snapshot_id or manifest.fields["settings_snapshot"])
+        home = known.home(manifest.destination, snapshot_id) if snapshot_id else known.home_by(manifest)
     except BrokenManifest:
         return None
     return home.location(home.prefix) if home is not None and home.options.manifests else None
