@@ -20,6 +20,7 @@ from logstream.destinations.file import FileDestination
 from logstream.errors import DatabaseError
 from logstream.export import deliver, opening, pipeline
 from logstream.export.exporter import Exporter
+from logstream.export.outbox import Outbox
 from logstream.ledger import checkpoints, leases
 from logstream.ledger.records import State
 from logstream.testing.servers import LogSink
@@ -130,6 +131,37 @@ def test_receivers_that_never_answer_do_not_keep_the_memory_from_a_healthy_one(
         len(body.splitlines()) for name, body in files(tmp_path / "z").items() if "_manifests" not in name
     ) + len({str(event) for event in sink.events()})
     assert sink.changed_repetitions == 0
+
+
+def test_what_stopped_a_lane_is_written_where_it_gives_way_at_that_moment(
+    filled: psycopg.Connection, sink: LogSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the ledger says that its task never ran, and not what its receiver has said."""
+    monkeypatch.setattr(deliver, "MEMORY_BYTES", 400_000)
+    monkeypatch.setattr(deliver, "STALL_SECONDS", 0.1)
+    monkeypatch.setattr(deliver, "LOOK_SECONDS", 0.05)
+    abandon, given_way = Outbox.abandon, 0
+    leave = pipeline.DeliveryPipeline.leave
+
+    async def slow(outbox: Outbox) -> None:
+        await asyncio.sleep(0.3)
+        await abandon(outbox)
+
+    async def counting(left: pipeline.DeliveryPipeline) -> Any:
+        nonlocal given_way
+        given_way += 1
+        return await leave(left)
+
+    monkeypatch.setattr(Outbox, "abandon", slow)
+    monkeypatch.setattr(pipeline.DeliveryPipeline, "leave", counting)
+    sink.fail = lambda _: 401
+    http = {"type": "http", "connection": "sink", "format": "array", "lanes": 1}
+    refused = [(f"a{n}", {**http, "path": f"/{n}"}) for n in range(3)]
+    with troubled(filled, sink, own(*refused)) as exporter:
+        results, reports = export(exporter)
+    assert given_way
+    assert all("answered 401" in (result.error or "") for result in results)
+    assert [report.error for report in reports if "answered 401" not in (report.error or "")] == []
 
 
 def test_a_destination_planned_anew_by_another_run_fails_no_other(engine: Make, sink: LogSink, tmp_path: Path) -> None:

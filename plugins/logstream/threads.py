@@ -210,6 +210,16 @@ async def within(seconds: float, awaited: Awaitable[T]) -> T:
         raise
 
 
+async def seen_through(awaited: Awaitable[T]) -> T:
+    """Wait for something to its end. Who waits and is told to end meanwhile, ends then: it does not leave it half done."""
+    running = asyncio.ensure_future(awaited)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise
+
+
 async def in_time(executor: Executor, seconds: float, call: Callable[..., T], /, *args: Any) -> T:
     """Call something that blocks, and wait for it so long at the most. Raises `OutOfTime` after that."""
     with ours():  # there may be no room for one more thread: of what is called nothing has run then

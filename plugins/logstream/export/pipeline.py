@@ -42,7 +42,7 @@ from logstream.ledger.records import Lane, trail_of
 from logstream.settings.models import Streaming
 from logstream.settings.resolution import Workspace
 from logstream.store.base import EventStore, Page
-from logstream.threads import OutOfTime, in_time
+from logstream.threads import OutOfTime, in_time, seen_through
 from logstream.tracebacks import words_of
 from logstream.units import counted
 
@@ -75,6 +75,8 @@ class LaneWork:
         """What an earlier attempt has sent and not counted, if nothing has come or gone there since."""
         self._again_bytes = 0
         self.error: LogstreamError | None = None
+        self.ended = False
+        """Whether it is delivered, and that is written."""
 
     def skip(self, chunk: Chunk) -> Chunk:
         """What of a chunk comes after what is counted; a packer that names by what went before is shown the rest."""
@@ -226,7 +228,7 @@ class DeliveryPipeline:
         return {number: work.error for number, work in self._works.items()}
 
     def _open(self) -> list[LaneWork]:
-        return [work for work in self._works.values() if work.error is None]
+        return [work for work in self._works.values() if work.error is None and not work.ended]
 
     async def _send_rest(self, work: LaneWork) -> None:
         try:
@@ -247,10 +249,14 @@ class DeliveryPipeline:
         try:
             await work.outbox.conclude()
             await self._look_for_missing(work.lane)
-            await self._writer.finish(work.lane, work.outbox.news)
-            self._keeper.forget(work.lane)
+            await seen_through(self._finish(work))
         except LogstreamError as error:
             await self._stop(work, error)
+
+    async def _finish(self, work: LaneWork) -> None:
+        await self._writer.finish(work.lane, work.outbox.news)
+        self._keeper.forget(work.lane)
+        work.ended = True
 
     async def _look_for_missing(self, lane: Lane) -> None:
         """Before what a lane lacks is called lost: does the log store hold it, after all?"""
@@ -269,8 +275,11 @@ class DeliveryPipeline:
             )
 
     async def _stop(self, work: LaneWork, error: LogstreamError) -> None:
-        """Write down what stopped a lane. Never raises: the other lanes go on."""
+        """Write down what stopped a lane, to the end. No error is raised: the other lanes go on."""
         work.error = error
+        await seen_through(self._write_stop(work, error))
+
+    async def _write_stop(self, work: LaneWork, error: LogstreamError) -> None:
         await work.outbox.abandon()
         if isinstance(error, LeaseLost):
             return  # the books are another attempt's
