@@ -130,7 +130,10 @@ class TestMutualTls(LimitsBytes):
     @pytest.mark.parametrize(
         ("changed", "error"),
         [
-            ({"client_certificate": None}, "127.0.0.1: "),
+            (
+                {"client_certificate": None},
+                "127.0.0.1 wants a client certificate, and refuses what it gets (certificate required)",
+            ),
             ({"authority": None}, "the server's certificate is not valid for 127.0.0.1"),
             ({"client_certificate": "no PEM"}, "must hold a certificate and its private key (PEM)"),
             ({"authority": "no PEM"}, "holds no certificates (PEM)"),

@@ -1,4 +1,4 @@
-"""Plain HTTP at a port for TLS, TLS at a port for plain HTTP, and redirects of object stores: told as that, at once."""
+"""Plain HTTP at a port for TLS, TLS at a port for plain HTTP, servers that end our TLS, and redirects of object stores: told as that, at once."""
 
 from __future__ import annotations
 
@@ -106,6 +106,55 @@ def test_tls_at_a_port_for_plain_http(connections: Any, kind: str) -> None:  # n
     assert (
         isinstance(found, GiveUp) and f"127.0.0.1 speaks no TLS at port {server.port}: write http://" in found.reason
     ), found
+
+
+@pytest.fixture
+def wants_certificate(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[int, list[int]]]:
+    """A server, of an authority that is trusted, that takes whom a client certificate names: its port, and how often it was come to."""
+    authority, came = Certificate.authority(), list[int]()
+    (tmp_path / "server.pem").write_text(authority.sign().pem)
+    (tmp_path / "authority.pem").write_text(authority.public)
+    for variable in ("REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"):
+        monkeypatch.setenv(variable, str(tmp_path / "authority.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    context.load_verify_locations(tmp_path / "authority.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.maximum_version = request.param
+    server = socket.create_server(("127.0.0.1", 0))
+    kept: list[ssl.SSLSocket] = []  # closed at once, one with unread bytes may take its alert back
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                plain, _ = server.accept()
+                came.append(1)
+                kept.append(context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False))
+                with suppress(OSError):
+                    kept[-1].do_handshake()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield server.getsockname()[1], came
+    for one in (server, *kept):
+        one.close()
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+@pytest.mark.parametrize("wants_certificate", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], indirect=True)
+def test_a_server_that_wants_a_client_certificate(
+    connections: Any, wants_certificate: tuple[int, list[int]], kind: str  # noqa: F811
+) -> None:  # fmt: skip
+    port, came = wants_certificate
+    found = outcome(connections(fields(kind, f"https://127.0.0.1:{port}")), kind)
+    assert came
+    assert isinstance(found, GiveUp), found
+    assert "client certificate" in found.reason and "`client_certificate`" in found.reason, found
+    if kind == "http":  # one that its authority has not signed
+        stranger = {"extra": {"client_certificate": Certificate.authority("other").sign(name="client").pem}}
+        found = outcome(connections({**fields(kind, f"https://127.0.0.1:{port}"), **stranger}), kind)
+        assert isinstance(found, GiveUp) and "refuses what it gets (" in found.reason, found
 
 
 @pytest.mark.parametrize("kind", OPTIONS)

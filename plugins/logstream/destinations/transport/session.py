@@ -29,7 +29,7 @@ from logstream.destinations.transport.network import (
     refused_certificate,
 )
 from logstream.destinations.transport.resolver import PublicResolver
-from logstream.destinations.transport.tls import spoken_to_in_tls, wants_tls
+from logstream.destinations.transport.tls import ended_by_alert, spoken_to_in_tls, wants_tls
 from logstream.errors import InputError
 
 TIMEOUT_SECONDS = 60.0
@@ -85,7 +85,7 @@ class Reach(NamedTuple):
         refused = refused_certificate(error)
         if refused is not None:
             return GiveUp(f"the server's certificate is not valid for {self.host} {refused.told()}")
-        mismatch = spoken_to_in_tls(self.url, error)
+        mismatch = spoken_to_in_tls(self.url, error) or ended_by_alert(self.url, error)
         if mismatch is None and self.proxy is None and isinstance(error, _BROKEN_OFF):
             mismatch = await asyncio.to_thread(wants_tls, self.url)
         if mismatch is not None:
