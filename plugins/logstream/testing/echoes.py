@@ -40,6 +40,12 @@ ECHOES: dict[str, Callable[[str], str]] = {
     "in base64": lambda head: base64.b64encode(head.encode()).decode(),
     "in base64 for URLs": lambda head: base64.urlsafe_b64encode(head.encode()).decode().rstrip("="),
     "in hex": lambda head: head.encode().hex(),
+    "in hex, byte by byte": lambda head: f"<Buffer {head.encode().hex(' ')}>",
+    "in hex with colons": lambda head: head.encode().hex(":").upper(),
+    "in hex, as a dump groups it": lambda head: head.encode().hex(" ", 2),
+    "in hex, as a language's array": lambda head: ", ".join(f"0x{byte:02x}" for byte in head.encode()),
+    "as a list of bytes": lambda head: json.dumps({"type": "Buffer", "data": list(head.encode())}),
+    "as a list of bytes without spaces": lambda head: json.dumps(list(head.encode()), separators=(",", ":")),
     "backwards by lines": lambda head: "\n".join(reversed(head.splitlines())),
 }
 """Ways in which a receiver may echo the head of a request."""
@@ -104,6 +110,13 @@ def _of_hex(text: str) -> Iterable[str]:
             yield bytes.fromhex(part[: len(part) // 2 * 2]).decode("latin-1")
 
 
+def _of_bytes(text: str) -> Iterable[str]:
+    for run in re.findall(r"(?:(?:0[xX])?[0-9A-Fa-f]{2}[\s:,]{0,2}){8,}", text):
+        yield bytes.fromhex(re.sub(r"0[xX]|[\s:,]", "", run)).decode("latin-1")
+    for run in re.findall(r"(?:[0-9]{1,3},\s?){7,}[0-9]{1,3}", text):
+        yield "".join(chr(int(number)) for number in run.split(","))
+
+
 _DECODERS: tuple[Callable[[str], Iterable[str]], ...] = (
     lambda text: [unquote(text)],
     lambda text: [unquote_plus(text)],
@@ -113,6 +126,7 @@ _DECODERS: tuple[Callable[[str], Iterable[str]], ...] = (
     _unescaped(r"\\x([0-9a-fA-F]{2})"),
     _of_base64,
     _of_hex,
+    _of_bytes,
 )
 
 

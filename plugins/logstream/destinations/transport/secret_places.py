@@ -1,4 +1,4 @@
-"""Where secrets stand in a text: whole or in pieces, packed in base64 or hex, or known by their shape."""
+"""Where secrets stand in a text: whole or in pieces, packed in base64 or hex, byte by byte, or known by their shape."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ _SIGNED = re.compile(
 
 _PACKED = re.compile(r"[A-Za-z0-9+/_-]{16,}")
 """What may be base64 or hex."""
+
+_BYTES_IN_HEX = re.compile(r"(?:(?:0x)?[0-9a-f]{2}[\s:,;-]{0,2}){8,}", re.IGNORECASE)
+_BYTES_IN_DECIMAL = re.compile(r"(?:[0-9]{1,3}\s?[\s,;]\s{0,2}){7,}[0-9]{1,3}")
+"""What may be bytes, one by one: `<Buffer 54 4f 4b ...>`, `54:4f:4b`, `0x54, 0x4f`, groups of a dump, `[84, 79, 75, ...]`."""
 
 
 class Secret:
@@ -87,6 +91,19 @@ def places(text: str, secrets: Sequence[Secret]) -> Iterator[tuple[int, int]]:
     for run in _PACKED.finditer(text):
         if any(True for inner in _unpacked(run.group()) for _ in _plain_places(folded(inner), secrets)):
             yield run.span()
+    for span, inner in _bytes_in(text):
+        if any(True for _ in _plain_places(folded(inner), secrets)):
+            yield span
+
+
+def _bytes_in(text: str) -> Iterator[tuple[tuple[int, int], str]]:
+    """Runs of bytes that are told one by one: where each stands, and what it says."""
+    for run in _BYTES_IN_HEX.finditer(text):
+        digits = re.sub(r"0x|[\s:,;-]", "", run.group(), flags=re.IGNORECASE)
+        yield run.span(), bytes.fromhex(digits).decode("latin-1")
+    for run in _BYTES_IN_DECIMAL.finditer(text):
+        numbers = [int(number) for number in re.findall("[0-9]+", run.group())]
+        yield run.span(), "".join(map(chr, numbers))
 
 
 def _unpacked(run: str) -> Iterator[str]:
