@@ -99,6 +99,15 @@ def test_what_is_longer_than_it_may_be_is_refused_at_once_and_while_it_comes(ask
     assert status == 413
 
 
+def test_the_document_of_the_api_names_how_requests_are_refused_at_the_door(ask: Asked) -> None:
+    document = ask("GET", "api/v1/openapi.json").json()
+    for path, methods in document["paths"].items():
+        for method, said in methods.items():
+            assert ({"400", "408", "413", "429"} <= said["responses"].keys()) == (method != "get"), (method, path)
+    status = ask("POST", "api/v1/preview", content=b"\xff", headers={"Content-Type": "application/json"}).status_code
+    assert str(status) in document["paths"]["/api/v1/preview"]["post"]["responses"]
+
+
 def test_a_file_of_settings_may_be_large(ask: Asked) -> None:
     text = "# " + "x" * 4_500_000 + "\ndestinations: {lake: {type: file, path: /tmp/x}}\n"
     shown = ask("POST", "history", data={"version": str(ask.version())}, files={"file": ("settings.yaml", text)})

@@ -21,8 +21,8 @@ from starlette.types import Scope
 
 from logstream import __version__
 from logstream.console import api, pages
-from logstream.console.access import login_url, reader
-from logstream.console.api.contract import PREFIX
+from logstream.console.access import SAFE_METHODS, login_url, reader
+from logstream.console.api.contract import AT_THE_DOOR, PREFIX
 from logstream.console.door import Door
 from logstream.console.layout import show
 from logstream.console.problems import problem_of
@@ -82,6 +82,9 @@ def openapi_document(app: FastAPI, *, pages: bool = False) -> dict[str, Any]:
                 methods["post"]["requestBody"] = body
     else:
         document["paths"] = {path: found for path, found in document["paths"].items() if path.startswith(PREFIX)}
+        for methods in document["paths"].values():
+            for method in methods.keys() - {safe.lower() for safe in SAFE_METHODS}:
+                methods[method]["responses"] |= AT_THE_DOOR
     ours = [(Settings, "validation"), (Streaming, "validation"), (DestinationSettings, "validation")]
     _, found = models_json_schema(ours, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     schemas = document.setdefault("components", {}).setdefault("schemas", {})

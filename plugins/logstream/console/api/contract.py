@@ -50,6 +50,13 @@ CHANGING: dict[int | str, dict[str, Any]] = {
     409: {"description": "Another user has changed the settings meanwhile, or the admin setting locks this one."},
     428: {"description": "`If-Match` is missing."},
 }
+AT_THE_DOOR: dict[str, dict[str, Any]] = {
+    "400": {"description": "The body, or what is said of its length, cannot be read."},
+    "408": {"description": "The body did not arrive in time."},
+    "413": {"description": "The body is larger than it may be."},
+    "429": {"description": "Too much of yours is being worked on at once."},
+}
+"""How what changes or tries something out is refused before it is looked at (`console/door.py`)."""
 
 PREFIX = "/api/v1"
 
