@@ -284,11 +284,11 @@ def test_rights_and_documentation_of_each_type(name: str) -> None:
 
 
 class StrictS3(S3Server):
-    """moto as it judges requests by IAM's policies, once a bucket, a user, a key and a policy are made."""
+    """moto as it judges requests by IAM's policies, once a bucket and two users, with a key and a policy each, are made."""
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         command, environment = super().command()
-        return command, {**environment, "INITIAL_NO_AUTH_ACTION_COUNT": "4"}
+        return command, {**environment, "INITIAL_NO_AUTH_ACTION_COUNT": "7"}
 
 
 def test_the_policy_of_s3_allows_what_is_done_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,19 +307,27 @@ def test_the_policy_of_s3_allows_what_is_done_and_no_more(tmp_path: Path, monkey
 
         client("s3", "root", "root").create_bucket(Bucket="audit")
         iam = client("iam", "root", "root")
-        iam.create_user(UserName="logstream")
-        key = iam.create_access_key(UserName="logstream")["AccessKey"]
-        iam.put_user_policy(UserName="logstream", PolicyName="p", PolicyDocument=S3.rights(options).text)
-        extra = {"endpoint_url": server.url, "region_name": "us-east-1"}
-        fields = {"conn_type": "aws", "login": key["AccessKeyId"], "password": key["SecretAccessKey"], "extra": extra}
-        monkeypatch.setenv("AIRFLOW_CONN_LEAST", json.dumps(fields))
+        least = S3.rights(options).text
+        deliver = json.dumps({**json.loads(least), "Statement": json.loads(least)["Statement"][:1]})
+        for user, policy in (("writer", deliver), ("least", least)):
+            iam.create_user(UserName=user)
+            key = iam.create_access_key(UserName=user)["AccessKey"]
+            iam.put_user_policy(UserName=user, PolicyName="p", PolicyDocument=policy)
+            extra = {"endpoint_url": server.url, "region_name": "us-east-1"}
+            fields = {
+                "conn_type": "aws",
+                "login": key["AccessKeyId"],
+                "password": key["SecretAccessKey"],
+                "extra": extra,
+            }
+            monkeypatch.setenv(f"AIRFLOW_CONN_{user.upper()}", json.dumps(fields))
 
-        def tried(**changed: str) -> list[bool]:
+        def tried(**changed: Any) -> list[bool]:
             settings = DestinationSettings.model_validate({"type": "s3", **options, **changed})
             return asyncio.run(steps_of(make_destination("lake", settings, AirflowConnections())))
 
         # (that the test object stays is moto's doing: it wants a right to DeleteObjects that Amazon's IAM does not have)
-        assert tried() == [True, True]
+        assert tried() == [True, True, True]
         assert tried(prefix="elsewhere/") == [False]
         s3 = client("s3", key["AccessKeyId"], key["SecretAccessKey"])
         s3.put_object(Bucket="audit", Key="logs/1", Body=b"{}")
@@ -332,6 +340,9 @@ def test_the_policy_of_s3_allows_what_is_done_and_no_more(tmp_path: Path, monkey
             s3.delete_object(Bucket="audit", Key="other")
         with pytest.raises(ClientError, match="AccessDenied"):
             s3.delete_bucket(Bucket="audit")
+        # who may only write cannot tell that no manifest is there: the check says so, and not the first window
+        assert tried(connection="writer") == [True, False, True]
+        assert tried(connection="writer", manifests=False) == [True, True]
 
 
 async def steps_of(destination: Destination[Any]) -> list[bool]:

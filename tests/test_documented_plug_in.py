@@ -124,7 +124,7 @@ def test_a_class_that_gives_that_alone_keeps_objects(packaging: Packaging) -> No
     shelf = Shelf("d", ObjectOptions(packaging=packaging), None)  # type: ignore[arg-type]
 
     async def once() -> None:
-        assert [step.ok async for step in shelf.run_check()] == [True, True]
+        assert [step.ok async for step in shelf.run_check()] == [True, True, True]
         await shelf.start()
         for parcel in small_parcels(shelf, 5):
             assert await shelf.deliver(parcel) == Delivered()

@@ -284,7 +284,7 @@ class ObjectDestination(Destination[O]):
         """The keys that begin with a prefix (a whole number of parts), for verification. Raises `ReadError`."""
 
     async def check_writing(self, remedy: str) -> AsyncIterator[Step]:
-        """The last steps of every check: a small object is written, and removed again."""
+        """The last steps of every check: a small object is written, manifests are looked for, and the object is removed again."""
         key = f"{self.prefix}{check_key(self.name)}"
         outcome = await self.put(key, b"{}")
         if not isinstance(outcome, Delivered):
@@ -294,9 +294,22 @@ class ObjectDestination(Destination[O]):
                 yield Step("may write", False, getattr(outcome, "reason", ""), remedy)
             return
         yield Step("may write", True, key)
+        if self.options.manifests:
+            yield await self._check_looking(f"{key}.none")
         try:
             await self.delete(key)
         except Exception as error:  # being unable to delete is no fault: exports never do
             yield Step("test object removed", True, f"it stays: {type(error).__name__}")
         else:
             yield Step("test object removed", True)
+
+    async def _check_looking(self, key: str) -> Step:
+        """A manifest is put where nothing is, so the store must say that there is nothing: without the right it denies access."""
+        name = "may look for manifests"
+        try:
+            await self.get_within(key, 1)
+        except (FileNotFoundError, TooLarge):
+            return Step(name, True)
+        except ReadError as error:
+            return Step(name, False, "", f"{error}, or set `manifests: false`")
+        return Step(name, True)

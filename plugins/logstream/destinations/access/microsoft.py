@@ -17,7 +17,7 @@ _KEY = CredentialField(
     aliases=("extra.shared_access_key", "extra.account_key", "extra.extra__wasb__shared_access_key"),
 )  # fmt: skip
 _SAS = CredentialField(
-    "sas", "SAS token", "extra.sas_token", secret=True, required=True, example="sv=2024-11-04&sr=c&sp=cw&...",
+    "sas", "SAS token", "extra.sas_token", secret=True, required=True, example="sv=2024-11-04&sr=c&sp=rcwl&...",
     help="Of the container, with create and write; list, read and delete for the daily check and for logstream verify.",
     aliases=("extra.extra__wasb__sas_token",),
 )  # fmt: skip
