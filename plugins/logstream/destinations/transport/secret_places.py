@@ -31,7 +31,7 @@ _PACKED = re.compile(r"[A-Za-z0-9+/_-]{16,}")
 """What may be base64 or hex."""
 
 _BYTES_IN_HEX = re.compile(r"(?:(?:0x)?[0-9a-f]{2}[\s:,;-]{0,2}){8,}", re.IGNORECASE)
-_BYTES_IN_DECIMAL = re.compile(r"(?:[0-9]{1,3}\s?[\s,;]\s{0,2}){7,}[0-9]{1,3}")
+_BYTES_IN_DECIMAL = re.compile(r"(?:[0-9]{1,3}(?:\s{1,3}|\s?[,;]\s{0,2})){7,}[0-9]{1,3}")
 """What may be bytes, one by one: `<Buffer 54 4f 4b ...>`, `54:4f:4b`, `0x54, 0x4f`, groups of a dump, `[84, 79, 75, ...]`."""
 
 
