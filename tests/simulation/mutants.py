@@ -61,7 +61,7 @@ def found_by(patch: Path, dsn: str, worlds: int, seed: int) -> str | None:
     arguments = ["--no-wire", "--shrink", "0", "--jobs", "1", "--first", "--dsn", dsn,
                  "--seed", str(seed), "--worlds", str(worlds)]  # fmt: skip
     with mutant(patch) as (copy, environment):
-        way = "together" if "export/small.py" in patch.read_text(encoding="utf-8") else "alone"
+        way = "together" if "export/together.py" in patch.read_text(encoding="utf-8") else "alone"
         command = [sys.executable, "-m", "tests.simulation", *arguments]
         variables = {**os.environ, **environment, ONE_WAY: way}
         done = subprocess.run(command, cwd=copy, env=variables, capture_output=True, text=True, check=False)

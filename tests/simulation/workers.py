@@ -15,7 +15,7 @@ from typing import TypeVar
 import psycopg
 
 from logstream.errors import LogstreamError
-from logstream.export import deliver, pipeline, small
+from logstream.export import deliver, pipeline, together
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
 from tests.simulation.fates import Attempt, Fate, Killed, watch
@@ -129,7 +129,7 @@ class Workers:
             return result
 
         self._owner, deliver.owner_name = "", self._named
-        pipeline.CHUNK_EVENTS, small.FEWEST = next(self._pages), next(self._fewest)  # put back where the world ends
+        pipeline.CHUNK_EVENTS, together.FEWEST = next(self._pages), next(self._fewest)  # put back where the world ends
         self._sending = fate or Fate()
         return Attempt(work, self._sending)
 

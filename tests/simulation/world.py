@@ -9,7 +9,7 @@ from unittest.mock import patch
 import psycopg
 
 from logstream import clock
-from logstream.export import deliver, pipeline, small
+from logstream.export import deliver, pipeline, together
 from logstream.ledger import book
 from logstream.validation import validate_settings
 from tests.simulation.model import Model
@@ -61,7 +61,7 @@ def live(place: Universe, script: Script) -> list[str]:
         with (
             clock.use(time_of_world),
             patch.object(pipeline, "CHUNK_EVENTS", script.pages[0]),
-            patch.object(small, "FEWEST", TOGETHER),
+            patch.object(together, "FEWEST", TOGETHER),
             patch.object(deliver, "owner_name", OWNER_NAME),
             patch.object(book, "PAUSE_SECONDS", PAUSE),
         ):

@@ -15,7 +15,7 @@ from functools import cache, partial
 
 from logstream import clock
 from logstream.errors import LaneBusy, LogstreamError, is_blameless, is_permanent, ours
-from logstream.export import small as small_deliveries
+from logstream.export import together
 from logstream.export.deployment import Deployment
 from logstream.export.limiter import AdaptiveLimit
 from logstream.export.memory import MemoryBudget, keep_freed_memory
@@ -157,7 +157,7 @@ class DeliveryTask:
         for lane in lanes:
             groups[lane.destination][lane.window].append(lane)
         in_order = ([windows[window] for window in sorted(windows)] for windows in groups.values())
-        small, others = small_deliveries.divide(in_order)
+        small, others = together.divide(in_order)
         await asyncio.gather(self._together(small), *(self._in_order(windows) for windows in others))
 
     async def _together(self, deliveries: Sequence[Sequence[Lane]]) -> None:
@@ -172,12 +172,12 @@ class DeliveryTask:
         def left(lanes: list[Lane]) -> None:
             alone.append(asyncio.create_task(self._in_order([lanes])))
 
-        together = small_deliveries.SmallDeliveries(
+        joint = together.DeliveriesTogether(
             self._deployment, self._destinations, self._keeper, self._writer, self._memory, self._threads,
             self._snapshots, ended=ended, left=left,
         )  # fmt: skip
         try:
-            await together.deliver(deliveries)
+            await joint.deliver(deliveries)
             await asyncio.gather(*alone)
         finally:
             for task in alone:

@@ -21,7 +21,7 @@ log = logging.getLogger("logstream")
 
 
 @dataclass(slots=True)
-class Small:
+class Member:
     """One small delivery. `parcels` are those of its lanes, by number; a lane that is not there is left to a pipeline."""
 
     lanes: Sequence[Lane]
@@ -62,7 +62,7 @@ class _NamesWanted(Exception):
 
 
 def make_parcels(
-    small: Small, events: Mapping[int, list[Event]], streamings: Mapping[int, Streaming],
+    member: Member, events: Mapping[int, list[Event]], streamings: Mapping[int, Streaming],
     workspaces: Sequence[Workspace] | None,
 ) -> bool:  # fmt: skip
     """Package the events of a delivery, which are given by its id; false if names of `workspaces` are wanted and not given.
@@ -77,35 +77,35 @@ def make_parcels(
         return workspaces
 
     try:
-        small.parcels, small.remarks = _parcels(small, events[small.delivery_id], streamings, known)
+        member.parcels, member.remarks = _parcels(member, events[member.delivery_id], streamings, known)
     except _NamesWanted:
         return False
     except Exception as error:
-        name, secrets = small.destination.name, small.destination.secrets
+        name, secrets = member.destination.name, member.destination.secrets
         log.debug("events for %s cannot be packaged\n%s", name, secrets.traceback(error))
     return True
 
 
 def _parcels(
-    small: Small,
+    member: Member,
     events: list[Event],
     streamings: Mapping[int, Streaming],
     workspaces: Callable[[], Iterable[Workspace]],
 ) -> tuple[dict[int, list[Parcel]], str | None]:
     """The parcels of a delivery's lanes, by number, and what a person should know of them."""
-    lane_of = {number: lane for lane in small.lanes for number in lane.workspace_ids}
+    lane_of = {number: lane for lane in member.lanes for number in lane.workspace_ids}
     known = {number: streamings[number] for number in lane_of if number in streamings}
     renderer = EventRenderer(known, {number: lane.now_ns or 0 for number, lane in lane_of.items()}, workspaces)
-    external_ids = {w.id: w.external_id for w in workspaces()} if small.destination.needs_external_ids else {}
+    external_ids = {w.id: w.external_id for w in workspaces()} if member.destination.needs_external_ids else {}
     contents, masks = contents_of(known), masks_of(known)
-    lanes = {lane.lane: lane for lane in small.lanes}
+    lanes = {lane.lane: lane for lane in member.lanes}
     divided = Demultiplexer({number: lane.lane for number, lane in lane_of.items()}).divide(events)
     found: dict[int, list[Parcel]] = {}
     for number, some, _ in divided:
         chunk = renderer.render(some)
-        lane, options = lanes[number], small.destination.options
-        name = LaneRef(lane.destination, lane.window, number, options.lanes, external_ids, contents, masks, small.used)
-        packer = small.destination.packer(name, lane.part)
+        lane, options = lanes[number], member.destination.options
+        name = LaneRef(lane.destination, lane.window, number, options.lanes, external_ids, contents, masks, member.used)
+        packer = member.destination.packer(name, lane.part)
         parcels = [*packer.pack(chunk.events, chunk.messages), *packer.finish()]
         counted = sum((parcel.tally for parcel in parcels), Tally())
         if not chunk.bad and not any(parcel.refused for parcel in parcels) and counted == lane.planned:

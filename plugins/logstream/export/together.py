@@ -26,10 +26,10 @@ from logstream.destinations.parcel import Parcel, Part, UsedNames
 from logstream.errors import LeaseLost
 from logstream.events import Event, Selection
 from logstream.export.deployment import Deployment
+from logstream.export.members import Member, delivered, make_parcels, parts_of
 from logstream.export.memory import MemoryBudget
 from logstream.export.opening import Destinations
 from logstream.export.pipeline import READ_SECONDS
-from logstream.export.small_parcels import Small, delivered, make_parcels, parts_of
 from logstream.ledger.checkpoints import LedgerWriter
 from logstream.ledger.lane_writes import Announcement
 from logstream.ledger.leases import LeaseKeeper
@@ -97,7 +97,7 @@ def _is_small(lanes: Sequence[Lane]) -> bool:
     return new and sum(lane.planned_bytes for lane in lanes) <= SMALL_BYTES
 
 
-class SmallDeliveries:
+class DeliveriesTogether:
     """Delivers small deliveries of one task together. `threads` read and package.
 
     `ended` is called for each lane that is delivered, as it is then, with what a person should know of it; `left` for lanes of a
@@ -116,10 +116,10 @@ class SmallDeliveries:
 
     async def deliver(self, deliveries: Sequence[Sequence[Lane]]) -> None:
         """Deliver them, a pack at a time, as their destinations open."""
-        opened: asyncio.Queue[Small | None] = asyncio.Queue()
+        opened: asyncio.Queue[Member | None] = asyncio.Queue()
         opening = [asyncio.create_task(self._open(lanes, opened)) for lanes in deliveries]
         running: list[asyncio.Task[None]] = []
-        waiting, missing = list[Small](), len(deliveries)
+        waiting, missing = list[Member](), len(deliveries)
         try:
             while missing or waiting:
                 if missing and not (waiting and opened.empty()):
@@ -139,91 +139,91 @@ class SmallDeliveries:
             for task in (*opening, *running):
                 task.cancel()
 
-    async def _open(self, lanes: Sequence[Lane], opened: asyncio.Queue[Small | None]) -> None:
+    async def _open(self, lanes: Sequence[Lane], opened: asyncio.Queue[Member | None]) -> None:
         name, settings = lanes[0].destination, self._snapshots[lanes[0].snapshot_id].settings
-        small: Small | None = None
+        member: Member | None = None
         try:
             destination = await self._destinations.get(name, settings)
             # a plug-in that sends in a way of its own is sent to in that way
             if isinstance(destination, ObjectDestination) and destination.sends_by_put_now:
-                small = Small(lanes, destination)
+                member = Member(lanes, destination)
         except (Exception, asyncio.CancelledError) as error:  # else `deliver` waits for this one for ever
             if is_from_outside(error):
                 raise
             log.debug(
                 "%s is left to its pipeline, which meets the same and writes it down\n%s", name, traceback_of(error)
             )
-        if small is None:
+        if member is None:
             self._left(list(lanes))
-        opened.put_nowait(small)
+        opened.put_nowait(member)
 
-    async def _deliver_pack(self, pack: Sequence[Small]) -> None:
+    async def _deliver_pack(self, pack: Sequence[Member]) -> None:
         done: set[tuple[int, int]] = set()
         try:
-            async with self._memory.share(sum(small.size for small in pack)):
+            async with self._memory.share(sum(member.size for member in pack)):
                 await self._deliver_together(pack, done)
         except Exception as error:  # of one of them, or of all: that is seen when each is alone
             log.debug("%s small deliveries have a pipeline each\n%s", len(pack), traceback_of(error))
         finally:
             self._room.release()
-        for small in pack:
-            if lanes := [lane for lane in small.lanes if lane.key not in done]:
+        for member in pack:
+            if lanes := [lane for lane in member.lanes if lane.key not in done]:
                 self._left(lanes)
 
-    async def _deliver_together(self, pack: Sequence[Small], done: set[tuple[int, int]]) -> None:
+    async def _deliver_together(self, pack: Sequence[Member], done: set[tuple[int, int]]) -> None:
         await in_time(self._threads, READ_SECONDS, self._package, pack)
         await self._announce(pack)
         arrived = await self._put(pack)
         ended = [
             (
-                small,
+                member,
                 delivered(lane, parcels),
-                News(parts=parts_of(parcels), announced=small.announced.get(lane.lane, ())),
+                News(parts=parts_of(parcels), announced=member.announced.get(lane.lane, ())),
             )
-            for small in pack
-            for lane, parcels in small.ready()
+            for member in pack
+            for lane, parcels in member.ready()
             if all(id(parcel) in arrived for parcel in parcels)
         ]
         lost = await self._writer.finish_all([(lane, news) for _, lane, news in ended])
-        for (small, lane, _), error in zip(ended, lost, strict=True):
+        for (member, lane, _), error in zip(ended, lost, strict=True):
             if error is None:
                 self._keeper.forget(lane)
                 done.add(lane.key)
-                self._ended(lane, small.remarks)
+                self._ended(lane, member.remarks)
 
-    def _package(self, pack: Sequence[Small]) -> None:
+    def _package(self, pack: Sequence[Member]) -> None:
         """Read the events of a pack with one statement, and make each lane's parcels. Blocks."""
-        lanes = [lane for small in pack for lane in small.lanes]
+        lanes = [lane for member in pack for lane in member.lanes]
         snapshot = self._snapshots[lanes[0].snapshot_id]
         store = self._deployment.store(snapshot)
         streamings = streamings_of(snapshot.settings, [number for lane in lanes for number in lane.workspace_ids])
         events, odd = self._read(pack, streamings)
-        sound = [small for small in pack if small.delivery_id not in odd]
+        sound = [member for member in pack if member.delivery_id not in odd]
         self._look_for_used_names(sound)
         room = PACKED_BYTES
         named = []
-        for small in sound:
-            if room > 0 and not make_parcels(small, events, streamings, None):
-                named.append(small)
-            room -= small.packed
+        for member in sound:
+            if room > 0 and not make_parcels(member, events, streamings, None):
+                named.append(member)
+            room -= member.packed
         if named:
-            lanes = [lane for small in named for lane in small.lanes]
+            lanes = [lane for member in named for lane in member.lanes]
             workspaces = self._deployment.ledger.workspaces_of(lanes, store.workspaces)
-            for small in named:
+            for member in named:
                 if room > 0:
-                    make_parcels(small, events, streamings, workspaces)
-                room -= small.packed
+                    make_parcels(member, events, streamings, workspaces)
+                room -= member.packed
 
-    def _look_for_used_names(self, pack: Sequence[Small]) -> None:
+    def _look_for_used_names(self, pack: Sequence[Member]) -> None:
         ledger, used = self._deployment.ledger, defaultdict[int, list[Part]](list)
-        before = ledger.with_superseded([small.delivery_id for small in pack])
+        before = ledger.with_superseded([member.delivery_id for member in pack])
         for number, part in ledger.superseded(before) if before else ():
             used[number].append(part)
-        for small in pack:
-            small.used = UsedNames(used[small.delivery_id])
+        for member in pack:
+            member.used = UsedNames(used[member.delivery_id])
 
     def _read(
-        self, pack: Sequence[Small], streamings: Mapping[int, Streaming]
+        self, pack: Sequence[Member], streamings: Mapping[int, Streaming]
     ) -> tuple[dict[int, list[Event]], set[int]]:
         """The events of each delivery, by its id, in order; and the deliveries that are left to pipelines.
 
@@ -238,15 +238,15 @@ class SmallDeliveries:
             events, bad, more = self._read_once(left, streamings)
             if not more:
                 return events, odd | bad
-            odd |= bad | {small.delivery_id for small in left if small.is_exceeded_by(events[small.delivery_id])}
-            left = [small for small in left if small.delivery_id not in odd]
-        return {}, {small.delivery_id for small in pack}
+            odd |= bad | {member.delivery_id for member in left if member.is_exceeded_by(events[member.delivery_id])}
+            left = [member for member in left if member.delivery_id not in odd]
+        return {}, {member.delivery_id for member in pack}
 
     def _read_once(
-        self, pack: Sequence[Small], streamings: Mapping[int, Streaming]
+        self, pack: Sequence[Member], streamings: Mapping[int, Streaming]
     ) -> tuple[dict[int, list[Event]], set[int], bool]:
         """Events by delivery, the deliveries with rows that are no events, and whether there is more than may be read."""
-        lanes = [lane for small in pack for lane in small.lanes]
+        lanes = [lane for member in pack for lane in member.lanes]
         of = {number: lane.delivery_id for lane in lanes for number in lane.workspace_ids}
         selections: dict[Selection, list[int]] = defaultdict(list)
         for number in sorted(of.keys() & streamings.keys()):
@@ -266,29 +266,29 @@ class SmallDeliveries:
             more = page.more
         return events, odd, more
 
-    async def _announce(self, pack: Sequence[Small]) -> None:
+    async def _announce(self, pack: Sequence[Member]) -> None:
         wanted = [
-            (small, lane, Announcement.of(lane, parcel.parts))
-            for small in pack
-            for lane, parcels in small.ready()
+            (member, lane, Announcement.of(lane, parcel.parts))
+            for member in pack
+            for lane, parcels in member.ready()
             for parcel in parcels
             if parcel.parts
         ]
         numbers = await self._writer.announce_all([announcement for _, _, announcement in wanted])
-        for (small, lane, _), number in zip(wanted, numbers, strict=True):
+        for (member, lane, _), number in zip(wanted, numbers, strict=True):
             if isinstance(number, LeaseLost):
-                small.parcels.pop(lane.lane, None)
+                member.parcels.pop(lane.lane, None)
             else:
-                small.announced.setdefault(lane.lane, []).append(number)
+                member.announced.setdefault(lane.lane, []).append(number)
 
-    async def _put(self, pack: Sequence[Small]) -> set[int]:
+    async def _put(self, pack: Sequence[Member]) -> set[int]:
         """Put all parcels; return those that have arrived, by their `id`."""
-        for small in pack:
-            for lane, _ in small.ready():
+        for member in pack:
+            for lane, _ in member.ready():
                 try:
                     await self._keeper.confirm(lane)
                 except LeaseLost:
-                    small.parcels.pop(lane.lane)
+                    member.parcels.pop(lane.lane)
         puts, threads = _Puts(pack, self._keeper.holds), SharedThreads(PUT_THREADS)
         running = {asyncio.wrap_future(threads.submit(puts.work)) for _ in range(min(PUT_THREADS, len(pack)))}
         try:
@@ -309,7 +309,7 @@ class _Puts:
     Those of one destination are put one after another: how many at once a plug-in bears is not known here.
     """
 
-    def __init__(self, pack: Iterable[Small], holds: Callable[[Lane], bool]) -> None:
+    def __init__(self, pack: Iterable[Member], holds: Callable[[Lane], bool]) -> None:
         self._waiting = deque(pack)
         self._holds = holds
         self._troubles: Counter[str] = Counter()
@@ -323,14 +323,14 @@ class _Puts:
         """Put what waits. Blocks."""
         while True:
             try:
-                small = self._waiting.popleft()
+                member = self._waiting.popleft()
             except IndexError:
                 return
-            connection = str(getattr(small.destination.options, "connection", small.destination.name))
-            for lane, parcels in small.ready():
+            connection = str(getattr(member.destination.options, "connection", member.destination.name))
+            for lane, parcels in member.ready():
                 for parcel in parcels:
                     if self._troubles[connection] < TROUBLES and self._holds(lane):
-                        self._put(connection, small.destination, parcel)
+                        self._put(connection, member.destination, parcel)
 
     def _put(self, connection: str, destination: ObjectDestination[Any], parcel: Parcel) -> None:
         began = clock.monotonic()
@@ -341,18 +341,18 @@ class _Puts:
             self._troubles[connection] += 1
 
 
-def _packs(waiting: Sequence[Small]) -> Iterator[list[Small]]:
+def _packs(waiting: Sequence[Member]) -> Iterator[list[Member]]:
     """Deliveries of one window and one snapshot of the settings, as many at a time as a pack may have."""
-    groups: dict[object, list[Small]] = defaultdict(list)
-    for small in waiting:
-        groups[(small.lanes[0].window, small.lanes[0].snapshot_id)].append(small)
+    groups: dict[object, list[Member]] = defaultdict(list)
+    for member in waiting:
+        groups[(member.lanes[0].window, member.lanes[0].snapshot_id)].append(member)
     for group in groups.values():
-        pack: list[Small] = []
+        pack: list[Member] = []
         size = 0
-        for small in group:
-            if pack and (len(pack) == PACK_DELIVERIES or size + small.size > PACK_BYTES):
+        for member in group:
+            if pack and (len(pack) == PACK_DELIVERIES or size + member.size > PACK_BYTES):
                 yield pack
                 pack, size = [], 0
-            pack.append(small)
-            size += small.size
+            pack.append(member)
+            size += member.size
         yield pack

@@ -17,7 +17,7 @@ from logstream.destinations.file import FileDestination
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.outcome import GiveUp, Outcome, Retry
 from logstream.destinations.parcel import Part
-from logstream.export import deliver, small
+from logstream.export import deliver, together
 from logstream.export.deliver import LaneResult
 from logstream.export.exporter import Exporter
 from logstream.export.opening import Destinations
@@ -129,15 +129,15 @@ def test_together_is_as_each_alone(
     shapes_of_life(store)
     found = []
     for fewest in (NEVER, 1):
-        monkeypatch.setattr(small, "FEWEST", fewest)
+        monkeypatch.setattr(together, "FEWEST", fewest)
         folder = tmp_path / str(fewest)
         pipelines.clear()
         results = exported(database, settings_of(folder))
         assert errors(results) == {}
         found.append(outcome(store, folder))
         store.execute("drop schema logstream cascade")
-    alone, together = found
-    assert together == alone
+    alone, joint = found
+    assert joint == alone
     assert len(alone["objects"]) > 100
     assert [row[1] for row in alone["dead"]] == ["its occurred_at is not in the years 1 to 9999"]
     # what is large, and what has a row that is no event, has a pipeline
@@ -196,7 +196,7 @@ def test_who_is_in_trouble_has_a_pipeline_and_no_other(
     putting: dict[str, Put],
 ) -> None:  # fmt: skip
     fill(store, 30)
-    monkeypatch.setattr(small, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(together, "STALL_SECONDS", 0.3)
     go = threading.Event()
 
     def broken(*_: object) -> Outcome:
@@ -228,7 +228,7 @@ def test_a_parcel_of_many_objects_is_not_slow_for_their_number(
         " select 1, 'user_activity', %s, %s, '{}' from generate_series(1, 130)",
         (START, START),
     )
-    monkeypatch.setattr(small, "SLOW_SECONDS", 0.05)
+    monkeypatch.setattr(together, "SLOW_SECONDS", 0.05)
     put = FileDestination.put_now
 
     def as_far_away(self: FileDestination, key: str, body: bytes, media_type: str | None = None) -> Outcome:
@@ -381,14 +381,14 @@ def test_messages_that_are_far_larger_than_their_events_are_not_all_in_memory(
     for workspace in settings["workspaces"]:
         message = f'{{"padding": "{"x" * 90_000}", "who": "{who}", "event": {{{{{{log_message}}}}}}}}'
         workspace["streaming"] |= {"message": message}
-    package = small.SmallDeliveries._package
+    package = together.DeliveriesTogether._package
 
-    def noted(self: small.SmallDeliveries, pack: Any) -> None:
+    def noted(self: together.DeliveriesTogether, pack: Any) -> None:
         package(self, pack)
         packed.append(sum(parcel.size for one in pack for _, parcels in one.ready() for parcel in parcels))
 
-    monkeypatch.setattr(small.SmallDeliveries, "_package", noted)
-    monkeypatch.setattr(small, "PACKED_BYTES", 2_000_000, raising=False)
+    monkeypatch.setattr(together.DeliveriesTogether, "_package", noted)
+    monkeypatch.setattr(together, "PACKED_BYTES", 2_000_000, raising=False)
     assert errors(exported(database, settings)) == {}
     assert all(size <= 2_200_000 for size in packed) and sum(packed) > 0
     assert len(pipelines) > 0
