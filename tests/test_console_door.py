@@ -118,6 +118,9 @@ def test_a_file_of_settings_may_be_large(ask: Asked) -> None:
     assert ask("POST", "history", files=seen).status_code == 303
     assert "lake" in ask("GET", "api/v1/settings").json()["destinations"]
     assert ask("PUT", "api/v1/settings.yaml", content=text).status_code == 200
+    for nothing in ("", " \n"):  # `curl --data-binary @file` sends that of a file that is not there
+        refused = ask("PUT", "api/v1/settings.yaml", content=nothing)
+        assert refused.status_code == 422 and "send {}" in refused.text, refused.text
 
 
 def test_a_body_that_does_not_come_to_its_end_is_given_up(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:

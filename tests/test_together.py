@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +17,9 @@ from logstream.airflow.connections import AirflowConnections
 from logstream.destinations.file import FileDestination
 from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.outcome import GiveUp, Outcome, Retry
-from logstream.destinations.parcel import Part
-from logstream.export import deliver, together
+from logstream.destinations.parcel import Parcel, Part
+from logstream.destinations.transport import object_packing
+from logstream.export import deliver, members, memory, one_pass, together
 from logstream.export.deliver import LaneResult
 from logstream.export.exporter import Exporter
 from logstream.export.opening import Destinations
@@ -64,6 +66,12 @@ def shapes_of_life(store: psycopg.Connection) -> None:
         f"{add} 29, 'job', %s, %s, json_build_object('id', n, 'note', repeat('x', 900)) from generate_series(1, 400) n",
         (START, START),
     )
+    for workspace in (18, 21, 24, 30):  # batches of some blocks, in each compression; two of them of two objects
+        store.execute(
+            f"{add} %s, 'job', %s, %s::timestamptz + make_interval(secs => n * 0.001), json_build_object('id', n, 'note', "
+            "(select string_agg(md5((n * 100 + i)::text), '') from generate_series(1, 40) i)) from generate_series(1, 900) n",
+            (workspace, START, START),
+        )
     store.execute(f"{add} 5, 'job', 'infinity', %s, '{{}}'", (START,))
 
 
@@ -79,6 +87,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
             streaming |= {"message": '{"who": "{{{workspace.external_id}}}", "event": {{{log_message}}}}'}
         options = document["destinations"][f"d{number}"]
         options["packaging"] = ("batch", "file", "parquet")[number % 3]
+        options["compression"] = ("none", "gzip", "zstd")[number // 3 % 3]
         options["lanes"] = 1 + number % 2
     # two workspaces of several lanes share a destination
     document["workspaces"][10]["streaming"]["destination"] = "d10"
@@ -123,10 +132,15 @@ def errors(results: list[LaneResult]) -> dict[str, str]:
     return {result.lane.destination: result.error for result in results if result.error}
 
 
+@pytest.mark.parametrize(("chunk", "taken"), [(one_pass.CHUNK_EVENTS, one_pass.TAKEN_BYTES), (50, 1), (1000, 100_000)])
 def test_together_is_as_each_alone(
-    store: psycopg.Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipelines: list[str]
-) -> None:
+    store: psycopg.Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipelines: list[str],
+    chunk: int, taken: int,
+) -> None:  # fmt: skip
     shapes_of_life(store)
+    monkeypatch.setattr(one_pass, "CHUNK_EVENTS", chunk)
+    monkeypatch.setattr(one_pass, "TAKEN_BYTES", taken)
+    monkeypatch.setattr(object_packing, "OBJECT_BYTES", 900_000)
     found = []
     for fewest in (NEVER, 1):
         monkeypatch.setattr(together, "FEWEST", fewest)
@@ -381,14 +395,15 @@ def test_messages_that_are_far_larger_than_their_events_are_not_all_in_memory(
     for workspace in settings["workspaces"]:
         message = f'{{"padding": "{"x" * 90_000}", "who": "{who}", "event": {{{{{{log_message}}}}}}}}'
         workspace["streaming"] |= {"message": message}
-    package = together.DeliveriesTogether._package
+    finish = one_pass.OnePass.finish
 
-    def noted(self: together.DeliveriesTogether, pack: Any) -> None:
-        package(self, pack)
-        packed.append(sum(parcel.size for one in pack for _, parcels in one.ready() for parcel in parcels))
+    def noted(self: one_pass.OnePass) -> None:
+        finish(self)
+        packed.append(sum(one.member.packed for one in self._all))
 
-    monkeypatch.setattr(together.DeliveriesTogether, "_package", noted)
-    monkeypatch.setattr(together, "PACKED_BYTES", 2_000_000, raising=False)
+    monkeypatch.setattr(one_pass.OnePass, "finish", noted)
+    monkeypatch.setattr(one_pass, "PACKED_BYTES", 2_000_000)
+    monkeypatch.setattr(one_pass, "LEAST_PACKED", 2_000_000)
     assert errors(exported(database, settings)) == {}
     assert all(size <= 2_200_000 for size in packed) and sum(packed) > 0
     assert len(pipelines) > 0
@@ -412,3 +427,143 @@ def test_a_plug_in_that_stores_in_a_way_of_its_own_is_asked_in_that_way(
     results = exported(database, each_its_own(30, options, "path"))
     assert errors(results) == {} and len(results) == 24
     assert set(asked) == {result.lane.destination for result in results}
+
+
+def test_a_pack_is_cut_by_what_is_held_and_what_is_too_large_has_a_pipeline(
+    store: psycopg.Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipelines: list[str]
+) -> None:
+    shapes_of_life(store)
+    packs: list[list[str]] = []
+    begun = together.DeliveriesTogether._begun
+
+    def noted(self: together.DeliveriesTogether, pack: Any) -> one_pass.OnePass:
+        packs.append([member.destination.name for member in pack])
+        return begun(self, pack)
+
+    monkeypatch.setattr(together.DeliveriesTogether, "_begun", noted)
+    # batches of some blocks hold one block, a compressor's 300 KB and a fifth of their events
+    monkeypatch.setattr(together, "PACK_BYTES", 1_800_000)
+    monkeypatch.setattr(together, "MOST_BYTES", 1_200_000)
+    monkeypatch.setattr(members, "MOST_BYTES", 1_200_000)
+    settings = batches(tmp_path)
+    for options in settings["destinations"].values():
+        options["compression"] = "gzip"
+    for workspace in settings["workspaces"]:
+        workspace["streaming"]["events"] = KINDS
+    store.execute("update events set payload = json_build_object('note', repeat('x', 1500)) where workspace_id = 30")
+    assert errors(exported(database, settings)) == {}
+    assert "d30" in pipelines and not {"d18", "d21", "d24"} & set(pipelines)
+    large = [len({"d18", "d21", "d24"} & set(pack)) for pack in packs]
+    assert sum(large) == 3 and max(large) <= 2
+
+
+def test_of_memory_that_is_shared_what_is_for_chunks_is_given_back_before_what_is_held() -> None:
+    async def shared() -> list[str]:
+        budget, said = memory.MemoryBudget(10 * memory.LEAST_BYTES * memory.CHUNKS), list[str]()
+        chunks = memory.LEAST_BYTES * memory.CHUNKS
+
+        async def second() -> None:
+            async with budget.share(0, held=4 * chunks):
+                said.append("second")
+
+        async with budget.share(0, held=5 * chunks) as no_more_chunks:
+            waiting = asyncio.create_task(second())
+            await asyncio.sleep(0)
+            said.append("first")
+            no_more_chunks()
+            no_more_chunks()  # once more gives nothing
+            await asyncio.sleep(0.01)
+            said.append("first has more")
+        await waiting
+        async with asyncio.timeout(1), budget.share(0, held=9 * chunks):
+            said.append("all is back")
+        return said
+
+    assert asyncio.run(shared()) == ["first", "second", "first has more", "all is back"]
+
+
+def test_what_is_hardly_compressed_makes_later_packs_smaller(
+    store: psycopg.Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipelines: list[str]
+) -> None:
+    store.execute("insert into workspaces (id) select n from generate_series(1, 16) n")
+    store.execute(
+        "insert into events (workspace_id, kind, occurred_at, recorded_at, payload) select w, 'job', %s, %s, json_build_object('note', "
+        "(select string_agg(encode(sha256((w * 1e6 + n * 1000 + i)::text::bytea), 'base64'), '') from generate_series(1, 30) i))"
+        " from generate_series(1, 16) w, generate_series(1, 400) n",
+        (START, START),
+    )
+    sizes: list[int] = []
+    begun = together.DeliveriesTogether._begun
+
+    def noted(self: together.DeliveriesTogether, pack: Any) -> one_pass.OnePass:
+        sizes.append(len(pack))
+        return begun(self, pack)
+
+    monkeypatch.setattr(together.DeliveriesTogether, "_begun", noted)
+    monkeypatch.setattr(together, "PACK_BYTES", 3_000_000)
+    monkeypatch.setattr(together, "PACK_DELIVERIES", 8)  # the first pack is cut before anything is known
+    monkeypatch.setattr(together, "PACKS", 1)
+    settings = batches(tmp_path, 16)
+    for options in settings["destinations"].values():
+        options["compression"] = "gzip"
+    for workspace in settings["workspaces"]:
+        workspace["streaming"]["events"] = KINDS
+    assert errors(exported(database, settings)) == {}
+    assert pipelines == [] and sum(sizes) == 16 and sizes[-1] < sizes[0]
+
+
+def test_events_that_are_far_larger_than_planned_are_not_all_read_in_vain(
+    store: psycopg.Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipelines: list[str]
+) -> None:
+    store.execute("insert into workspaces (id) select n from generate_series(1, 20) n")
+    store.execute(  # the log store keeps these compressed, and plans are made of what it keeps
+        "insert into events (workspace_id, kind, occurred_at, recorded_at, payload) select w, 'job', %s, "
+        "%s::timestamptz + make_interval(secs => n * 0.001), json_build_object('note', repeat('abcdefgh', 2000))"
+        " from generate_series(1, 20) w, generate_series(1, 40) n",
+        (START, START),
+    )
+    for name, value in {"PACKED_BYTES": 3_000_000, "LEAST_PACKED": 3_000_000, "TAKEN_BYTES": 1}.items():
+        monkeypatch.setattr(one_pass, name, value)
+    monkeypatch.setattr(one_pass, "CHUNK_EVENTS", 40)
+    in_vain: list[int] = []
+    leave = members.Packaging.leave
+
+    def noted(self: members.Packaging) -> None:
+        in_vain.append(self.bytes)
+        leave(self)
+
+    monkeypatch.setattr(members.Packaging, "leave", noted)
+    settings = batches(tmp_path, 20)
+    for workspace in settings["workspaces"]:
+        workspace["streaming"]["events"] = KINDS
+    assert errors(exported(database, settings)) == {}
+    assert 0 < len(pipelines) < 20 and sum(in_vain) <= len(pipelines) * 16_020 * 3
+
+
+def test_what_is_put_is_in_memory_no_longer(
+    store: psycopg.Connection, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, putting: dict[str, Put],
+    pipelines: list[str],
+) -> None:  # fmt: skip
+    fill(store, 30)
+    monkeypatch.setattr(together, "PACK_BYTES", 1)
+    alive = list[int]()
+
+    def look(*_: object) -> None:
+        alive.append(sum(type(one) is Parcel for one in gc.get_objects()))
+
+    putting |= {f"d{number}": look for number in range(1, 31)}
+    assert errors(exported(database, batches(tmp_path))) == {} and pipelines == []
+    assert len(alive) == 24 and max(alive) <= 2 * together.PACKS + 2
+
+
+def test_large_events_that_the_log_store_compresses_are_delivered_together(
+    store: psycopg.Connection, database: str, tmp_path: Path, pipelines: list[str]
+) -> None:
+    fill(store, 10)
+    store.execute(
+        "insert into events (workspace_id, kind, occurred_at, recorded_at, payload) select 2, 'user_activity', %s, %s,"
+        " json_build_object('note', repeat('ten bytes ', 10000)) from generate_series(1, 20)",
+        (START, START),
+    )
+    assert errors(exported(database, batches(tmp_path, 10))) == {}
+    assert pipelines == []

@@ -15,7 +15,7 @@ from typing import TypeVar
 import psycopg
 
 from logstream.errors import LogstreamError
-from logstream.export import deliver, pipeline, together
+from logstream.export import deliver, one_pass, pipeline, together
 from logstream.export.exporter import Exporter
 from logstream.export.send import RetryPolicy
 from tests.simulation.fates import Attempt, Fate, Killed, watch
@@ -24,7 +24,7 @@ from tests.simulation.universe import Connections, WorldClock
 T = TypeVar("T")
 
 TOGETHER, ALONE = 1, 1_000
-"""From how many small deliveries on they are made together: an attempt makes all of them so, or gives each a pipeline."""
+"""From how many deliveries on they are made together: an attempt makes all of them so, or gives each a pipeline."""
 
 WAYS = ((TOGETHER,), (ALONE,), (TOGETHER, ALONE))
 """Of the attempts of a world, by its seed. Where they take turns, one way's announcements would hide that the other has none."""
@@ -130,6 +130,7 @@ class Workers:
 
         self._owner, deliver.owner_name = "", self._named
         pipeline.CHUNK_EVENTS, together.FEWEST = next(self._pages), next(self._fewest)  # put back where the world ends
+        one_pass.CHUNK_EVENTS, one_pass.TAKEN_BYTES = pipeline.CHUNK_EVENTS, 1
         self._sending = fate or Fate()
         return Attempt(work, self._sending)
 

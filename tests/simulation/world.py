@@ -9,7 +9,7 @@ from unittest.mock import patch
 import psycopg
 
 from logstream import clock
-from logstream.export import deliver, pipeline, together
+from logstream.export import deliver, one_pass, pipeline, together
 from logstream.ledger import book
 from logstream.validation import validate_settings
 from tests.simulation.model import Model
@@ -61,6 +61,8 @@ def live(place: Universe, script: Script) -> list[str]:
         with (
             clock.use(time_of_world),
             patch.object(pipeline, "CHUNK_EVENTS", script.pages[0]),
+            patch.object(one_pass, "CHUNK_EVENTS", script.pages[0]),
+            patch.object(one_pass, "TAKEN_BYTES", 1),
             patch.object(together, "FEWEST", TOGETHER),
             patch.object(deliver, "owner_name", OWNER_NAME),
             patch.object(book, "PAUSE_SECONDS", PAUSE),

@@ -173,6 +173,11 @@ class Packer(ABC):
     """Whether what it makes of an event depends on all events of the lane before it, so that a resumed lane is read from its
     beginning and shown to `remember`."""
 
+    @property
+    def held(self) -> int:
+        """About how many bytes it holds of parcels that are not full; 0 where that is never much."""
+        return 0
+
     def remember(self, events: Sequence[Event]) -> None:  # noqa: B027 - most packers need to know nothing
         """Take note of events that an earlier attempt delivered."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from logstream.export.pipeline import CHUNK_BYTES
@@ -43,12 +43,15 @@ class MemoryBudget:
         self._first_turns = 0
 
     @asynccontextmanager
-    async def share(self, expected: int, *, first_turn: bool = True) -> AsyncIterator[None]:
+    async def share(
+        self, expected: int, *, held: int = 0, first_turn: bool = True
+    ) -> AsyncIterator[Callable[[], None]]:
         """Hold what a pipeline over `expected` bytes of events needs: a few chunks, or all of it if that is less.
 
-        `first_turn` is false for one that has given way before.
+        `held` is what is held beside that until the end: what is given is called when no more chunks are to come. `first_turn` is
+        false for one that has given way before.
         """
-        need = min(self._whole, CHUNKS * min(CHUNK_BYTES, max(expected, LEAST_BYTES)))
+        need = min(self._whole, held + CHUNKS * min(CHUNK_BYTES, max(expected, LEAST_BYTES)))
         if self._waiting or need > self._free or not self._places:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((need, turn))
@@ -59,16 +62,25 @@ class MemoryBudget:
                 self._first_turns -= first_turn
         else:
             self._take(need)
+
+        def no_more_chunks() -> None:
+            nonlocal need
+            freed, need = need - min(need, held), min(need, held)
+            self._give_back(freed)
+
         try:
-            yield
+            yield no_more_chunks
         finally:
-            self._free += need
             self._places += 1
-            while self._waiting and self._waiting[0][0] <= self._free and self._places:
-                size, turn = self._waiting.popleft()
-                if not turn.done():
-                    self._take(size)
-                    turn.set_result(None)
+            self._give_back(need)
+
+    def _give_back(self, size: int) -> None:
+        self._free += size
+        while self._waiting and self._waiting[0][0] <= self._free and self._places:
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self._take(size)
+                turn.set_result(None)
 
     @property
     def is_wanted(self) -> bool:

@@ -1,8 +1,9 @@
-"""Many small deliveries at once: thousands of customers, each with a destination of its own and a few events in a window.
+"""Many deliveries at once: thousands of customers, each with a destination of its own.
 
-In a pipeline of its own such a delivery is a statement that reads, three writes to the ledger and dozens of turns of the event
-loop and of threads, for one object. Here a statement reads the events of hundreds of them, one thread packages them, a
-statement announces their objects, some threads put them, and one more statement writes that they are delivered.
+In a pipeline of its own each is a reading of the window, three writes to the ledger at least and dozens of turns of the event
+loop and of threads, often for one object. Here one pass over the window reads the events of hundreds of them, which package
+their own as they come; a statement announces their objects, some threads put them, and one more statement writes that they are
+delivered.
 
 Only what goes well is done here. Whatever else is met leaves a lane to a pipeline: an event that cannot be sent, a count that is
 not as planned, a refusal, a receiver that is slow, a lane that an earlier attempt has begun. The pipeline begins the lane anew.
@@ -17,6 +18,7 @@ import logging
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from threading import get_ident
 from typing import Any
 
 from logstream import clock
@@ -24,10 +26,10 @@ from logstream.destinations.objects import ObjectDestination
 from logstream.destinations.outcome import Delivered, Retry
 from logstream.destinations.parcel import Parcel, Part, UsedNames
 from logstream.errors import LeaseLost
-from logstream.events import Event, Selection
 from logstream.export.deployment import Deployment
-from logstream.export.members import Member, delivered, make_parcels, parts_of
+from logstream.export.members import MOST_BYTES, Likely, Member, NamesWanted, Packaging, delivered, parts_of
 from logstream.export.memory import MemoryBudget
+from logstream.export.one_pass import OnePass, note_broken
 from logstream.export.opening import Destinations
 from logstream.export.pipeline import READ_SECONDS
 from logstream.ledger.checkpoints import LedgerWriter
@@ -36,28 +38,18 @@ from logstream.ledger.leases import LeaseKeeper
 from logstream.ledger.records import Lane, News
 from logstream.settings.models import Streaming
 from logstream.settings.repository import Snapshot
-from logstream.settings.resolution import streamings_of
-from logstream.store.base import Filter
+from logstream.settings.resolution import Workspace, streamings_of
 from logstream.threads import SharedThreads, in_time, is_from_outside
 from logstream.tracebacks import traceback_of
 
 log = logging.getLogger("logstream")
 
-SMALL_BYTES = 128 * 1024
-"""A delivery of more than this is worth a pipeline of its own."""
-
 FEWEST = 8
-"""So many small deliveries at least are done together: fewer are quick as it is."""
+"""So many deliveries at least are made together: fewer are quick as it is."""
 
 PACK_DELIVERIES = 512
-PACK_BYTES = 4 * 1024 * 1024
-"""How much is read, packaged and put at once. All of it is in memory meanwhile."""
-
-PACKED_BYTES = 32 * 1024 * 1024
-"""When parcels have so many bytes, the rest of a pack is left to pipelines: a template may make a hundred times the events."""
-
-READINGS = 3
-"""How often a pack is read at the most: each time without those that have far more to read than is planned."""
+PACK_BYTES = 48 * 1024 * 1024
+"""How much of a pack is expected to be held at once, packaged, until it is put."""
 
 PACKS = 2
 """While one pack waits for its receivers, another is read and packaged."""
@@ -67,38 +59,45 @@ GATHER_SECONDS = 0.02
 
 PUT_THREADS = 32
 STALL_SECONDS = 5.0
-"""What of a pack is not there when no put has ended for so long is left to pipelines: no receiver holds up others."""
+"""What of a pack is not there when no put has ended for so long, and all that are being put are slow, is left to pipelines: no
+receiver holds up others."""
+
+STALLS = 6
+"""It is left after so many times that in any case."""
 
 SLOW_SECONDS = 1.0
+SLOW_BYTES = 128 * 1024
+"""A put is slow that takes so long for each of its objects, and as long again for each time that it has so many bytes."""
+
 TROUBLES = 3
-"""Parcels of one connection that were slow (for each of their objects), or are to be tried again; what is left of it then has
-pipelines, which know how to wait."""
+"""Parcels of one connection that were slow, or are to be tried again; what is left of it then has pipelines, which know how to
+wait."""
 
 
 def divide(groups: Iterable[Sequence[Sequence[Lane]]]) -> tuple[list[Sequence[Lane]], list[Sequence[Sequence[Lane]]]]:
-    """The small deliveries among those of some destinations, each given as the lanes of its windows; and all others.
+    """The deliveries that may be made together among those of some destinations, each given as the lanes of its windows; and all
+    others.
 
     A destination that has several windows gets them in their order, one after another.
     """
-    small: list[Sequence[Lane]] = []
+    some: list[Sequence[Lane]] = []
     others: list[Sequence[Sequence[Lane]]] = []
     for windows in groups:
-        if len(windows) == 1 and _is_small(windows[0]):
-            small.append(windows[0])
+        if len(windows) == 1 and _is_new(windows[0]) and sum(lane.planned_bytes for lane in windows[0]) <= MOST_BYTES:
+            some.append(windows[0])
         else:
             others.append(windows)
-    if len(small) < FEWEST:
-        return [], [*others, *([lanes] for lanes in small)]
-    return small, others
+    if len(some) < FEWEST:
+        return [], [*others, *([lanes] for lanes in some)]
+    return some, others
 
 
-def _is_small(lanes: Sequence[Lane]) -> bool:
-    new = all(lane.planned and lane.position is None and lane.counted is None and not lane.part for lane in lanes)
-    return new and sum(lane.planned_bytes for lane in lanes) <= SMALL_BYTES
+def _is_new(lanes: Sequence[Lane]) -> bool:
+    return all(lane.planned and lane.position is None and lane.counted is None and not lane.part for lane in lanes)
 
 
 class DeliveriesTogether:
-    """Delivers small deliveries of one task together. `threads` read and package.
+    """Makes deliveries of one task together. `threads` read and package.
 
     `ended` is called for each lane that is delivered, as it is then, with what a person should know of it; `left` for lanes of a
     delivery that must have a pipeline.
@@ -113,6 +112,7 @@ class DeliveriesTogether:
         self._memory, self._threads, self._snapshots = memory, threads, snapshots
         self._ended, self._left = ended, left
         self._room = asyncio.Semaphore(PACKS)
+        self._likely = Likely()
 
     async def deliver(self, deliveries: Sequence[Sequence[Lane]]) -> None:
         """Deliver them, a pack at a time, as their destinations open."""
@@ -130,7 +130,7 @@ class DeliveriesTogether:
                         await clock.sleep(GATHER_SECONDS)
                     if not opened.empty() and len(waiting) < PACK_DELIVERIES:
                         continue
-                for pack in _packs(waiting):
+                for pack in _packs(waiting, lambda: self._likely):
                     await self._room.acquire()
                     running.append(asyncio.create_task(self._deliver_pack(pack)))
                 waiting = []
@@ -146,7 +146,8 @@ class DeliveriesTogether:
             destination = await self._destinations.get(name, settings)
             # a plug-in that sends in a way of its own is sent to in that way
             if isinstance(destination, ObjectDestination) and destination.sends_by_put_now:
-                member = Member(lanes, destination)
+                joining = Member(lanes, destination)
+                member = joining if joining.fits(self._likely) else None
         except (Exception, asyncio.CancelledError) as error:  # else `deliver` waits for this one for ever
             if is_from_outside(error):
                 raise
@@ -160,18 +161,21 @@ class DeliveriesTogether:
     async def _deliver_pack(self, pack: Sequence[Member]) -> None:
         done: set[tuple[int, int]] = set()
         try:
-            async with self._memory.share(sum(member.size for member in pack)):
+            held = sum(member.expected(self._likely) for member in pack)
+            async with self._memory.share(sum(member.size for member in pack), held=held) as no_more_chunks:
+                await self._package(pack)
+                no_more_chunks()
                 await self._deliver_together(pack, done)
         except Exception as error:  # of one of them, or of all: that is seen when each is alone
-            log.debug("%s small deliveries have a pipeline each\n%s", len(pack), traceback_of(error))
+            log.debug("%s deliveries have a pipeline each\n%s", len(pack), traceback_of(error))
         finally:
             self._room.release()
         for member in pack:
+            member.parcels.clear()  # packs that wait are cut from one list, which has these as well
             if lanes := [lane for lane in member.lanes if lane.key not in done]:
                 self._left(lanes)
 
     async def _deliver_together(self, pack: Sequence[Member], done: set[tuple[int, int]]) -> None:
-        await in_time(self._threads, READ_SECONDS, self._package, pack)
         await self._announce(pack)
         arrived = await self._put(pack)
         ended = [
@@ -191,28 +195,26 @@ class DeliveriesTogether:
                 done.add(lane.key)
                 self._ended(lane, member.remarks)
 
-    def _package(self, pack: Sequence[Member]) -> None:
-        """Read the events of a pack with one statement, and make each lane's parcels. Blocks."""
+    async def _package(self, pack: Sequence[Member]) -> None:
+        """Read the events of a pack, chunk after chunk, and make each lane's parcels."""
+        reading = await in_time(self._threads, READ_SECONDS, self._begun, pack)
+        while reading.more:
+            await in_time(self._threads, READ_SECONDS, reading.read)
+        await in_time(self._threads, READ_SECONDS, reading.finish)
+        self._likely = self._likely.or_more(reading.likely)
+
+    def _begun(self, pack: Sequence[Member]) -> OnePass:
         lanes = [lane for member in pack for lane in member.lanes]
         snapshot = self._snapshots[lanes[0].snapshot_id]
         store = self._deployment.store(snapshot)
         streamings = streamings_of(snapshot.settings, [number for lane in lanes for number in lane.workspace_ids])
-        events, odd = self._read(pack, streamings)
-        sound = [member for member in pack if member.delivery_id not in odd]
-        self._look_for_used_names(sound)
-        room = PACKED_BYTES
-        named = []
-        for member in sound:
-            if room > 0 and not make_parcels(member, events, streamings, None):
-                named.append(member)
-            room -= member.packed
+        self._look_for_used_names(pack)
+        packaging, named = _packaging(pack, streamings, None)
         if named:
             lanes = [lane for member in named for lane in member.lanes]
             workspaces = self._deployment.ledger.workspaces_of(lanes, store.workspaces)
-            for member in named:
-                if room > 0:
-                    make_parcels(member, events, streamings, workspaces)
-                room -= member.packed
+            packaging += _packaging(named, streamings, workspaces)[0]
+        return OnePass(store, packaging, streamings, self._likely)
 
     def _look_for_used_names(self, pack: Sequence[Member]) -> None:
         ledger, used = self._deployment.ledger, defaultdict[int, list[Part]](list)
@@ -221,50 +223,6 @@ class DeliveriesTogether:
             used[number].append(part)
         for member in pack:
             member.used = UsedNames(used[member.delivery_id])
-
-    def _read(
-        self, pack: Sequence[Member], streamings: Mapping[int, Streaming]
-    ) -> tuple[dict[int, list[Event]], set[int]]:
-        """The events of each delivery, by its id, in order; and the deliveries that are left to pipelines.
-
-        Those have rows which are no events, or far more to read than is planned, as logs may have that are narrowed to a few: the
-        others are read again without them.
-        """
-        odd: set[int] = set()
-        left = list(pack)
-        for _ in range(READINGS):
-            if not left:
-                break
-            events, bad, more = self._read_once(left, streamings)
-            if not more:
-                return events, odd | bad
-            odd |= bad | {member.delivery_id for member in left if member.is_exceeded_by(events[member.delivery_id])}
-            left = [member for member in left if member.delivery_id not in odd]
-        return {}, {member.delivery_id for member in pack}
-
-    def _read_once(
-        self, pack: Sequence[Member], streamings: Mapping[int, Streaming]
-    ) -> tuple[dict[int, list[Event]], set[int], bool]:
-        """Events by delivery, the deliveries with rows that are no events, and whether there is more than may be read."""
-        lanes = [lane for member in pack for lane in member.lanes]
-        of = {number: lane.delivery_id for lane in lanes for number in lane.workspace_ids}
-        selections: dict[Selection, list[int]] = defaultdict(list)
-        for number in sorted(of.keys() & streamings.keys()):
-            selections[streamings[number].selection].append(number)
-        planned = sum(lane.planned.total() for lane in lanes), sum(lane.planned_bytes for lane in lanes)
-        events: dict[int, list[Event]] = {lane.delivery_id: [] for lane in lanes}
-        odd: set[int] = set()
-        more = True
-        for page in self._deployment.store(self._snapshots[lanes[0].snapshot_id]).read(
-            lanes[0].window, [Filter.of(selection, numbers) for selection, numbers in selections.items()], None,
-            # what is narrowed to some log types is read more widely than it is planned
-            max_events=4 * planned[0] + 1_000, max_bytes=2 * planned[1] + PACK_BYTES,
-        ):  # fmt: skip
-            for event in page.events:
-                events[of[event[1]]].append(event)
-            odd.update(of[event.workspace_id] for event, _ in page.bad)
-            more = page.more
-        return events, odd, more
 
     async def _announce(self, pack: Sequence[Member]) -> None:
         wanted = [
@@ -292,10 +250,11 @@ class DeliveriesTogether:
         puts, threads = _Puts(pack, self._keeper.holds), SharedThreads(PUT_THREADS)
         running = {asyncio.wrap_future(threads.submit(puts.work)) for _ in range(min(PUT_THREADS, len(pack)))}
         try:
-            before = -1
-            while running and before < len(puts.arrived):
-                before = len(puts.arrived)
+            before, stalls = 0, 0
+            while running and (not stalls or (stalls < STALLS and puts.may_end)):
                 _, running = await asyncio.wait(running, timeout=STALL_SECONDS)
+                stalls = stalls + 1 if before == len(puts.arrived) else 0
+                before = len(puts.arrived)
         finally:
             puts.stop()
             for put in running:
@@ -311,6 +270,8 @@ class _Puts:
 
     def __init__(self, pack: Iterable[Member], holds: Callable[[Lane], bool]) -> None:
         self._waiting = deque(pack)
+        self._slow_from: dict[int, float] = {}
+        """Thread to when what it puts is slow."""
         self._holds = holds
         self._troubles: Counter[str] = Counter()
         self.arrived: list[int] = []
@@ -318,6 +279,11 @@ class _Puts:
     def stop(self) -> None:
         """Begin no more puts."""
         self._waiting.clear()
+
+    @property
+    def may_end(self) -> bool:
+        """Whether anything is being put that is not slow yet."""
+        return max(self._slow_from.copy().values(), default=0.0) > clock.monotonic()
 
     def work(self) -> None:
         """Put what waits. Blocks."""
@@ -333,15 +299,36 @@ class _Puts:
                         self._put(connection, member.destination, parcel)
 
     def _put(self, connection: str, destination: ObjectDestination[Any], parcel: Parcel) -> None:
-        began = clock.monotonic()
+        slow = self._slow_from[get_ident()] = clock.monotonic() + _slow_seconds(parcel)
         outcome = destination.send_now(parcel)
+        del self._slow_from[get_ident()]
         if isinstance(outcome, Delivered):
             self.arrived.append(id(parcel))
-        if isinstance(outcome, Retry) or clock.monotonic() - began > SLOW_SECONDS * parcel.requests:
+        if isinstance(outcome, Retry) or clock.monotonic() > slow:
             self._troubles[connection] += 1
 
 
-def _packs(waiting: Sequence[Member]) -> Iterator[list[Member]]:
+def _slow_seconds(parcel: Parcel) -> float:
+    """From how many seconds on the put of a parcel is slow."""
+    return SLOW_SECONDS * (parcel.requests + parcel.size / SLOW_BYTES)
+
+
+def _packaging(
+    pack: Sequence[Member], streamings: Mapping[int, Streaming], workspaces: Sequence[Workspace] | None
+) -> tuple[list[Packaging], list[Member]]:
+    """The packaging of each of some deliveries, and those of which names of workspaces are wanted that are not given."""
+    packaging, named = list[Packaging](), list[Member]()
+    for member in pack:
+        try:
+            packaging.append(Packaging(member, streamings, workspaces))
+        except NamesWanted:
+            named.append(member)
+        except Exception as error:
+            note_broken(member, error)
+    return packaging, named
+
+
+def _packs(waiting: Sequence[Member], likely: Callable[[], Likely]) -> Iterator[list[Member]]:
     """Deliveries of one window and one snapshot of the settings, as many at a time as a pack may have."""
     groups: dict[object, list[Member]] = defaultdict(list)
     for member in waiting:
@@ -350,9 +337,10 @@ def _packs(waiting: Sequence[Member]) -> Iterator[list[Member]]:
         pack: list[Member] = []
         size = 0
         for member in group:
-            if pack and (len(pack) == PACK_DELIVERIES or size + member.size > PACK_BYTES):
+            expected = member.expected(likely())
+            if pack and (len(pack) == PACK_DELIVERIES or size + expected > PACK_BYTES):
                 yield pack
                 pack, size = [], 0
             pack.append(member)
-            size += member.size
+            size += expected
         yield pack

@@ -68,7 +68,12 @@ def put_yaml(
     expected: Expected,
     response: Response,
 ) -> dict[str, Any]:
-    """Replace all settings by a file (one without `message_file`: there are no files beside it here)."""
+    """Replace all settings by a file (one without `message_file`: there are no files beside it here).
+
+    One without a line is refused: it is mostly a file that was not found. `{}` removes all settings.
+    """
+    if not text.strip():
+        raise HTTPException(422, "the body is empty; to remove all settings, and to stream nothing any more, send {}")
     return saved(console.settings.save(parse_yaml(text), by, expected), response)
 
 

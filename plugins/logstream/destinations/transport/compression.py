@@ -21,6 +21,9 @@ class Compression(StrEnum):
     ZSTD = "zstd"
 
 
+COMPRESSOR_BYTES = {Compression.NONE: 0, Compression.GZIP: 300 * 1024, Compression.ZSTD: 4 * 1024 * 1024}
+"""What a compressor takes once it has begun: igzip's tables (measured), zstandard's window and tables at level 3, at the most."""
+
 SUFFIX = {Compression.NONE: "", Compression.GZIP: ".gz", Compression.ZSTD: ".zst"}
 MEDIA_TYPE = {Compression.GZIP: "application/gzip", Compression.ZSTD: "application/zstd"}
 
@@ -51,10 +54,19 @@ class Stream:
     """Compresses one object piece by piece. Releases the interpreter lock while it does."""
 
     def __init__(self, compression: Compression) -> None:
-        self._compressor = _NEW[compression]()
+        self._compression = compression
+        self._compressor: _Compressor | None = None
+        """Made for the first whole block: thousands of objects are begun at once that have less."""
         self._pending: list[bytes] = []
         self._size = 0
         self._done: list[bytes] = []
+        self._made = 0
+
+    @property
+    def held(self) -> int:
+        """About how many bytes it holds."""
+        begun = COMPRESSOR_BYTES[self._compression] if self._compressor is not None else 0
+        return self._size + self._made + begun
 
     def write(self, data: bytes) -> None:
         """Add input."""
@@ -63,16 +75,24 @@ class Stream:
         if self._size < BLOCK:
             return
         together = memoryview(b"".join(self._pending) if len(self._pending) > 1 else data)
-        whole = self._size // BLOCK * BLOCK
+        whole, compressor = self._size // BLOCK * BLOCK, self._begun()
         for start in range(0, whole, BLOCK):
-            self._done.append(self._compressor.compress(together[start : start + BLOCK]))
+            done = compressor.compress(together[start : start + BLOCK])
+            self._done.append(done)
+            self._made += len(done)
         self._pending = [bytes(together[whole:])]
         self._size -= whole
 
     def finish(self) -> bytes:
         """End the object; return all of its bytes."""
-        self._done += [self._compressor.compress(b"".join(self._pending)), self._compressor.flush()]
+        compressor = self._begun()
+        self._done += [compressor.compress(b"".join(self._pending)), compressor.flush()]
         return b"".join(self._done)
+
+    def _begun(self) -> _Compressor:
+        if self._compressor is None:
+            self._compressor = _NEW[self._compression]()
+        return self._compressor
 
 
 def compress(data: bytes, compression: Compression) -> bytes:

@@ -127,6 +127,11 @@ class BatchPacker(Packer):
         self._object_bytes = object_bytes or OBJECT_BYTES
         self._begin()
 
+    @property
+    def held(self) -> int:
+        """See `Packer.held`."""
+        return self._stream.held if self._stream is not None else 0
+
     def _begin(self) -> None:
         self._stream: Stream | None = None
         self._size = 0
