@@ -41,6 +41,7 @@ from logstream.settings.repository import Snapshot
 from logstream.settings.resolution import Workspace, streamings_of
 from logstream.threads import SharedThreads, in_time, is_from_outside
 from logstream.tracebacks import traceback_of
+from logstream.units import counted
 
 log = logging.getLogger("logstream")
 
@@ -167,7 +168,7 @@ class DeliveriesTogether:
                 no_more_chunks()
                 await self._deliver_together(pack, done)
         except Exception as error:  # of one of them, or of all: that is seen when each is alone
-            log.debug("%s deliveries have a pipeline each\n%s", len(pack), traceback_of(error))
+            log.debug("%s have a pipeline each\n%s", counted(len(pack), "delivery", "deliveries"), traceback_of(error))
         finally:
             self._room.release()
         for member in pack:
