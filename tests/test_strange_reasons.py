@@ -152,20 +152,25 @@ def test_what_a_destination_that_breaks_says_is_masked_and_no_longer_than_is_wor
     assert lane.last_error == report.error
 
 
-def test_what_is_said_of_an_event_that_cannot_be_packed_is_masked(
-    engine: Make, sink: LogSink, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of one event alone, beside others that arrive: it is a dead letter, and people read its reason."""
+def raise_for_one_event(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Let a destination's code raise for the first event that it meets, and for no other."""
     entry, met = HttpDestination.entry, list[int]()
 
     def broken(self: HttpDestination, event: Event, message: bytes) -> bytes:
         if event.id:  # of one that is 0 its size is asked for
             met.append(event.id)
         if met and event.id == met[0]:
-            raise ValueError(f"Bearer {sink.token} is no header for it")
+            raise error
         return entry(self, event, message)
 
     monkeypatch.setattr(HttpDestination, "entry", broken)
+
+
+def test_what_is_said_of_an_event_that_cannot_be_packed_is_masked(
+    engine: Make, sink: LogSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one event alone, beside others that arrive: it is a dead letter, and people read its reason."""
+    raise_for_one_event(monkeypatch, ValueError(f"Bearer {sink.token} is no header for it"))
     exporter = engine(override({"type": "http", "connection": "sink", "lanes": 1}))
     planned = exporter.plan(WINDOW)
     exporter.deliver([key for share in planned.shares for key in share.lanes])
@@ -266,16 +271,7 @@ def test_what_a_destination_raises_that_is_hard_to_tell_stops_it_alone(
 def test_an_event_of_which_a_destination_s_code_says_nothing_is_rejected(
     engine: Make, sink: LogSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry, met = HttpDestination.entry, list[int]()
-
-    def broken(self: HttpDestination, event: Event, message: bytes) -> bytes:
-        if event.id:  # of one that is 0 its size is asked for
-            met.append(event.id)
-        if met and event.id == met[0]:
-            raise Mute
-        return entry(self, event, message)
-
-    monkeypatch.setattr(HttpDestination, "entry", broken)
+    raise_for_one_event(monkeypatch, Mute())
     exporter = engine(override({"type": "http", "connection": "sink", "format": "array", "lanes": 1}))
     planned = exporter.plan(WINDOW)
     exporter.deliver([key for share in planned.shares for key in share.lanes])

@@ -79,6 +79,7 @@ class OnePass:
             self._ask_for(size / rows)
         if self._taken >= TAKEN_BYTES:
             self._package()
+            self._look_who_fits()
 
     def _look_who_reads(self) -> None:
         """Ask for the events of those that are not left to pipelines."""
@@ -102,7 +103,6 @@ class OnePass:
                 note_broken(one.member, error)
                 one.leave()
             held += one.held
-        self._look_who_fits()
 
     def _look_who_fits(self) -> None:
         """Leave the largest to pipelines where events are so much larger than planned that not all will fit."""
